@@ -1,0 +1,81 @@
+"""Batches on the wire: MessagePack through msgspec, with events that a reader does not know skipped and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from schemas.events import EVENT_TYPES, AnyEvent, Event
+
+
+class Batch(msgspec.Struct, array_like=True, frozen=True):
+    """One message of the log: who says it, its place in that instance's sequence (from 1), and what happened."""
+
+    service: str
+    host: str
+    app: str
+    instance: str
+    sequence: int
+    events: list[AnyEvent]
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """A batch as far as this reader knows it, and how many of its events it does not know."""
+
+    batch: Batch
+    unknown: int
+
+
+class _RawBatch(msgspec.Struct, array_like=True):
+    service: str
+    host: str
+    app: str
+    instance: str
+    sequence: int
+    events: list[msgspec.Raw]
+
+
+_KNOWN_TAGS = frozenset(kind.__struct_config__.tag for kind in EVENT_TYPES)
+_encoder = msgspec.msgpack.Encoder()
+_batch = msgspec.msgpack.Decoder(Batch)
+_raw_batch = msgspec.msgpack.Decoder(_RawBatch)
+_event = msgspec.msgpack.Decoder(AnyEvent)
+_events = msgspec.msgpack.Decoder(list[AnyEvent])
+_head = msgspec.msgpack.Decoder(list[Any])
+
+
+def encode(batch: Batch) -> bytes:
+    """The batch as it travels."""
+    return _encoder.encode(batch)
+
+
+def decode(payload: bytes) -> Decoded:
+    """The batch in `payload`. Raises msgspec.ValidationError or msgspec.DecodeError if it is not one."""
+    try:
+        return Decoded(_batch.decode(payload), 0)
+    except msgspec.ValidationError:
+        return _decode_leniently(payload)
+
+
+def encode_events(events: Sequence[Event]) -> bytes:
+    """Events without an envelope: what a proxy worker hands to its master."""
+    return _encoder.encode(events)
+
+
+def decode_events(payload: bytes) -> list[AnyEvent]:
+    """The events in `payload`, all of which must be known."""
+    return _events.decode(payload)
+
+
+def _decode_leniently(payload: bytes) -> Decoded:
+    raw = _raw_batch.decode(payload)
+    known = [_event.decode(event) for event in raw.events if _is_known(event)]
+    batch = Batch(raw.service, raw.host, raw.app, raw.instance, raw.sequence, known)
+    return Decoded(batch, len(raw.events) - len(known))
+
+
+def _is_known(event: msgspec.Raw) -> bool:
+    head = _head.decode(event)
+    return bool(head) and head[0] in _KNOWN_TAGS

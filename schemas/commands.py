@@ -1,0 +1,58 @@
+"""Requests that a person makes of a deployer, and its replies."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class Deploy(msgspec.Struct, tag="deploy", frozen=True):
+    """Roll out a release now; empty: the newest that the registry offers."""
+
+    release: str = ""
+    by: str = ""
+
+
+class Rollback(msgspec.Struct, tag="rollback", frozen=True):
+    """Roll out the release before the current one, or the one named, and stay there."""
+
+    to: str = ""
+    by: str = ""
+
+
+class Pause(msgspec.Struct, tag="pause", frozen=True):
+    """Deploy nothing new until resumed; what runs is still kept running."""
+
+    by: str = ""
+
+
+class Resume(msgspec.Struct, tag="resume", frozen=True):
+    """Follow the registry again, from its newest release on."""
+
+    by: str = ""
+
+
+class Retry(msgspec.Struct, tag="retry", frozen=True):
+    """Lift the quarantine of a release; empty: of the newest."""
+
+    release: str = ""
+    by: str = ""
+
+
+class Drain(msgspec.Struct, tag="drain", frozen=True):
+    """Take a replica out of the route, wait for its connections, and replace it."""
+
+    replica: str
+    by: str = ""
+
+
+Command: TypeAlias = Deploy | Rollback | Pause | Resume | Retry | Drain
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to a command. `deployment` is set when one was started: its events tell how it goes on."""
+
+    ok: bool
+    message: str
+    deployment: str = ""

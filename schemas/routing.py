@@ -1,0 +1,84 @@
+"""The values of the key-value buckets: what is true now. Written by one service, watched by others."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+BackendState = Literal["active", "draining"]
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """Where one replica answers for one proxy port. `id` is the replica's."""
+
+    id: str
+    host: str
+    port: int
+    state: BackendState = "active"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """The backends of one application's port. A higher generation replaces a lower one."""
+
+    app: str
+    port: int
+    generation: int
+    backends: list[Backend] = []
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """What the proxy makes of a Route: all its workers follow `generation`.
+
+    `draining` counts the open connections of each draining backend; one that is not in it has none left.
+    """
+
+    app: str
+    port: int
+    generation: int
+    draining: dict[str, int] = {}
+
+
+class Check(msgspec.Struct, frozen=True):
+    """How a replica is probed. Without a path: the port accepts a connection. Times in seconds."""
+
+    path: str = ""
+    interval: float = 2.0
+    timeout: float = 2.0
+    rise: int = 1
+    fall: int = 2
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A running replica, to be probed at this address."""
+
+    app: str
+    id: str
+    release: str
+    host: str
+    port: int
+    check: Check = Check()
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The verdict on a replica since `since` (unix seconds), with the reason of the last failure."""
+
+    app: str
+    replica: str
+    healthy: bool
+    since: float
+    reason: str = ""
+
+
+class Decisions(msgspec.Struct, frozen=True):
+    """What the deployer of an app on a host has decided; survives every restart.
+
+    `current` serves, `previous` is what a rollback returns to, `pinned` is what an operator chose over the
+    registry's newest (empty: follow the registry), `quarantined` maps a release to its reason.
+    """
+
+    current: str = ""
+    previous: str = ""
+    pinned: str = ""
+    quarantined: dict[str, str] = {}
+    paused: bool = False

@@ -1,0 +1,1 @@
+"""What every service does alike: bus, outbox, settings, logging, lifecycle."""

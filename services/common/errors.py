@@ -1,0 +1,34 @@
+"""The one family of errors that a user sees: each message says what, where, and what to do.
+
+The command line prints such an error as one line on stderr, without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class LongshoreError(Exception):
+    """Anything that a user can mend. Ends a command with exit code 1."""
+
+    exit_code = 1
+
+
+class SettingsError(LongshoreError):
+    """A flag, a variable or a line of longshore.toml is wrong."""
+
+    exit_code = 2
+
+
+class BusError(LongshoreError):
+    """The bus cannot be reached, refuses us, or is too old."""
+
+
+class RegistryError(LongshoreError):
+    """The registry cannot be read, or offers nothing that can be deployed."""
+
+
+class ReleaseError(LongshoreError):
+    """A release cannot be started on this host."""
+
+
+class PortTakenError(LongshoreError):
+    """Somebody else listens on a port that we need."""

@@ -1,0 +1,161 @@
+"""The life of a service: connect, start, run until a signal or a failure, stop within a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from schemas import subjects
+from schemas.events import Event, ServiceHeartbeat, ServiceStarted, ServiceStopped
+from services.common import credentials, log
+from services.common.bus import Bus
+from services.common.errors import LongshoreError
+from services.common.ids import uuid7
+from services.common.outbox import Outbox
+from services.common.settings import Settings
+
+HEARTBEAT_INTERVAL = 5.0
+STOP_TIMEOUT = 60.0
+FLUSH_TIMEOUT = 3.0
+
+VERSION = version("longshore")
+
+
+class Context:
+    """What a running service works with."""
+
+    def __init__(self, service: str, settings: Settings, bus: Bus) -> None:
+        self.service = service
+        self.host = settings.host
+        self.instance = uuid7()
+        self.bus = bus
+        self.outbox = Outbox(bus, service, settings.host, self.instance)
+        self.stopping = asyncio.Event()
+        self.log = log.get(service)
+        self.failure: BaseException | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def record(self, event: Event, app: str = subjects.NO_APP) -> None:
+        """Publish an event of this service, about an app or about itself. Never waits."""
+        self.outbox.record(event, app)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run `work` beside the service. If it fails, the service stops and its process exits with code 1."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        self.failure = self.failure or task.exception()
+        self.log.error("task failed, stopping", task=task.get_name(), reason=str(task.exception()))
+        self.stopping.set()
+
+    async def cancel_tasks(self) -> None:
+        """End everything that was spawned."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+Main = Callable[[Context], Awaitable[None]]
+
+
+def run(service: str, unit: str, settings: Settings, main: Main) -> None:
+    """Run a service in this process until SIGTERM or SIGINT.
+
+    `main` starts the service, spawns what runs beside it, waits for `context.stopping` and winds down. `unit` is
+    what runs at most once on a host ("proxy:8080"). Raises what ended the service, if anything did.
+    """
+    die_with_parent()
+    log.configure(settings.log_format, settings.log_level)
+    asyncio.run(_run(service, unit, settings, main))
+
+
+def die_with_parent() -> None:
+    """Get SIGTERM when the supervisor dies, if there is one (LONGSHORE_SUPERVISOR holds its process id)."""
+    supervisor = os.environ.pop("LONGSHORE_SUPERVISOR", "")
+    if not supervisor:
+        return
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() != int(supervisor):
+        sys.exit(1)
+
+
+async def _run(service: str, unit: str, settings: Settings, main: Main) -> None:
+    bus = await Bus.connect(service, credentials.find(settings, service), settings.bus_timeout)
+    context = Context(service, settings, bus)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, context.stopping.set)
+    outbox = asyncio.create_task(context.outbox.run(), name="outbox")
+    context.record(ServiceStarted(time.time(), unit, VERSION, os.getpid()))
+    context.spawn(_heartbeat(context), "heartbeat")
+    try:
+        await _until_done(context, main)
+    finally:
+        await context.cancel_tasks()
+        context.record(ServiceStopped(time.time(), str(context.failure) if context.failure else "stopped"))
+        await context.outbox.flush(FLUSH_TIMEOUT)
+        outbox.cancel()
+        await asyncio.gather(outbox, return_exceptions=True)
+        await bus.close()
+    if context.failure:
+        raise context.failure
+
+
+async def _until_done(context: Context, main: Main) -> None:
+    working = asyncio.create_task(_main(context, main), name="main")
+    stopping = asyncio.create_task(context.stopping.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working}, timeout=STOP_TIMEOUT)
+        if not working.done():
+            context.log.error("not stopped in time, giving up", seconds=STOP_TIMEOUT)
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+async def _main(context: Context, main: Main) -> None:
+    try:
+        await main(context)
+    except LongshoreError as error:
+        context.failure = error
+    except Exception as error:
+        context.failure = error
+        context.log.exception("failed")
+
+
+async def _heartbeat(context: Context) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        before = loop.time()
+        await asyncio.sleep(HEARTBEAT_INTERVAL)
+        lag = max(0.0, loop.time() - before - HEARTBEAT_INTERVAL)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = usage.ru_utime + usage.ru_stime
+        context.record(ServiceHeartbeat(time.time(), resident_bytes(os.getpid()), cpu, lag))
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process, 0 if it is gone (proc(5), statm)."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0

@@ -1,0 +1,83 @@
+"""Settings: plain structs whose field names are the command line's options, and their checks.
+
+Precedence is flag, then LONGSHORE_* variable, then longshore.toml, then the default here; the command line
+resolves it and hands every service a finished struct.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from services.common.errors import SettingsError
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+
+
+def default_state_dir() -> str:
+    """The user's state folder: $XDG_STATE_HOME/longshore, or ~/.local/state/longshore."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return str(Path(base) / "longshore")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service needs. Times are seconds."""
+
+    state_dir: str = msgspec.field(default_factory=default_state_dir)
+    nats_url: list[str] = []
+    bus_timeout: float = 10.0
+    host: str = msgspec.field(default_factory=socket.gethostname)
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
+
+
+def check_name(option: str, name: str) -> None:
+    """Raises SettingsError unless `name` can be a part of a subject on the bus."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"{option} {name!r}: use 1 to 63 letters, digits and dashes, starting with a letter or digit"
+        )
+
+
+def check_port(option: str, port: int) -> None:
+    """Raises SettingsError unless `port` is a TCP port."""
+    if not 1 <= port <= 65535:
+        raise SettingsError(f"{option} {port}: a port is a number from 1 to 65535")
+
+
+def check_positive(option: str, value: float) -> None:
+    """Raises SettingsError unless `value` is above zero."""
+    if not value > 0:
+        raise SettingsError(f"{option} {value:g}: use a number above 0")
+
+
+def check_duration(option: str, value: float) -> None:
+    """Raises SettingsError unless `value` is zero or more (a limit of zero seconds switches it off)."""
+    if not value >= 0:
+        raise SettingsError(f"{option} {value:g}: use 0 or more seconds")
+
+
+def arguments(settings: Settings) -> list[str]:
+    """The command line that gives these settings: how a supervisor starts a service."""
+    defaults = type(settings)()
+    words: list[str] = []
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if value != getattr(defaults, name):
+            words += _option(name.replace("_", "-"), value)
+    return words
+
+
+def _option(name: str, value: object) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    values = value if isinstance(value, list) else [value]
+    return [f"--{name}={one}" for one in values]

@@ -1,0 +1,87 @@
+"""The bus against a real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from schemas import codec, subjects
+from schemas.events import AnyEvent, EventsDropped, ServiceStopped
+from schemas.routing import Route
+from services.common.bus import Bus, Change, Synced
+from services.common.outbox import Outbox
+from services.common.reader import read
+from tests.conftest import NatsServer
+
+
+async def _events(bus: Bus, count: int) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    async with asyncio.timeout(20):
+        async for entries in read(bus):
+            for entry in entries:
+                batch = codec.decode(entry.payload).batch
+                found += [(batch.sequence, e.reason) for e in batch.events if isinstance(e, ServiceStopped)]
+            if len(found) >= count:
+                return found
+    raise AssertionError
+
+
+async def test_events_recorded_while_the_bus_is_dead_arrive_once_and_in_order(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    outbox = Outbox(bus, "health", "host", "instance")
+    running = asyncio.create_task(outbox.run())
+    for n in range(10):
+        outbox.record(ServiceStopped(time.time(), f"before {n}"))
+    assert await outbox.flush(5)
+    nats_server.kill()
+    for n in range(2000):
+        outbox.record(ServiceStopped(time.time(), f"during {n}"))
+    nats_server.start()
+    assert await outbox.flush(20)
+    running.cancel()
+    found = await _events(bus, 2010)
+    assert [reason for _, reason in found] == [f"before {n}" for n in range(10)] + [f"during {n}" for n in range(2000)]
+
+
+async def test_a_full_outbox_drops_the_oldest_and_says_how_many(bus: Bus, nats_server: NatsServer) -> None:
+    nats_server.kill()
+    outbox = Outbox(bus, "health", "host", "instance", limit=50_000)
+    for n in range(20_000):
+        outbox.record(ServiceStopped(time.time(), f"event {n}"))
+    assert outbox.dropped > 0
+    nats_server.start()
+    running = asyncio.create_task(outbox.run())
+    assert await outbox.flush(20)
+    running.cancel()
+    events: list[AnyEvent] = []
+    async with asyncio.timeout(20):
+        async for entries in read(bus):
+            for entry in entries:
+                events += codec.decode(entry.payload).batch.events
+            if entries[-1].pending == 0:
+                break
+    kept = sum(isinstance(event, ServiceStopped) for event in events)
+    told = sum(event.count for event in events if isinstance(event, EventsDropped))
+    assert kept + told == 20_000
+    assert told == outbox.dropped
+
+
+async def test_a_watch_tells_again_what_is_true_after_the_bus_was_lost(bus: Bus, nats_server: NatsServer) -> None:
+    await bus.put(subjects.ROUTES, "host.web.80", Route("web", 80, 1))
+    await bus.put(subjects.ROUTES, "other.web.80", Route("web", 80, 1))
+    watch = bus.watch(subjects.ROUTES, "host.>")
+    seen = []
+    async with asyncio.timeout(20):
+        seen += [await anext(watch), await anext(watch)]
+        nats_server.kill()
+        nats_server.start()
+        seen += [await anext(watch), await anext(watch)]
+        await bus.delete(subjects.ROUTES, "host.web.80")
+        seen += [await anext(watch)]
+    await watch.aclose()
+    keys = [change.key for change in seen if isinstance(change, Change)]
+    assert keys == ["host.web.80"] * 3
+    assert isinstance(seen[1], Synced)
+    assert isinstance(seen[3], Synced)
+    assert seen[4] == Change("host.web.80", None)
