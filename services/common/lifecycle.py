@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import version
@@ -81,20 +79,8 @@ def run(service: str, unit: str, settings: Settings, main: Main) -> None:
     `main` starts the service, spawns what runs beside it, waits for `context.stopping` and winds down. `unit` is
     what runs at most once on a host ("proxy:8080"). Raises what ended the service, if anything did.
     """
-    die_with_parent()
     log.configure(settings.log_format, settings.log_level)
     asyncio.run(_run(service, unit, settings, main))
-
-
-def die_with_parent() -> None:
-    """Get SIGTERM when the supervisor dies, if there is one (LONGSHORE_SUPERVISOR holds its process id)."""
-    supervisor = os.environ.pop("LONGSHORE_SUPERVISOR", "")
-    if not supervisor:
-        return
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)
-    if os.getppid() != int(supervisor):
-        sys.exit(1)
 
 
 async def _run(service: str, unit: str, settings: Settings, main: Main) -> None:

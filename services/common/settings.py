@@ -10,7 +10,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -67,13 +67,17 @@ def check_duration(option: str, value: float) -> None:
 
 def arguments(settings: Settings) -> list[str]:
     """The command line that gives these settings: how a supervisor starts a service."""
-    defaults = type(settings)()
     words: list[str] = []
-    for name in settings.__struct_fields__:
-        value = getattr(settings, name)
-        if value != getattr(defaults, name):
-            words += _option(name.replace("_", "-"), value)
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        if value != default(field):
+            words += _option(field.name.replace("_", "-"), value)
     return words
+
+
+def default(field: msgspec.structs.FieldInfo) -> Any:
+    """What a field holds when nobody sets it."""
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
 
 
 def _option(name: str, value: object) -> list[str]:

@@ -1,0 +1,93 @@
+"""The files of the embedded bus: server configuration and one credentials file a service, all of mode 0600."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+import msgspec
+
+from services.bus.permissions import ACCESS, ADMIN, user
+from services.common import credentials
+from services.common.credentials import Credentials
+from services.common.errors import BusError
+
+ACCOUNTS = (ADMIN, *ACCESS)
+ADDRESS = "127.0.0.1"
+
+
+def prepare(state_dir: str) -> Path:
+    """Write the configuration and return its path. Passwords and port of an earlier run are kept if possible."""
+    directory = Path(state_dir) / "bus"
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        passwords = {account: _password(state_dir, account) for account in ACCOUNTS}
+        port = _port(state_dir)
+        for account, password in passwords.items():
+            found = Credentials([f"nats://{ADDRESS}:{port}"], account, password)
+            write_private(credentials.path(state_dir, account), msgspec.json.encode(found))
+        config = directory / "nats.conf"
+        write_private(config, msgspec.json.format(msgspec.json.encode(_configuration(directory, port, passwords))))
+    except OSError as error:
+        raise BusError(f"--state-dir {state_dir}: {error.strerror}: {error.filename}") from None
+    return config
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file at once by one that only its owner can read."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    fresh.replace(path)
+
+
+def _configuration(directory: Path, port: int, passwords: dict[str, str]) -> dict[str, object]:
+    return {
+        "server_name": "longshore",
+        "host": ADDRESS,
+        "port": port,
+        "max_payload": 8 << 20,
+        "max_pending": 64 << 20,
+        "jetstream": {"store_dir": str(directory / "jetstream")},
+        "logfile": str(directory / "nats.log"),
+        "logfile_size_limit": 10 << 20,
+        "logfile_max_num": 3,
+        "authorization": {"users": [user(account, password) for account, password in passwords.items()]},
+    }
+
+
+def _saved(state_dir: str, account: str) -> Credentials | None:
+    try:
+        return msgspec.json.decode(credentials.path(state_dir, account).read_bytes(), type=Credentials)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _password(state_dir: str, account: str) -> str:
+    saved = _saved(state_dir, account)
+    return saved.password if saved and saved.password else secrets.token_urlsafe(24)
+
+
+def _port(state_dir: str) -> int:
+    saved = _saved(state_dir, ADMIN)
+    if saved:
+        port = int(saved.servers[0].rsplit(":", 1)[1])
+        if _is_free(port):
+            return port
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        free: int = probe.getsockname()[1]
+        return free
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,32 @@
+"""`longshore bus`: the embedded bus alone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from services.bus.server import Server
+from services.bus.settings import BusSettings
+from services.common import log
+from services.common.state import lock
+
+
+def run(settings: BusSettings) -> None:
+    """Run the bus until SIGTERM or SIGINT. Raises BusError when it does not start."""
+    log.configure(settings.log_format, settings.log_level)
+    with lock(settings.state_dir, "bus"):
+        asyncio.run(_run(settings))
+
+
+async def _run(settings: BusSettings) -> None:
+    server = Server(settings, settings.nats_server)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await server.start()
+    log.get("bus").info("ready", state_dir=settings.state_dir, pid=server.pid)
+    try:
+        await stopping.wait()
+    finally:
+        await server.stop()

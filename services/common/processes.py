@@ -1,0 +1,110 @@
+"""Child processes that are kept running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+from services.common import log
+
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 10.0
+STABLE_AFTER = 10.0
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with(parent: int, number: int = signal.SIGTERM) -> None:
+    """Have the kernel send this process a signal when `parent`, its parent, dies; at once if it is gone already."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
+
+
+def ended_how(code: int) -> str:
+    """An exit status in words: "exit code 1", "killed by signal 9"."""
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class Child:
+    """A program that is started again, with a growing pause, whenever it ends before `stop`."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        on_exit: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.restarts = 0
+        self._arguments = arguments
+        self._environment = environment
+        self._pass_fds = pass_fds
+        self._on_exit = on_exit
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._log = log.get("supervisor")
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 while it does not run."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if running and self._process else 0
+
+    async def start(self) -> None:
+        """Start the program and keep it running. Raises OSError if it cannot be started at all."""
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+
+    async def stop(self, timeout: float) -> None:
+        """End the program: SIGTERM, and SIGKILL after `timeout` seconds."""
+        if self._keeper:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(timeout):
+                await process.wait()
+        except TimeoutError:
+            self._log.error("did not stop in time, killed", child=self.name, seconds=timeout)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _spawn(self) -> None:
+        parent = os.getpid()
+        self._process = await asyncio.create_subprocess_exec(
+            *self._arguments,
+            env=self._environment,
+            pass_fds=self._pass_fds,
+            stdin=asyncio.subprocess.DEVNULL,
+            preexec_fn=lambda: die_with(parent),
+            process_group=0,
+        )
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = FIRST_BACKOFF
+        while self._process:
+            began = loop.time()
+            code = await self._process.wait()
+            if self._on_exit:
+                self._on_exit(self.name, code)
+            if loop.time() - began > STABLE_AFTER:
+                pause = FIRST_BACKOFF
+            self._log.warning("ended, starting it again", child=self.name, how=ended_how(code), seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_BACKOFF)
+            self.restarts += 1
+            await self._spawn()

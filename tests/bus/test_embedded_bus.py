@@ -1,0 +1,178 @@
+"""The embedded bus: a real nats-server, started the way the all-in-one commands start it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from schemas import subjects
+from schemas.commands import Pause
+from schemas.events import ServiceStopped
+from schemas.routing import Health, Route
+from services.bus import binary
+from services.bus.permissions import ACCESS
+from services.bus.server import Server
+from services.common import credentials
+from services.common.bus import Bus, Change, Synced
+from services.common.credentials import Credentials
+from services.common.errors import BusError
+from services.common.outbox import Outbox
+from services.common.reader import last_sequence, read
+from services.common.settings import Settings
+
+
+@pytest.fixture
+async def embedded(tmp_path: Path) -> AsyncIterator[tuple[Server, Settings]]:
+    settings = Settings(state_dir=str(tmp_path))
+    server = Server(settings)
+    await server.start()
+    yield server, settings
+    await server.stop()
+
+
+async def _connect(settings: Settings, service: str) -> Bus:
+    return await Bus.connect(service, credentials.find(settings, service))
+
+
+async def test_each_account_can_do_what_its_service_needs(embedded: tuple[Server, Settings]) -> None:
+    _, settings = embedded
+    for service, access in ACCESS.items():
+        bus = await _connect(settings, service)
+        for bucket in access.writes:
+            await bus.put(bucket, "host.web.80", Route("web", 80, 1))
+            assert await bus.get(bucket, "host.web.80")
+            await bus.delete(bucket, "host.web.80")
+        for bucket in access.reads:
+            watch = bus.watch(bucket, "host.>")
+            async with asyncio.timeout(5):
+                while not isinstance(await anext(watch), Synced):
+                    pass
+            await watch.aclose()
+        if access.publishes:
+            outbox = Outbox(bus, service, "host", service)
+            sending = asyncio.create_task(outbox.run())
+            outbox.record(ServiceStopped(time.time(), "stopped"))
+            assert await outbox.flush(5)
+            sending.cancel()
+        if access.reads_log:
+            assert await last_sequence(bus) >= 1
+            async with asyncio.timeout(5):
+                await anext(read(bus))
+        await bus.close()
+
+
+async def test_commands_reach_the_deployer_and_its_answer_comes_back(embedded: tuple[Server, Settings]) -> None:
+    _, settings = embedded
+    deployer, cli = await _connect(settings, "deployer"), await _connect(settings, "cli")
+
+    async def answer(_request: bytes) -> bytes:
+        return b"paused"
+
+    await deployer.respond(subjects.commands("web", "host"), answer)
+    await deployer.client.flush()
+    assert await cli.request(subjects.commands("web", "host"), Pause()) == b"paused"
+    with pytest.raises(BusError, match="nobody answers"):
+        await cli.request(subjects.commands("other", "host"), Pause())
+    await deployer.close()
+    await cli.close()
+
+
+async def test_a_service_is_denied_what_is_not_its_own(embedded: tuple[Server, Settings]) -> None:
+    _, settings = embedded
+    proxy, admin = await _connect(settings, "proxy"), await _connect(settings, "admin")
+    await proxy.client.publish("$KV.longshore-routes.host.web.80", b"{}")
+    await proxy.client.publish("longshore.events.deployer.web", b"forged")
+    await proxy.client.flush()
+    assert await admin.get(subjects.ROUTES, "host.web.80") is None
+    assert await last_sequence(admin) == 0
+    await proxy.close()
+    await admin.close()
+
+
+async def test_a_killed_server_comes_back_on_its_port_with_what_it_stored(
+    embedded: tuple[Server, Settings],
+) -> None:
+    server, settings = embedded
+    bus = await _connect(settings, "health")
+    await bus.put(subjects.HEALTH, "host.web.a", Health("web", "a", True, 1.0))
+    os.kill(server.pid, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        await bus.until_lost()
+        await bus.until_connected()
+    watch = bus.watch(subjects.HEALTH, "host.>")
+    async with asyncio.timeout(20):
+        change = await anext(watch)
+    assert isinstance(change, Change)
+    assert change.key == "host.web.a"
+    await watch.aclose()
+    await bus.close()
+
+
+async def test_secrets_are_readable_by_their_owner_only_and_kept_over_restarts(
+    embedded: tuple[Server, Settings], tmp_path: Path
+) -> None:
+    server, settings = embedded
+    before = credentials.find(settings, "proxy")
+    await server.stop()
+    await server.start()
+    assert credentials.find(settings, "proxy") == before
+    files = [file for file in (tmp_path / "bus").iterdir() if file.suffix in {".json", ".conf"}]
+    assert len(files) == len(ACCESS) + 2
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+async def test_wrong_credentials_are_told_at_once(embedded: tuple[Server, Settings]) -> None:
+    _, settings = embedded
+    right = credentials.find(settings, "proxy")
+    wrong = Credentials(right.servers, "proxy", "wrong")
+    async with asyncio.timeout(5):
+        with pytest.raises(BusError, match="refuses proxy: wrong user or password"):
+            await Bus.connect("proxy", wrong, timeout=60)
+
+
+async def test_an_unreachable_bus_is_told_after_the_timeout() -> None:
+    with pytest.raises(BusError, match=r"no bus at nats://127\.0\.0\.1:1 within 0\.3 s.*mend --nats-url"):
+        await Bus.connect("proxy", Credentials(["nats://127.0.0.1:1"]), timeout=0.3)
+
+
+@pytest.mark.parametrize("url", ["nats://[", "http://127.0.0.1:4222", "nats://host:port"])
+async def test_a_malformed_url_is_told_with_the_form_to_use(url: str) -> None:
+    with pytest.raises(BusError, match="nats-url"):
+        await Bus.connect("proxy", Credentials([url]), timeout=0.3)
+
+
+def test_an_old_or_missing_server_program_is_refused(tmp_path: Path) -> None:
+    old = tmp_path / "nats-server"
+    old.write_text("#!/bin/sh\necho nats-server: v2.9.25\n")
+    old.chmod(0o755)
+    with pytest.raises(BusError, match=r"not a nats-server 2\.10 or newer"):
+        binary.find(str(old))
+    with pytest.raises(BusError, match="no such program"):
+        binary.find(str(tmp_path / "missing"))
+
+
+def test_an_old_server_on_the_path_gives_way_to_the_bundled_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "nats-server"
+    old.write_text("#!/bin/sh\necho nats-server: v2.9.25\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert binary.find() != str(old)
+
+
+async def test_a_server_that_cannot_start_leaves_nothing_running(tmp_path: Path) -> None:
+    broken = tmp_path / "nats-server"
+    broken.write_text('#!/bin/sh\n[ "$1" = --version ] && echo nats-server: v2.10.0 && exit 0\nexit 3\n')
+    broken.chmod(0o755)
+    server = Server(Settings(state_dir=str(tmp_path), bus_timeout=0.5), str(broken))
+    with pytest.raises(BusError, match="nats-server ends with exit code 3"):
+        await server.start()
+    assert server.pid == 0
