@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -146,8 +147,9 @@ class Bus:
                 self._log.warning("watch failed, trying again", bucket=bucket, reason=str(error))
                 await asyncio.sleep(RECONNECT_WAIT)
                 continue
-            async for change in self._follow(watcher, known):
-                yield change
+            async with contextlib.aclosing(self._follow(watcher, known)) as changes:
+                async for change in changes:
+                    yield change
 
     async def request(self, subject: str, command: msgspec.Struct, timeout: float = REQUEST_TIMEOUT) -> bytes:
         """The reply to a command. Raises BusError when nobody listens or answers in time."""
@@ -174,6 +176,7 @@ class Bus:
             "max_reconnect_attempts": -1,
             "reconnect_to_server_handler": _reconnect_with_jitter,
             "connect_timeout": 2,
+            "reconnect_time_wait": 0.1,
             "inbox_prefix": f"_INBOX_{self.service}",
             "pending_size": 32 << 20,
             "disconnected_cb": self._on_lost,
@@ -253,15 +256,15 @@ class Bus:
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"{what}: {error or type(error).__name__}") from error
 
-    async def _follow(self, watcher: KeyValue.KeyWatcher, known: set[str]) -> AsyncIterator[Change | Synced]:
+    async def _follow(self, watcher: KeyValue.KeyWatcher, known: set[str]) -> AsyncGenerator[Change | Synced, None]:
         seen: set[str] = set()
         lost = asyncio.create_task(self.until_lost())
+        news: asyncio.Future[KeyValue.Entry | None] | None = None
         try:
             while True:
                 news = asyncio.ensure_future(anext(watcher))
                 await asyncio.wait({news, lost}, return_when=asyncio.FIRST_COMPLETED)
                 if not news.done():
-                    news.cancel()
                     return
                 entry = news.result()
                 if entry is None:
@@ -276,6 +279,10 @@ class Bus:
                 yield Change(entry.key, value)
         finally:
             lost.cancel()
+            if news:
+                news.cancel()
+            with contextlib.suppress(nats.errors.Error):
+                await watcher.stop()  # type: ignore[no-untyped-call]  # untyped in nats-py
 
 
 class _MissingError(Exception):

@@ -85,3 +85,20 @@ async def test_a_watch_tells_again_what_is_true_after_the_bus_was_lost(bus: Bus,
     assert isinstance(seen[1], Synced)
     assert isinstance(seen[3], Synced)
     assert seen[4] == Change("host.web.80", None)
+
+
+async def test_a_watch_that_ends_or_starts_again_leaves_no_subscription_behind(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    await bus.put(subjects.ROUTES, "host.web.80", Route("web", 80, 1))
+    before = len(bus.client._subs)
+    watch = bus.watch(subjects.ROUTES, "host.>")
+    async with asyncio.timeout(20):
+        assert isinstance(await anext(watch), Change)
+        assert isinstance(await anext(watch), Synced)
+        nats_server.kill()
+        nats_server.start()
+        assert isinstance(await anext(watch), Change)
+        assert len(bus.client._subs) == before + 1
+    await watch.aclose()
+    assert len(bus.client._subs) == before
