@@ -104,9 +104,11 @@ async def _next(subscription: Subscription, lost: asyncio.Task[None]) -> list[Ms
     queue = subscription._pending_queue
     if queue.empty():
         arriving = asyncio.ensure_future(subscription.next_msg(timeout=None))
-        await asyncio.wait({arriving, lost}, return_when=asyncio.FIRST_COMPLETED)
-        if not arriving.done():
+        try:
+            await asyncio.wait({arriving, lost}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             arriving.cancel()
+        if not arriving.done():
             return []
         messages = [arriving.result()]
     else:
