@@ -1,0 +1,1 @@
+"""Health: probes the replicas of a host, and tells the verdicts."""

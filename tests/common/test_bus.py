@@ -102,3 +102,16 @@ async def test_a_watch_that_ends_or_starts_again_leaves_no_subscription_behind(
         assert len(bus.client._subs) == before + 1
     await watch.aclose()
     assert len(bus.client._subs) == before
+
+
+async def test_a_reader_that_is_cancelled_leaves_no_task_behind(bus: Bus) -> None:
+    before = asyncio.all_tasks()
+    subscriptions = len(bus.client._subs)
+    reading = asyncio.create_task(_events(bus, 1))
+    async with asyncio.timeout(20):
+        while len(bus.client._subs) == subscriptions:  # noqa: ASYNC110 - the reader's own step
+            await asyncio.sleep(0.01)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() <= before

@@ -1,0 +1,103 @@
+"""The health service: probes every replica of its host and tells whether it is healthy."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from schemas import subjects
+from schemas.routing import Replica
+from services.common import lifecycle
+from services.common.bus import Change, Synced
+from services.common.lifecycle import Context
+from services.health.monitor import Monitor
+from services.health.probe import Prober
+from services.health.settings import HealthSettings
+from services.health.verdicts import Verdicts
+
+CLOSE_TIMEOUT = 5.0
+
+
+def run(settings: HealthSettings) -> None:
+    """Run the service until SIGTERM or SIGINT. Raises LongshoreError when it cannot."""
+    lifecycle.run("health", "health", settings, lambda context: serve(context, settings))
+
+
+async def serve(context: Context, settings: HealthSettings) -> None:
+    """Probe what the bucket of replicas names, until the context stops."""
+    verdicts = Verdicts(context.bus)
+    async with Prober(settings.concurrency) as prober:
+        monitors = Monitors(context, prober, verdicts)
+        context.spawn(verdicts.run(), "verdicts")
+        context.spawn(_follow(context, monitors, verdicts), "replicas")
+        await context.stopping.wait()
+        await monitors.close()
+
+
+async def _follow(context: Context, monitors: Monitors, verdicts: Verdicts) -> None:
+    await verdicts.load(context.host)
+    async for change in context.bus.watch(subjects.REPLICAS, f"{subjects.token(context.host)}.>"):
+        if isinstance(change, Synced):
+            monitors.settle()
+        else:
+            monitors.apply(change)
+
+
+class Monitors:
+    """One monitor for each replica that is there."""
+
+    def __init__(self, context: Context, prober: Prober, verdicts: Verdicts) -> None:
+        self._context = context
+        self._prober = prober
+        self._verdicts = verdicts
+        self._monitors: dict[str, Monitor] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def apply(self, change: Change) -> None:
+        """Start, restart or end the monitor of a replica."""
+        if change.value is None:
+            self._end(change.key)
+            return
+        try:
+            replica = msgspec.json.decode(change.value, type=Replica)
+        except msgspec.MsgspecError as error:
+            self._context.log.warning("not a replica, ignored", key=change.key, reason=str(error))
+            return
+        self._begin(change.key, replica)
+
+    def settle(self) -> None:
+        """All replicas are known: no verdict stays for one that is gone."""
+        self._verdicts.keep_only(self._monitors)
+
+    async def close(self) -> None:
+        """Stop all, and let the probes under way end."""
+        for monitor in self._monitors.values():
+            monitor.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
+
+    def _begin(self, key: str, replica: Replica) -> None:
+        current = self._monitors.get(key)
+        if current and current.replica == replica:
+            return
+        if current and _address(current.replica) != _address(replica):
+            self._end(key)
+        elif current:
+            current.stop()
+        context = self._context
+        monitor = Monitor(key, replica, self._prober.probe, context.record, self._verdicts)
+        self._monitors[key] = monitor
+        task = context.spawn(monitor.run(), f"monitor {replica.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _end(self, key: str) -> None:
+        monitor = self._monitors.pop(key, None)
+        if monitor:
+            monitor.stop()
+        self._verdicts.delete(key)
+
+
+def _address(replica: Replica) -> tuple[str, int]:
+    return replica.host, replica.port

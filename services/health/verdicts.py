@@ -1,0 +1,84 @@
+"""The verdicts of this host's replicas, and the bucket that tells them to others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Container
+
+import msgspec
+
+from schemas import subjects
+from schemas.routing import Health
+from services.common import log
+from services.common.bus import Bus, Change, Synced
+from services.common.errors import BusError
+
+RETRY_WAIT = 0.5
+
+
+class Verdicts:
+    """What is true now, written to the bucket until the bus takes it. Changing it never waits."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._current: dict[str, Health] = {}
+        self._unwritten: set[str] = set()
+        self._wake = asyncio.Event()
+        self._log = log.get("health")
+
+    def get(self, key: str) -> Health | None:
+        return self._current.get(key)
+
+    def put(self, key: str, health: Health) -> None:
+        self._current[key] = health
+        self._touch(key)
+
+    def delete(self, key: str) -> None:
+        if self._current.pop(key, None):
+            self._touch(key)
+
+    def keep_only(self, keys: Container[str]) -> None:
+        """Delete the others, and write all again: the bucket may have been lost with the bus."""
+        for key in list(self._current):
+            self._touch(key) if key in keys else self.delete(key)
+
+    async def load(self, host: str) -> None:
+        """Read what the bucket holds for this host: the verdicts of the instance before."""
+        watch = self._bus.watch(subjects.HEALTH, f"{subjects.token(host)}.>")
+        async with contextlib.aclosing(watch):
+            async for change in watch:
+                if isinstance(change, Synced):
+                    return
+                self._restore(change)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._unwritten:
+                await self._bus.until_connected()
+                await self._write(self._unwritten.pop())
+
+    def _touch(self, key: str) -> None:
+        self._unwritten.add(key)
+        self._wake.set()
+
+    def _restore(self, change: Change) -> None:
+        if change.value is None:
+            return
+        with contextlib.suppress(msgspec.MsgspecError):
+            self._current[change.key] = msgspec.json.decode(change.value, type=Health)
+
+    async def _write(self, key: str) -> None:
+        health = self._current.get(key)
+        try:
+            if health:
+                await self._bus.put(subjects.HEALTH, key, health)
+            else:
+                await self._bus.delete(subjects.HEALTH, key)
+        except BusError as error:
+            self._log.warning("verdict not written, trying again", key=key, reason=str(error))
+            self._unwritten.add(key)
+            await asyncio.sleep(RETRY_WAIT)
