@@ -70,11 +70,36 @@ class Health(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Artifact(msgspec.Struct, frozen=True):
+    """What a release's name stood for when it was resolved: its digest, and where its runtime finds it."""
+
+    digest: str = ""
+    location: str = ""
+
+
+class Ongoing(msgspec.Struct, frozen=True):
+    """A deployment that has begun and not ended; a restarted deployer goes on with it.
+
+    `pinned` is what Decisions.pinned becomes when it succeeds. `failed`: it is being undone. `started` is in unix
+    seconds.
+    """
+
+    deployment: str
+    release: str
+    by: str
+    strategy: str
+    trace: str
+    started: float
+    pinned: str = ""
+    failed: bool = False
+
+
 class Decisions(msgspec.Struct, frozen=True):
     """What the deployer of an app on a host has decided; survives every restart.
 
     `current` serves, `previous` is what a rollback returns to, `pinned` is what an operator chose over the
-    registry's newest (empty: follow the registry), `quarantined` maps a release to its reason.
+    registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
+    release that was announced. `artifacts` holds what the releases named here stand for.
     """
 
     current: str = ""
@@ -82,3 +107,6 @@ class Decisions(msgspec.Struct, frozen=True):
     pinned: str = ""
     quarantined: dict[str, str] = {}
     paused: bool = False
+    ongoing: Ongoing | None = None
+    found: str = ""
+    artifacts: dict[str, Artifact] = {}

@@ -1,0 +1,39 @@
+"""Registries, by the scheme of their URL."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from services.common.errors import SettingsError
+from services.deployer.registry.directory import Directory
+from services.deployer.registry.protocol import Registry
+
+KNOWN = "dir:///absolute/path"
+
+__all__ = ["Registry", "parse"]
+
+
+def parse(url: str) -> Registry:
+    """The registry at a URL. Raises SettingsError for an unknown scheme, a malformed URL, a missing folder."""
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise SettingsError(f"--registry {url!r}: not a URL; use {KNOWN}")
+    if scheme == "img":
+        raise SettingsError(f"--registry {url}: container images come with the next version; use {KNOWN}")
+    if scheme != "dir":
+        raise SettingsError(f"--registry {url}: unknown scheme {scheme!r}; known is {KNOWN}")
+    return _directory(url)
+
+
+def _directory(url: str) -> Directory:
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    except ValueError as error:
+        raise SettingsError(f"--registry {url}: malformed ({error}); use {KNOWN}") from None
+    if parts.netloc or parts.fragment or not parts.path.startswith("/"):
+        raise SettingsError(f"--registry {url}: the path must be absolute, after three slashes: {KNOWN}")
+    pre_release = options.pop("pre-release", "false")
+    if options or pre_release not in ("true", "false"):
+        raise SettingsError(f"--registry {url}: the only option of a folder is ?pre-release=true or false")
+    return Directory.open(unquote(parts.path), pre_release == "true")

@@ -1,0 +1,85 @@
+"""A folder of release folders: `<folder>/<version>/run`, an executable file, is a release."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+
+from schemas.routing import Artifact
+from services.common import log
+from services.common.errors import RegistryError, SettingsError
+from services.deployer import versions
+
+RUN = "run"
+
+
+class Directory:
+    """The registry `dir://<path>`. Pre-releases are offered only when asked for."""
+
+    def __init__(self, path: Path, pre_releases: bool = False) -> None:
+        self.path = path
+        self.url = f"dir://{path}" + ("?pre-release=true" if pre_releases else "")
+        self._pre_releases = pre_releases
+        self._told: set[str] = set()
+        self._log = log.get("deployer")
+
+    @classmethod
+    def open(cls, path: str, pre_releases: bool) -> Directory:
+        """The registry at a folder that exists. Raises SettingsError when it does not."""
+        folder = Path(path)
+        if not folder.is_dir():
+            problem = "is not a folder" if folder.exists() else "does not exist"
+            raise SettingsError(f"--registry dir://{path}: {path} {problem}; create it, or mend the path")
+        return cls(folder, pre_releases)
+
+    async def offered(self) -> list[str]:
+        """The releases that can be started, newest first. What cannot is told once, by a warning."""
+        return await asyncio.to_thread(self._offered)
+
+    async def resolve(self, release: str) -> Artifact:
+        """The release's folder, and a digest of the names, sizes and times of the files in it."""
+        return await asyncio.to_thread(self._resolve, release)
+
+    def _offered(self) -> list[str]:
+        names = versions.newest_first(self._folders(), self._pre_releases)
+        problems = {name: problem for name in names if (problem := flaw(self.path / name))}
+        for name in problems.keys() - self._told:
+            self._log.warning("release skipped", release=name, registry=self.url, reason=problems[name])
+        self._told = set(problems)
+        return [name for name in names if name not in problems]
+
+    def _folders(self) -> list[str]:
+        try:
+            with os.scandir(self.path) as entries:
+                return [entry.name for entry in entries if entry.is_dir()]
+        except OSError as error:
+            raise RegistryError(f"cannot read {self.url}: {error.strerror}; mend the folder or --registry") from None
+
+    def _resolve(self, release: str) -> Artifact:
+        folder = self.path / release
+        if release not in self._folders():
+            raise RegistryError(f"{self.url} holds no release {release}")
+        if problem := flaw(folder):
+            raise RegistryError(f"release {release} of {self.url} cannot be started: {problem}")
+        return Artifact(_digest(folder), str(folder))
+
+
+def flaw(folder: Path) -> str:
+    """What keeps a release folder from being started, in words; empty if nothing does."""
+    run = folder / RUN
+    if not run.is_file():
+        return f"there is no file {run}"
+    return "" if os.access(run, os.X_OK) else f"{run} is not executable (chmod +x)"
+
+
+def _digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for name in sorted(folder.rglob("*")):
+        try:
+            status = name.lstat()
+        except OSError:
+            continue
+        total.update(f"{name.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return f"sha256:{total.hexdigest()}"

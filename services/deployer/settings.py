@@ -1,0 +1,124 @@
+"""Options of the deployer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from services.common.errors import LongshoreError, SettingsError
+from services.common.settings import Settings, check_duration, check_name, check_port, check_positive
+from services.deployer import registry
+
+Strategy = Literal["rolling", "blue-green"]
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A port of the proxy, and the replicas' port behind it (0: the one that a replica is given)."""
+
+    proxy: int
+    replica: int = 0
+
+
+def parse_port(text: str) -> Port:
+    """`8080` or `8080:3000`. Raises SettingsError."""
+    proxy, separator, replica = text.partition(":")
+    try:
+        port = Port(_number(proxy), _number(replica) if separator else 0)
+    except ValueError:
+        raise SettingsError(
+            f"--port {text!r}: use PORT or PROXY-PORT:REPLICA-PORT, such as 8080 or 8080:3000"
+        ) from None
+    check_port("--port", port.proxy)
+    if separator:
+        check_port("--port", port.replica)
+    return port
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError
+    return int(text)
+
+
+class DeployerSettings(Settings, frozen=True, kw_only=True):
+    """One application on this host. Times are seconds.
+
+    `health_timeout` is the whole time that a new replica may take to become ready; `settle` is how long one without
+    `health_path` must stay up for that; `replace_after` is how long one may be unhealthy before it is replaced.
+    """
+
+    app: str = "app"
+    registry: str = ""
+    port: list[str] = msgspec.field(default_factory=list)
+    replicas: int = 1
+    interval: float = 10.0
+    runtime: Literal["process", "docker"] = "process"
+    strategy: Strategy = "rolling"
+    health_path: str = ""
+    health_timeout: float = 30.0
+    probe_interval: float = 2.0
+    probe_timeout: float = 2.0
+    rise: int = 1
+    fall: int = 2
+    settle: float = 3.0
+    drain_time: float = 30.0
+    stop_timeout: float = 10.0
+    stop_containers: bool = False
+    replace_after: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_name("--app", self.app)
+        if self.registry:
+            registry.parse(self.registry)
+        for name in ("replicas", "rise", "fall"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"--{name} {getattr(self, name)}: use 1 or more")
+        for name in ("interval", "health_timeout", "probe_interval", "probe_timeout"):
+            check_positive(_option(name), getattr(self, name))
+        for name in ("settle", "drain_time", "stop_timeout", "replace_after"):
+            check_duration(_option(name), getattr(self, name))
+        _check_health_path(self.health_path)
+        if not self.health_path and self.settle >= self.health_timeout:
+            raise SettingsError(
+                f"--settle {self.settle:g}: no replica could be ready within --health-timeout "
+                f"{self.health_timeout:g}; use a smaller --settle"
+            )
+        self._check_ports()
+
+    @property
+    def proxy_ports(self) -> list[int]:
+        return [parse_port(text).proxy for text in self.port]
+
+    def check_complete(self) -> None:
+        """Raises LongshoreError when something is missing that only a running deployer needs."""
+        if self.runtime == "docker":
+            raise LongshoreError("--runtime docker: containers come with the next version; use --runtime process")
+        if not self.registry:
+            raise SettingsError(f"--registry is missing: say where releases come from, such as {registry.KNOWN}")
+        if not self.port:
+            raise SettingsError("--port is missing: say on which port the proxy serves the application, such as 8080")
+
+    def _check_ports(self) -> None:
+        seen: set[int] = set()
+        for text in self.port:
+            port = parse_port(text)
+            if port.proxy in seen:
+                raise SettingsError(f"--port {port.proxy}: given twice; name each proxy port once")
+            if port.replica and self.runtime == "process":
+                raise SettingsError(
+                    f"--port {text}: a process gets its port in the variable PORT and cannot be given one; "
+                    f"use --port {port.proxy}"
+                )
+            seen.add(port.proxy)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _check_health_path(path: str) -> None:
+    if path and not path.startswith("/"):
+        raise SettingsError(f"--health-path {path!r}: must start with a slash, such as /{path}")
+    if any(character.isspace() or not character.isprintable() for character in path):
+        raise SettingsError(f"--health-path {path!r}: holds a blank; write it as %20")

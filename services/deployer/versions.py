@@ -1,0 +1,34 @@
+"""Release names as versions: Semantic Versioning 2.0.0 with an optional leading "v". Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from semver import Version
+
+
+def parse(name: str) -> Version | None:
+    """The version that a name stands for, None if it is not one."""
+    text = name.removeprefix("v")
+    try:
+        version = Version.parse(text)
+    except ValueError:
+        return None
+    return version if str(version) == text else None
+
+
+def newest_first(names: Iterable[str], pre_releases: bool = False) -> list[str]:
+    """The names that are versions, highest precedence first (semver.org, item 11).
+
+    Names of equal precedence (build metadata, a leading "v") are ordered by their text, so that every look at the
+    same names gives the same answer.
+    """
+    found = [(version, name) for name in names if (version := parse(name))]
+    kept = [(version, name) for version, name in found if pre_releases or not version.prerelease]
+    return [name for _, name in sorted(kept, reverse=True)]
+
+
+def is_newer(name: str, than: str) -> bool:
+    """Whether a version has a higher precedence than another; a name that is no version is older than any."""
+    this, other = parse(name), parse(than)
+    return this is not None and (other is None or this > other)
