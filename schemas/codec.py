@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -37,13 +36,17 @@ class _RawBatch(msgspec.Struct, array_like=True):
     events: list[msgspec.Raw]
 
 
+class _Head(msgspec.Struct, array_like=True):
+    tag: int
+
+
 _KNOWN_TAGS = frozenset(kind.__struct_config__.tag for kind in EVENT_TYPES)
 _encoder = msgspec.msgpack.Encoder()
 _batch = msgspec.msgpack.Decoder(Batch)
 _raw_batch = msgspec.msgpack.Decoder(_RawBatch)
 _event = msgspec.msgpack.Decoder(AnyEvent)
 _events = msgspec.msgpack.Decoder(list[AnyEvent])
-_head = msgspec.msgpack.Decoder(list[Any])
+_head = msgspec.msgpack.Decoder(_Head)
 
 
 def encode(batch: Batch) -> bytes:
@@ -54,9 +57,9 @@ def encode(batch: Batch) -> bytes:
 def decode(payload: bytes) -> Decoded:
     """The batch in `payload`. Raises msgspec.ValidationError or msgspec.DecodeError if it is not one."""
     try:
-        return Decoded(_batch.decode(payload), 0)
-    except msgspec.ValidationError:
-        return _decode_leniently(payload)
+        return _decode(payload)
+    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets through for what is not a batch
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def encode_events(events: Sequence[Event]) -> bytes:
@@ -69,6 +72,13 @@ def decode_events(payload: bytes) -> list[AnyEvent]:
     return _events.decode(payload)
 
 
+def _decode(payload: bytes) -> Decoded:
+    try:
+        return Decoded(_batch.decode(payload), 0)
+    except msgspec.ValidationError:
+        return _decode_leniently(payload)
+
+
 def _decode_leniently(payload: bytes) -> Decoded:
     raw = _raw_batch.decode(payload)
     known = [_event.decode(event) for event in raw.events if _is_known(event)]
@@ -77,5 +87,4 @@ def _decode_leniently(payload: bytes) -> Decoded:
 
 
 def _is_known(event: msgspec.Raw) -> bool:
-    head = _head.decode(event)
-    return bool(head) and head[0] in _KNOWN_TAGS
+    return _head.decode(event).tag in _KNOWN_TAGS
