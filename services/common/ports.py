@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextlib
 import socket
 from pathlib import Path
 
@@ -52,10 +54,12 @@ def _lines(path: str) -> list[str]:
 
 
 def _open_sockets(process: Path) -> set[str]:
-    try:
-        return {str(fd.readlink()) for fd in (process / "fd").iterdir()}
-    except OSError:
-        return set()
+    found = set()
+    with contextlib.suppress(OSError):
+        for descriptor in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # it may be closed by now
+                found.add(str(descriptor.readlink()))
+    return found
 
 
 def _name(process: Path) -> str:

@@ -1,0 +1,1 @@
+"""The metrics gateway: folds the event log into numbers, and serves, pushes and explains them."""

@@ -1,0 +1,156 @@
+"""The fold: one message of the log after the other changes the state. No I/O, no clock; the same log, the same state.
+
+Each instance numbers its batches from 1. A batch that was applied before is skipped; one that comes late, after a
+later one of its instance, is applied, and the result is the same as if it had come in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from schemas import codec
+from schemas import events as e
+from schemas.codec import Batch
+from services.metrics_gateway import fold_deployer as deployer
+from services.metrics_gateway import fold_proxy as proxy
+from services.metrics_gateway import fold_service as service
+from services.metrics_gateway.place import Place
+from services.metrics_gateway.state import Instance, State
+
+HORIZON = 1024
+"""A batch that is missing is waited for until its instance is so many batches further."""
+
+Handler = Callable[[Place, Any], None]
+
+
+def _ignored(place: Place, event: e.Event) -> None:
+    """An event that no number and no status depends on yet."""
+
+
+HANDLERS: dict[type[e.Event], Handler] = {
+    e.ServiceStarted: service.service_started,
+    e.ServiceHeartbeat: service.service_heartbeat,
+    e.ServiceStopped: service.service_stopped,
+    e.EventsDropped: service.events_dropped,
+    e.ListenerOpened: proxy.listener_opened,
+    e.ListenerClosed: proxy.listener_closed,
+    e.ConnectionAccepted: proxy.accepted,
+    e.ConnectionEstablished: proxy.established,
+    e.ConnectionProgressed: proxy.progressed,
+    e.ConnectionClosed: proxy.closed,
+    e.ConnectionRefused: proxy.refused,
+    e.DialFailed: proxy.dial_failed,
+    e.BackendJoined: proxy.backend_joined,
+    e.BackendLeft: proxy.backend_left,
+    e.BackendEjected: proxy.backend_left,
+    e.BackendDrained: _ignored,
+    e.ReleaseFound: _ignored,
+    e.DeploymentStarted: deployer.deployment_started,
+    e.ImagePulled: _ignored,
+    e.ReplicaStarted: deployer.replica_started,
+    e.ReplicaReady: deployer.replica_ready,
+    e.ReplicaRetired: deployer.replica_ended,
+    e.ReplicaExited: deployer.replica_ended,
+    e.DeploymentSucceeded: deployer.deployment_succeeded,
+    e.DeploymentFailed: deployer.deployment_failed,
+    e.DeploymentRolledBack: deployer.deployment_rolled_back,
+    e.ReleaseQuarantined: deployer.release_quarantined,
+    e.QuarantineLifted: deployer.quarantine_lifted,
+    e.RegistryFailed: _ignored,
+    e.ReplicaAdopted: deployer.replica_adopted,
+    e.ReplicaRouted: deployer.replica_routed,
+    e.ReplicaDraining: deployer.replica_draining,
+    e.DeploymentsPaused: deployer.deployments_paused,
+    e.DeploymentsResumed: deployer.deployments_resumed,
+    e.HealthChecked: deployer.health_checked,
+    e.HealthChanged: deployer.health_changed,
+}
+
+
+def apply(state: State, position: int, time: float, payload: bytes) -> None:
+    """Apply the message at stream sequence `position`, stored at `time`. One that is no batch is counted."""
+    state.position = position
+    state.first = state.first or position
+    state.time = max(state.time, time)
+    try:
+        decoded = codec.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        state.undecodable += 1
+        return
+    if apply_batch(state, decoded.batch):
+        state.unknown += decoded.unknown
+
+
+def apply_batch(state: State, batch: Batch) -> bool:
+    """Apply a batch. False if it was applied before."""
+    instance = state.instances.get(batch.instance) or _appeared(state, batch)
+    was_missing = bool(instance.missing)
+    if not _admit(state, instance, batch.sequence):
+        return False
+    place = Place(state, instance, batch, was_missing or bool(instance.missing))
+    _dispatch(place, batch.events)
+    state.events += len(batch.events)
+    if place.gapped and not instance.missing:
+        _settle(place)
+    return True
+
+
+def _dispatch(place: Place, events: list[Any]) -> None:
+    handlers = HANDLERS
+    for event in events:
+        try:
+            handlers[type(event)](place, event)
+        except (ValueError, OverflowError):
+            place.state.malformed += 1
+
+
+def _appeared(state: State, batch: Batch) -> Instance:
+    """A new instance. Where the log has lost its beginning, what came before is not called missing."""
+    state.born += 1
+    last = batch.sequence - 1 if state.first > 1 else 0
+    instance = Instance(batch.instance, batch.service, batch.host, state.born, last)
+    state.instances[batch.instance] = instance
+    return instance
+
+
+def _admit(state: State, instance: Instance, sequence: int) -> bool:
+    """Whether the batch is new; keeps account of what is missing."""
+    if sequence <= instance.last:
+        return _fill_gap(state, instance, sequence)
+    if sequence > instance.last + 1:
+        awaited = range(max(instance.last + 1, sequence - HORIZON), sequence)
+        state.abandoned += sequence - instance.last - 1 - len(awaited)
+        instance.missing.update(awaited)
+    instance.last = sequence
+    if instance.missing:
+        _give_up_the_oldest(state, instance)
+    return True
+
+
+def _fill_gap(state: State, instance: Instance, sequence: int) -> bool:
+    if sequence not in instance.missing:
+        state.repeated += 1
+        return False
+    state.late += 1
+    instance.missing.remove(sequence)
+    return True
+
+
+def _give_up_the_oldest(state: State, instance: Instance) -> None:
+    awaited = {sequence for sequence in instance.missing if sequence >= instance.last - HORIZON}
+    state.abandoned += len(instance.missing) - len(awaited)
+    instance.missing = awaited
+
+
+def _settle(place: Place) -> None:
+    """No batch of the instance is missing: forget what was kept for one that comes late."""
+    instance = place.instance
+    deployer.forget_ended_replicas(place)
+    instance.positions.clear()
+    for listener in instance.listeners.values():
+        listener.closed.clear()
+    if instance.ended is not None:
+        instance.listeners.clear()

@@ -1,0 +1,51 @@
+"""What a running gateway holds: the state, and how near it is to the log's end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from services.common.bus import Bus
+from services.common.lifecycle import VERSION
+from services.common.reader import Entry
+from services.metrics_gateway.fold import apply
+from services.metrics_gateway.instrument import Moment
+from services.metrics_gateway.state import State
+
+
+class Live:
+    """Folds what the reader brings. Nothing is shown before `is_caught_up`, so that no counter is seen to go back."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.state = State()
+        self.folded = 0
+        self.backlog: int | None = None
+        self.pending = 0
+        self.otlp_exports = Counter(success=0, failure=0)
+        self._bus = bus
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether everything is folded that the log held when reading began."""
+        return self.backlog is not None and self.folded >= self.backlog
+
+    @property
+    def is_connected(self) -> bool:
+        return self._bus.is_connected
+
+    @property
+    def age(self) -> float:
+        """Seconds since the newest message of the state was stored."""
+        return max(0.0, time.time() - self.state.time)
+
+    def fold(self, entry: Entry) -> None:
+        """Apply a message of the log."""
+        if self.backlog is None:
+            self.backlog = entry.pending + 1
+        apply(self.state, entry.sequence, entry.time, entry.payload)
+        self.folded += 1
+        self.pending = entry.pending
+
+    def moment(self) -> Moment:
+        """What the instruments measure now."""
+        return Moment(self.state, time.time(), VERSION, self.is_connected, dict(self.otlp_exports))

@@ -1,0 +1,96 @@
+"""The catalogue on /metrics: a prometheus_client collector over the state."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import TypeAlias
+
+import msgspec
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
+
+from services.metrics_gateway.instrument import Instrument, Labels, Moment, Value
+from services.metrics_gateway.instruments import INSTRUMENTS
+from services.metrics_gateway.state import Histogram
+
+Values: TypeAlias = list[tuple[Labels, Value]]
+
+_COMPRESSION_LEVEL = 1
+
+
+class Exposition(msgspec.Struct, frozen=True):
+    """The body and the headers of an answer to a scrape."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+class Exporter(Collector):
+    """Renders the state of the moment when it is asked. `resource` becomes target_info, as a collector does it."""
+
+    def __init__(self, moment: Callable[[], Moment], resource: Mapping[str, object]) -> None:
+        self._moment = moment
+        self._resource = {name.replace(".", "_"): str(value) for name, value in resource.items()}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def expose(self, accept: str, accept_encoding: str) -> Exposition:
+        """The metrics as text or OpenMetrics, compressed if the headers of the request allow it."""
+        encode, content_type = choose_encoder(accept)
+        body = encode(self._registry)
+        headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
+        if gzip_accepted(accept_encoding):
+            body = gzip.compress(body, _COMPRESSION_LEVEL)
+            headers["content-encoding"] = "gzip"
+        return Exposition(body, headers)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry need not measure to learn the names, which are its only collector's."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        moment = self._moment()
+        for instrument in INSTRUMENTS:
+            yield from _families(instrument, moment)
+        yield InfoMetricFamily("target", "The resource that these metrics belong to", self._resource)
+
+
+def _families(instrument: Instrument, moment: Moment) -> Iterator[Metric]:
+    values = list(instrument.read(moment))
+    for name in (instrument.prometheus, *instrument.aliases):
+        yield _family(name, instrument, values)
+
+
+def _family(name: str, instrument: Instrument, values: Values) -> Metric:
+    """One metric. Its unit is not passed on: the library would append it, and the catalogue's names are final."""
+    if instrument.kind == "histogram":
+        return _histogram(name, instrument, values)
+    kind = CounterMetricFamily if instrument.kind == "counter" else GaugeMetricFamily
+    family = kind(name, instrument.description, labels=instrument.labels)
+    for labels, value in values:
+        if not isinstance(value, Histogram):
+            family.add_metric(labels, value)
+    return family
+
+
+def _histogram(name: str, instrument: Instrument, values: Values) -> Metric:
+    family = HistogramMetricFamily(name, instrument.description, labels=instrument.labels)
+    for labels, value in values:
+        if isinstance(value, Histogram):
+            family.add_metric(labels, _buckets(value), value.sum)
+    return family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))

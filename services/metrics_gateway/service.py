@@ -1,0 +1,87 @@
+"""The metrics gateway as a process: it follows the log and answers for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+from services.common import lifecycle
+from services.common.bus import Bus
+from services.common.lifecycle import VERSION, Context
+from services.common.reader import Entry, read
+from services.metrics_gateway import api
+from services.metrics_gateway.live import Live
+from services.metrics_gateway.prometheus import Exporter
+from services.metrics_gateway.settings import GatewaySettings
+
+SERVICE = "gateway"
+SLICE = 0.002
+"""Seconds for which a backlog is folded before requests get their turn."""
+
+
+def run(settings: GatewaySettings) -> None:
+    """Run the gateway until SIGTERM or SIGINT. Raises PortTakenError before anything has started."""
+    with api.listen(settings) as listener:
+        lifecycle.run(SERVICE, SERVICE, settings, partial(main, settings, listener))
+
+
+async def main(settings: GatewaySettings, listener: socket.socket, context: Context) -> None:
+    """Fold the log and serve the admin API until the service stops."""
+    live = Live(context.bus)
+    resource = describe(context)
+    app = api.create(settings, live, Exporter(live.moment, resource.attributes))
+    context.spawn(follow(live, context.bus), "fold")
+    async with _pushing(settings, live, resource, context):
+        context.log.info("admin API", address=settings.admin_address, port=settings.admin_port)
+        await api.serve(app, listener, context.stopping)
+
+
+async def follow(live: Live, bus: Bus) -> None:
+    """Fold the log from its beginning, for ever."""
+    async for entries in read(bus):
+        await _fold(live, entries)
+
+
+async def _fold(live: Live, entries: list[Entry]) -> None:
+    began = time.perf_counter()
+    for entry in entries:
+        live.fold(entry)
+        if time.perf_counter() - began > SLICE:
+            await asyncio.sleep(0)
+            began = time.perf_counter()
+
+
+def describe(context: Context) -> Resource:
+    """What the metrics are about; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
+    own = {
+        "service.name": "longshore",
+        "service.version": VERSION,
+        "service.instance.id": context.instance,
+        "host.name": context.host,
+    }
+    return Resource.create(own).merge(OTELResourceDetector().detect())
+
+
+@asynccontextmanager
+async def _pushing(settings: GatewaySettings, live: Live, resource: Resource, context: Context) -> AsyncIterator[None]:
+    """With an OTLP endpoint, push while inside. The exporter is only loaded when there is one: it is large."""
+    if not settings.otlp_endpoint:
+        yield
+        return
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a push that fails is told once, by us
+    from services.metrics_gateway.push import Pusher
+
+    pusher = Pusher(settings, live, resource)
+    running = context.spawn(pusher.run(), "otlp")
+    try:
+        yield
+    finally:
+        running.cancel()
+        await pusher.close()

@@ -1,0 +1,212 @@
+"""What /api/status and /api/containers answer: the state in the words of people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from services.metrics_gateway.instrument import backends, open_connections
+from services.metrics_gateway.state import App, Deployment, Instance, Phase, Replica, State
+
+
+class LastDeployment(msgspec.Struct, frozen=True):
+    """`outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
+
+    id: str
+    release: str
+    previous: str
+    by: str
+    strategy: str
+    outcome: str
+    started_at: str | None
+    ended_at: str | None
+    duration: float | None
+    failed_phase: str
+    reason: str
+    rolled_back_to: str | None
+
+
+class AppStatus(msgspec.Struct, frozen=True):
+    """An app on a host. `desired_replicas` is what its last deployment asked for, None before the first."""
+
+    name: str
+    host: str
+    release: str
+    replicas: int
+    desired_replicas: int | None
+    paused: bool
+    quarantined: dict[str, str]
+    last_deployment: LastDeployment | None
+
+
+class ProxyStatus(msgspec.Struct, frozen=True):
+    """A proxy port. `backends` maps those that take new connections to their addresses."""
+
+    app: str
+    host: str
+    port: int
+    listening: bool
+    backends: dict[str, str]
+    open_connections: int
+
+
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """A running process of Longshore, with its last heartbeat: resident bytes, CPU seconds used, loop delay."""
+
+    service: str
+    host: str
+    instance: str
+    unit: str
+    version: str
+    pid: int
+    parent: str
+    started_at: str | None
+    heartbeat_at: str | None
+    rss: int | None
+    cpu: float | None
+    loop_lag: float | None
+
+
+class LogStatus(msgspec.Struct, frozen=True):
+    """How far the log is folded, how many messages wait, and how old the newest folded one is, in seconds."""
+
+    position: int
+    pending: int
+    age: float
+    bus_connected: bool
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The answer of /api/status."""
+
+    version: str
+    log: LogStatus
+    apps: list[AppStatus]
+    proxies: list[ProxyStatus]
+    services: list[ServiceStatus]
+
+
+class Container(msgspec.Struct, frozen=True):
+    """A running replica. `deployed_at` is when it began to take connections; `healthy` is None before a verdict."""
+
+    id: str
+    name: str
+    app: str
+    host: str
+    release: str
+    address: str
+    pid: int
+    status: Phase
+    healthy: bool | None
+    started_at: str | None
+    deployed_at: str | None
+
+
+class Containers(msgspec.Struct, frozen=True):
+    """The answer of /api/containers."""
+
+    containers: list[Container]
+
+
+def status(state: State, log: LogStatus, version: str) -> Status:
+    """Everything at a glance, in a stable order."""
+    return Status(
+        version,
+        log,
+        [_app(name, host, app) for (host, name), app in sorted(state.apps.items(), key=lambda item: item[0])],
+        _proxies(state),
+        sorted((_service(instance) for instance in state.live()), key=lambda one: (one.host, one.unit, one.instance)),
+    )
+
+
+def containers(state: State) -> Containers:
+    """The replicas that run, by host, app and id."""
+    found = [_container(host, name, one) for (host, name), app in state.apps.items() for one in app.running]
+    return Containers(sorted(found, key=lambda one: (one.host, one.app, one.id)))
+
+
+def _app(name: str, host: str, app: App) -> AppStatus:
+    last = app.deployment
+    desired = last.replicas if last and last.replicas else None
+    release = app.release or next((replica.release for replica in app.running), "")
+    return AppStatus(
+        name,
+        host,
+        release,
+        len(app.running),
+        desired,
+        app.paused,
+        app.quarantined,
+        _deployment(last) if last else None,
+    )
+
+
+def _deployment(deployment: Deployment) -> LastDeployment:
+    return LastDeployment(
+        id=deployment.id,
+        release=deployment.release,
+        previous=deployment.previous,
+        by=deployment.by,
+        strategy=deployment.strategy,
+        outcome=deployment.outcome,
+        started_at=_iso(deployment.started),
+        ended_at=_iso(deployment.ended),
+        duration=deployment.duration,
+        failed_phase=deployment.failed_phase,
+        reason=deployment.reason,
+        rolled_back_to=deployment.rolled_back_to,
+    )
+
+
+def _proxies(state: State) -> list[ProxyStatus]:
+    listening = {
+        (instance.host, app, port)
+        for instance in state.live()
+        for (app, port), listener in instance.listeners.items()
+        if listener.address
+    }
+    taking, connections = backends(state), open_connections(state)
+    return [
+        ProxyStatus(app, host, port, (host, app, port) in listening, taking[host, app, port], count)
+        for (host, app, port), count in sorted(connections.items())
+    ]
+
+
+def _service(instance: Instance) -> ServiceStatus:
+    beat = instance.heartbeat
+    return ServiceStatus(
+        service=instance.service,
+        host=instance.host,
+        instance=instance.id,
+        unit=instance.unit,
+        version=instance.version,
+        pid=instance.pid,
+        parent=instance.parent,
+        started_at=_iso(instance.started),
+        heartbeat_at=_iso(beat.time) if beat else None,
+        rss=beat.rss if beat else None,
+        cpu=beat.cpu if beat else None,
+        loop_lag=beat.loop_lag if beat else None,
+    )
+
+
+def _container(host: str, app: str, replica: Replica) -> Container:
+    return Container(
+        id=replica.id,
+        name=replica.id,
+        app=app,
+        host=host,
+        release=replica.release,
+        address=replica.address,
+        pid=replica.pid,
+        status=replica.phase,
+        healthy=replica.healthy,
+        started_at=_iso(replica.started),
+        deployed_at=_iso(replica.deployed),
+    )
+
+
+def _iso(seconds: float | None) -> str | None:
+    """Unix seconds as RFC 3339 text."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
