@@ -1,0 +1,1 @@
+"""How replicas run: as processes of this host."""

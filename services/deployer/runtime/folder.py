@@ -1,0 +1,97 @@
+"""The folder of one replica: what is known of it on disk, for the deployer that started it and for the next one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+from services.deployer.runtime.protocol import UNSEEN
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What was started."""
+
+    id: str
+    release: str
+    slot: int
+    port: int
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The process ids of a replica's shim and of its program."""
+
+    shim: int
+    program: int
+
+
+class Folder:
+    """`<state_dir>/replicas/<app>/<replica>`. The shim writes `started` and `exited` (see shim.py)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.output = path / "output.log"
+
+    def create(self, record: Record) -> None:
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = self.path / "replica.json.new"
+        new.write_bytes(msgspec.json.encode(record))
+        new.rename(self.path / "replica.json")
+
+    @property
+    def record(self) -> Record | None:
+        """None when the folder was never finished, or is damaged."""
+        try:
+            return msgspec.json.decode((self.path / "replica.json").read_bytes(), type=Record)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    @property
+    def started(self) -> Started | None:
+        try:
+            shim, program = (self.path / "started").read_text().split()
+            return Started(int(shim), int(program))
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def exit_code(self) -> int:
+        try:
+            return int((self.path / "exited").read_text())
+        except (OSError, ValueError):
+            return UNSEEN
+
+    @property
+    def is_stopping(self) -> bool:
+        return (self.path / "stopping").exists()
+
+    def mark_stopping(self) -> None:
+        (self.path / "stopping").touch()
+
+    @property
+    def is_forgotten(self) -> bool:
+        return (self.path / "forgotten").exists()
+
+    def mark_forgotten(self) -> None:
+        (self.path / "forgotten").touch()
+
+    def lock(self) -> int:
+        """A descriptor of the lock that the shim holds for life. Raises BlockingIOError when it is held."""
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the shim lives. No process number is trusted for that."""
+        try:
+            os.close(self.lock())
+        except BlockingIOError:
+            return True
+        return False

@@ -1,0 +1,236 @@
+"""Replicas as processes of this host, each under a shim that outlives the deployer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from schemas.routing import Artifact
+from services.common.errors import ReleaseError
+from services.deployer.registry.directory import RUN, flaw
+from services.deployer.runtime import ports, remains, shim
+from services.deployer.runtime.folder import Folder, Record, Started
+from services.deployer.runtime.protocol import Exit, Found, Running, Spec
+
+HOST = "127.0.0.1"
+START_TIMEOUT = 10.0
+FORCE_AGAIN = 2.0
+KEPT_FOLDERS = 10
+
+
+class _Watched(msgspec.Struct):
+    folder: Folder
+    started: Started
+    descriptor: int
+    timer: asyncio.TimerHandle | None = None
+
+
+class ProcessRuntime:
+    """Runtime whose release is a folder with an executable `run`. `root`: where the replicas' folders are."""
+
+    def __init__(self, root: Path) -> None:
+        self.on_exit: Callable[[Exit], None] = lambda _: None
+        self._root = root
+        self._watched: dict[str, _Watched] = {}
+
+    async def adopt(self) -> list[Found]:
+        """Watch what still runs, and tell what has ended since it was last told. Damaged folders go."""
+        found = []
+        for folder in self._folders():
+            record = folder.record
+            if record is None and not folder.is_alive:
+                shutil.rmtree(folder.path, ignore_errors=True)
+            elif record and not folder.is_forgotten:
+                found.append(await self._adopt(folder, record))
+        self._prune()
+        return found
+
+    async def pull(self, artifact: Artifact) -> None:
+        """The folder is here already: this only checks that it still can be started."""
+        if problem := flaw(Path(artifact.location)):
+            raise ReleaseError(problem)
+
+    async def start(self, spec: Spec) -> Running:
+        """Start `run` with PORT and LONGSHORE_* in its environment."""
+        folder = Folder(self._root / spec.id)
+        port = ports.free(HOST, self._ports())
+        program = Path(spec.artifact.location) / RUN
+        try:
+            folder.create(Record(spec.id, spec.release, spec.slot, port))
+            pid, report = _spawn(folder, program, environment(os.environ, spec, port))
+        except OSError as error:
+            raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
+        answer = await _read(report)
+        started = folder.started
+        if started is None or answer != "started":
+            _discard(pid)
+            folder.mark_forgotten()
+            raise ReleaseError(f"cannot start {program}: {answer.removeprefix('failed ') or 'its shim died'}")
+        self._watch(folder, started, os.pidfd_open(pid))
+        return Running(HOST, port, started.program)
+
+    def stop(self, replica: str, timeout: float) -> None:
+        """SIGTERM to the replica's process group, SIGKILL after `timeout` seconds."""
+        watched = self._watched.get(replica)
+        if watched is None or watched.timer:
+            return
+        watched.folder.mark_stopping()
+        self._signal(watched, signal.SIGTERM)
+        watched.timer = asyncio.get_running_loop().call_later(timeout, self._force, watched)
+
+    def forget(self, replica: str) -> None:
+        Folder(self._root / replica).mark_forgotten()
+        self._prune()
+
+    def output(self, replica: str) -> str:
+        return str(Folder(self._root / replica).output)
+
+    def close(self) -> None:
+        for watched in self._watched.values():
+            self._unwatch(watched)
+        self._watched.clear()
+
+    def _folders(self) -> list[Folder]:
+        if not self._root.is_dir():
+            return []
+        return [Folder(path) for path in sorted(self._root.iterdir()) if path.is_dir()]
+
+    def _ports(self) -> set[int]:
+        """The ports of all replicas of all apps, also of those that do not listen yet."""
+        records = (Folder(path.parent).record for path in self._root.parent.glob("*/*/replica.json"))
+        return {record.port for record in records if record}
+
+    async def _adopt(self, folder: Folder, record: Record) -> Found:
+        started = await _until_started(folder)
+        descriptor = _shim_of(folder, started) if started else None
+        if started and descriptor is not None:
+            self._watch(folder, started, descriptor)
+            running = Running(HOST, record.port, started.program)
+            return Found(record.id, record.release, record.slot, running, stopping=folder.is_stopping)
+        remains.kill(record.id)
+        end = Exit(record.id, folder.exit_code)
+        return Found(record.id, record.release, record.slot, None, end, folder.is_stopping)
+
+    def _watch(self, folder: Folder, started: Started, descriptor: int) -> None:
+        self._watched[folder.path.name] = _Watched(folder, started, descriptor)
+        asyncio.get_running_loop().add_reader(descriptor, self._ended, folder.path.name)
+
+    def _ended(self, replica: str) -> None:
+        watched = self._watched.pop(replica)
+        with contextlib.suppress(ChildProcessError):  # an adopted shim is somebody else's child
+            os.waitid(os.P_PIDFD, watched.descriptor, os.WEXITED)
+        self._unwatch(watched)
+        remains.kill(replica)
+        self.on_exit(Exit(replica, watched.folder.exit_code))
+
+    def _unwatch(self, watched: _Watched) -> None:
+        asyncio.get_running_loop().remove_reader(watched.descriptor)
+        os.close(watched.descriptor)
+        if watched.timer:
+            watched.timer.cancel()
+
+    def _force(self, watched: _Watched) -> None:
+        """Have the shim kill the group; if even the shim does not move, kill it and all that it started."""
+        self._signal(watched, signal.SIGUSR1)
+        loop = asyncio.get_running_loop()
+        watched.timer = loop.call_later(FORCE_AGAIN, remains.kill, watched.folder.path.name)
+
+    def _signal(self, watched: _Watched, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(watched.descriptor, number)
+
+    def _prune(self) -> None:
+        """Keep the output of the replicas that ended last, for whoever asks why."""
+        ended = [folder for folder in self._folders() if folder.is_forgotten and not folder.is_alive]
+        ended.sort(key=lambda folder: (folder.path / "forgotten").stat().st_mtime)
+        for folder in ended[:-KEPT_FOLDERS]:
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def environment(base: Mapping[str, str], spec: Spec, port: int) -> dict[str, str]:
+    """What a replica sees: the deployer's environment without Longshore's own settings (they may hold secrets)."""
+    inherited = {name: value for name, value in base.items() if not name.startswith("LONGSHORE_")}
+    return inherited | {
+        "PORT": str(port),
+        "LONGSHORE_APP": spec.app,
+        "LONGSHORE_RELEASE": spec.release,
+        remains.MARK: spec.id,
+    }
+
+
+def _spawn(folder: Folder, program: Path, variables: dict[str, str]) -> tuple[int, int]:
+    """Start a shim: its process id, and the descriptor on which it reports."""
+    lock = folder.lock()
+    report, its_report = os.pipe()
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", shim.__file__, str(folder.path), str(program)],
+            variables,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, its_report, shim.REPORT),
+                (os.POSIX_SPAWN_OPEN, 2, str(folder.output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, lock, shim.LOCK),
+            ],
+            setsid=True,
+            setsigmask=(),
+        )
+    except OSError:
+        os.close(report)
+        raise
+    finally:
+        os.close(its_report)
+        os.close(lock)
+    return pid, report
+
+
+async def _read(descriptor: int) -> str:
+    """What a shim reports; empty when it says nothing in time."""
+    loop = asyncio.get_running_loop()
+    with os.fdopen(descriptor, "rb", 0) as pipe:
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                return (await reader.read(1 << 16)).decode()
+        except TimeoutError:
+            return ""
+        finally:
+            transport.close()
+
+
+async def _until_started(folder: Folder) -> Started | None:
+    """The shim of a folder may be just about to tell its number, when its deployer was killed right then."""
+    deadline = asyncio.get_running_loop().time() + START_TIMEOUT
+    while (started := folder.started) is None and folder.is_alive:
+        if asyncio.get_running_loop().time() > deadline:
+            return None
+        await asyncio.sleep(0.01)
+    return started
+
+
+def _shim_of(folder: Folder, started: Started) -> int | None:
+    """A descriptor of the living shim. While it holds its lock, its number is nobody else's."""
+    try:
+        descriptor = os.pidfd_open(started.shim)
+    except ProcessLookupError:
+        return None
+    if folder.is_alive:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _discard(pid: int) -> None:
+    """End a shim that failed; what it may have started ends with it."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)

@@ -1,0 +1,81 @@
+"""What the deployer needs of a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from schemas.routing import Artifact
+
+UNSEEN = -1000
+"""The exit code of a replica whose end nobody saw."""
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """A replica to start: the `slot`-th of its release."""
+
+    id: str
+    app: str
+    release: str
+    slot: int
+    artifact: Artifact
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A replica that runs, and where it is (to be) reached."""
+
+    host: str
+    port: int
+    pid: int = 0
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """A replica ended. `code`: exit status, -N for signal N, or UNSEEN."""
+
+    id: str
+    code: int
+    oom: bool = False
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A replica of an earlier deployer: it runs, or has ended. `stopping`: it was told to stop."""
+
+    id: str
+    release: str
+    slot: int
+    running: Running | None
+    exit: Exit | None = None
+    stopping: bool = False
+
+
+class Runtime(Protocol):
+    """Starts, stops and finds the replicas of one app on this host; they outlive it.
+
+    `pull` and `start` raise ReleaseError when the release is at fault.
+    """
+
+    on_exit: Callable[[Exit], None]
+    """Called once for each replica that was started or adopted, in the event loop, as soon as it has ended."""
+
+    async def adopt(self) -> list[Found]:
+        """Every replica that an earlier deployer left, and is not forgotten."""
+
+    async def pull(self, artifact: Artifact) -> None:
+        """Bring a release onto this host."""
+
+    async def start(self, spec: Spec) -> Running:
+        """Start a replica; returns when it runs, which is long before it is ready."""
+
+    def stop(self, replica: str, timeout: float) -> None:
+        """Have a replica end: it is asked to, and forced after `timeout` seconds. Returns at once."""
+
+    def forget(self, replica: str) -> None:
+        """Drop what is kept of a replica that has ended, except its last output."""
+
+    def output(self, replica: str) -> str:
+        """Where the replica's output can be read, for people."""
+
+    def close(self) -> None:
+        """Watch no more, and leave the replicas running."""

@@ -1,0 +1,213 @@
+"""The parent of one replica: a small process that outlives the deployer, so that no exit and no output is lost.
+
+Run as a script by an isolated interpreter, with the standard library alone: `shim.py FOLDER PROGRAM`. It starts the
+program in a process group of its own, copies what it prints into FOLDER/output.log, and leaves in FOLDER
+
+    started   "SHIM-PID PROGRAM-PID", as soon as the program runs
+    exited    "EXIT-CODE", -N for signal N, when it has ended
+
+On descriptor 1 it tells whoever started it "started" or "failed WHY"; descriptor 3 is a lock that it holds for life.
+SIGTERM is passed on to the whole group; SIGUSR1 kills the group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+
+REPORT, LOCK = 1, 3
+CHUNK = 1 << 16
+LOG_SIZE = 10 << 20
+LOG_FILES = 3
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
+
+
+def main(folder: str, program: str) -> None:
+    os.set_inheritable(LOCK, False)
+    wakeup = catch_signals()
+    output, its_output = os.pipe()
+    child, problem = launch(program, its_output)
+    os.close(its_output)
+    if problem:
+        report(f"failed {problem}")
+        return
+    leave(folder, "started", f"{os.getpid()} {child}")
+    report("started")
+    with contextlib.suppress(OSError):
+        os.chdir("/")
+    code = Keeper(child, output, wakeup, Log(f"{folder}/output.log")).run()
+    leave(folder, "exited", str(code))
+
+
+def catch_signals() -> int:
+    """A pipe that gets the number of each signal that arrives."""
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return readable
+
+
+def launch(program: str, output: int) -> tuple[int, str]:
+    """The process id of the program, or why it cannot be started."""
+    problem, its_problem = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        become(program, parent, output, its_problem)
+    os.close(its_problem)
+    with contextlib.suppress(OSError):
+        os.setpgid(child, child)
+    with open(problem) as reason:  # noqa: PTH123 # a descriptor
+        text = reason.read()
+    if text:
+        os.waitpid(child, 0)
+    return child, text
+
+
+def become(program: str, parent: int, output: int, problem: int) -> None:
+    """Turn this process, a fresh child, into the program. Never returns."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (*SIGNALS, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.setpgid(0, 0)
+        die_with(parent)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(os.path.dirname(program))  # noqa: PTH120 # pathlib would double this process
+        os.execv(program, [program])
+    except OSError as error:
+        os.write(problem, (error.strerror or str(error)).encode())
+    finally:
+        os._exit(127)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the shim dies: nothing must run that nobody watches."""
+    import ctypes  # here, in the child: it is as large as all the rest
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(127)
+
+
+class Keeper:
+    """Keeps the output flowing and the signals passed on until the program has ended."""
+
+    def __init__(self, child: int, output: int, wakeup: int, log: Log) -> None:
+        self.child = child
+        self.output = output
+        self.wakeup = wakeup
+        self.log = log
+        self.stopping = self.killed = self.silent = False
+
+    def run(self) -> int:
+        """The program's exit code."""
+        poller = select.poll()
+        poller.register(self.wakeup, select.POLLIN)
+        poller.register(self.output, select.POLLIN)
+        while not self.is_over():
+            for descriptor, _ in poller.poll():
+                if descriptor == self.wakeup:
+                    self.pass_on(os.read(self.wakeup, CHUNK))
+                elif not self.copy():
+                    self.silent = True
+                    poller.unregister(self.output)
+        return self.end()
+
+    def is_over(self) -> bool:
+        """Whether the program has ended; one that was told to stop may leave others of its group to finish."""
+        if os.waitid(os.P_PID, self.child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return False
+        return not self.stopping or self.killed or self.silent
+
+    def pass_on(self, numbers: bytes) -> None:
+        if signal.SIGTERM in numbers:
+            self.stopping = True
+            self.signal_group(signal.SIGTERM)
+        if signal.SIGUSR1 in numbers:
+            self.killed = True
+            self.signal_group(signal.SIGKILL)
+
+    def signal_group(self, number: int) -> None:
+        """The program is not waited for before the end, so its number is still its own and its group's."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.child, number)
+
+    def copy(self) -> bool:
+        """Whether there may be more to copy."""
+        try:
+            data = os.read(self.output, CHUNK)
+        except BlockingIOError:
+            return False
+        self.log.write(data)
+        return bool(data)
+
+    def end(self) -> int:
+        self.signal_group(signal.SIGKILL)
+        _, status = os.waitpid(self.child, 0)
+        os.set_blocking(self.output, False)
+        while self.copy():
+            pass
+        return os.waitstatus_to_exitcode(status)
+
+
+class Log:
+    """A file that is set aside when it is full. A full disk costs output, never the replica."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.open()
+
+    def open(self) -> None:
+        self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.size = os.fstat(self.file).st_size
+
+    def write(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            if self.size >= LOG_SIZE:
+                self.rotate()
+            while data:
+                written = os.write(self.file, data)
+                self.size += written
+                data = data[written:]
+
+    def rotate(self) -> None:
+        for number in range(LOG_FILES - 1, 0, -1):
+            older, newer = f"{self.path}.{number}", f"{self.path}.{number - 1}" if number > 1 else self.path
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(newer, older)  # noqa: PTH105 # as above
+        os.close(self.file)
+        self.open()
+
+
+def report(text: str) -> None:
+    """Tell the deployer, if it is still there."""
+    with contextlib.suppress(OSError):
+        os.write(REPORT, text.encode())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, REPORT)
+    os.close(nowhere)
+
+
+def leave(folder: str, name: str, text: str) -> None:
+    """Write a file that is there either whole or not at all."""
+    with contextlib.suppress(OSError):
+        path = f"{folder}/{name}"
+        file = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.write(file, text.encode())
+        os.close(file)
+        os.replace(f"{path}.new", path)  # noqa: PTH105 # as above
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
