@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import contextlib
+import errno
 import socket
 from pathlib import Path
 
@@ -25,6 +25,8 @@ def check_free(option: str, port: int, address: str = "") -> None:
                 f"{option} {port}: not permitted; use a port from 1024 on, or grant CAP_NET_BIND_SERVICE"
             ) from None
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise PortTakenError(f"{option} {port}: this host has no address {address}; use one it has") from None
             holder = _holder(port)
             by = f" by {holder}" if holder else f" ({error.strerror})"
             raise PortTakenError(f"{option} {port}: taken{by}; stop it or choose another port") from None

@@ -1,0 +1,117 @@
+"""What the master and its workers tell each other."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from schemas.routing import Backend
+
+Balance = Literal["round-robin", "least-connections"]
+
+
+class Listening(msgspec.Struct, array_like=True, frozen=True):
+    """A listening socket that the worker inherited as descriptor `fd`."""
+
+    app: str
+    port: int
+    fd: int
+
+
+class Limits(msgspec.Struct, array_like=True, frozen=True):
+    """How long things may take, in seconds, and how many connections a worker may have (0: as many as it can)."""
+
+    hold: float = 10.0
+    connect_timeout: float = 5.0
+    idle_timeout: float = 300.0
+    drain_time: float = 30.0
+    max_connections: int = 0
+    balance: Balance = "round-robin"
+
+
+# --- master to worker ----------------------------------------------------------------------------------------
+
+
+class Follow(msgspec.Struct, array_like=True, tag=1, frozen=True):
+    """Send connections of this port to these backends from now on; cut those to any other.
+
+    `ejected` are skipped until they are admitted; it concerns only backends that the worker does not know yet.
+    """
+
+    app: str
+    port: int
+    revision: int
+    backends: list[Backend]
+    ejected: list[str] = []
+
+
+class Start(msgspec.Struct, array_like=True, tag=2, frozen=True):
+    """The first message: follow these routes, then accept on these sockets."""
+
+    limits: Limits
+    listening: list[Listening]
+    routes: list[Follow]
+
+
+class Eject(msgspec.Struct, array_like=True, tag=3, frozen=True):
+    """Skip a backend: a dial failed, here or in another worker."""
+
+    app: str
+    port: int
+    backend: str
+
+
+class Admit(msgspec.Struct, array_like=True, tag=4, frozen=True):
+    """Try a backend again; the first success is to be reported."""
+
+    app: str
+    port: int
+    backend: str
+
+
+class Stop(msgspec.Struct, array_like=True, tag=5, frozen=True):
+    """Accept no more, let open connections finish within the drain time, then exit."""
+
+
+# --- worker to master ----------------------------------------------------------------------------------------
+
+
+class Following(msgspec.Struct, array_like=True, tag=10, frozen=True):
+    """The worker follows a revision. Open connections of each draining backend that has any, and those just cut."""
+
+    app: str
+    port: int
+    revision: int
+    draining: dict[str, int]
+    cut: dict[str, int] = {}
+
+
+class Failed(msgspec.Struct, array_like=True, tag=11, frozen=True):
+    """A dial failed; the worker skips this backend until it is admitted or its address changes."""
+
+    app: str
+    port: int
+    backend: Backend
+    reason: str
+
+
+class Answered(msgspec.Struct, array_like=True, tag=12, frozen=True):
+    """A backend that was admitted again took a connection."""
+
+    app: str
+    port: int
+    backend: str
+
+
+class Recorded(msgspec.Struct, array_like=True, tag=13, frozen=True):
+    """`count` encoded events about an app."""
+
+    app: str
+    count: int
+    events: msgspec.Raw
+
+
+ToWorker: TypeAlias = Follow | Start | Eject | Admit | Stop
+ToMaster: TypeAlias = Following | Failed | Answered | Recorded
+Message: TypeAlias = ToWorker | ToMaster

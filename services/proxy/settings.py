@@ -1,0 +1,53 @@
+"""The proxy's options."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from services.common.errors import SettingsError
+from services.common.settings import Settings, check_duration, check_positive
+from services.proxy.listeners import parse
+from services.proxy.messages import Balance
+
+MOST_WORKERS = 4
+
+
+def default_workers() -> int:
+    """One for each core that this process may use, at most 4."""
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+class ProxySettings(Settings, frozen=True, kw_only=True):
+    """Times are seconds. `max_connections` is for all workers together; 0: as many as open files allow."""
+
+    listen: list[str] = msgspec.field(default_factory=list)
+    workers: int = msgspec.field(default_factory=default_workers)
+    hold: float = 10.0
+    connect_timeout: float = 5.0
+    idle_timeout: float = 300.0
+    drain_time: float = 30.0
+    max_connections: int = 0
+    balance: Balance = "round-robin"
+
+    def __post_init__(self) -> None:
+        check_positive("--workers", self.workers)
+        check_duration("--hold", self.hold)
+        check_positive("--connect-timeout", self.connect_timeout)
+        check_duration("--idle-timeout", self.idle_timeout)
+        check_duration("--drain-time", self.drain_time)
+        _check_max_connections(self.max_connections, self.workers)
+        _check_ports(self.listen)
+
+
+def _check_max_connections(most: int, workers: int) -> None:
+    if most < 0 or 0 < most < workers:
+        raise SettingsError(f"--max-connections {most}: use at least one for each of the {workers} workers, or 0")
+
+
+def _check_ports(listen: list[str]) -> None:
+    ports = [parse(item).port for item in listen]
+    twice = sorted({port for port in ports if ports.count(port) > 1})
+    if twice:
+        raise SettingsError(f"--listen: port {twice[0]} is given twice; give every port once")

@@ -1,0 +1,20 @@
+"""`python -m services.proxy.worker FD`: a worker whose master is at the other end of descriptor FD."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+
+from services.proxy.worker.worker import Worker
+
+
+def main() -> None:
+    """Run until the master says stop, or is gone. Signals are the master's affair: a terminal sends them to all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Worker(socket.socket(fileno=int(sys.argv[1]))).run()
+
+
+if __name__ == "__main__":
+    main()

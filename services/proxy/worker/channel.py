@@ -1,0 +1,89 @@
+"""The worker's end of the socket pair to its master."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+from services.proxy.frames import Unframer, frame
+from services.proxy.messages import Message
+from services.proxy.worker.loop import ERR, HUP, IN, OUT, Loop
+
+CONGESTED = 32 << 20
+FLUSH_TIMEOUT = 5.0
+
+
+class Channel:
+    """Sends without waiting. When the master is gone, `on_lost` is called and what is sent goes nowhere."""
+
+    def __init__(
+        self, sock: socket.socket, loop: Loop, on_message: Callable[[Message], None], on_lost: Callable[[], None]
+    ) -> None:
+        self._sock = sock
+        self._loop = loop
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._unframer = Unframer()
+        self._unsent = bytearray()
+        self._is_lost = False
+        self._is_waiting = False
+        sock.setblocking(False)
+        loop.watch(sock.fileno(), IN, self._on_ready)
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether the master is far behind with reading."""
+        return len(self._unsent) > CONGESTED
+
+    def send(self, message: Message) -> None:
+        if self._is_lost:
+            return
+        self._unsent += frame(message)
+        if not self._is_waiting:
+            self._send()
+
+    def flush(self) -> None:
+        """Wait until the master has been sent everything, but not for ever."""
+        if not self._is_lost:
+            self._sock.settimeout(FLUSH_TIMEOUT)
+            with contextlib.suppress(OSError):
+                self._sock.sendall(self._unsent)
+
+    def _on_ready(self, events: int) -> None:
+        if events & OUT:
+            self._send()
+        if events & (IN | ERR | HUP) and not self._is_lost:
+            self._receive()
+
+    def _send(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lose()
+            return
+        del self._unsent[:sent]
+        if bool(self._unsent) != self._is_waiting:
+            self._is_waiting = not self._is_waiting
+            self._loop.watch(self._sock.fileno(), IN | OUT if self._is_waiting else IN, self._on_ready)
+
+    def _receive(self) -> None:
+        try:
+            data = self._sock.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lose()
+            return
+        for message in self._unframer.feed(data):
+            self._on_message(message)
+
+    def _lose(self) -> None:
+        self._is_lost = True
+        self._unsent.clear()
+        self._loop.unwatch(self._sock.fileno())
+        self._loop.soon(self._on_lost)

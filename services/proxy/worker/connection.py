@@ -1,0 +1,148 @@
+"""An open connection: a client's socket, a backend's, and what is recorded of them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionProgressed
+from services.proxy.worker.balancer import Target
+from services.proxy.worker.endpoint import Endpoint
+from services.proxy.worker.timers import Timed
+
+if TYPE_CHECKING:
+    from services.proxy.worker.frontend import Frontend
+
+PROGRESS_INTERVAL = 2.0
+
+
+class Connection:
+    """Ends when both directions have ended, when a side resets it, or when it is cut or idle too long.
+
+    Its timer looks after it every two seconds while bytes move, else when it may have been idle too long.
+    """
+
+    __slots__ = (
+        "accepted_at",
+        "active_at",
+        "backend",
+        "client",
+        "frontend",
+        "id",
+        "is_open",
+        "is_quiet",
+        "loop",
+        "reported",
+        "reported_at",
+        "slot",
+        "target",
+    )
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        number: int,
+        accepted_at: float,
+        target: Target,
+        client: socket.socket,
+        backend: socket.socket,
+    ) -> None:
+        self.frontend = frontend
+        self.loop = frontend.resources.loop
+        self.id = number
+        self.accepted_at = accepted_at
+        self.target = target
+        self.client = Endpoint(self, client)
+        self.backend = Endpoint(self, backend)
+        self.slot: set[Timed] | None = None
+        self.is_open = True
+        self.is_quiet = False
+        self.active_at = self.loop.now
+        self.reported_at = accepted_at
+        self.reported = 0
+
+    def open(self, latency: float, attempts: int, held: float) -> None:
+        """Join the two sides, after so many dials, the last of which took `latency` seconds."""
+        self.target.occupants.add(self)
+        self.frontend.resources.admission.occupants.add(self)
+        self.frontend.answered(self.target)
+        self.frontend.record(
+            ConnectionEstablished(time.time(), self.id, self.frontend.port, self.target.id, latency, attempts, held)
+        )
+        self.client.join(self.backend)
+        self.backend.join(self.client)
+        self._look_after()
+
+    def cut(self) -> bool:
+        """The drain time is over."""
+        self.close("drained")
+        return True
+
+    def shut_down(self) -> None:
+        self.close("shutdown")
+
+    def on_traffic(self) -> None:
+        """Bytes moved, or a direction ended."""
+        self.active_at = self.loop.now
+        if self.is_quiet:
+            self.is_quiet = False
+            self._look_after()
+
+    def on_timer(self) -> None:
+        idle_timeout = self.frontend.resources.limits.idle_timeout
+        if idle_timeout and self.loop.now - self.active_at >= idle_timeout:
+            self.close("idle")
+            return
+        if self.loop.now - self.reported_at >= PROGRESS_INTERVAL:
+            self._report_progress()
+        self._look_after()
+
+    def reset_by(self, endpoint: Endpoint) -> None:
+        """A side reset the connection: so do we on the other side."""
+        endpoint.peer.abort()
+        self._end("client_reset" if endpoint is self.client else "backend_reset")
+
+    def close(self, reason: str) -> None:
+        """Close both sides; reset them if that loses bytes, so that nobody takes a part for the whole."""
+        if self.client.has_undelivered or self.backend.has_undelivered:
+            self.client.abort()
+            self.backend.abort()
+        self._end(reason)
+
+    def _report_progress(self) -> None:
+        received, sent = self.client.delivered, self.backend.delivered
+        if received + sent == self.reported:
+            self.is_quiet = True
+            return
+        self.reported, self.reported_at = received + sent, self.loop.now
+        self.frontend.record(ConnectionProgressed(time.time(), self.id, self.frontend.port, received, sent))
+
+    def _look_after(self) -> None:
+        """Come back when there may be progress to report, or nothing for too long."""
+        idle_timeout = self.frontend.resources.limits.idle_timeout
+        idle_in = self.active_at + idle_timeout - self.loop.now
+        if not self.is_quiet:
+            self.loop.set_timer(self, min(PROGRESS_INTERVAL, idle_in) if idle_timeout else PROGRESS_INTERVAL)
+        elif idle_timeout:
+            self.loop.set_timer(self, idle_in)
+
+    def _end(self, reason: str) -> None:
+        self.is_open = False
+        self.loop.clear_timer(self)
+        self.client.close()
+        self.backend.close()
+        self.frontend.leave(self.target, self)
+        self.frontend.resources.admission.leave(self)
+        self.frontend.record(
+            ConnectionClosed(
+                time.time(),
+                self.id,
+                self.frontend.port,
+                self.target.id,
+                self.client.delivered,
+                self.backend.delivered,
+                self.loop.now - self.accepted_at,
+                reason,
+            )
+        )

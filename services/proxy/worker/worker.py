@@ -1,0 +1,91 @@
+"""What a worker does with what its master says."""
+
+from __future__ import annotations
+
+import socket
+
+from services.proxy.messages import Admit, Eject, Follow, Message, Start, Stop
+from services.proxy.worker.admission import Admission
+from services.proxy.worker.channel import Channel
+from services.proxy.worker.frontend import Frontend
+from services.proxy.worker.heartbeat import Heartbeat
+from services.proxy.worker.loop import Loop
+from services.proxy.worker.pipes import Pipes
+from services.proxy.worker.recorder import Recorder
+from services.proxy.worker.resources import Resources, raise_file_limit, share
+from services.proxy.worker.timers import Timed
+
+
+class Worker:
+    """Runs until its master says stop, or dies, and the connections that are open then have ended."""
+
+    resources: Resources
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.slot: set[Timed] | None = None
+        self._loop = Loop()
+        self._channel = Channel(sock, self._loop, self._on_message, self._on_master_lost)
+        self._frontends: dict[tuple[str, int], Frontend] = {}
+        self._is_started = False
+        self._is_stopping = False
+
+    def run(self) -> None:
+        while not self._is_stopping or self.resources.admission.occupants:
+            self._loop.turn()
+        self.resources.recorder.flush()
+        self._channel.flush()
+
+    def on_timer(self) -> None:
+        """The drain time is over."""
+        for occupant in list(self.resources.admission.occupants):
+            occupant.shut_down()
+
+    def _on_message(self, message: Message) -> None:
+        match message:
+            case Start():
+                self._start(message)
+            case Follow():
+                self._frontends[message.app, message.port].follow(message)
+            case Eject():
+                self._frontends[message.app, message.port].eject(message.backend)
+            case Admit():
+                self._frontends[message.app, message.port].admit(message.backend)
+            case Stop():
+                self._stop(accept_waiting=True)
+
+    def _start(self, order: Start) -> None:
+        most, pipes = share(raise_file_limit())
+        recorder = Recorder(self._loop, self._channel)
+        admission = Admission(self._loop, order.limits.max_connections or most, self._serve_held)
+        self.resources = Resources(self._loop, self._channel, recorder, order.limits, admission, Pipes(pipes))
+        self._is_started = True
+        Heartbeat(self._loop, recorder).start()
+        for listening in order.listening:
+            self._frontends[listening.app, listening.port] = Frontend(listening.app, listening.port, self.resources)
+        for route in order.routes:
+            self._frontends[route.app, route.port].follow(route)
+        for listening in order.listening:
+            admission.listen(_listener(listening.fd), self._frontends[listening.app, listening.port])
+
+    def _serve_held(self) -> None:
+        for frontend in self._frontends.values():
+            frontend.serve_held()
+
+    def _on_master_lost(self) -> None:
+        """Whoever comes next is the next master's: its workers share our listening sockets."""
+        if not self._is_started:
+            raise SystemExit(1)
+        self._stop(accept_waiting=False)
+
+    def _stop(self, accept_waiting: bool) -> None:
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        self.resources.admission.close(accept_waiting)
+        self._loop.set_timer(self, self.resources.limits.drain_time)
+
+
+def _listener(fd: int) -> socket.socket:
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock

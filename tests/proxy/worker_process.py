@@ -1,0 +1,152 @@
+"""A real worker process, driven over its socket pair as a master would."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import msgspec
+
+from schemas import subjects
+from schemas.codec import decode_events
+from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefused, Event
+from schemas.routing import Backend
+from services.proxy.frames import Unframer, frame
+from services.proxy.listeners import Listener, open_listeners
+from services.proxy.messages import Follow, Following, Limits, Listening, Message, Recorded, Start, Stop, ToWorker
+from tests.conftest import free_port
+
+DEADLINE = 15.0
+APP = "web"
+
+E_ = TypeVar("E_", bound=Event)
+
+
+class WorkerProcess:
+    """Collects all that the worker says."""
+
+    def __init__(self, limits: Limits, preexec: Callable[[], None] | None = None) -> None:
+        self.port = free_port()
+        self.events: list[Event] = []
+        self.said: list[Message] = []
+        self._limits = limits
+        self._revision = 0
+        self._unframer = Unframer()
+        self._listeners: list[Listener] = open_listeners([f"{APP}=127.0.0.1:{self.port}"], 1)
+        self._sock, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.proxy.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno(), *self._listeners[0].fds],
+                preexec_fn=preexec,
+            )
+
+    def start(self, *backends: Backend) -> None:
+        listening = Listening(APP, self.port, self._listeners[0].fds[0])
+        self.tell(Start(self._limits, [listening], [self._follow(backends)]))
+        self.wait_for(lambda: self.is_following(self._revision))
+
+    def route(self, *backends: Backend) -> int:
+        """Follow these backends; returns the revision when the worker does."""
+        self.tell(self._follow(backends))
+        self.wait_for(lambda: self.is_following(self._revision))
+        return self._revision
+
+    def tell(self, message: ToWorker) -> None:
+        self._sock.sendall(frame(message))
+
+    def connect(self) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self.port), DEADLINE)
+        sock.settimeout(DEADLINE)
+        return sock
+
+    def of(self, kind: type[E_]) -> list[E_]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def following(self) -> list[Following]:
+        return [message for message in self.said if isinstance(message, Following)]
+
+    def is_following(self, revision: int) -> bool:
+        return any(message.revision == revision for message in self.following())
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Listen until the condition holds; fails at the deadline."""
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            self._listen(deadline)
+
+    def wait_for_event(self, kind: type[E_], count: int = 1) -> list[E_]:
+        self.wait_for(lambda: len(self.of(kind)) >= count)
+        return self.of(kind)
+
+    def ended(self) -> list[ConnectionClosed | ConnectionRefused]:
+        return [event for event in self.events if isinstance(event, ConnectionClosed | ConnectionRefused)]
+
+    def settled(self) -> list[ConnectionClosed | ConnectionRefused]:
+        """The terminal events, when there is one for each connection that was accepted."""
+        self.wait_for(lambda: len(self.ended()) >= len(self.of(ConnectionAccepted)) > 0)
+        ended = self.ended()
+        assert sorted(event.connection for event in ended) == [e.connection for e in self.of(ConnectionAccepted)]
+        return ended
+
+    def stop(self) -> int:
+        """Have it drain, and hear it out; its exit code."""
+        self.tell(Stop())
+        return self.hear_out()
+
+    def hear_out(self) -> int:
+        deadline = time.monotonic() + DEADLINE
+        while self._listen(deadline):
+            pass
+        return self.process.wait(DEADLINE)
+
+    def lose_master(self) -> None:
+        self._sock.close()
+
+    def close(self) -> None:
+        self._sock.close()
+        self.process.kill()
+        self.process.wait()
+        for listener in self._listeners:
+            listener.close()
+
+    def _follow(self, backends: tuple[Backend, ...]) -> Follow:
+        self._revision += 1
+        return Follow(APP, self.port, self._revision, list(backends))
+
+    def _listen(self, deadline: float) -> bool:
+        """Take in what the worker says next; False when it has closed its end."""
+        self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            data = self._sock.recv(1 << 16)
+        except TimeoutError:
+            raise AssertionError(
+                f"not within {DEADLINE:g} s; said {self.said[-5:]}, recorded {self.events[-20:]}"
+            ) from None
+        for message in self._unframer.feed(data):
+            if isinstance(message, Recorded):
+                events = decode_events(bytes(message.events))
+                assert len(events) == message.count
+                assert message.app in (APP, subjects.NO_APP)
+                self.events += events
+            else:
+                self.said.append(message)
+        return bool(data)
+
+
+@contextmanager
+def running(
+    *backends: Backend, limits: Limits | None = None, preexec: Callable[[], None] | None = None
+) -> Iterator[WorkerProcess]:
+    """A worker that follows these backends."""
+    worker = WorkerProcess(msgspec.structs.replace(limits or Limits()), preexec)
+    try:
+        worker.start(*backends)
+        yield worker
+    finally:
+        worker.close()
