@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from services.bus import binary, configuration
 from services.bus.permissions import ADMIN
 from services.common import credentials
@@ -9,6 +11,7 @@ from services.common.bus import Bus
 from services.common.errors import BusError
 from services.common.processes import Child, ended_how
 from services.common.settings import Settings
+from services.common.state import lock
 
 STOP_TIMEOUT = 10.0
 
@@ -21,6 +24,7 @@ class Server:
         self._program = nats_server
         self._child: Child | None = None
         self._failure = ""
+        self._resources = contextlib.ExitStack()
 
     @property
     def pid(self) -> int:
@@ -28,22 +32,31 @@ class Server:
 
     async def start(self) -> None:
         """Return when the server answers and has its stream and buckets. Raises BusError."""
-        config = configuration.prepare(self._settings.state_dir)
         program = binary.find(self._program)
-        self._child = Child("bus", [program, "--config", str(config)], on_exit=self._note)
-        await self._child.start()
+        # The server holds the lock too: one that outlives a killed parent for a moment still owns the store.
+        held = self._resources.enter_context(lock(self._settings.state_dir, "bus", wait=STOP_TIMEOUT))
         try:
-            await self._create_streams()
-        except BusError as error:
+            await self._start(program, held)
+        except BaseException:
             await self.stop()
-            log = config.with_name("nats.log")
-            why = f"nats-server ends with {self._failure}" if self._failure else str(error)
-            raise BusError(f"the embedded bus does not start: {why}; see {log}") from None
+            raise
 
     async def stop(self) -> None:
         """End the server; what it stored stays."""
         if self._child:
             await self._child.stop(STOP_TIMEOUT)
+        self._resources.close()
+
+    async def _start(self, program: str, held: int) -> None:
+        config = configuration.prepare(self._settings.state_dir)
+        self._child = Child("bus", [program, "--config", str(config)], pass_fds=[held], on_exit=self._note)
+        await self._child.start()
+        try:
+            await self._create_streams()
+        except BusError as error:
+            why = f"nats-server ends with {self._failure}" if self._failure else str(error)
+            log = config.with_name("nats.log")
+            raise BusError(f"the embedded bus does not start: {why}; see {log}") from None
 
     async def _create_streams(self) -> None:
         account = credentials.find(self._settings, ADMIN)
@@ -53,5 +66,6 @@ class Server:
         finally:
             await bus.close()
 
-    def _note(self, _name: str, code: int) -> None:
+    def _note(self, _child: Child, code: int) -> bool:
         self._failure = ended_how(code)
+        return True

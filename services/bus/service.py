@@ -8,14 +8,12 @@ import signal
 from services.bus.server import Server
 from services.bus.settings import BusSettings
 from services.common import log
-from services.common.state import lock
 
 
 def run(settings: BusSettings) -> None:
     """Run the bus until SIGTERM or SIGINT. Raises BusError when it does not start."""
     log.configure(settings.log_format, settings.log_level)
-    with lock(settings.state_dir, "bus"):
-        asyncio.run(_run(settings))
+    asyncio.run(_run(settings))
 
 
 async def _run(settings: BusSettings) -> None:

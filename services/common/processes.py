@@ -40,14 +40,18 @@ class Child:
         arguments: Sequence[str],
         environment: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
-        on_exit: Callable[[str, int], None] | None = None,
+        on_exit: Callable[[Child, int], bool] | None = None,
+        stderr: int | None = None,
     ) -> None:
+        """`on_exit` is told the exit status, and answers whether to start the program again."""
         self.name = name
         self.restarts = 0
+        self.uptime = 0.0
         self._arguments = arguments
         self._environment = environment
         self._pass_fds = pass_fds
         self._on_exit = on_exit
+        self._stderr = stderr
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._log = log.get("supervisor")
@@ -89,6 +93,7 @@ class Child:
             env=self._environment,
             pass_fds=self._pass_fds,
             stdin=asyncio.subprocess.DEVNULL,
+            stderr=self._stderr,
             preexec_fn=lambda: die_with(parent),
             process_group=0,
         )
@@ -99,9 +104,10 @@ class Child:
         while self._process:
             began = loop.time()
             code = await self._process.wait()
-            if self._on_exit:
-                self._on_exit(self.name, code)
-            if loop.time() - began > STABLE_AFTER:
+            self.uptime = loop.time() - began
+            if self._on_exit and not self._on_exit(self, code):
+                return
+            if self.uptime > STABLE_AFTER:
                 pause = FIRST_BACKOFF
             self._log.warning("ended, starting it again", child=self.name, how=ended_how(code), seconds=pause)
             await asyncio.sleep(pause)

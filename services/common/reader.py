@@ -7,7 +7,7 @@ without a round trip and a backlog streams.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 import nats.errors
@@ -41,8 +41,10 @@ async def last_sequence(bus: Bus) -> int:
     return int(info.state.last_seq)
 
 
-async def read(bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS) -> AsyncIterator[list[Entry]]:
-    """The log from stream sequence `start` on, in order, in lists as they arrive, for ever.
+async def read(
+    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, wait: bool = True
+) -> AsyncGenerator[list[Entry], None]:
+    """The log from stream sequence `start` on, in order, in lists as they arrive; for ever, or until its end now.
 
     What the stream no longer holds is passed over: the first sequence tells.
     """
@@ -51,7 +53,9 @@ async def read(bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS) -> 
     while True:
         await bus.until_connected()
         try:
-            async for entries in _read_while_connected(bus, position, subject):
+            async for entries in _read_while_connected(bus, position, subject, wait):
+                if not entries:
+                    return
                 position = entries[-1].sequence + 1
                 yield entries
         except (nats.errors.Error, TimeoutError) as error:
@@ -59,7 +63,7 @@ async def read(bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS) -> 
             await asyncio.sleep(RECONNECT_WAIT)
 
 
-async def _read_while_connected(bus: Bus, start: int, subject: str) -> AsyncIterator[list[Entry]]:
+async def _read_while_connected(bus: Bus, start: int, subject: str, wait: bool) -> AsyncGenerator[list[Entry], None]:
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
         opt_start_seq=start,
@@ -70,12 +74,18 @@ async def _read_while_connected(bus: Bus, start: int, subject: str) -> AsyncIter
         num_replicas=1,
     )
     consumer = await bus.jetstream.add_consumer(subjects.STREAM, config)
+    if not wait and not consumer.num_pending:
+        yield []
+        return
     inbox = bus.client.new_inbox()
     subscription = await bus.client.subscribe(inbox, pending_msgs_limit=0, pending_bytes_limit=0)
     lost = asyncio.create_task(bus.until_lost())
     try:
         async for entries in _pull(bus, f"{subjects.STREAM}.{consumer.name}", inbox, subscription, lost):
             yield entries
+            if not wait and not entries[-1].pending:
+                yield []
+                return
     finally:
         lost.cancel()
         if bus.is_connected:
@@ -84,7 +94,7 @@ async def _read_while_connected(bus: Bus, start: int, subject: str) -> AsyncIter
 
 async def _pull(
     bus: Bus, consumer: str, inbox: str, subscription: Subscription, lost: asyncio.Task[None]
-) -> AsyncIterator[list[Entry]]:
+) -> AsyncGenerator[list[Entry], None]:
     request = msgspec.json.encode({"batch": BATCH, "expires": int(EXPIRES * 1e9)})
     asked = 0
     while not lost.done():

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from services.common.errors import SettingsError
 
+RETRY = 0.05
+
 
 @contextmanager
-def lock(state_dir: str, name: str) -> Iterator[None]:
-    """Hold `<state_dir>/<name>.lock`. Raises SettingsError, with the process that holds it, when it is taken."""
+def lock(state_dir: str, name: str, wait: float = 0.0) -> Iterator[int]:
+    """Hold `<state_dir>/<name>.lock`; its descriptor may be handed to a child that is to hold it as well.
+
+    Raises SettingsError, with the process that holds it, when it is still taken after `wait` seconds.
+    """
     path = Path(state_dir) / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -21,16 +27,25 @@ def lock(state_dir: str, name: str) -> Iterator[None]:
     except OSError as error:
         raise SettingsError(f"--state-dir {state_dir}: {error.strerror}; choose a folder that you can write") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 32).decode() or "unknown"
-        os.close(descriptor)
-        raise SettingsError(
-            f"--state-dir {state_dir}: in use by process {holder}; stop it, or choose another --state-dir"
-        ) from None
-    try:
+        if not _taken(descriptor, wait):
+            holder = os.read(descriptor, 32).decode() or "unknown"
+            raise SettingsError(
+                f"--state-dir {state_dir}: in use by process {holder}; stop it, or choose another --state-dir"
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int, wait: float) -> bool:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+        time.sleep(RETRY)

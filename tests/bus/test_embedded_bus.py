@@ -22,7 +22,7 @@ from services.bus.server import Server
 from services.common import credentials
 from services.common.bus import Bus, Change, Synced
 from services.common.credentials import Credentials
-from services.common.errors import BusError
+from services.common.errors import BusError, SettingsError
 from services.common.outbox import Outbox
 from services.common.reader import last_sequence, read
 from services.common.settings import Settings
@@ -176,3 +176,12 @@ async def test_a_server_that_cannot_start_leaves_nothing_running(tmp_path: Path)
     with pytest.raises(BusError, match="nats-server ends with exit code 3"):
         await server.start()
     assert server.pid == 0
+
+
+async def test_two_servers_never_share_a_store(
+    embedded: tuple[Server, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, settings = embedded
+    monkeypatch.setattr("services.bus.server.STOP_TIMEOUT", 0.1)
+    with pytest.raises(SettingsError, match=f"in use by process {os.getpid()}"):
+        await Server(settings).start()

@@ -1,0 +1,144 @@
+"""The typer application: one command a service, the all-in-one commands, and the verbs."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.bus.settings import BusSettings
+from services.cli import config, verbs
+from services.cli.options import COMMANDS, build, command
+from services.common.settings import Settings
+from services.deployer.settings import DeployerSettings
+from services.health.settings import HealthSettings
+from services.metrics_gateway.settings import GatewaySettings
+from services.proxy.settings import ProxySettings
+
+if TYPE_CHECKING:
+    from services.supervisor.plan import Plan
+
+app = typer.Typer(
+    name="longshore",
+    help="Delivers containers to a host and proves what happened.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ALL_IN_ONE: tuple[type[Settings], ...] = (DeployerSettings, ProxySettings, HealthSettings, GatewaySettings, BusSettings)
+START = "Start"
+SERVICES = "One service alone"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"longshore {version('longshore')}")
+        raise typer.Exit
+
+
+@app.callback()
+def longshore(
+    context: typer.Context,
+    config_file: Annotated[
+        str, typer.Option("--config", envvar="LONGSHORE_CONFIG", help="Options file.", show_default=config.FILE)
+    ] = "",
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Delivers containers to a host and proves what happened.
+
+    Every option can also be set by a variable (LONGSHORE_DRAIN_TIME=60) or in longshore.toml (drain-time = 60);
+    a flag wins over a variable, a variable over the file.
+    """
+    context.default_map = config.defaults(config_file, COMMANDS)
+
+
+@command(app, "server", *ALL_IN_ONE, omit=("listen", "runtime"), rich_help_panel=START)
+def server(values: dict[str, Any]) -> None:
+    """Deliver releases from a folder as processes: bus, proxy, deployer, health and metrics in one command.
+
+    Example: longshore server --registry dir:///srv/app --port 8080 --replicas 2 --health-path /health --telemetry
+    """
+    from services.supervisor.main import run
+
+    run(_plan(values, "process"))
+
+
+@command(app, "container", *ALL_IN_ONE, omit=("listen", "runtime"), rich_help_panel=START)
+def container(values: dict[str, Any]) -> None:
+    """Deliver images from a registry as containers (same options as server)."""
+    from services.supervisor.main import run
+
+    run(_plan(values, "docker"))
+
+
+@command(app, "bus", BusSettings, omit=("nats_url",), rich_help_panel=SERVICES)
+def bus(values: dict[str, Any]) -> None:
+    """Start the embedded bus: nats-server with JetStream on loopback."""
+    from services.bus.service import run
+
+    run(build(BusSettings, values))
+
+
+@command(app, "proxy", ProxySettings, rich_help_panel=SERVICES)
+def proxy(values: dict[str, Any]) -> None:
+    """Start the TCP proxy."""
+    from services.proxy.service import run
+
+    run(build(ProxySettings, values))
+
+
+@command(app, "deployer", DeployerSettings, rich_help_panel=SERVICES)
+def deployer(values: dict[str, Any]) -> None:
+    """Start the deployer of one application."""
+    from services.deployer.service import run
+
+    run(build(DeployerSettings, values))
+
+
+@command(app, "health", HealthSettings, rich_help_panel=SERVICES)
+def health(values: dict[str, Any]) -> None:
+    """Start the health checks of this host's replicas."""
+    from services.health.service import run
+
+    run(build(HealthSettings, values))
+
+
+@command(app, "gateway", GatewaySettings, rich_help_panel=SERVICES)
+def gateway(values: dict[str, Any]) -> None:
+    """Start the metrics gateway: /metrics, OTLP and the admin API."""
+    from services.metrics_gateway.service import run
+
+    run(build(GatewaySettings, values))
+
+
+def _plan(values: dict[str, Any], runtime: str) -> Plan:
+    from services.supervisor.plan import Plan, listens
+
+    deployers = [build(DeployerSettings, values, runtime=runtime)]
+    for one in deployers:
+        one.check_complete()
+    return Plan(
+        proxy=build(ProxySettings, values, listen=listens(deployers)),
+        health=build(HealthSettings, values),
+        gateway=build(GatewaySettings, values),
+        deployers=deployers,
+        nats_server=values["nats_server"],
+    )
+
+
+@app.command(rich_help_panel=START)
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the scenario.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Watch a release roll out under traffic, and a broken one roll back."""
+    from services.demo.main import run
+
+    raise typer.Exit(run(once=once, as_json=as_json))
+
+
+verbs.register(app)

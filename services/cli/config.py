@@ -1,0 +1,98 @@
+"""longshore.toml: defaults for the options of every command, and for those of one command in a table of its name.
+
+log-format = "json"
+
+[server]
+registry = "dir:///srv/app"
+port = [8080]
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from services.cli.options import Fields
+from services.common.errors import SettingsError
+
+FILE = "longshore.toml"
+
+
+def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]]:
+    """Defaults for each command out of the file; none if `path` is empty and there is no longshore.toml here.
+
+    Raises SettingsError, naming line and key, for what no command understands.
+    """
+    file = Path(path or FILE)
+    if not path and not file.exists():
+        return {}
+    text = _read(file)
+    contents = _parse(file, text)
+    tables = {key: value for key, value in contents.items() if isinstance(value, dict)}
+    common = {key: value for key, value in contents.items() if key not in tables}
+    for key in tables:
+        if key not in commands:
+            raise _error(file, text, key, "no such command")
+    for key in common:
+        if not any(_name(key) in fields for fields in commands.values()):
+            raise _error(file, text, key, "no command has this option")
+    return {
+        command: _checked(file, text, fields, common) | _checked(file, text, fields, tables.get(command, {}), command)
+        for command, fields in commands.items()
+    }
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise SettingsError(f"--config {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"--config {file}: not a UTF-8 text") from None
+
+
+def _parse(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: {error}") from None
+
+
+def _checked(file: Path, text: str, fields: Fields, table: dict[str, Any], command: str = "") -> dict[str, Any]:
+    """The values that a command has options for; in a table of its own, all must be."""
+    found = {}
+    for key, value in table.items():
+        field = fields.get(_name(key))
+        if field:
+            found[field.name] = _value(file, text, key, value, field.type)
+        elif command:
+            raise _error(file, text, key, f"`longshore {command}` has no such option")
+    return found
+
+
+def _value(file: Path, text: str, key: str, value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(_as_words(value, kind), kind)
+    except msgspec.ValidationError as error:
+        raise _error(file, text, key, str(error).replace("`", "")) from None
+
+
+def _as_words(value: Any, kind: Any) -> Any:
+    """A port is a word on the command line, and a number in the file."""
+    if kind == list[str] and isinstance(value, list):
+        return [_as_words(one, str) for one in value]
+    return str(value) if kind is str and type(value) is int else value
+
+
+def _name(key: str) -> str:
+    return key.replace("-", "_")
+
+
+def _error(file: Path, text: str, key: str, problem: str) -> SettingsError:
+    pattern = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=]")
+    line = next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 0)
+    return SettingsError(f"{file} line {line}: {key}: {problem}")

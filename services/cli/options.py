@@ -1,0 +1,148 @@
+"""Commands made from settings: every field of a settings struct is an option, a LONGSHORE_* variable and a toml key."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from services.common.settings import Settings, default
+
+PANELS = {
+    "What to deliver": ("app", "registry", "port", "replicas", "interval", "runtime"),
+    "Rollout": (
+        "strategy",
+        "health_path",
+        "health_timeout",
+        "probe_interval",
+        "probe_timeout",
+        "rise",
+        "fall",
+        "settle",
+        "drain_time",
+        "stop_timeout",
+        "replace_after",
+        "stop_containers",
+    ),
+    "Proxy": ("listen", "workers", "hold", "connect_timeout", "idle_timeout", "max_connections", "balance"),
+    "Telemetry": ("telemetry", "otlp_endpoint", "otlp_insecure", "admin_port", "admin_address"),
+    "Bus and host": ("state_dir", "nats_url", "nats_server", "bus_timeout", "host", "concurrency"),
+    "Logging": ("log_format", "log_level"),
+}
+
+HELP = {
+    "app": "Name of the application, in events, metrics and container names.",
+    "registry": "Where releases come from: dir:///folder/of/releases or img://host/repository.",
+    "port": "Proxy port, or proxy port:container port. Repeatable.",
+    "replicas": "How many replicas to run.",
+    "interval": "Seconds between two looks at the registry.",
+    "runtime": "How a replica runs.",
+    "strategy": "rolling: one replica at a time; blue-green: all new ones first.",
+    "health_path": "HTTP path that answers 2xx or 3xx when a replica is healthy. Without it: the port accepts.",
+    "health_timeout": "Seconds that a new replica may take to become ready.",
+    "probe_interval": "Seconds between two probes of a replica.",
+    "probe_timeout": "Seconds that one probe may take.",
+    "rise": "Passes in a row that make a replica healthy.",
+    "fall": "Failures in a row that make a replica unhealthy.",
+    "settle": "Seconds that a replica without --health-path must stay up before it counts as ready.",
+    "drain_time": "Seconds that open connections of a retiring replica, or of a stopping proxy, may go on.",
+    "stop_timeout": "Seconds between SIGTERM and SIGKILL for a replica.",
+    "replace_after": "Seconds after which an unhealthy replica is replaced.",
+    "stop_containers": "Stop the replicas when Longshore stops, instead of leaving them to the next start.",
+    "listen": "APP=PORT or APP=ADDRESS:PORT that the proxy serves. Repeatable.",
+    "workers": "Worker processes of the proxy.",
+    "hold": "Seconds that a connection waits for a backend when none is ready.",
+    "connect_timeout": "Seconds that a connection to a backend may take.",
+    "idle_timeout": "Seconds without a byte either way after which a connection is closed; 0: never.",
+    "max_connections": "Open connections at which the proxy stops accepting; 0: what the file limit allows.",
+    "balance": "How a backend is picked.",
+    "telemetry": "Serve Prometheus metrics at /metrics on the admin port.",
+    "otlp_endpoint": "host:port of an OpenTelemetry collector (gRPC). Switches telemetry on.",
+    "otlp_insecure": "Plain text to the collector instead of TLS.",
+    "admin_port": "Port of /metrics, /api and /healthz.",
+    "admin_address": "Address that the admin port is bound to.",
+    "state_dir": "Folder of the bus's store and the replicas' logs.",
+    "nats_url": "A NATS server to use instead of the embedded one. Repeatable.",
+    "nats_server": "The nats-server program to run as the embedded bus.",
+    "bus_timeout": "Seconds to wait for the bus at start.",
+    "host": "Name of this host on the bus.",
+    "concurrency": "Probes that may run at the same time.",
+    "log_format": "How log lines look, on stderr.",
+    "log_level": "The least severe lines that are logged.",
+}
+
+SHOWN_DEFAULTS = {
+    "state_dir": "$XDG_STATE_HOME/longshore",
+    "host": "this host's name",
+    "workers": "one per core, at most 4",
+    "nats_server": "the one on PATH, else the bundled one",
+}
+
+S = TypeVar("S", bound=Settings)
+Fields = dict[str, msgspec.structs.FieldInfo]
+Body = Callable[[dict[str, Any]], None]
+
+COMMANDS: dict[str, Fields] = {}
+"""The options of each command that longshore.toml may set."""
+
+
+def fields_of(*kinds: type[Settings], omit: tuple[str, ...] = ()) -> Fields:
+    """The fields of several settings structs, each name once, in the order of the panels."""
+    found = {field.name: field for kind in kinds for field in msgspec.structs.fields(kind) if field.name not in omit}
+    order = [name for names in PANELS.values() for name in names]
+    return {name: found[name] for name in sorted(found, key=order.index)}
+
+
+def command(
+    app: typer.Typer, name: str, *kinds: type[Settings], omit: tuple[str, ...] = (), **extra: Any
+) -> Callable[[Body], Body]:
+    """Decorate a function of one dict, the values of all options, as a command of `app`."""
+    COMMANDS[name] = fields_of(*kinds, omit=omit)
+    shown = parameters(COMMANDS[name])
+
+    def register(function: Body) -> Body:
+        def run(**values: Any) -> None:
+            function(values)
+
+        run.__doc__ = function.__doc__
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined] # typer reads it through inspect
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+        app.command(name, **extra)(run)
+        return function
+
+    return register
+
+
+def build(kind: type[S], values: dict[str, Any], **fixed: Any) -> S:
+    """The settings of one service out of all options. Raises SettingsError when they make no sense."""
+    names = {field.name for field in msgspec.structs.fields(kind)}
+    return kind(**{name: value for name, value in values.items() if name in names} | fixed)
+
+
+def parameters(fields: Fields) -> list[inspect.Parameter]:
+    """The fields as keyword parameters that typer understands."""
+    return [_parameter(field) for field in fields.values()]
+
+
+def _parameter(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default(field), annotation=_annotation(field)
+    )
+
+
+def _annotation(field: msgspec.structs.FieldInfo) -> Any:
+    option = typer.Option(
+        f"--{field.name.replace('_', '-')}",
+        envvar=f"LONGSHORE_{field.name.upper()}",
+        help=HELP[field.name],
+        rich_help_panel=_panel(field.name),
+        show_default=SHOWN_DEFAULTS.get(field.name, True),
+    )
+    return Annotated[field.type, option]
+
+
+def _panel(name: str) -> str:
+    return next(panel for panel, names in PANELS.items() if name in names)

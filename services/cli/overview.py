@@ -1,0 +1,84 @@
+"""What runs now, out of the buckets."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas import subjects
+from schemas.routing import Decisions, Health, Replica, Route
+from services.common.remote import Remote
+
+
+class ReplicaView(msgspec.Struct):
+    """One replica. `routed`: "active", "draining" or "no"; `health`: "healthy", "unhealthy: why" or "unknown"."""
+
+    id: str
+    release: str
+    address: str
+    health: str
+    routed: str
+
+
+class AppView(msgspec.Struct):
+    """One application on one host."""
+
+    app: str
+    release: str
+    previous: str
+    pinned: str
+    paused: bool
+    ports: list[int]
+    quarantined: dict[str, str]
+    replicas: list[ReplicaView]
+
+
+async def overview(remote: Remote) -> list[AppView]:
+    """The applications of the target's host."""
+    decisions = await remote.values(subjects.DECISIONS, Decisions)
+    routes = await remote.values(subjects.ROUTES, Route)
+    replicas = await remote.values(subjects.REPLICAS, Replica)
+    health = await remote.values(subjects.HEALTH, Health)
+    return [
+        app_view(
+            key.split(".")[1],
+            decided,
+            list(routes.values()),
+            list(replicas.values()),
+            {verdict.replica: verdict for verdict in health.values()},
+        )
+        for key, decided in sorted(decisions.items())
+    ]
+
+
+def app_view(
+    app: str, decided: Decisions, routes: list[Route], replicas: list[Replica], health: dict[str, Health]
+) -> AppView:
+    """One application's part of the buckets."""
+    own = [route for route in routes if route.app == app]
+    states = {backend.id: backend.state for route in own for backend in route.backends}
+    return AppView(
+        app,
+        decided.current,
+        decided.previous,
+        decided.pinned,
+        decided.paused,
+        sorted(route.port for route in own),
+        decided.quarantined,
+        [
+            ReplicaView(
+                replica.id,
+                replica.release,
+                f"{replica.host}:{replica.port}",
+                _verdict(health.get(replica.id)),
+                states.get(replica.id, "no"),
+            )
+            for replica in sorted(replicas, key=lambda replica: replica.id)
+            if replica.app == app
+        ],
+    )
+
+
+def _verdict(health: Health | None) -> str:
+    if health is None:
+        return "unknown"
+    return "healthy" if health.healthy else f"unhealthy: {health.reason}"

@@ -1,0 +1,54 @@
+"""docs/reference/cli.md, out of the command line itself."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from services.cli.app import app
+
+HEADER = """# Command line
+
+Generated from the code by `make docs`. Every option can also be set by its variable, or by its name in
+`longshore.toml`; a flag wins over a variable, a variable over the file. The variable of a repeatable option
+holds its values separated by blanks. Data goes to stdout, messages to stderr. Exit codes: 0 success, 1 failure,
+2 wrong usage.
+"""
+
+
+def markdown() -> str:
+    """The page."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    parts = [HEADER, "## longshore\n", _options(group)]
+    for name, command in group.commands.items():
+        parts += [f"## longshore {name}\n", inspect.cleandoc(command.help or "") + "\n", _options(command)]
+    return "\n".join(parts)
+
+
+def _options(command: Any) -> str:
+    rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+    head = ["| option | variable | default | meaning |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _row(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    shown = (
+        parameter.name.upper() if parameter.param_type_name == "argument" else ", ".join(f"`{name}`" for name in names)
+    )
+    variable = f"`{parameter.envvar}`" if parameter.envvar else ""
+    return f"| {shown} | {variable} | {_default(parameter)} | {parameter.help or ''} |"
+
+
+def _default(parameter: Any) -> str:
+    if isinstance(parameter.show_default, str):
+        return parameter.show_default
+    if parameter.default in (None, "", [], ()) or callable(parameter.default):
+        return ""
+    if isinstance(parameter.default, bool):
+        return "yes" if parameter.default else "no"
+    return f"`{parameter.default}`"

@@ -1,0 +1,251 @@
+"""The verbs: what a person asks of a running Longshore, and tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from schemas.commands import Command, Deploy, Drain, Pause, Resume, Retry, Rollback
+from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
+from services.cli import output
+from services.cli.history import deployments
+from services.cli.options import COMMANDS, build, fields_of, parameters
+from services.cli.overview import AppView, overview
+from services.common.errors import LongshoreError
+from services.common.remote import Recorded, Remote, Target, connect
+
+PANEL = "Ask and tell"
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end; the exit code tells it.")]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")]
+Verb = Callable[..., Coroutine[Any, Any, None]]
+
+_VERBS: list[tuple[str, Verb]] = []
+
+
+def verb(function: Verb) -> Verb:
+    """A verb: a coroutine of a Remote and options of its own; where to find the bus is added to them."""
+    _VERBS.append((function.__name__, function))
+    return function
+
+
+def register(app: typer.Typer) -> None:
+    """Add all verbs to the application."""
+    for name, function in _VERBS:
+        COMMANDS[name] = fields_of(Target, omit=("log_format", "log_level"))
+        app.command(name, rich_help_panel=PANEL)(_command(name, function))
+
+
+def _command(name: str, function: Verb) -> Callable[..., None]:
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    common = parameters(COMMANDS[name])
+
+    def run(**values: Any) -> None:
+        mine = {parameter.name: values[parameter.name] for parameter in own}
+        asyncio.run(_connected(function, build(Target, values), mine))
+
+    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *common)]
+    run.__doc__ = function.__doc__
+    run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined] # typer reads it through inspect
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
+    return run
+
+
+async def _connected(function: Verb, target: Target, values: dict[str, Any]) -> None:
+    async with connect(target) as remote:
+        await function(remote, **values)
+
+
+@verb
+async def status(remote: Remote, as_json: Json = False) -> None:
+    """Show the applications on a host: release, replicas, health, routes."""
+    apps = await overview(remote)
+    if as_json:
+        output.print_json(apps)
+        return
+    if not apps:
+        output.progress(f"no application runs on {remote.target.host}")
+    for app in apps:
+        typer.echo(_headline(app))
+        output.print_table(
+            ["REPLICA", "RELEASE", "ADDRESS", "HEALTH", "ROUTED"],
+            [(one.id, one.release, one.address, one.health, one.routed) for one in app.replicas],
+        )
+
+
+@verb
+async def history(remote: Remote, as_json: Json = False) -> None:
+    """List the deployments that the log holds."""
+    app = remote.target.app or "*"
+    until = await remote.last_sequence()
+    found = deployments([event async for event in remote.events(1, "deployer", app, until)])
+    if as_json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ["STARTED", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "REASON"],
+        [
+            (
+                output.clock(one.started),
+                one.app,
+                one.release,
+                one.previous or "-",
+                one.by,
+                one.outcome,
+                f"{one.duration:.1f}" if one.duration else "-",
+                f"{one.phase}: {one.reason}" if one.reason else "",
+            )
+            for one in found
+        ],
+    )
+
+
+@verb
+async def events(
+    remote: Remote,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
+    start: Annotated[int, typer.Option("--start", help="First stream sequence to show.")] = 1,
+    service: Annotated[str, typer.Option("--service", help="Only this service's.", show_default="all")] = "*",
+    as_json: Json = False,
+) -> None:
+    """Print the event log, and follow it."""
+    until = None if follow else await remote.last_sequence()
+    async for recorded in remote.events(start, service, remote.target.app or "*", until):
+        if as_json:
+            output.print_json([_as_object(recorded)])
+        else:
+            typer.echo(_as_line(recorded))
+
+
+@verb
+async def deploy(
+    remote: Remote,
+    release: Annotated[str, typer.Argument(help="Release; the registry's newest if none is named.")] = "",
+    wait: Wait = True,
+    timeout: Timeout = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Roll out a release now."""
+    await _tell(remote, Deploy(release, _me()), wait, timeout, as_json)
+
+
+@verb
+async def rollback(
+    remote: Remote,
+    to: Annotated[str, typer.Argument(help="Release; the one before the current one if none is named.")] = "",
+    wait: Wait = True,
+    timeout: Timeout = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Return to an earlier release and stay there until `resume`."""
+    await _tell(remote, Rollback(to, _me()), wait, timeout, as_json)
+
+
+@verb
+async def pause(remote: Remote, as_json: Json = False) -> None:
+    """Deploy nothing new until `resume`; what runs is kept running."""
+    await _tell(remote, Pause(_me()), False, 0, as_json)
+
+
+@verb
+async def resume(remote: Remote, as_json: Json = False) -> None:
+    """Follow the registry again."""
+    await _tell(remote, Resume(_me()), False, 0, as_json)
+
+
+@verb
+async def retry(
+    remote: Remote,
+    release: Annotated[str, typer.Argument(help="Release; the newest one in quarantine if none is named.")] = "",
+    wait: Wait = True,
+    timeout: Timeout = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Lift the quarantine of a release and deploy it again."""
+    await _tell(remote, Retry(release, _me()), wait, timeout, as_json)
+
+
+@verb
+async def drain(
+    remote: Remote,
+    replica: Annotated[str, typer.Argument(help="The replica's id, as `longshore status` shows it.")],
+    as_json: Json = False,
+) -> None:
+    """Take a replica out of traffic, wait for its connections, and replace it."""
+    await _tell(remote, Drain(replica, _me()), False, 0, as_json)
+
+
+async def _tell(remote: Remote, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
+    start = await remote.last_sequence() + 1
+    reply = await remote.ask(command)
+    if not (wait and reply.deployment):
+        output.print_json([reply]) if as_json else typer.echo(reply.message)
+        return
+    output.progress(reply.message)
+    try:
+        async with asyncio.timeout(timeout):
+            await _until_deployed(remote, reply.deployment, start, as_json)
+    except TimeoutError:
+        raise LongshoreError(f"not finished after {timeout:g} s; it goes on: see `longshore history`") from None
+
+
+async def _until_deployed(remote: Remote, deployment: str, start: int, as_json: bool) -> None:
+    seen: list[Recorded] = []
+    async for recorded in remote.events(start, "deployer", await remote.app()):
+        event = recorded.event
+        if getattr(event, "deployment", "") != deployment:
+            continue
+        seen.append(recorded)
+        output.progress(_as_line(recorded))
+        if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
+            break
+    if as_json:
+        output.print_json(deployments(seen))
+    failure = next((one.event for one in seen if isinstance(one.event, DeploymentFailed)), None)
+    if failure:
+        raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
+
+
+def _me() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _headline(app: AppView) -> str:
+    notes = [f"release {app.release or 'none yet'}", f"ports {', '.join(map(str, app.ports)) or 'none'}"]
+    if app.pinned:
+        notes.append(f"pinned to {app.pinned}")
+    if app.paused:
+        notes.append("paused")
+    notes += [f"quarantined {release} ({reason})" for release, reason in app.quarantined.items()]
+    return f"{app.app}: {'; '.join(notes)}"
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+def _as_object(recorded: Recorded) -> dict[str, Any]:
+    envelope = {name: getattr(recorded, name) for name in ("sequence", "service", "host", "app")}
+    return {**envelope, "event": type(recorded.event).__name__, **_fields(recorded.event)}
+
+
+def _as_line(recorded: Recorded) -> str:
+    event = recorded.event
+    details = " ".join(f"{name}={_short(value)}" for name, value in _fields(event).items() if name != "time")
+    return f"{output.clock(event.time)} {recorded.service}/{recorded.app} {type(event).__name__} {details}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return msgspec.json.encode(value).decode() if isinstance(value, str) and (" " in value or not value) else str(value)

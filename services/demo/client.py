@@ -1,0 +1,72 @@
+"""Steady traffic: one connection for each request, every answer checked, everything counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+
+import msgspec
+
+PAUSE = 0.02
+ANSWER_TIMEOUT = 15.0
+
+
+class Traffic(msgspec.Struct):
+    """What the clients saw. `connections` counts what the proxy accepted: every connect that succeeded."""
+
+    connections: int = 0
+    requests: int = 0
+    failures: list[str] = []
+    releases: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+class Client:
+    """A number of clients that ask one after another until stopped."""
+
+    def __init__(self, port: int, clients: int = 4) -> None:
+        self.traffic = Traffic()
+        self._port = port
+        self._clients = clients
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Ask until `stop`; the requests under way then are finished."""
+        await asyncio.gather(*(self._ask_on() for _ in range(self._clients)))
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def _ask_on(self) -> None:
+        while not self._stopping.is_set():
+            await self._ask()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), PAUSE)
+
+    async def _ask(self) -> None:
+        self.traffic.requests += 1
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                answer = await self._exchange()
+            self.traffic.releases[release_of(answer)] += 1
+        except (OSError, TimeoutError, ValueError) as error:
+            self.traffic.failures.append(f"{type(error).__name__}: {error}")
+
+    async def _exchange(self) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self.traffic.connections += 1
+        try:
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            return await reader.read()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+def release_of(answer: bytes) -> str:
+    """The release that answered. Raises ValueError when the answer is not a whole, good one."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in head.split(b"\r\n", 1)[0] or not body.endswith(b"\n"):
+        raise ValueError(f"not a whole answer: {answer[:60]!r}")
+    return body.decode().rsplit(maxsplit=1)[-1]

@@ -1,0 +1,159 @@
+"""Set the stage, play, tell the result, and keep running until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import tempfile
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from services.common import log
+from services.common.errors import LongshoreError
+from services.common.remote import Remote, Target, connect
+from services.demo import releases
+from services.demo.client import Client
+from services.demo.scenario import Summary, play
+from services.demo.story import Story
+from services.demo.view import show
+from services.deployer.settings import DeployerSettings
+from services.health.settings import HealthSettings
+from services.metrics_gateway.settings import GatewaySettings
+from services.proxy.settings import ProxySettings
+from services.supervisor.plan import Plan, listens
+from services.supervisor.service import Supervisor
+
+PROXY_PORT, ADMIN_PORT = 8080, 17539
+INTERRUPTED = 130
+
+
+def run(once: bool, as_json: bool) -> int:
+    """Play the demo; the exit code is 1 if a request failed or a count disagrees."""
+    log.configure("text", "error")
+    directory = Path(tempfile.mkdtemp(prefix="longshore-demo-"))
+    try:
+        return asyncio.run(_run(directory, once, as_json))
+    finally:
+        releases.remove(directory)
+
+
+async def _run(directory: Path, once: bool, as_json: bool) -> int:
+    performance = asyncio.create_task(_perform(directory, once, as_json))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, performance.cancel)
+    try:
+        return await performance
+    except asyncio.CancelledError:
+        return INTERRUPTED
+
+
+async def _perform(directory: Path, once: bool, as_json: bool) -> int:
+    console = Console(stderr=as_json)
+    plan = _plan(directory)
+    releases.publish(directory / "releases", releases.FIRST)
+    with (directory / "longshore.log").open("ab") as errors:
+        supervisor = Supervisor(plan, errors.fileno())
+        console.print("Starting the bus, the proxy, the deployer, the health checks and the metrics gateway ...")
+        await supervisor.start()
+        try:
+            summary = await _play(plan, directory / "releases", console)
+            _report(summary, plan, console, as_json)
+            if not once:
+                await _keep_running(console)
+        finally:
+            await supervisor.stop()
+    return 1 if summary.problems else 0
+
+
+async def _play(plan: Plan, registry: Path, console: Console) -> Summary:
+    client, story = Client(_port(plan)), Story()
+    async with connect(Target(state_dir=plan.state_dir)) as remote:
+        helpers = [
+            asyncio.create_task(_follow(remote, story)),
+            asyncio.create_task(show(console, story, client.traffic)),
+        ]
+        try:
+            return await play(registry, client, story, f"{plan.admin_url}/metrics")
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+
+
+async def _follow(remote: Remote, story: Story) -> None:
+    async for recorded in remote.events(1):
+        await story.add(recorded.event)
+
+
+def _report(summary: Summary, plan: Plan, console: Console, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(summary).decode(), flush=True)
+    console.print(
+        f"{summary.requests} requests, {summary.failed_requests} failed; {summary.deployments} deployments, "
+        f"{summary.rollbacks} rolled back; {summary.events} events; {summary.connections_made} connections made, "
+        f"{summary.connections_counted} counted; {summary.duration_seconds:.1f} s",
+        f"Proxy: http://127.0.0.1:{_port(plan)}/  metrics: {plan.admin_url}/metrics",
+        *(f"WRONG: {problem}" for problem in summary.problems),
+        sep="\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+async def _keep_running(console: Console) -> None:
+    console.print("Everything keeps running until Ctrl-C.")
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
+def _plan(directory: Path) -> Plan:
+    """Everything on loopback, in a folder of its own, quick enough to watch."""
+    state = str(directory / "state")
+    deployer = DeployerSettings(
+        state_dir=state,
+        log_level="warning",
+        app="demo",
+        registry=f"dir://{directory / 'releases'}",
+        port=[str(_free_port(PROXY_PORT))],
+        replicas=2,
+        interval=0.5,
+        health_path="/health",
+        health_timeout=5.0,
+        probe_interval=0.5,
+        drain_time=10.0,
+        stop_containers=True,
+    )
+    return Plan(
+        proxy=ProxySettings(
+            state_dir=state,
+            log_level="warning",
+            listen=[listen.replace("=", "=127.0.0.1:") for listen in listens([deployer])],
+            workers=2,
+        ),
+        health=HealthSettings(state_dir=state, log_level="warning"),
+        gateway=GatewaySettings(
+            state_dir=state, log_level="warning", admin_port=_free_port(ADMIN_PORT), telemetry=True
+        ),
+        deployers=[deployer],
+    )
+
+
+def _port(plan: Plan) -> int:
+    return int(plan.deployers[0].port[0])
+
+
+def _free_port(wanted: int) -> int:
+    """The port that the documents name, or another one if somebody has it."""
+    for port in (wanted, 0):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            probe.listen(1)
+            found: int = probe.getsockname()[1]
+            return found
+    raise LongshoreError("no free port on 127.0.0.1: end some of the programs that listen there")

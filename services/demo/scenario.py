@@ -1,0 +1,107 @@
+"""The demo's plot: a first release, traffic, a better release, a broken one - and the count at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from services.common.errors import LongshoreError
+from services.demo import releases
+from services.demo.client import Client, Traffic
+from services.demo.story import Story
+
+STEP_TIMEOUT = 60.0
+COUNT_TIMEOUT = 15.0
+LULL = 2.0
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The result: what the clients did, what the log tells, and what /metrics counted."""
+
+    requests: int
+    failed_requests: int
+    deployments: int
+    rollbacks: int
+    events: int
+    connections_made: int
+    connections_counted: int
+    duration_seconds: float
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with it, if anything."""
+        found = []
+        if self.failed_requests:
+            found.append(f"{self.failed_requests} requests failed")
+        if self.connections_made != self.connections_counted:
+            found.append(f"{self.connections_made} connections made, {self.connections_counted} counted")
+        return found
+
+
+async def play(registry: Path, client: Client, story: Story, metrics_url: str) -> Summary:
+    """Run the scenario to its end. Raises LongshoreError when a step does not happen."""
+    began = time.monotonic()
+    await _step("the first release serves", story.until_succeeded(releases.FIRST))
+    asking = asyncio.create_task(client.run())
+    await asyncio.sleep(LULL)
+    releases.publish(registry, releases.SECOND)
+    await _step("the second release serves", story.until_succeeded(releases.SECOND))
+    await asyncio.sleep(LULL)
+    releases.publish(registry, releases.BROKEN)
+    await _step("the broken release is rolled back", story.until_quarantined(releases.BROKEN))
+    await asyncio.sleep(LULL)
+    client.stop()
+    await asking
+    metrics = await _counted(metrics_url, client.traffic)
+    return Summary(
+        requests=client.traffic.requests,
+        failed_requests=len(client.traffic.failures),
+        deployments=int(metrics["dewy_deployments_total"]),
+        rollbacks=story.rollbacks,
+        events=story.events,
+        connections_made=client.traffic.connections,
+        connections_counted=int(metrics["dewy_proxy_connections_total"]),
+        duration_seconds=round(time.monotonic() - began, 3),
+    )
+
+
+async def _step(what: str, waiting: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.timeout(STEP_TIMEOUT):
+            await waiting
+    except TimeoutError:
+        raise LongshoreError(f"the demo waited {STEP_TIMEOUT:g} s in vain until {what}") from None
+
+
+async def _counted(url: str, traffic: Traffic) -> dict[str, float]:
+    """The sums on /metrics, once the last connection has arrived there or the wait for it is over."""
+    deadline = time.monotonic() + COUNT_TIMEOUT
+    while True:
+        sums = totals(await asyncio.to_thread(_get, url))
+        complete = sums["dewy_proxy_connections_total"] >= traffic.connections
+        if complete or time.monotonic() > deadline:
+            return sums
+        await asyncio.sleep(0.1)
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def totals(exposition: str) -> dict[str, float]:
+    """The sum over all label values of each sample name of a Prometheus text."""
+    sums: dict[str, float] = {}
+    for line in exposition.splitlines():
+        if line and not line.startswith("#"):
+            series, _, value = line.rpartition(" ")
+            name = series.partition("{")[0]
+            sums[name] = sums.get(name, 0.0) + float(value)
+    return sums

@@ -1,0 +1,88 @@
+"""What the event log told so far, for the demo's table and its summary."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from schemas.events import (
+    AnyEvent,
+    DeploymentFailed,
+    DeploymentRolledBack,
+    DeploymentStarted,
+    DeploymentSucceeded,
+    ReleaseQuarantined,
+    ReplicaAdopted,
+    ReplicaExited,
+    ReplicaReady,
+    ReplicaRetired,
+    ReplicaStarted,
+)
+
+
+class Told(msgspec.Struct):
+    """A line of the story, at `time` (unix seconds)."""
+
+    time: float
+    text: str
+
+
+class Story:
+    """A fold of the log, and the events that others wait for."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.rollbacks = 0
+        self.lines: list[Told] = []
+        self.replicas: dict[str, tuple[str, str]] = {}
+        self.succeeded: set[str] = set()
+        self.quarantined: set[str] = set()
+        self._news = asyncio.Condition()
+
+    async def add(self, event: AnyEvent) -> None:
+        """Take the next event."""
+        self.events += 1
+        self._follow_replicas(event)
+        self._follow_releases(event)
+        async with self._news:
+            self._news.notify_all()
+
+    async def until_succeeded(self, release: str) -> None:
+        """Return when a deployment of the release has succeeded."""
+        async with self._news:
+            await self._news.wait_for(lambda: release in self.succeeded)
+
+    async def until_quarantined(self, release: str) -> None:
+        """Return when the release was rolled back and put into quarantine."""
+        async with self._news:
+            await self._news.wait_for(lambda: release in self.quarantined and self.rollbacks)
+
+    def _follow_replicas(self, event: AnyEvent) -> None:
+        match event:
+            case ReplicaStarted() | ReplicaAdopted():
+                self.replicas[event.replica] = (event.release, "starting")
+            case ReplicaReady():
+                release, _ = self.replicas.get(event.replica, ("", ""))
+                self.replicas[event.replica] = (release, "ready")
+            case ReplicaRetired() | ReplicaExited():
+                self.replicas.pop(event.replica, None)
+
+    def _follow_releases(self, event: AnyEvent) -> None:
+        match event:
+            case DeploymentStarted():
+                self._tell(event, f"{event.release} rolls out" + (f" over {event.previous}" if event.previous else ""))
+            case DeploymentSucceeded():
+                self.succeeded.add(event.release)
+                self._tell(event, f"{event.release} serves after {event.duration:.1f} s")
+            case DeploymentFailed():
+                self._tell(event, f"{event.release} failed ({event.phase}: {event.reason})")
+            case DeploymentRolledBack():
+                self.rollbacks += 1
+                self._tell(event, f"{event.release} rolled back, {event.to} goes on serving")
+            case ReleaseQuarantined():
+                self.quarantined.add(event.release)
+                self._tell(event, f"{event.release} in quarantine until a newer release or `longshore retry`")
+
+    def _tell(self, event: AnyEvent, text: str) -> None:
+        self.lines.append(Told(event.time, text))

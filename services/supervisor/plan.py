@@ -1,0 +1,43 @@
+"""What runs on a host: the settings of every service, made to fit together."""
+
+from __future__ import annotations
+
+import msgspec
+
+from services.common.errors import SettingsError
+from services.deployer.settings import DeployerSettings
+from services.health.settings import HealthSettings
+from services.metrics_gateway.settings import GatewaySettings
+from services.proxy.settings import ProxySettings
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One bus, gateway, health service and proxy for the deployers of a host."""
+
+    proxy: ProxySettings
+    health: HealthSettings
+    gateway: GatewaySettings
+    deployers: list[DeployerSettings]
+    nats_server: str = ""
+
+    @property
+    def state_dir(self) -> str:
+        return self.gateway.state_dir
+
+    @property
+    def admin_url(self) -> str:
+        """Where the admin API answers on this host."""
+        address = self.gateway.admin_address
+        host = f"[{address}]" if ":" in address else address
+        return f"http://{host}:{self.gateway.admin_port}"
+
+
+def listens(deployers: list[DeployerSettings]) -> list[str]:
+    """The proxy's --listen options for the ports of these apps. Raises SettingsError when two apps share one."""
+    owners: dict[int, str] = {}
+    for deployer in deployers:
+        for port in deployer.proxy_ports:
+            if port in owners:
+                raise SettingsError(f"--port {port}: {owners[port]} and {deployer.app} both ask for it")
+            owners[port] = deployer.app
+    return [f"{app}={port}" for port, app in owners.items()]

@@ -1,0 +1,138 @@
+"""The supervisor: starts the services in order, starts again what dies, stops them in order.
+
+It holds the listening sockets of the proxy, so that no death of a proxy process closes a port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import urllib.request
+from collections.abc import Mapping
+
+from services.bus.server import Server
+from services.common import log, ports
+from services.common.errors import LongshoreError
+from services.common.processes import Child, ended_how
+from services.common.settings import Settings, arguments
+from services.common.state import lock
+from services.proxy.listeners import Listener, environment, open_listeners
+from services.supervisor.plan import Plan
+
+START_TIMEOUT = 15.0
+FIRST_SECONDS = 5.0
+GRACE = 10.0
+
+
+class Supervisor:
+    """Everything of one plan. Use `start`, then `until_failed` or other work, then `stop`."""
+
+    def __init__(self, plan: Plan, stderr: int | None = None) -> None:
+        """`stderr`: a file descriptor for the services' log lines; None: this process's own."""
+        self.plan = plan
+        self._stderr = stderr
+        self.children: dict[str, Child] = {}
+        self.bus = Server(plan.gateway, plan.nats_server)
+        self._listeners: list[Listener] = []
+        self._resources = contextlib.ExitStack()
+        self._failed: asyncio.Future[LongshoreError] = asyncio.get_running_loop().create_future()
+        self._log = log.get("supervisor")
+
+    async def start(self) -> None:
+        """Return when everything runs. Raises LongshoreError, with nothing left behind, when something does not."""
+        try:
+            self._resources.enter_context(lock(self.plan.state_dir, "supervisor"))
+            ports.check_free("--admin-port", self.plan.gateway.admin_port, self.plan.gateway.admin_address)
+            for deployer in self.plan.deployers:
+                for port in deployer.proxy_ports:
+                    ports.check_free("--port", port)
+            self._listeners = open_listeners(self.plan.proxy.listen, self.plan.proxy.workers)
+            if not self.plan.gateway.nats_url:
+                await self.bus.start()
+            await self._start_services()
+            await self._until_ready()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End all services, the ones that act first, the log last. Replicas go on running."""
+        drain = self.plan.proxy.drain_time
+        for name in [name for name in self.children if name.startswith("deployer")]:
+            await self.children.pop(name).stop(drain + GRACE)
+        for name in ("health", "proxy", "gateway"):
+            if child := self.children.pop(name, None):
+                await child.stop(drain + GRACE if name == "proxy" else GRACE)
+        await self.bus.stop()
+        for listener in self._listeners:
+            listener.close()
+        self._resources.close()
+
+    async def until_failed(self) -> None:
+        """Run until a service turns out not to be startable, and raise that."""
+        raise await self._failed
+
+    async def _start_services(self) -> None:
+        plan = self.plan
+        await self._start("gateway", "gateway", plan.gateway)
+        await self._start("health", "health", plan.health)
+        await self._start("proxy", "proxy", plan.proxy, self._listeners)
+        for deployer in plan.deployers:
+            await self._start(f"deployer {deployer.app}", "deployer", deployer)
+
+    async def _start(
+        self, name: str, command: str, settings: Settings, listeners: list[Listener] | None = None
+    ) -> None:
+        self.children[name] = Child(
+            name,
+            [sys.executable, "-m", "services.cli.main", command, *arguments(settings)],
+            child_environment(os.environ, listeners or []),
+            [fd for listener in listeners or [] for fd in listener.fds],
+            self._on_exit,
+            self._stderr,
+        )
+        await self.children[name].start()
+
+    async def _until_ready(self) -> None:
+        """Wait for the gateway, which is ready when it has read the log."""
+        url = f"{self.plan.admin_url}/healthz/ready"
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_TIMEOUT
+        while not await asyncio.to_thread(answers, url):
+            if self._failed.done():
+                raise self._failed.result()
+            if loop.time() > deadline:
+                self._log.warning("the gateway is still reading the log", url=url)
+                return
+            await asyncio.sleep(0.05)
+
+    def _on_exit(self, child: Child, code: int) -> bool:
+        """A service that gives up by itself right after its first start has wrong settings: do not start it again."""
+        if child.restarts or child.uptime > FIRST_SECONDS or code not in (1, 2):
+            return True
+        if not self._failed.done():
+            self._failed.set_result(
+                LongshoreError(f"{child.name} does not start: {ended_how(code)}, see its message above")
+            )
+        return False
+
+
+def child_environment(environ: Mapping[str, str], listeners: list[Listener]) -> dict[str, str]:
+    """A service's environment: its settings are all on its command line, so no variable or file may add to them."""
+    result = {name: value for name, value in environ.items() if not name.startswith("LONGSHORE_")}
+    result["LONGSHORE_CONFIG"] = os.devnull
+    if listeners:
+        result["LONGSHORE_LISTEN_FDS"] = environment(listeners)
+    return result
+
+
+def answers(url: str) -> bool:
+    """Whether a URL of this host answers 2xx."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=1):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,96 @@
+"""Child processes are kept running, and end with their parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from services.common.processes import Child, ended_how
+from tests.e2e.harness import wait_for
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_for, "the condition", condition)
+
+
+async def test_a_killed_child_is_started_again_and_its_exit_told() -> None:
+    told: list[int] = []
+
+    def note(_child: Child, code: int) -> bool:
+        told.append(code)
+        return True
+
+    child = Child("sleeper", SLEEP, on_exit=note)
+    await child.start()
+    first = child.pid
+    os.kill(first, signal.SIGKILL)
+    await _until(lambda: child.pid not in (0, first))
+    assert told == [-9]
+    assert child.restarts == 1
+    await child.stop(5)
+    assert child.pid == 0
+
+
+async def test_a_child_is_not_started_again_when_its_owner_says_so() -> None:
+    ended = asyncio.Event()
+
+    def note(_child: Child, code: int) -> bool:
+        assert code == 3
+        ended.set()
+        return False
+
+    child = Child("quitter", [sys.executable, "-c", "raise SystemExit(3)"], on_exit=note)
+    await child.start()
+    async with asyncio.timeout(20):
+        await ended.wait()
+    assert child.pid == 0
+    assert child.restarts == 0
+    await child.stop(1)
+
+
+async def test_a_child_that_ignores_sigterm_is_killed() -> None:
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
+    )
+    child = Child("stubborn", [sys.executable, "-c", stubborn])
+    await child.start()
+    pid = child.pid
+    await asyncio.sleep(0.3)
+    await child.stop(0.2)
+    assert not _runs(pid)
+
+
+def test_children_end_when_their_parent_is_killed() -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from services.common.processes import Child\n"
+        "async def main():\n"
+        "    child = Child('c', [sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "    await child.start(); print(child.pid, flush=True); await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+    wait_for("the child ends", lambda: not _runs(child))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_an_exit_status_in_words() -> None:
+    assert ended_how(-9) == "killed by signal 9"
+    assert ended_how(3) == "exit code 3"

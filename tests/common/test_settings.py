@@ -1,0 +1,81 @@
+"""Settings become a command line and come back from it the same."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from services.bus.settings import BusSettings
+from services.cli.options import HELP, build, command, fields_of
+from services.common import ports
+from services.common.errors import PortTakenError, SettingsError
+from services.common.remote import Target
+from services.common.settings import Settings, arguments, check_name
+from services.deployer.settings import DeployerSettings
+from services.health.settings import HealthSettings
+from services.metrics_gateway.settings import GatewaySettings
+from services.proxy.settings import ProxySettings
+
+SAMPLES: list[Settings] = [
+    DeployerSettings(app="web", port=["8080", "8081"], replicas=3, stop_containers=True, drain_time=0.5),
+    HealthSettings(host="a.b", nats_url=["nats://one:4222", "nats://two:4222"], log_format="json"),
+    GatewaySettings(telemetry=True, otlp_endpoint="collector:4317", state_dir="/a b"),
+]
+
+
+@pytest.mark.parametrize("settings", SAMPLES, ids=lambda settings: type(settings).__name__)
+def test_settings_survive_the_command_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[Settings] = []
+    app = typer.Typer()
+
+    @command(app, "run", type(settings))
+    def run(values: dict[str, Any]) -> None:
+        parsed.append(build(type(settings), values))
+
+    result = CliRunner().invoke(app, arguments(settings))
+    assert result.exit_code == 0, result.output
+    assert parsed == [settings]
+
+
+def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGSHORE_REPLICAS", "5")
+    monkeypatch.setenv("LONGSHORE_PORT", "8080 8081")
+    parsed: list[DeployerSettings] = []
+    app = typer.Typer()
+
+    @command(app, "run", DeployerSettings)
+    def run(values: dict[str, Any]) -> None:
+        parsed.append(build(DeployerSettings, values))
+
+    assert CliRunner().invoke(app, []).exit_code == 0
+    assert CliRunner().invoke(app, ["--replicas", "2"]).exit_code == 0
+    assert [one.replicas for one in parsed] == [5, 2]
+    assert parsed[0].port == ["8080", "8081"]
+
+
+def test_every_option_has_a_help_text_and_a_panel() -> None:
+    kinds = (DeployerSettings, HealthSettings, GatewaySettings, BusSettings, ProxySettings, Target)
+    assert set(fields_of(*kinds)) == set(HELP)
+
+
+@pytest.mark.parametrize("name", ["web", "a", "web-2", "A1"])
+def test_a_good_name_is_taken(name: str) -> None:
+    check_name("--app", name)
+
+
+@pytest.mark.parametrize("name", ["", "-web", "a.b", "a b", "a*", "ä", "x" * 64, "a\n"])
+def test_a_name_that_no_subject_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="--app"):
+        check_name("--app", name)
+
+
+def test_a_free_port_is_free_and_a_taken_one_tells_its_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(PortTakenError, match=rf"--port {port}: taken by .* \(process \d+\)"):
+            ports.check_free("--port", port)
+    ports.check_free("--port", port)

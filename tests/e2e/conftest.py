@@ -1,0 +1,28 @@
+"""Servers that end with their test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.demo import releases
+from tests.e2e.harness import Server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start a server that has release 1.0.0, with further options."""
+    started: list[Server] = []
+
+    def start(*options: str) -> Server:
+        one = Server(tmp_path, "--stop-containers", *options)
+        releases.publish(one.registry, releases.FIRST)
+        one.start()
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.stop()

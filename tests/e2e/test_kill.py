@@ -1,0 +1,91 @@
+"""kill -9 of each process in turn while traffic runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from services.demo import releases
+from tests.e2e.harness import Server, Traffic, wait_for, workers
+
+CUT_AT_MOST = 12
+"""Requests under way through a killed proxy worker: no more than three clients have, each time one is killed."""
+
+
+def _sums(one: Server) -> dict[str, float]:
+    return wait_for("a scrape", one.metrics)
+
+
+@pytest.mark.parametrize("service", ["bus", "gateway", "health", "deployer", "proxy"])
+def test_a_killed_service_comes_back_without_a_refused_or_broken_request(
+    server: Callable[..., Server], service: str
+) -> None:
+    one = server("--replicas", "2", "--workers", "2")
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    replicas = {replica["id"] for replica in one.status()["replicas"]}
+    with Traffic(one.port) as traffic:
+        wait_for("traffic is counted", lambda: one.metrics().get("dewy_proxy_connections_total", 0) > 50)
+        before = _sums(one)
+        killed = one.children()[service]
+        os.kill(killed, signal.SIGKILL)
+        wait_for("it comes back", lambda: one.children().get(service, killed) != killed)
+        traffic.wait_for_more(50)
+        releases.publish(one.registry, releases.SECOND)
+        wait_for("a new release still rolls out", lambda: one.serves(releases.SECOND), 60)
+    assert traffic.refused == 0
+    assert traffic.broken == []
+    assert len(replicas) == 2
+    after = _sums(one)
+    going_back = {
+        name: (before[name], after.get(name, 0))
+        for name in before
+        if name.endswith("_total") and after.get(name, 0) < before[name]
+    }
+    assert going_back == {}
+    if service != "proxy":
+        counted = wait_for("every connection is counted", lambda: _counted(one, traffic.answered))
+        assert counted == traffic.answered
+    wait_for("no connection is left open", lambda: one.metrics().get("dewy_proxy_connections_active") == 0)
+
+
+def _counted(one: Server, expected: int) -> float:
+    total = one.metrics().get("dewy_proxy_connections_total", 0)
+    return total if total >= expected else 0
+
+
+def test_a_killed_worker_cuts_only_its_own_connections(server: Callable[..., Server]) -> None:
+    one = server("--replicas", "2", "--workers", "2")
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    with Traffic(one.port) as traffic:
+        wait_for("traffic", lambda: traffic.answered > 50)
+        for victim in workers(one.children()["proxy"]):
+            os.kill(victim, signal.SIGKILL)
+            traffic.wait_for_more(50)
+    assert traffic.refused == 0
+    assert len(traffic.broken) <= CUT_AT_MOST
+    wait_for("no connection is left open", lambda: one.metrics().get("dewy_proxy_connections_active") == 0)
+
+
+def test_replicas_survive_the_death_of_everything_and_are_taken_over(server: Callable[..., Server]) -> None:
+    one = server("--replicas", "2", "--workers", "1")
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    before = {replica["id"] for replica in one.status()["replicas"]}
+    deployments = _sums(one)["dewy_deployments_total"]
+    children = one.children()
+    one.stop(signal.SIGKILL)
+    wait_for("the services end with their supervisor", lambda: not any(map(_alive, children.values())))
+    one.start()
+    wait_for("it serves again", lambda: one.serves(releases.FIRST))
+    assert {replica["id"] for replica in one.status()["replicas"]} == before
+    assert _sums(one)["dewy_deployments_total"] == deployments
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""A release rolls out under load, end to end, with real processes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+
+from services.demo import releases
+from tests.e2e.harness import Server, Traffic, wait_for
+
+
+def test_a_release_added_while_wrk_runs_rolls_out_without_a_failed_request(server: Callable[..., Server]) -> None:
+    one = server("--replicas", "3", "--workers", "2")
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    wrk = subprocess.Popen(
+        ["wrk", "-t1", "-c8", "-d12", f"http://127.0.0.1:{one.port}/"], stdout=subprocess.PIPE, text=True
+    )
+    releases.publish(one.registry, releases.SECOND)
+    wait_for("the second release serves", lambda: one.serves(releases.SECOND))
+    assert wrk.poll() is None, "the rollout was to happen under load"
+    report, _ = wrk.communicate(timeout=60)
+    assert "Socket errors" not in report, report
+    assert "Non-2xx" not in report, report
+    requests = int(re.findall(r"(\d+) requests in", report)[0])
+    assert requests > 0
+    counted = wait_for("all connections are counted", lambda: _total(one) >= requests and _total(one))
+    assert requests <= counted <= requests + 8, "wrk leaves its last request on each connection unanswered"
+
+
+def _total(one: Server) -> int:
+    return int(one.metrics().get("dewy_proxy_connections_total", 0))
+
+
+def test_a_broken_release_is_rolled_back_once_and_retried_only_when_told(server: Callable[..., Server]) -> None:
+    one = server("--replicas", "2", "--health-timeout", "2")
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    with Traffic(one.port) as traffic:
+        releases.publish(one.registry, releases.BROKEN)
+        wait_for("the quarantine", lambda: releases.BROKEN in one.status()["quarantined"])
+        refused = one.verb("deploy", releases.BROKEN)
+        retried = one.verb("retry", "--json")
+    assert traffic.answered > 0
+    assert traffic.broken == []
+    assert one.serves(releases.FIRST)
+    assert refused.returncode == 1
+    assert "retry" in refused.stderr
+    assert retried.returncode == 1
+    assert f"longshore: {releases.BROKEN} was rolled back: " in retried.stderr
+    outcomes = [json.loads(line)["outcome"] for line in one.verb("history", "--json").stdout.splitlines()]
+    assert outcomes == ["succeeded", "rolled back", "rolled back"]
+
+
+def test_rollback_stays_until_resume_and_pause_holds_new_releases(server: Callable[..., Server]) -> None:
+    one = server("--replicas", "1")
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    assert one.verb("pause").returncode == 0
+    releases.publish(one.registry, releases.SECOND)
+    deployed = one.verb("deploy", releases.SECOND)
+    assert deployed.returncode == 0, deployed.stderr
+    assert one.serves(releases.SECOND)
+    assert one.verb("rollback").returncode == 0
+    assert one.serves(releases.FIRST)
+    assert one.status()["pinned"] == releases.FIRST
+    assert one.verb("resume").returncode == 0
+    wait_for("the newest release serves again", lambda: one.serves(releases.SECOND))
+    followed = one.verb("events", "--service", "deployer", "--json").stdout.splitlines()
+    kinds = [json.loads(line)["event"] for line in followed]
+    assert kinds.count("DeploymentSucceeded") == 4
+    assert "DeploymentsPaused" in kinds
+    assert "DeploymentsResumed" in kinds
