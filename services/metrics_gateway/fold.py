@@ -77,7 +77,7 @@ def apply(state: State, position: int, time: float, payload: bytes) -> None:
     state.time = max(state.time, time)
     try:
         decoded = codec.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except msgspec.MsgspecError:
         state.undecodable += 1
         return
     if apply_batch(state, decoded.batch):
@@ -105,6 +105,7 @@ def _dispatch(place: Place, events: list[Any]) -> None:
             handlers[type(event)](place, event)
         except (ValueError, OverflowError):
             place.state.malformed += 1
+            place.state.events -= 1
 
 
 def _appeared(state: State, batch: Batch) -> Instance:

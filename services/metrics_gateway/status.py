@@ -129,17 +129,22 @@ def containers(state: State) -> Containers:
 def _app(name: str, host: str, app: App) -> AppStatus:
     last = app.deployment
     desired = last.replicas if last and last.replicas else None
-    release = app.release or next((replica.release for replica in app.running), "")
     return AppStatus(
         name,
         host,
-        release,
+        app.release or _newest_release(app.running),
         len(app.running),
         desired,
         app.paused,
         app.quarantined,
         _deployment(last) if last else None,
     )
+
+
+def _newest_release(replicas: list[Replica]) -> str:
+    """What runs, where no deployment has said it: these were adopted."""
+    newest = max(replicas, key=lambda replica: (replica.started or 0, replica.id), default=None)
+    return newest.release if newest else ""
 
 
 def _deployment(deployment: Deployment) -> LastDeployment:
