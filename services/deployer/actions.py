@@ -1,0 +1,78 @@
+"""What the rollout may ask for. Each is done by the reconcile loop, and changes what is true."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class Pull(msgspec.Struct, frozen=True):
+    """Bring the target onto this host."""
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Start a replica of the target."""
+
+    slot: int
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """The replica is ready."""
+
+    id: str
+
+
+class Activate(msgspec.Struct, frozen=True):
+    """Route new connections to the replica."""
+
+    id: str
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """Route no new connections to the replica; it keeps those that it has."""
+
+    id: str
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """Take the replica out of the route; connections that it still has end."""
+
+    id: str
+
+
+class Retire(msgspec.Struct, frozen=True):
+    """The replica is on its way out from now on."""
+
+    id: str
+    reason: str
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """The replica is needed after all and no longer on its way out."""
+
+    id: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """End the replica's process."""
+
+    id: str
+
+
+class Succeed(msgspec.Struct, frozen=True):
+    """The deployment is done."""
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """The deployment has failed."""
+
+    phase: str
+    reason: str
+
+
+class Undone(msgspec.Struct, frozen=True):
+    """Nothing of the failed deployment is left."""
+
+
+Action: TypeAlias = Pull | Start | Pass | Activate | Drain | Cut | Retire | Keep | Stop | Succeed | Fail | Undone
