@@ -73,17 +73,18 @@ class Context:
 Main = Callable[[Context], Awaitable[None]]
 
 
-def run(service: str, unit: str, settings: Settings, main: Main) -> None:
+def run(service: str, unit: str, settings: Settings, main: Main, stop_timeout: float = STOP_TIMEOUT) -> None:
     """Run a service in this process until SIGTERM or SIGINT.
 
-    `main` starts the service, spawns what runs beside it, waits for `context.stopping` and winds down. `unit` is
-    what runs at most once on a host ("proxy:8080"). Raises what ended the service, if anything did.
+    `main` starts the service, spawns what runs beside it, waits for `context.stopping` and winds down, within
+    `stop_timeout` seconds. `unit` is what runs at most once on a host ("proxy:8080"). Raises what ended the service,
+    if anything did.
     """
     log.configure(settings.log_format, settings.log_level)
-    asyncio.run(_run(service, unit, settings, main))
+    asyncio.run(_run(service, unit, settings, main, stop_timeout))
 
 
-async def _run(service: str, unit: str, settings: Settings, main: Main) -> None:
+async def _run(service: str, unit: str, settings: Settings, main: Main, stop_timeout: float = STOP_TIMEOUT) -> None:
     bus = await Bus.connect(service, credentials.find(settings, service), settings.bus_timeout)
     context = Context(service, settings, bus)
     loop = asyncio.get_running_loop()
@@ -93,7 +94,7 @@ async def _run(service: str, unit: str, settings: Settings, main: Main) -> None:
     context.record(ServiceStarted(time.time(), unit, VERSION, os.getpid()))
     context.spawn(_heartbeat(context), "heartbeat")
     try:
-        await _until_done(context, main)
+        await _until_done(context, main, stop_timeout)
     finally:
         await context.cancel_tasks()
         context.record(ServiceStopped(time.time(), str(context.failure) if context.failure else "stopped"))
@@ -105,14 +106,14 @@ async def _run(service: str, unit: str, settings: Settings, main: Main) -> None:
         raise context.failure
 
 
-async def _until_done(context: Context, main: Main) -> None:
+async def _until_done(context: Context, main: Main, stop_timeout: float) -> None:
     working = asyncio.create_task(_main(context, main), name="main")
     stopping = asyncio.create_task(context.stopping.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({working}, timeout=STOP_TIMEOUT)
+        await asyncio.wait({working}, timeout=stop_timeout)
         if not working.done():
-            context.log.error("not stopped in time, giving up", seconds=STOP_TIMEOUT)
+            context.log.error("not stopped in time, giving up", seconds=stop_timeout)
     finally:
         stopping.cancel()
         working.cancel()

@@ -55,14 +55,10 @@ async def test_a_failing_task_stops_the_service_with_its_error(bus: Bus, nats_se
     assert stopped.reason == "the disk is full"
 
 
-async def test_a_service_that_does_not_stop_in_time_is_given_up(
-    bus: Bus, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lifecycle, "STOP_TIMEOUT", 0.1)
-
+async def test_a_service_that_does_not_stop_in_time_is_given_up(bus: Bus, nats_server: NatsServer) -> None:
     async def main(context: Context) -> None:
         context.stopping.set()
         await asyncio.Event().wait()
 
-    await lifecycle._run("health", "health", Settings(nats_url=[nats_server.url]), main)
+    await lifecycle._run("health", "health", Settings(nats_url=[nats_server.url]), main, stop_timeout=0.1)
     assert isinstance((await _log(bus))[-1], ServiceStopped)

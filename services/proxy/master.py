@@ -1,0 +1,151 @@
+"""The master: routes go down to the workers, events come up, and what concerns all workers is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import msgspec
+
+from schemas import subjects
+from schemas.codec import encode_events
+from schemas.events import Event, ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
+from schemas.routing import Route
+from services.common.lifecycle import VERSION, Context
+from services.proxy.listeners import Listener
+from services.proxy.messages import Answered, Failed, Following, Limits, Listening, Message, Recorded, Start, Stop
+from services.proxy.pool import Pool, Retry, Steps
+from services.proxy.process import WorkerProcess
+from services.proxy.serving import Publisher
+
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 5.0
+STABLE_AFTER = 1.0
+KILL_AFTER = 5.0
+
+UNIT = "proxy-worker"
+
+
+class Master:
+    """Keeps one worker process running for each socket of a listener."""
+
+    def __init__(self, context: Context, listeners: list[Listener], limits: Limits, publisher: Publisher) -> None:
+        self._context = context
+        self._listeners = listeners
+        self._limits = limits
+        self._publisher = publisher
+        bindings = [listener.binding for listener in listeners]
+        self._pools = {(each.app, each.port): Pool(each.app, each.port) for each in bindings}
+        self._workers: dict[str, WorkerProcess] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+
+    def start(self) -> None:
+        """Start the workers; they accept once they know the routes that are known now."""
+        for listener in self._listeners:
+            address = listener.sockets[0].getsockname()[0]
+            self._context.record(ListenerOpened(time.time(), listener.binding.port, address), listener.binding.app)
+        workers = range(len(self._listeners[0].sockets))
+        self._keepers = [self._context.spawn(self._keep(index), f"worker {index}") for index in workers]
+
+    async def stop(self) -> None:
+        """Refuse new clients, let connections finish within the drain time, and hear the workers out."""
+        self._stopping.set()
+        for listener in self._listeners:
+            listener.close()
+            self._context.record(ListenerClosed(time.time(), listener.binding.port), listener.binding.app)
+        for worker in self._workers.values():
+            worker.tell(Stop())
+        await asyncio.wait(self._keepers, timeout=self._limits.drain_time + KILL_AFTER)
+        for worker in self._workers.values():
+            self._context.log.error("a worker did not stop in time, killed", pid=worker.pid)
+            worker.kill()
+        await asyncio.wait(self._keepers)
+
+    def follow(self, route: Route) -> None:
+        """Have the workers follow a route, if it is of a port of ours."""
+        pool = self._pools.get((route.app, route.port))
+        if pool:
+            self._take(pool, pool.follow(route, time.time()))
+
+    def forget(self, app: str, port: int) -> None:
+        """The route of this port is gone from the bus."""
+        pool = self._pools.get((app, port))
+        if pool:
+            pool.forget()
+
+    async def _keep(self, index: int) -> None:
+        """Start a worker again whenever it ends; at once, unless it cannot even run for a moment."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while not self._stopping.is_set():
+            began = loop.time()
+            reason = await self._run(index)
+            if self._stopping.is_set():
+                return
+            pause = 0.0 if loop.time() - began > STABLE_AFTER else min(LONGEST_BACKOFF, 2 * pause or FIRST_BACKOFF)
+            self._context.log.warning("worker ended, starting it again", worker=index, reason=reason, seconds=pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def _run(self, index: int) -> str:
+        """One life of a worker; returns why it ended."""
+        fds = [listener.fds[index] for listener in self._listeners]
+        try:
+            worker = await WorkerProcess.launch(fds, self._on_message)
+        except OSError as error:
+            return f"cannot start: {error}"
+        if self._stopping.is_set():
+            worker.kill()
+        self._begin(worker, index, fds)
+        reason = await worker.ended()
+        self._end(worker, reason)
+        return reason
+
+    def _begin(self, worker: WorkerProcess, index: int, fds: list[int]) -> None:
+        self._workers[worker.instance] = worker
+        self._relay(worker, ServiceStarted(time.time(), UNIT, VERSION, worker.pid, self._context.instance))
+        for pool in self._pools.values():
+            pool.worker_started(worker.instance)
+        most = (self._limits.max_connections + index) // len(self._keepers)
+        limits = msgspec.structs.replace(self._limits, max_connections=most)
+        listening = [Listening(app, port, fd) for (app, port), fd in zip(self._pools, fds, strict=True)]
+        worker.tell(Start(limits, listening, [pool.order() for pool in self._pools.values()]))
+
+    def _end(self, worker: WorkerProcess, reason: str) -> None:
+        del self._workers[worker.instance]
+        self._relay(worker, ServiceStopped(time.time(), reason))
+        for pool in self._pools.values():
+            self._take(pool, pool.worker_ended(worker.instance, time.time()))
+
+    def _relay(self, worker: WorkerProcess, event: Event) -> None:
+        self._context.outbox.relay(worker.instance, subjects.NO_APP, msgspec.Raw(encode_events([event])), 1)
+
+    def _on_message(self, worker: WorkerProcess, message: Message) -> None:
+        match message:
+            case Recorded():
+                self._context.outbox.relay(worker.instance, message.app, message.events, message.count)
+            case Following():
+                pool = self._pools[message.app, message.port]
+                self._take(pool, pool.worker_follows(worker.instance, message, time.time()))
+            case Failed():
+                pool = self._pools[message.app, message.port]
+                self._take(pool, pool.dial_failed(message, time.time()))
+            case Answered():
+                self._pools[message.app, message.port].answered(message.backend)
+
+    def _take(self, pool: Pool, steps: Steps) -> None:
+        for event in steps.events:
+            self._context.record(event, pool.app)
+        for order in steps.orders:
+            for worker in self._workers.values():
+                worker.tell(order)
+        for retry in steps.retries:
+            asyncio.get_running_loop().call_later(retry.delay, self._readmit, pool, retry)
+        serving = pool.serving()
+        if serving:
+            self._publisher.publish(serving)
+
+    def _readmit(self, pool: Pool, retry: Retry) -> None:
+        self._take(pool, pool.readmit(retry, time.time()))

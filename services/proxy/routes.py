@@ -1,0 +1,63 @@
+"""Following the routes of this host."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+
+import msgspec
+
+from schemas import subjects
+from schemas.routing import Backend, Route
+from services.common.bus import Change, Synced
+from services.common.lifecycle import Context
+from services.proxy.master import Master
+from services.proxy.serving import Publisher
+
+
+class Routes:
+    """Hands every route that the bus holds to the master; what is followed stays when the bus is away."""
+
+    def __init__(self, context: Context, master: Master, publisher: Publisher) -> None:
+        self.known = asyncio.Event()
+        self._context = context
+        self._master = master
+        self._publisher = publisher
+
+    async def run(self) -> None:
+        """Follow until cancelled; `known` is set once the routes that are there now have been handed over."""
+        keys = f"{subjects.token(self._context.host)}.>"
+        async for change in self._context.bus.watch(subjects.ROUTES, keys):
+            if isinstance(change, Synced):
+                self.known.set()
+                self._publisher.publish_again()
+            else:
+                self._apply(change)
+
+    def _apply(self, change: Change) -> None:
+        if change.value is None:
+            _, app, port = change.key.split(".")
+            self._master.forget(app, int(port))
+            return
+        try:
+            route = msgspec.json.decode(change.value, type=Route)
+        except msgspec.MsgspecError as error:
+            self._context.log.warning("not a route, ignored", key=change.key, reason=str(error))
+            return
+        self._master.follow(msgspec.structs.replace(route, backends=self._usable(route)))
+
+    def _usable(self, route: Route) -> list[Backend]:
+        """Names are not looked up: that would make every connection wait."""
+        usable = [backend for backend in route.backends if _is_address(backend.host)]
+        for backend in route.backends:
+            if backend not in usable:
+                self._context.log.warning("not an IP address, ignored", backend=backend.id, host=backend.host)
+        return usable
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,71 @@
+"""The proxy service: a master and its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+from services.common import lifecycle
+from services.common.errors import SettingsError
+from services.common.lifecycle import Context
+from services.proxy.listeners import VARIABLE, Listener, inherited, open_listeners
+from services.proxy.master import KILL_AFTER, Master
+from services.proxy.messages import Limits
+from services.proxy.routes import Routes
+from services.proxy.serving import Publisher
+from services.proxy.settings import ProxySettings
+
+ROUTES_TIMEOUT = 5.0
+LAST_WORDS_TIMEOUT = 1.0
+STOP_MARGIN = 10.0
+
+
+def run(settings: ProxySettings) -> None:
+    """Forward connections until SIGTERM or SIGINT, then drain. Raises LongshoreError when it cannot.
+
+    Listening sockets that LONGSHORE_LISTEN_FDS names are used instead of new ones, one worker for each.
+    """
+    listeners = inherited(os.environ) or open_listeners(settings.listen, settings.workers)
+    os.environ.pop(VARIABLE, None)
+    if not listeners:
+        raise SettingsError("--listen is missing: give the ports to listen on, like --listen web=8080")
+    unit = "proxy:" + ",".join(str(listener.binding.port) for listener in listeners)
+    try:
+        lifecycle.run(
+            "proxy",
+            unit,
+            settings,
+            lambda context: serve(context, settings, listeners),
+            settings.drain_time + KILL_AFTER + STOP_MARGIN,
+        )
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def serve(context: Context, settings: ProxySettings, listeners: list[Listener]) -> None:
+    """Run the workers from when the routes are known until the context stops and all connections have ended."""
+    publisher = Publisher(context.bus, context.host)
+    master = Master(context, listeners, _limits(settings), publisher)
+    routes = Routes(context, master, publisher)
+    context.spawn(publisher.run(), "serving")
+    context.spawn(routes.run(), "routes")
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(routes.known.wait(), ROUTES_TIMEOUT)
+    master.start()
+    await context.stopping.wait()
+    await master.stop()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(publisher.flush(), LAST_WORDS_TIMEOUT)
+
+
+def _limits(settings: ProxySettings) -> Limits:
+    return Limits(
+        settings.hold,
+        settings.connect_timeout,
+        settings.idle_timeout,
+        settings.drain_time,
+        settings.max_connections,
+        settings.balance,
+    )
