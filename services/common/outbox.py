@@ -80,7 +80,12 @@ class Outbox:
         return len(self._waiting) + len(self._fresh) + (self._untold > 0)
 
     def record(self, event: Event, app: str = subjects.NO_APP) -> None:
-        """Add an event of this service's own instance."""
+        """Add an event of this service's own instance.
+
+        Order is kept within an app, and between all apps and what concerns the service as a whole.
+        """
+        if app == subjects.NO_APP:
+            self._seal_all()
         events = self._fresh.setdefault(app, [])
         events.append(event)
         if len(events) >= FLUSH_EVENTS:

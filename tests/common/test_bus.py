@@ -115,3 +115,14 @@ async def test_a_reader_that_is_cancelled_leaves_no_task_behind(bus: Bus) -> Non
     await asyncio.gather(reading, return_exceptions=True)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() <= before
+
+
+async def test_what_concerns_the_whole_service_keeps_its_place_among_the_events_of_its_apps(bus: Bus) -> None:
+    outbox = Outbox(bus, "health", "host", "instance")
+    recorded = [("first", subjects.NO_APP), ("second", "web"), ("third", "api"), ("last", subjects.NO_APP)]
+    for reason, app in recorded:
+        outbox.record(ServiceStopped(time.time(), reason), app)
+    running = asyncio.create_task(outbox.run())
+    assert await outbox.flush(20)
+    running.cancel()
+    assert [reason for _, reason in await _events(bus, 4)] == [reason for reason, _ in recorded]
