@@ -1,0 +1,38 @@
+"""How long a slot waits before its next replica, when its replicas keep crashing. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+FIRST = 1.0
+LONGEST = 60.0
+STABLE_AFTER = 60.0
+
+
+class _Streak(msgspec.Struct):
+    crashes: int
+    until: float
+
+
+class Backoff:
+    """The first crash costs nothing; each that soon follows doubles the wait."""
+
+    def __init__(self) -> None:
+        self._streaks: dict[int, _Streak] = {}
+
+    @property
+    def held(self) -> dict[int, float]:
+        """Until when each slot waits."""
+        return {slot: streak.until for slot, streak in self._streaks.items()}
+
+    def crashed(self, slot: int, uptime: float, now: float) -> float:
+        """Note the end of a replica that ran for `uptime` seconds; how many the slot waits now."""
+        streak = self._streaks.get(slot)
+        crashes = streak.crashes + 1 if streak and uptime < STABLE_AFTER else 1
+        wait = 0.0 if crashes == 1 else min(FIRST * 2.0 ** (crashes - 2), LONGEST)
+        self._streaks[slot] = _Streak(crashes, now + wait)
+        return wait
+
+    def clear(self) -> None:
+        """Another release runs now: its slots have no past."""
+        self._streaks.clear()

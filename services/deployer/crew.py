@@ -1,0 +1,167 @@
+"""Starts, stops and buries replicas, and tells the log."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from schemas.events import (
+    Event,
+    ReplicaAdopted,
+    ReplicaDraining,
+    ReplicaExited,
+    ReplicaReady,
+    ReplicaRetired,
+    ReplicaRouted,
+    ReplicaStarted,
+)
+from schemas.routing import BackendState
+from services.common.errors import LongshoreError
+from services.common.lifecycle import Context
+from services.deployer import actions as act
+from services.deployer.backoff import Backoff
+from services.deployer.deployment import Deployment
+from services.deployer.fleet import Fleet, Live
+from services.deployer.journal import Journal
+from services.deployer.replica import change
+from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Runtime, Spec
+from services.deployer.settings import DeployerSettings
+
+
+class Crew:
+    """Does to the fleet what the rollout asks for, and notices what happens to it."""
+
+    def __init__(
+        self,
+        context: Context,
+        settings: DeployerSettings,
+        journal: Journal,
+        deployment: Deployment,
+        fleet: Fleet,
+        runtime: Runtime,
+        wake: Callable[[], None],
+    ) -> None:
+        self.backoff = Backoff()
+        self._context = context
+        self._settings = settings
+        self._journal = journal
+        self._deployment = deployment
+        self._fleet = fleet
+        self._runtime = runtime
+        self._wake = wake
+        self._exits: deque[tuple[float, Exit]] = deque()
+        self._log = context.log
+        runtime.on_exit = self._on_exit
+
+    async def adopt(self, routed: dict[str, BackendState], generation: int) -> None:
+        """Take over what an earlier deployer left; `routed` is its last route."""
+        for found in await self._runtime.adopt():
+            if found.exit:
+                self._bury(time.time(), found.exit, found.release, "stopped" if found.stopping else "")
+            else:
+                self._take_over(found, routed.get(found.id), generation)
+
+    def start(self, release: str, slot: int) -> None:
+        replica = Live(id=self._fleet.new_id(release, slot), release=release, slot=slot, since=time.monotonic())
+        self._fleet.add(replica)
+        self._context.spawn(self._start(replica), f"start {replica.id}")
+
+    def change(self, replica: Live, action: act.Action) -> None:
+        """Do what the rollout asks for with one replica."""
+        now = time.monotonic()
+        change(replica, action, now)
+        match action:
+            case act.Pass():
+                self._record(ReplicaReady, replica, now - replica.since)
+            case act.Activate() | act.Drain() | act.Cut():
+                replica.generation = None
+            case act.Stop():
+                self._runtime.stop(replica.id, self._settings.stop_timeout)
+        if isinstance(action, act.Drain):
+            replica.is_announced = False
+            self._record(ReplicaDraining, replica)
+
+    def announce(self) -> None:
+        """Tell which replicas take traffic since the proxy follows."""
+        for replica in self._fleet.replicas.values():
+            if replica.serves and not replica.is_announced:
+                replica.is_announced = True
+                self._record(ReplicaRouted, replica)
+
+    def bury(self) -> None:
+        """Take the replicas that ended off the fleet."""
+        while self._exits:
+            moment, end = self._exits.popleft()
+            replica = self._fleet.remove(end.id)
+            if replica and replica.stopping_since is not None:
+                self._bury(moment, end, replica.release, replica.leaving)
+            elif replica:
+                self._bury(moment, end, replica.release)
+                self._blame(replica, end)
+
+    def _take_over(self, found: Found, place: BackendState | None, generation: int) -> None:
+        running, now = found.running, time.monotonic()
+        assert running
+        replica = Live(id=found.id, release=found.release, slot=found.slot, since=now, running=True, address=running)
+        if place:
+            replica.ready, replica.is_announced = True, place == "active"
+            replica.route, replica.route_since, replica.generation = place, now, generation
+        if found.stopping:
+            replica.leaving, replica.stopping_since = "replaced", now
+            self._runtime.stop(found.id, self._settings.stop_timeout)
+        self._fleet.add(replica)
+        address = f"{running.host}:{running.port}"
+        self._journal.record(ReplicaAdopted(time.time(), found.id, found.release, address, running.pid))
+        self._log.info("replica adopted", replica=found.id, release=found.release, address=address)
+
+    async def _start(self, replica: Live) -> None:
+        try:
+            artifact = await self._deployment.artifact(replica.release)
+            spec = Spec(replica.id, self._settings.app, replica.release, replica.slot, artifact)
+            running = await self._runtime.start(spec)
+        except LongshoreError as error:
+            self._fleet.remove(replica.id)
+            self._accuse(replica, "start", str(error), 0.0)
+        else:
+            replica.running, replica.address = True, running
+            self._record(ReplicaStarted, replica, replica.release, f"{running.host}:{running.port}", running.pid)
+        self._wake()
+
+    def _on_exit(self, end: Exit) -> None:
+        self._exits.append((time.time(), end))
+        self._wake()
+
+    def _bury(self, moment: float, end: Exit, release: str, retired: str = "") -> None:
+        if retired:
+            self._journal.record(ReplicaRetired(moment, self._deployment.id, end.id, retired))
+        else:
+            self._journal.record(ReplicaExited(moment, end.id, release, end.code, end.oom))
+            output = self._runtime.output(end.id)
+            self._log.error("replica exited", replica=end.id, how=how(end), output=output)
+        self._runtime.forget(end.id)
+
+    def _blame(self, replica: Live, end: Exit) -> None:
+        uptime = time.monotonic() - replica.since
+        phase = "drain" if replica.is_announced else "route" if replica.ready else "check"
+        self._accuse(replica, phase, f"{replica.id} {how(end)} after {uptime:.1f} s", uptime)
+
+    def _accuse(self, replica: Live, phase: str, reason: str, uptime: float) -> None:
+        """A replica of what should run has failed: that ends a deployment, or makes its slot wait."""
+        if replica.release != self._deployment.target or replica.leaving:
+            return
+        if self._deployment.is_rolling_out:
+            self._deployment.failure = self._deployment.failure or (phase, reason)
+            return
+        wait = self.backoff.crashed(replica.slot, uptime, time.monotonic())
+        self._log.warning("replica is replaced", replica=replica.id, reason=reason, seconds=wait)
+
+    def _record(self, kind: Callable[..., Event], replica: Live, *details: object) -> None:
+        self._journal.record(kind(time.time(), self._deployment.id, replica.id, *details))
+
+
+def how(end: Exit) -> str:
+    """How a replica ended, in words."""
+    if end.code == UNSEEN:
+        return "ended unseen"
+    return f"was killed by signal {-end.code}" if end.code < 0 else f"exited with code {end.code}"

@@ -1,0 +1,102 @@
+"""The replicas of an application on this host, and what the buckets say and are told about them."""
+
+from __future__ import annotations
+
+import secrets
+
+from schemas import subjects
+from schemas.routing import Backend, Check, Health
+from schemas.routing import Replica as Probed
+from services.common.bus import Bus
+from services.deployer import buckets
+from services.deployer.replica import Replica
+from services.deployer.router import Router
+from services.deployer.runtime.protocol import Running
+
+LONGEST_TOKEN = 40
+
+
+class Live(Replica, kw_only=True):
+    """A replica with what only the reconcile loop needs.
+
+    `generation`: the first one of the route that shows its place, None until that is written. `is_announced`:
+    the log knows that it takes traffic.
+    """
+
+    address: Running | None = None
+    generation: int | None = None
+    is_announced: bool = False
+
+
+class Fleet:
+    """All replicas that were started and have not ended."""
+
+    def __init__(self, bus: Bus, host: str, app: str, check: Check) -> None:
+        self.replicas: dict[str, Live] = {}
+        self.health: dict[str, Health] = {}
+        self._bus = bus
+        self._host = host
+        self._app = app
+        self._check = check
+        self._published: dict[str, Probed] | None = None
+
+    def add(self, replica: Live) -> None:
+        self.replicas[replica.id] = replica
+
+    def remove(self, identity: str) -> Live | None:
+        return self.replicas.pop(identity, None)
+
+    def new_id(self, release: str, slot: int) -> str:
+        """`<app>-<release>-<slot>-<random>`; no two replicas ever share one."""
+        return f"{self._app}-{subjects.token(release)[:LONGEST_TOKEN]}-{slot}-{secrets.token_hex(3)}"
+
+    def observe(self, router: Router, now: float) -> None:
+        """Bring every replica up to date with what health and the proxy say."""
+        for replica in self.replicas.values():
+            verdict = self.health.get(subjects.replica_key(self._host, self._app, replica.id))
+            replica.healthy = verdict.healthy if verdict else replica.ready
+            if replica.healthy:
+                replica.unhealthy_since = None
+            elif replica.ready and replica.unhealthy_since is None:
+                replica.unhealthy_since = now
+            replica.followed = replica.generation is not None and router.follows(replica.generation)
+            replica.connections = router.connections(replica.id)
+
+    def backends(self) -> list[Backend]:
+        """What belongs into the route."""
+        return [
+            Backend(replica.id, replica.address.host, replica.address.port, replica.route)
+            for replica in self.replicas.values()
+            if replica.address and (replica.route == "active" or replica.route == "draining")
+        ]
+
+    def routed(self, generation: int) -> None:
+        """Everything is in the route now as it was decided."""
+        for replica in self.replicas.values():
+            if replica.generation is None:
+                replica.generation = generation
+
+    async def load(self) -> None:
+        """Read which replicas an earlier deployer told health about."""
+        keys = f"{subjects.token(self._host)}.{self._app}.>"
+        self._published = await buckets.read(self._bus, subjects.REPLICAS, keys, Probed)
+
+    async def publish(self) -> None:
+        """Tell health which replicas to probe. Raises BusError when that could not be written; then try again."""
+        published = self._published if self._published is not None else {}
+        wanted = {subjects.replica_key(self._host, self._app, probed.id): probed for probed in self._probed()}
+        for key in published.keys() - wanted.keys():
+            await self._bus.delete(subjects.REPLICAS, key)
+            del published[key]
+        for key, probed in wanted.items():
+            if published.get(key) != probed:
+                await self._bus.put(subjects.REPLICAS, key, probed)
+                published[key] = probed
+        self._published = published
+
+    def _probed(self) -> list[Probed]:
+        return [
+            Probed(self._app, replica.id, replica.release, replica.address.host, replica.address.port, self._check)
+            for replica in self.replicas.values()
+            if replica.address
+        ]

@@ -1,0 +1,44 @@
+"""The deployer's memory: decisions, which outlive it, and events, which tell what it did."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas import subjects
+from schemas.events import Event
+from schemas.routing import Decisions
+from services.common.lifecycle import Context
+
+FLUSH_TIMEOUT = 2.0
+
+
+class Journal:
+    """Decisions and events of one app on this host."""
+
+    def __init__(self, context: Context, app: str) -> None:
+        self.decisions = Decisions()
+        self._context = context
+        self._app = app
+        self._key = subjects.decisions_key(context.host, app)
+
+    async def load(self) -> None:
+        """Read what an earlier deployer decided."""
+        value = await self._context.bus.get(subjects.DECISIONS, self._key)
+        if value is not None:
+            self.decisions = msgspec.json.decode(value, type=Decisions)
+
+    async def commit(self, decisions: Decisions, *events: Event) -> None:
+        """Decide something, and tell. Raises BusError when it could not be written; nothing is decided then."""
+        await self._context.bus.put(subjects.DECISIONS, self._key, decisions)
+        self.decisions = decisions
+        for event in events:
+            self.record(event)
+        if events:
+            await self._context.outbox.flush(FLUSH_TIMEOUT)
+
+    async def write(self) -> None:
+        """Write the decisions as they are: nobody wrote them yet, or the bus may have lost them."""
+        await self.commit(self.decisions)
+
+    def record(self, event: Event) -> None:
+        self._context.record(event, self._app)
