@@ -124,3 +124,8 @@ def test_the_continuous_integration_script_can_be_run() -> None:
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     steps = [line for line in script.read_text().splitlines() if line.startswith("make ")]
     assert steps == ["make check", "make test"]
+
+
+def test_no_test_is_skipped_or_expected_to_fail() -> None:
+    excuse = re.compile(r"pytest\.(mark\.)?(skip|xfail|importorskip)")
+    assert [str(file) for file in (ROOT / "tests").rglob("*.py") if excuse.search(file.read_text())] == []
