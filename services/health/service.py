@@ -30,8 +30,9 @@ async def serve(context: Context, settings: HealthSettings) -> None:
     async with Prober(settings.concurrency) as prober:
         monitors = Monitors(context, prober, verdicts)
         context.spawn(verdicts.run(), "verdicts")
-        context.spawn(_follow(context, monitors, verdicts), "replicas")
+        following = context.spawn(_follow(context, monitors, verdicts), "replicas")
         await context.stopping.wait()
+        following.cancel()
         await monitors.close()
 
 
@@ -71,11 +72,15 @@ class Monitors:
         self._verdicts.keep_only(self._monitors)
 
     async def close(self) -> None:
-        """Stop all, and let the probes under way end."""
+        """Stop all, and let the probes under way end if they do so soon."""
         for monitor in self._monitors.values():
             monitor.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, key: str, replica: Replica) -> None:
         current = self._monitors.get(key)

@@ -11,10 +11,11 @@ import pytest
 from schemas import subjects
 from schemas.routing import Check, Health, Replica
 from services.common.errors import SettingsError
+from services.health import service
 from services.health.settings import HealthSettings
 from tests.conftest import free_port
 from tests.health.conftest import HOST, House, key, until
-from tests.health.origins import BROKEN, OK, Origin, origin
+from tests.health.origins import BROKEN, HANG, OK, Origin, origin
 
 
 @pytest.fixture
@@ -186,6 +187,19 @@ async def test_probing_goes_on_while_the_bus_is_dead_and_nothing_is_lost(house: 
     await until(lambda: len(house.checks(replica)) >= len(site.requests))
     assert len(house.checks(replica)) == len(site.requests)
     assert house.changes(replica) == [True, False]
+
+
+async def test_it_stops_although_a_replica_does_not_answer(
+    house: House, site: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "CLOSE_TIMEOUT", 0.1)
+    site.reply = HANG
+    await house.add(site.replica(check=Check("/health", timeout=3600)))
+    async with house.health():
+        await until(lambda: site.requests)
+    async with house.health():
+        await until(lambda: len(site.requests) == 2)
+    assert house.checks(site.replica()) == []
 
 
 async def test_verdicts_come_back_when_the_bus_lost_them(house: House, site: Origin) -> None:
