@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from schemas import events as e
 from services.common.bus import Bus
 from services.common.reader import Entry
-from services.metrics_gateway import api
+from services.metrics_gateway import api, service
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.prometheus import Exporter
 from services.metrics_gateway.settings import GatewaySettings
@@ -188,6 +188,16 @@ async def test_it_answers_with_nothing_but_one_line_until_the_log_is_read(bus: B
         assert (await client.get("/healthz/ready")).status_code == 200
     stopping.set()
     await serving
+
+
+async def test_a_backlog_leaves_requests_their_turn(bus: Bus) -> None:
+    entries = [Entry(position, "s", payload, 0, 1.0) for position, payload in enumerate(read(LOG), 1)]
+    folding = asyncio.create_task(service._fold(Live(bus), entries))
+    turns = 0
+    while not folding.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 2
 
 
 async def test_a_client_that_never_reads_holds_nobody_up(launch: Launch, bus: Bus) -> None:
