@@ -50,7 +50,7 @@ def create(settings: GatewaySettings, live: Live, exporter: Exporter) -> Litesta
 
     @get("/api/status", sync_to_thread=False)
     def api_status() -> Status:
-        log = LogStatus(live.state.position, live.pending, live.age, live.is_connected)
+        log = LogStatus(live.state.position, live.pending, live.is_caught_up, live.age, live.is_connected)
         return status.status(live.state, log, VERSION)
 
     @get("/api/containers", sync_to_thread=False)

@@ -58,7 +58,6 @@ class Pusher:
                 await self.push()
         self._exporter.shutdown()
         self._collector.close()
-        _EXPORTER_LOG.removeFilter(self._reason)
 
     def _export(self, data: MetricsData) -> bool:
         try:

@@ -69,10 +69,14 @@ class ServiceStatus(msgspec.Struct, frozen=True):
 
 
 class LogStatus(msgspec.Struct, frozen=True):
-    """How far the log is folded, how many messages wait, and how old the newest folded one is, in seconds."""
+    """How far the log is folded, how many messages wait, and how old the newest folded one is, in seconds.
+
+    Before `caught_up`, the answer is about a past moment.
+    """
 
     position: int
     pending: int
+    caught_up: bool
     age: float
     bus_connected: bool
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 
@@ -73,6 +75,7 @@ async def test_status_tells_apps_proxies_services_and_the_log(launch: Launch, bu
     assert (itself.host, itself.unit) == ("web-1", "gateway")
     assert status.log.position > 0
     assert status.log.bus_connected
+    assert status.log.caught_up
 
 
 async def test_containers_are_the_replicas_that_run(launch: Launch, bus: Bus) -> None:
@@ -190,8 +193,16 @@ async def test_it_answers_with_nothing_but_one_line_until_the_log_is_read(bus: B
     await serving
 
 
+def test_without_an_endpoint_the_exporter_is_not_even_loaded() -> None:
+    code = "import sys, services.metrics_gateway.service; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "prometheus_client" in loaded
+    assert set(loaded).isdisjoint({"grpc", "services.metrics_gateway.push"})
+
+
 async def test_a_backlog_leaves_requests_their_turn(bus: Bus) -> None:
-    entries = [Entry(position, "s", payload, 0, 1.0) for position, payload in enumerate(read(LOG), 1)]
+    payloads = list(read(LOG)) * 50
+    entries = [Entry(position, "s", payload, 0, 1.0) for position, payload in enumerate(payloads, 1)]
     folding = asyncio.create_task(service._fold(Live(bus), entries))
     turns = 0
     while not folding.done():

@@ -113,7 +113,7 @@ def fold(payloads: list[bytes]) -> State:
 def seen(state: State) -> tuple[str, bytes]:
     """All that anybody can see of a state, except how often batches were late or repeated."""
     lines = [line for line in exposition(state).splitlines() if "_repeated" not in line and "_late" not in line]
-    answers = status(state, LogStatus(0, 0, 0.0, True), "1"), containers(state)
+    answers = status(state, LogStatus(0, 0, True, 0.0, True), "1"), containers(state)
     return "\n".join(sorted(lines)), msgspec.json.encode(answers, order="deterministic")
 
 

@@ -236,10 +236,14 @@ async def test_stopping_pushes_what_came_last(launch: Launch, monkeypatch: pytes
         assert receiver.last().resource_metrics
 
 
-async def test_stopping_does_not_wait_for_a_receiver_that_is_away(launch: Launch) -> None:
+async def test_stopping_does_not_wait_for_a_receiver_that_is_away(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
     gateway = launch(otlp_endpoint=f"localhost:{free_port()}", otlp_insecure=True)
     await gateway.until_ready()
     assert gateway.stop() == 0
+    assert "retry" not in gateway.log.read_text()
 
 
 async def test_it_speaks_tls_unless_told_otherwise(
