@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,6 +89,12 @@ def named(name: str) -> Handler:
     return greet
 
 
+def flood(sock: socket.socket) -> None:
+    """Send as fast as the other side reads, for ever."""
+    while True:
+        sock.sendall(b"z" * (1 << 16))
+
+
 def wait_for_end(sock: socket.socket) -> None:
     """Say nothing until the client ends."""
     while sock.recv(1 << 16):
@@ -97,6 +104,23 @@ def wait_for_end(sock: socket.socket) -> None:
 def nobody(name: str = "a", state: BackendState = "active") -> Backend:
     """A backend where nobody listens."""
     return Backend(name, "127.0.0.1", free_port(), state)
+
+
+def fill(client: socket.socket) -> int:
+    """Send until nothing is taken any more; returns how many bytes were."""
+    client.settimeout(0.3)
+    taken = 0
+    try:
+        while True:
+            taken += client.send(b"z" * (1 << 16))
+    except TimeoutError:
+        return taken
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with a reset instead of an end."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def read_all(sock: socket.socket) -> bytes:

@@ -108,6 +108,12 @@ class WorkerProcess:
     def lose_master(self) -> None:
         self._sock.close()
 
+    def accept(self) -> socket.socket:
+        """Take a client from the worker's queue, as the next worker would."""
+        listener = self._listeners[0].sockets[0]
+        listener.settimeout(DEADLINE)
+        return listener.accept()[0]
+
     def close(self) -> None:
         self._sock.close()
         self.process.kill()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from services.proxy.worker.frontend import Frontend
 
 PROGRESS_INTERVAL = 2.0
+AT_REST_AFTER = 1.0
 
 
 class Connection:
@@ -76,11 +77,11 @@ class Connection:
 
     def cut(self) -> bool:
         """The drain time is over."""
-        self.close("drained")
+        self._cut("drained")
         return True
 
     def shut_down(self) -> None:
-        self.close("shutdown")
+        self._cut("shutdown")
 
     def on_traffic(self) -> None:
         """Bytes moved, or a direction ended."""
@@ -92,7 +93,7 @@ class Connection:
     def on_timer(self) -> None:
         idle_timeout = self.frontend.resources.limits.idle_timeout
         if idle_timeout and self.loop.now - self.active_at >= idle_timeout:
-            self.close("idle")
+            self._close("idle")
             return
         if self.loop.now - self.reported_at >= PROGRESS_INTERVAL:
             self._report_progress()
@@ -103,12 +104,25 @@ class Connection:
         endpoint.peer.abort()
         self._end("client_reset" if endpoint is self.client else "backend_reset")
 
-    def close(self, reason: str) -> None:
-        """Close both sides; reset them if that loses bytes, so that nobody takes a part for the whole."""
+    def finish(self) -> None:
+        """Both directions have ended."""
+        self._end("eof")
+
+    def _cut(self, reason: str) -> None:
+        """Reset both sides if bytes are on their way, so that nobody takes a part for the whole; else just end."""
+        is_recent = self.loop.now - self.active_at < AT_REST_AFTER
+        if is_recent and (self.client.delivered or self.backend.delivered):
+            self._abort()
+        self._close(reason)
+
+    def _close(self, reason: str) -> None:
         if self.client.has_undelivered or self.backend.has_undelivered:
-            self.client.abort()
-            self.backend.abort()
+            self._abort()
         self._end(reason)
+
+    def _abort(self) -> None:
+        self.client.abort()
+        self.backend.abort()
 
     def _report_progress(self) -> None:
         received, sent = self.client.delivered, self.backend.delivered

@@ -146,7 +146,7 @@ class Endpoint:
             self.connection.reset_by(self.peer)
             return
         if self.peer.ended:
-            self.connection.close("eof")
+            self.connection.finish()
 
     def _ignore(self) -> None:
         """Both directions of this socket have ended, but its last bytes must wait: epoll would report that for ever."""

@@ -1,0 +1,127 @@
+"""At its limits a worker waits: it neither spins nor loses a client."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import resource
+import socket
+import termios
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionEstablished, DialFailed
+from services.proxy.messages import Limits
+from tests.proxy.backends import TIMEOUT, echo, fill, read_all, serving
+from tests.proxy.worker_process import WorkerProcess, running
+
+WATCHED = 1.0
+
+
+def cpu_seconds(worker: WorkerProcess) -> float:
+    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def share_of_cpu(worker: WorkerProcess) -> float:
+    """How much of one core it uses for a while."""
+    began, before = time.monotonic(), cpu_seconds(worker)
+    time.sleep(WATCHED)
+    return (cpu_seconds(worker) - before) / (time.monotonic() - began)
+
+
+def few_files(count: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
+def echoes(client: socket.socket) -> bool:
+    client.sendall(b"hello")
+    client.shutdown(socket.SHUT_WR)
+    return read_all(client) == b"hello"
+
+
+def test_at_the_connection_limit_new_clients_wait_in_the_queue() -> None:
+    limits = Limits(max_connections=3)
+    with serving(echo) as server, running(server.backend(), limits=limits) as worker:
+        clients = [worker.connect() for _ in range(8)]
+        worker.wait_for_event(ConnectionEstablished, 3)
+        assert share_of_cpu(worker) < 0.2
+        assert len(worker.of(ConnectionAccepted)) == 3
+        for client in clients:
+            with client:
+                assert echoes(client)
+        worker.wait_for_event(ConnectionClosed, 8)
+        assert len(worker.settled()) == 8
+
+
+@pytest.mark.parametrize("files", [40, 41])
+def test_without_free_files_new_clients_wait_in_the_queue(files: int) -> None:
+    limits = Limits(max_connections=1000)
+    with serving(echo) as server, running(server.backend(), limits=limits, preexec=few_files(files)) as worker:
+        clients = [worker.connect() for _ in range(40)]
+        worker.wait_for_event(ConnectionEstablished, 10)
+        assert share_of_cpu(worker) < 0.2
+        assert len(worker.of(ConnectionAccepted)) < 40
+        for client in clients:
+            with client:
+                assert echoes(client)
+        worker.wait_for_event(ConnectionClosed, 40)
+        assert len(worker.settled()) == 40
+        assert not worker.of(DialFailed)
+
+
+def test_the_limit_follows_from_the_files_that_may_be_open() -> None:
+    with serving(echo) as server, running(server.backend(), preexec=few_files(64)) as worker:
+        clients = [worker.connect() for _ in range(30)]
+        for client in clients:
+            with client:
+                assert echoes(client)
+        worker.wait_for_event(ConnectionClosed, 30)
+
+
+def test_an_idle_worker_uses_no_cpu() -> None:
+    with serving(echo) as server, running(server.backend()) as worker:
+        clients = [worker.connect() for _ in range(100)]
+        worker.wait_for_event(ConnectionEstablished, 100)
+        assert share_of_cpu(worker) < 0.05
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("sender", ["client", "backend"])
+def test_a_socket_that_has_ended_both_ways_with_bytes_left_to_move_costs_no_cpu(sender: str) -> None:
+    """Such a socket has hung up, which epoll reports for ever; its bytes wait, for the other side does not read."""
+    sockets: queue.Queue[socket.socket] = queue.Queue()
+    release = threading.Event()
+
+    def lend(sock: socket.socket) -> None:
+        sockets.put(sock)
+        release.wait(TIMEOUT)
+
+    with serving(lend) as server, running(server.backend()) as worker, worker.connect() as client:
+        backend = sockets.get(timeout=TIMEOUT)
+        source, sink = (client, backend) if sender == "client" else (backend, client)
+        sink.shutdown(socket.SHUT_WR)
+        assert source.recv(1) == b""
+        sent = fill(source)
+        received = sum(len(sink.recv(1 << 16)) for _ in range(16))
+        until_acknowledged(source)
+        source.shutdown(socket.SHUT_WR)
+        until_acknowledged(source)
+        assert share_of_cpu(worker) < 0.2
+        received += len(read_all(sink))
+        release.set()
+        assert received == sent
+        (closed,) = worker.settled()
+        assert closed.reason == "eof"
+
+
+def until_acknowledged(sock: socket.socket) -> None:
+    """Return when the peer's kernel has taken everything."""
+    while fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+        time.sleep(0.01)
