@@ -12,7 +12,6 @@ from services.common import log
 
 def run(settings: BusSettings) -> None:
     """Run the bus until SIGTERM or SIGINT. Raises BusError when it does not start."""
-    log.configure(settings.log_format, settings.log_level)
     asyncio.run(_run(settings))
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
+from services.common import log
 from services.common.settings import Settings, default
 
 PANELS = {
@@ -105,6 +106,7 @@ def command(
 
     def register(function: Body) -> Body:
         def run(**values: Any) -> None:
+            log.configure(values["log_format"], values["log_level"])
             function(values)
 
         run.__doc__ = function.__doc__

@@ -17,6 +17,7 @@ from services.cli import output
 from services.cli.history import deployments
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.cli.overview import AppView, overview
+from services.common import log
 from services.common.errors import LongshoreError
 from services.common.remote import Recorded, Remote, Target, connect
 
@@ -48,6 +49,7 @@ def _command(name: str, function: Verb) -> Callable[..., None]:
     common = parameters(COMMANDS[name])
 
     def run(**values: Any) -> None:
+        log.configure("text", "warning")
         mine = {parameter.name: values[parameter.name] for parameter in own}
         asyncio.run(_connected(function, build(Target, values), mine))
 

@@ -80,12 +80,13 @@ def run(service: str, unit: str, settings: Settings, main: Main, stop_timeout: f
     `stop_timeout` seconds. `unit` is what runs at most once on a host ("proxy:8080"). Raises what ended the service,
     if anything did.
     """
-    log.configure(settings.log_format, settings.log_level)
     asyncio.run(_run(service, unit, settings, main, stop_timeout))
 
 
 async def _run(service: str, unit: str, settings: Settings, main: Main, stop_timeout: float = STOP_TIMEOUT) -> None:
     bus = await Bus.connect(service, credentials.find(settings, service), settings.bus_timeout)
+    if settings.nats_url:  # the embedded bus has its streams already
+        await bus.ensure()
     context = Context(service, settings, bus)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -54,8 +54,8 @@ async def _run(directory: Path, once: bool, as_json: bool) -> int:
 
 async def _perform(directory: Path, once: bool, as_json: bool) -> int:
     console = Console(stderr=as_json)
-    plan = _plan(directory)
     releases.publish(directory / "releases", releases.FIRST)
+    plan = _plan(directory)
     with (directory / "longshore.log").open("ab") as errors:
         supervisor = Supervisor(plan, errors.fileno())
         console.print("Starting the bus, the proxy, the deployer, the health checks and the metrics gateway ...")

@@ -12,7 +12,6 @@ from services.supervisor.service import Supervisor
 
 def run(plan: Plan) -> None:
     """Start everything, keep it running, stop it in order. Raises LongshoreError when it cannot be started."""
-    log.configure(plan.gateway.log_format, plan.gateway.log_level)
     asyncio.run(_run(plan))
 
 

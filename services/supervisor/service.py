@@ -14,10 +14,13 @@ from collections.abc import Mapping
 
 from services.bus.server import Server
 from services.common import log, ports
+from services.common.bus import Bus
+from services.common.credentials import Credentials
 from services.common.errors import LongshoreError
 from services.common.processes import Child, ended_how
 from services.common.settings import Settings, arguments
 from services.common.state import lock
+from services.deployer.service import check
 from services.proxy.listeners import Listener, environment, open_listeners
 from services.supervisor.plan import Plan
 
@@ -46,11 +49,11 @@ class Supervisor:
             self._resources.enter_context(lock(self.plan.state_dir, "supervisor"))
             ports.check_free("--admin-port", self.plan.gateway.admin_port, self.plan.gateway.admin_address)
             for deployer in self.plan.deployers:
+                await asyncio.to_thread(check, deployer)
                 for port in deployer.proxy_ports:
                     ports.check_free("--port", port)
             self._listeners = open_listeners(self.plan.proxy.listen, self.plan.proxy.workers)
-            if not self.plan.gateway.nats_url:
-                await self.bus.start()
+            await self._start_bus()
             await self._start_services()
             await self._until_ready()
         except BaseException:
@@ -73,6 +76,14 @@ class Supervisor:
     async def until_failed(self) -> None:
         """Run until a service turns out not to be startable, and raise that."""
         raise await self._failed
+
+    async def _start_bus(self) -> None:
+        settings = self.plan.gateway
+        if not settings.nats_url:
+            await self.bus.start()
+            return
+        bus = await Bus.connect("supervisor", Credentials(settings.nats_url), settings.bus_timeout)
+        await bus.close()
 
     async def _start_services(self) -> None:
         plan = self.plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,16 +108,24 @@ def test_a_second_server_on_the_same_state_is_refused(tmp_path: Path) -> None:
     assert _processes_of(tmp_path) == []
 
 
-def test_a_registry_without_a_valid_release_is_told_and_the_first_one_deploys(tmp_path: Path) -> None:
-    one = Server(tmp_path, "--stop-containers")
-    (one.registry / "not-a-version").mkdir()
-    (one.registry / "0.9.0").mkdir()
-    one.start()
-    wait_for("it is told", lambda: "no release" in one.log.read_text())
-    wait_for("the release without run is told", lambda: "0.9.0" in one.log.read_text())
-    releases.publish(one.registry, releases.FIRST)
-    wait_for("the first valid release serves", lambda: one.serves(releases.FIRST))
-    assert one.stop() == 0
+def test_a_registry_without_a_valid_release_is_told(tmp_path: Path) -> None:
+    registry = tmp_path / "releases"
+    (registry / "not-a-version").mkdir(parents=True)
+    (registry / "0.9.0").mkdir()
+    options = ["--registry", f"dir://{registry}", "--state-dir", str(tmp_path / "state")]
+    _fails("server", *options, "--port", str(free_port()), "--admin-port", str(free_port()), code=1, says="no release")
+    (registry / "0.9.0" / "run").touch()
+    answer = longshore("server", *options, "--port", str(free_port()), "--admin-port", str(free_port()))
+    assert "0.9.0" in answer.stderr
+    assert "not executable" in answer.stderr
+    assert _processes_of(tmp_path) == []
+
+
+def test_a_flawed_release_beside_a_good_one_is_told_and_skipped(server: Callable[..., Server]) -> None:
+    one = server()
+    (one.registry / "9.0.0").mkdir()
+    wait_for("the release without run is told", lambda: "9.0.0" in one.log.read_text())
+    wait_for("the good one serves", lambda: one.serves(releases.FIRST))
 
 
 def test_container_says_that_it_comes_with_the_next_version(registry: str, tmp_path: Path) -> None:
