@@ -25,6 +25,7 @@ from services.common.settings import Settings
 HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
 FLUSH_TIMEOUT = 3.0
+CANCEL_AGAIN = 0.5
 
 VERSION = version("longshore")
 
@@ -63,11 +64,16 @@ class Context:
         self.stopping.set()
 
     async def cancel_tasks(self) -> None:
-        """End everything that was spawned."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """End everything that was spawned.
+
+        Asked more than once: before Python 3.12, asyncio.wait_for, which the bus client uses, swallows a cancellation
+        that arrives together with its result.
+        """
+        pending = set(self._tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
 
 
 Main = Callable[[Context], Awaitable[None]]

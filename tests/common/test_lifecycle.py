@@ -62,3 +62,24 @@ async def test_a_service_that_does_not_stop_in_time_is_given_up(bus: Bus, nats_s
 
     await lifecycle._run("health", "health", Settings(nats_url=[nats_server.url]), main, stop_timeout=0.1)
     assert isinstance((await _log(bus))[-1], ServiceStopped)
+
+
+async def test_a_task_that_swallows_a_cancellation_ends_all_the_same(nats_server: NatsServer) -> None:
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            swallowed += 1
+        await asyncio.sleep(600)
+
+    async def main(context: Context) -> None:
+        context.spawn(stubborn(), "stubborn")
+        await asyncio.sleep(0)
+        context.stopping.set()
+
+    async with asyncio.timeout(20):
+        await lifecycle._run("health", "health", Settings(nats_url=[nats_server.url]), main)
+    assert swallowed == 1
