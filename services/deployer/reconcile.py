@@ -83,8 +83,8 @@ class Reconciler:
         async with self.lock:
             await self._after_reconnect()
             self.crew.bury()
-            await self._take_offer()
             for _ in range(STEPS):
+                await self._take_offer()
                 plan = await self._advance()
                 if not plan.actions:
                     return plan.wake - time.monotonic()
@@ -132,14 +132,14 @@ class Reconciler:
 
     async def _advance(self) -> rollout.Plan:
         """Apply what the rollout asks for now, and make it known."""
-        plan = rollout.plan(self.facts())
+        facts = self.facts()
+        self.crew.announce()
+        plan = rollout.plan(facts)
         for action in plan.actions:
             await self._apply(action)
         await self.router.publish(self.fleet.backends())
         self.fleet.routed(self.router.generation)
         await self.fleet.publish()
-        self.facts()
-        self.crew.announce()
         return plan
 
     async def _apply(self, action: act.Action) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from services.common.bus import Bus
 from services.deployer.runtime import remains
+from tests.conftest import NatsServer
+from tests.deployer.site import Site
 
 
 @pytest.fixture
@@ -24,3 +28,13 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
     yield folder
     for record in folder.glob("replicas/*/*/replica.json"):
         remains.kill(record.parent.name)
+
+
+@pytest.fixture
+async def site(nats_server: NatsServer, bus: Bus, state_dir: Path, registry: Path) -> AsyncIterator[Site]:
+    site = Site(nats_server, bus, state_dir, registry)
+    playing = asyncio.create_task(site.play())
+    yield site
+    playing.cancel()
+    (outcome,) = await asyncio.gather(playing, return_exceptions=True)
+    assert isinstance(outcome, asyncio.CancelledError), outcome

@@ -1,0 +1,180 @@
+"""A host with a bus, a registry and deployers, where the test plays the proxy and the health service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from schemas import codec, subjects
+from schemas.commands import Command, Reply
+from schemas.events import AnyEvent, Event
+from schemas.routing import Decisions, Health, Replica, Route, Serving
+from services.common.bus import Bus, Synced
+from services.common.credentials import Credentials
+from services.common.errors import BusError
+from services.common.lifecycle import Context
+from services.common.reader import read
+from services.deployer.service import replicas, serve
+from services.deployer.settings import DeployerSettings
+from tests.conftest import NatsServer
+from tests.deployer.waiting import DEADLINE, answer, eventually
+
+HOST = "here"
+E = TypeVar("E", bound=Event)
+
+
+class Site:
+    """`sick`: releases and replicas that fail their probes. `busy`: replicas whose connections do not end."""
+
+    def __init__(self, server: NatsServer, bus: Bus, state_dir: Path, registry: Path) -> None:
+        self.server = server
+        self.bus = bus
+        self.state_dir = state_dir
+        self.registry = registry
+        self.sick: set[str] = set()
+        self.busy: dict[str, int] = {}
+        self.follows = True
+        self.events: list[AnyEvent] = []
+        self.routes: list[Route] = []
+        self.replicas: dict[str, Replica] = {}
+
+    def settings(self, **options: Any) -> DeployerSettings:
+        usual: dict[str, Any] = {
+            "app": "web",
+            "registry": f"dir://{self.registry}",
+            "port": ["8080"],
+            "host": HOST,
+            "state_dir": str(self.state_dir),
+            "nats_url": [self.server.url],
+            "interval": 0.1,
+            "health_path": "/up",
+            "drain_time": 10.0,
+        }
+        return DeployerSettings(**(usual | options))
+
+    @contextlib.asynccontextmanager
+    async def deployer(self, **options: Any) -> AsyncIterator[Context]:
+        """A running deployer; at the end it has stopped and everything it recorded is on the log."""
+        settings = self.settings(**options)
+        context = Context("deployer", settings, await Bus.connect("deployer", Credentials([self.server.url])))
+        outbox = asyncio.create_task(context.outbox.run())
+        serving = asyncio.create_task(serve(context, settings))
+        try:
+            yield context
+        finally:
+            context.stopping.set()
+            await serving
+            await context.cancel_tasks()
+            assert await context.outbox.flush(20)
+            outbox.cancel()
+            await context.bus.close()
+        assert context.failure is None
+
+    async def ask(self, command: Command, ok: bool = True) -> Reply:
+        """The deployer's answer, once there is a deployer."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                with contextlib.suppress(BusError):
+                    reply = msgspec.json.decode(
+                        await self.bus.request(subjects.commands("web", HOST), command), type=Reply
+                    )
+                    break
+                await asyncio.sleep(0.02)
+        assert reply.ok == ok, reply.message
+        return reply
+
+    async def decisions(self) -> Decisions:
+        value = await self.bus.get(subjects.DECISIONS, subjects.decisions_key(HOST, "web"))
+        return msgspec.json.decode(value, type=Decisions) if value else Decisions()
+
+    def of(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, kind: type[E], count: int = 1) -> E:
+        """The `count`-th event of a kind."""
+        await eventually(lambda: len(self.of(kind)) >= count)
+        return self.of(kind)[count - 1]
+
+    def active(self) -> list[str]:
+        """The replicas that the route names now."""
+        backends = self.routes[-1].backends if self.routes else []
+        return [backend.id for backend in backends if backend.state == "active"]
+
+    async def until_serving(self, release: str, count: int = 1) -> list[str]:
+        """The replicas once so many of the release, and nothing else, take traffic and run."""
+
+        def found() -> list[str]:
+            ids = self.active()
+            alone = set(ids) == set(self.replicas)
+            right = [one for one in ids if alone and self.replicas[one].release == release]
+            return ids if len(right) == len(ids) == count else []
+
+        return await eventually(found)
+
+    def pids(self) -> dict[str, int]:
+        """The processes of all replicas whose shim lives."""
+        folders = replicas(self.settings()).glob("*/started")
+        return {path.parent.name: int(path.read_text().split()[1]) for path in folders}
+
+    async def play(self) -> None:
+        """The services around the deployer, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for work in (self._proxy(), self._health(), self._watch_routes(), self._watch_replicas(), self._read_log()):
+                group.create_task(work)
+
+    async def _watch_routes(self) -> None:
+        async for change in self.bus.watch(subjects.ROUTES, f"{HOST}.>"):
+            if not isinstance(change, Synced) and change.value is not None:
+                route = msgspec.json.decode(change.value, type=Route)
+                self.routes.append(route)
+
+    async def _proxy(self) -> None:
+        """Serve the newest routes, and count the connections that drain."""
+        told: dict[str, Serving] = {}
+        while True:
+            newest = {subjects.route_key(HOST, route.app, route.port): route for route in self.routes}
+            for key, route in newest.items() if self.follows else ():
+                draining = {one.id for one in route.backends if one.state == "draining"}
+                counts = {one: count for one, count in self.busy.items() if one in draining and count}
+                serving = Serving(route.app, route.port, route.generation, counts)
+                if told.get(key) != serving:
+                    with contextlib.suppress(BusError):
+                        await self.bus.put(subjects.SERVING, key, serving)
+                        told[key] = serving
+            await asyncio.sleep(0.01)
+
+    async def _health(self) -> None:
+        """Probe every replica by a connection."""
+        told: dict[str, bool] = {}
+        while True:
+            for replica in list(self.replicas.values()):
+                ill = replica.release in self.sick or replica.id in self.sick
+                healthy = not ill and bool(await asyncio.to_thread(answer, replica.port))
+                if (healthy or replica.id in told) and told.get(replica.id) != healthy:
+                    key = subjects.replica_key(HOST, replica.app, replica.id)
+                    with contextlib.suppress(BusError):
+                        await self.bus.put(subjects.HEALTH, key, Health(replica.app, replica.id, healthy, 0.0))
+                        told[replica.id] = healthy
+            await asyncio.sleep(0.01)
+
+    async def _watch_replicas(self) -> None:
+        async for change in self.bus.watch(subjects.REPLICAS, f"{HOST}.>"):
+            if isinstance(change, Synced):
+                continue
+            if change.value is None:
+                gone = [one for one in self.replicas if subjects.replica_key(HOST, "web", one) == change.key]
+                for one in gone:
+                    del self.replicas[one]
+            else:
+                replica = msgspec.json.decode(change.value, type=Replica)
+                self.replicas[replica.id] = replica
+
+    async def _read_log(self) -> None:
+        async for entries in read(self.bus, subject=subjects.events("deployer", "web")):
+            for entry in entries:
+                self.events += codec.decode(entry.payload).batch.events
