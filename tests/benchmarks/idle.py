@@ -35,23 +35,7 @@ def processes(server: Server) -> dict[str, int]:
     """Name and process id of everything that belongs to Longshore, the replicas' shims included."""
     found = {"supervisor": server.pid, **server.children()}
     found |= {f"proxy worker {n}": pid for n, pid in enumerate(workers(found["proxy"]), 1)}
-    return found | {f"shim {n}": pid for n, pid in enumerate(shims(server.state), 1)}
-
-
-def shims(state: str) -> list[int]:
-    """The processes that watch over a replica: they name the state directory and are nobody's child here."""
-    return [
-        int(process.name)
-        for process in Path("/proc").glob("[0-9]*")
-        if (words := _words(process)) and "shim" in " ".join(words) and state in " ".join(words)
-    ]
-
-
-def _words(process: Path) -> list[str]:
-    try:
-        return (process / "cmdline").read_bytes().decode().split("\0")
-    except OSError:
-        return []
+    return found | {f"shim {n}": pid for n, pid in enumerate(server.shims(), 1)}
 
 
 def measure(pids: dict[str, int], seconds: float) -> None:

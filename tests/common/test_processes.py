@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from services.common.processes import Child, ended_how
-from tests.e2e.harness import wait_for
+from tests.e2e.harness import runs, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -64,7 +63,7 @@ async def test_a_child_that_ignores_sigterm_is_killed() -> None:
     pid = child.pid
     await asyncio.sleep(0.3)
     await child.stop(0.2)
-    assert not _runs(pid)
+    assert not runs(pid)
 
 
 def test_children_end_when_their_parent_is_killed() -> None:
@@ -81,14 +80,7 @@ def test_children_end_when_their_parent_is_killed() -> None:
         child = int(parent.stdout.readline())
         parent.kill()
         parent.wait()
-    wait_for("the child ends", lambda: not _runs(child))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    wait_for("the child ends", lambda: not runs(child))
 
 
 def test_an_exit_status_in_words() -> None:

@@ -13,11 +13,11 @@ from tests.e2e.harness import Server
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server that has release 1.0.0, with further options."""
+    """Start a server that has release 1.0.0, with further options. No replica outlives the test."""
     started: list[Server] = []
 
     def start(*options: str) -> Server:
-        one = Server(tmp_path, "--stop-containers", *options)
+        one = Server(tmp_path, *options)
         releases.publish(one.registry, releases.FIRST)
         one.start()
         started.append(one)
@@ -26,3 +26,4 @@ def server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield start
     for one in started:
         one.stop()
+        one.end_replicas()

@@ -71,12 +71,15 @@ class Server:
     def metrics_url(self) -> str:
         return f"http://127.0.0.1:{self.admin_port}/metrics"
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
+        """Start with the options of the constructor, or with others."""
         arguments = [LONGSHORE, "server", "--registry", f"dir://{self.registry}", "--app", "web"]
         arguments += ["--port", str(self.port), "--admin-port", str(self.admin_port), "--state-dir", self.state]
         arguments += ["--interval", "0.5", "--health-path", "/", "--probe-interval", "0.5", "--telemetry"]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*arguments, *self._options], stderr=log, env=clean_environment())
+            self._process = subprocess.Popen(
+                [*arguments, *(options or self._options)], stderr=log, env=clean_environment()
+            )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self._process
@@ -109,13 +112,44 @@ class Server:
         except OSError:
             return {}
 
+    def end_replicas(self) -> None:
+        """End what goes on running when a server stops: the shims pass the signal on to their replicas."""
+        shims = self.shims()
+        for pid in shims:
+            os.kill(pid, signal.SIGTERM)
+        wait_for("the replicas end", lambda: not any(map(runs, shims)))
+
+    def shims(self) -> list[int]:
+        """The processes that watch over a replica each."""
+        every = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+        return [pid for pid in every if "shim.py" in (line := " ".join(_words(pid))) and self.state in line]
+
     def children(self) -> dict[str, int]:
         """The process ids of the services by name: bus, gateway, health, proxy, deployer."""
         found = {}
         for pid in _children(self.pid):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            found["bus" if "nats-server" in words[0] else words[3]] = pid
+            words = _words(pid)
+            if "nats-server" in words[0]:
+                found["bus"] = pid
+            elif "services.cli.main" in words:
+                found[words[3]] = pid
         return found
+
+
+def _words(pid: int) -> list[str]:
+    """The command line of a process; of one that is gone, or was just forked, nothing useful."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return [""]
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and not only its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def workers(proxy: int) -> list[int]:

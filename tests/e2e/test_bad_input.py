@@ -92,10 +92,8 @@ def test_a_taken_port_is_told_with_its_holder(registry: str, tmp_path: Path) -> 
     assert _processes_of(tmp_path) == []
 
 
-def test_a_second_server_on_the_same_state_is_refused(tmp_path: Path) -> None:
-    one = Server(tmp_path, "--stop-containers")
-    releases.publish(one.registry, releases.FIRST)
-    one.start()
+def test_a_second_server_on_the_same_state_is_refused(server: Callable[..., Server]) -> None:
+    one = server()
     wait_for("the first runs", lambda: one.serves(releases.FIRST))
     _fails(
         *["server", "--registry", f"dir://{one.registry}", "--state-dir", one.state],
@@ -104,8 +102,6 @@ def test_a_second_server_on_the_same_state_is_refused(tmp_path: Path) -> None:
         says=f"in use by process {one.pid}",
     )
     assert one.serves(releases.FIRST)
-    assert one.stop() == 0
-    assert _processes_of(tmp_path) == []
 
 
 def test_a_registry_without_a_valid_release_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from services.demo import releases
-from tests.e2e.harness import Server, Traffic, wait_for, workers
+from tests.e2e.harness import Server, Traffic, runs, wait_for, workers
 
 CUT_AT_MOST = 12
 """Requests under way through a killed proxy worker: no more than three clients have, each time one is killed."""
@@ -76,16 +76,8 @@ def test_replicas_survive_the_death_of_everything_and_are_taken_over(server: Cal
     deployments = _sums(one)["dewy_deployments_total"]
     children = one.children()
     one.stop(signal.SIGKILL)
-    wait_for("the services end with their supervisor", lambda: not any(map(_alive, children.values())))
+    wait_for("the services end with their supervisor", lambda: not any(map(runs, children.values())))
     one.start()
     wait_for("it serves again", lambda: one.serves(releases.FIRST))
     assert {replica["id"] for replica in one.status()["replicas"]} == before
     assert _sums(one)["dewy_deployments_total"] == deployments
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

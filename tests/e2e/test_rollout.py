@@ -76,3 +76,15 @@ def test_pause_holds_new_releases_and_rollback_stays_until_resume(server: Callab
     assert kinds.count("DeploymentSucceeded") == 5
     assert kinds.count("DeploymentsPaused") == 1
     assert "DeploymentsResumed" in kinds
+
+
+def test_stopping_leaves_the_replicas_unless_told_otherwise(server: Callable[..., Server]) -> None:
+    one = server("--replicas", "2")
+    wait_for("it serves", lambda: one.serves(releases.FIRST))
+    assert one.stop() == 0
+    assert len(one.shims()) == 2
+    one.start("--replicas", "2", "--stop-containers")
+    wait_for("the deployer answers", lambda: one.verb("resume").returncode == 0)
+    assert len(one.shims()) == 2
+    assert one.stop() == 0
+    assert one.shims() == []
