@@ -42,6 +42,7 @@ class Site:
         self.events: list[AnyEvent] = []
         self.routes: list[Route] = []
         self.replicas: dict[str, Replica] = {}
+        self._verdicts: dict[str, bool] = {}
 
     def settings(self, **options: Any) -> DeployerSettings:
         usual: dict[str, Any] = {
@@ -121,6 +122,14 @@ class Site:
         folders = replicas(self.settings()).glob("*/started")
         return {path.parent.name: int(path.read_text().split()[1]) for path in folders}
 
+    async def lose_buckets(self) -> None:
+        """Lose all that was written to the bus, and that the other services had of it."""
+        for bucket in subjects.BUCKETS:
+            await self.bus.jetstream.purge_stream(f"KV_{bucket}")
+        self.routes.clear()
+        self.replicas.clear()
+        self._verdicts.clear()
+
     async def play(self) -> None:
         """The services around the deployer, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -150,7 +159,7 @@ class Site:
 
     async def _health(self) -> None:
         """Probe every replica by a connection."""
-        told: dict[str, bool] = {}
+        told = self._verdicts
         while True:
             for replica in list(self.replicas.values()):
                 ill = replica.release in self.sick or replica.id in self.sick
