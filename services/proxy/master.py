@@ -87,7 +87,8 @@ class Master:
             pause = 0.0 if loop.time() - began > STABLE_AFTER else min(LONGEST_BACKOFF, 2 * pause or FIRST_BACKOFF)
             self._context.log.warning("worker ended, starting it again", worker=index, reason=reason, seconds=pause)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
 
     async def _run(self, index: int) -> str:
         """One life of a worker; returns why it ended."""

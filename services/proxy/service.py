@@ -52,12 +52,14 @@ async def serve(context: Context, settings: ProxySettings, listeners: list[Liste
     context.spawn(publisher.run(), "serving")
     context.spawn(routes.run(), "routes")
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(routes.known.wait(), ROUTES_TIMEOUT)
+        async with asyncio.timeout(ROUTES_TIMEOUT):
+            await routes.known.wait()
     master.start()
     await context.stopping.wait()
     await master.stop()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(publisher.flush(), LAST_WORDS_TIMEOUT)
+        async with asyncio.timeout(LAST_WORDS_TIMEOUT):
+            await publisher.flush()
 
 
 def _limits(settings: ProxySettings) -> Limits:

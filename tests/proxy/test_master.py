@@ -1,39 +1,296 @@
-"""The whole proxy on a real bus."""
+"""The whole proxy, master and workers, on a real bus."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
 
-from schemas.events import BackendDrained, BackendJoined, BackendLeft, ConnectionClosed, ListenerOpened
+import msgspec
+
+from schemas.events import (
+    BackendDrained,
+    BackendEjected,
+    BackendJoined,
+    BackendLeft,
+    ConnectionAccepted,
+    ConnectionClosed,
+    ConnectionEstablished,
+    ListenerClosed,
+    ListenerOpened,
+    ServiceStarted,
+    ServiceStopped,
+)
 from services.common.bus import Bus
-from tests.conftest import NatsServer
-from tests.proxy.backends import echo, serving
-from tests.proxy.proxy_service import proxy
+from services.proxy.listeners import open_listeners
+from services.proxy.settings import ProxySettings
+from tests.conftest import NatsServer, free_port
+from tests.proxy.backends import echo, named, nobody, serving
+from tests.proxy.proxy_service import APP, DEADLINE, HOST, Proxy, proxy, start
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def exchange(port: int, data: bytes = b"hello") -> bytes:
-    """What comes back for `data`, with both ends closed cleanly."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(data)
-    writer.write_eof()
+async def connect(port: int) -> Stream:
+    return await asyncio.open_connection("127.0.0.1", port)
+
+
+async def finish(stream: Stream, message: bytes = b"bye") -> bytes:
+    """Say a last word, end, and return everything that comes."""
+    reader, writer = stream
     try:
-        return await reader.read()
+        writer.write(message)
+        writer.write_eof()
+        async with asyncio.timeout(DEADLINE):
+            return await reader.read()
     finally:
         writer.close()
-        await writer.wait_closed()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
-async def test_a_route_is_served_by_all_workers_and_told_to_the_bus(bus: Bus, nats_server: NatsServer) -> None:
+async def exchange(port: int) -> bytes:
+    return await finish(await connect(port))
+
+
+class Traffic:
+    """Clients that come one after the other; a connection that breaks is counted, a refused one is an error."""
+
+    def __init__(self, port: int) -> None:
+        self.done = 0
+        self.broken = 0
+        self._port = port
+
+    async def run(self) -> None:
+        while True:
+            stream = await connect(self._port)
+            try:
+                served = await finish(stream) == b"bye"
+            except OSError:
+                served = False
+            self.done += served
+            self.broken += not served
+
+    async def goes_on(self, count: int = 50) -> None:
+        """Return when so many more were served."""
+        goal = self.done + count
+        async with asyncio.timeout(DEADLINE):
+            while self.done < goal:  # noqa: ASYNC110  # an event would slow the traffic down
+                await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def traffic(port: int, clients: int = 4) -> AsyncIterator[Traffic]:
+    result = Traffic(port)
+    tasks = [asyncio.create_task(result.run()) for _ in range(clients)]
+    try:
+        yield result
+        assert not any(task.done() for task in tasks), [task.exception() for task in tasks if task.done()]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def assert_nothing_is_missing(running: Proxy) -> None:
+    """Every batch of every instance is there, and every connection has one beginning and one end."""
+    for sequences in running.log.sequences.values():
+        assert sequences == list(range(1, len(sequences) + 1))
+    accepted = [
+        (e.instance, e.event.connection) for e in running.log.entries if isinstance(e.event, ConnectionAccepted)
+    ]
+    closed = [(e.instance, e.event.connection) for e in running.log.entries if isinstance(e.event, ConnectionClosed)]
+    assert len(set(accepted)) == len(accepted)
+    assert sorted(accepted) == sorted(closed)
+
+
+async def test_a_route_is_served_by_all_workers_and_its_life_is_told(bus: Bus, nats_server: NatsServer) -> None:
     with serving(echo) as server:
         async with proxy(bus, nats_server.url) as running:
             await running.serve(server.backend())
-            assert await exchange(running.port) == b"hello"
-            await running.log.wait_for_event(ConnectionClosed)
-            assert len(running.log.of(ListenerOpened)) == 1
-            assert [event.backend for event in running.log.of(BackendJoined)] == ["a"]
+            assert await exchange(running.port) == b"bye"
             await running.serve(server.backend("draining"))
             await running.serve()
-            assert len(running.log.of(BackendLeft)) == 1
-            (drained,) = await running.log.wait_for_event(BackendDrained)
-            assert drained.cut == 0
             assert await running.stop() == 0
+            log = running.log
+            await log.wait_for_event(ServiceStopped, 3)
+            assert [event.port for event in log.of(ListenerOpened)] == [running.port]
+            assert [event.port for event in log.of(ListenerClosed)] == [running.port]
+            assert [event.address for event in log.of(BackendJoined)] == [f"127.0.0.1:{server.port}"]
+            assert [event.backend for event in log.of(BackendLeft)] == ["a"]
+            assert [(event.backend, event.cut) for event in log.of(BackendDrained)] == [("a", 0)]
+            assert {entry.app for entry in log.entries} == {APP, "_"}
+            started = {entry.instance: entry.event for entry in log.entries if isinstance(entry.event, ServiceStarted)}
+            (master,) = [name for name, event in started.items() if event.unit == f"proxy:{running.port}"]
+            workers = [event for event in started.values() if event.unit == "proxy-worker"]
+            assert [worker.parent for worker in workers] == [master, master]
+
+
+async def test_clients_that_come_before_any_route_are_held_and_served(bus: Bus, nats_server: NatsServer) -> None:
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url) as running:
+            early = [asyncio.create_task(exchange(running.port)) for _ in range(10)]
+            await running.log.wait_for_event(ConnectionAccepted, 10)
+            await running.serve(server.backend())
+            assert await asyncio.gather(*early) == [b"bye"] * 10
+
+
+async def test_open_connections_of_a_draining_backend_are_told_until_none_is_left(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    with serving(named("a"), "a") as a, serving(named("b"), "b") as b:
+        async with proxy(bus, nats_server.url) as running:
+            await running.serve(a.backend())
+            old = [await connect(running.port) for _ in range(6)]
+            for reader, _ in old:
+                assert await reader.readexactly(1) == b"a"
+            await running.serve(a.backend("draining"), b.backend())
+            await running.wait_for_serving(lambda serving: serving.draining == {"a": 6})
+            assert await exchange(running.port) == b"bbye"
+            for stream in old[:4]:
+                assert await finish(stream) == b"bye"
+            await running.wait_for_serving(lambda serving: serving.draining == {"a": 2})
+            await running.serve(b.backend())
+            (drained,) = await running.log.wait_for_event(BackendDrained)
+            assert (drained.backend, drained.cut) == ("a", 2)
+            for _, writer in old[4:]:
+                writer.close()
+
+
+async def test_a_backend_that_fails_is_ejected_once_for_all_workers_and_comes_back(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    gone = nobody()
+    async with proxy(bus, nats_server.url) as running:
+        await running.serve(gone)
+        held = [asyncio.create_task(exchange(running.port)) for _ in range(20)]
+        await running.log.wait_for_event(BackendEjected)
+        with serving(echo, "a", gone.port):
+            assert await asyncio.gather(*held) == [b"bye"] * 20
+            await running.log.wait_for_event(ConnectionClosed, 20)
+        told = [type(e.event) for e in running.log.entries if isinstance(e.event, BackendEjected | BackendJoined)]
+        assert told == [BackendJoined, *[BackendEjected, BackendJoined] * (len(told) // 2)]
+        assert all(event.held > 0 for event in running.log.of(ConnectionEstablished))
+
+
+async def test_a_killed_worker_comes_back_and_its_port_never_refuses(bus: Bus, nats_server: NatsServer) -> None:
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url) as running:
+            await running.serve(server.backend())
+            async with traffic(running.port) as clients:
+                await clients.goes_on()
+                for count in range(3, 6):
+                    os.kill((await running.wait_for_workers(count - 1))[-1], signal.SIGKILL)
+                    await running.wait_for_workers(count)
+                    await clients.goes_on()
+            stopped = running.log.of(ServiceStopped)
+            assert [event.reason for event in stopped] == ["killed by signal 9"] * 3
+            assert clients.broken <= 3 * 4
+
+
+async def test_a_worker_that_comes_back_serves_the_route_of_the_moment(bus: Bus, nats_server: NatsServer) -> None:
+    with serving(named("a"), "a") as a, serving(named("b"), "b") as b:
+        async with proxy(bus, nats_server.url, ProxySettings(workers=1)) as running:
+            await running.serve(a.backend())
+            os.kill((await running.wait_for_workers(1))[0], signal.SIGKILL)
+            generation = await running.route(b.backend())
+            assert await exchange(running.port) == b"bbye"
+            await running.wait_for_serving(lambda serving: serving.generation == generation)
+
+
+async def test_the_death_of_the_bus_stops_nothing_and_loses_no_event(bus: Bus, nats_server: NatsServer) -> None:
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url) as running:
+            await running.serve(server.backend())
+            async with traffic(running.port) as clients:
+                await clients.goes_on()
+                nats_server.kill()
+                await clients.goes_on(200)
+                nats_server.start()
+                await clients.goes_on()
+            assert clients.broken == 0
+            await running.serve(server.backend(), nobody("b", "draining"))
+            assert await running.stop() == 0
+            await running.log.wait_for_event(ServiceStopped, 3)
+            assert len(running.log.of(ConnectionAccepted)) >= clients.done
+            assert_nothing_is_missing(running)
+
+
+async def test_on_sigterm_open_connections_finish_and_every_event_is_delivered(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url) as running:
+            await running.serve(server.backend())
+            streams = [await connect(running.port) for _ in range(20)]
+            running.process.send_signal(signal.SIGTERM)
+            await running.log.wait_for_event(ListenerClosed)
+            async with asyncio.timeout(DEADLINE):
+                with contextlib.suppress(ConnectionRefusedError):
+                    while True:
+                        (await connect(running.port))[1].close()
+            assert await asyncio.gather(*map(finish, streams)) == [b"bye"] * 20
+            assert await asyncio.wait_for(running.process.wait(), DEADLINE) == 0
+            await running.log.wait_for_event(ServiceStopped, 3)
+            assert {event.reason for event in running.log.of(ServiceStopped)} == {"stopped"}
+            assert_nothing_is_missing(running)
+
+
+async def test_connections_that_outlive_the_drain_time_of_a_stop_are_cut(bus: Bus, nats_server: NatsServer) -> None:
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url, ProxySettings(workers=2, drain_time=0.3)) as running:
+            await running.serve(server.backend())
+            streams = [await connect(running.port) for _ in range(4)]
+            await running.log.wait_for_event(ConnectionEstablished, 4)
+            assert await running.stop() == 0
+            await running.log.wait_for_event(ServiceStopped, 3)
+            assert [event.reason for event in running.log.of(ConnectionClosed)] == ["shutdown"] * 4
+            for _, writer in streams:
+                writer.close()
+
+
+async def test_a_killed_master_never_closes_a_port_that_a_supervisor_holds(bus: Bus, nats_server: NatsServer) -> None:
+    listeners = open_listeners([f"{APP}=127.0.0.1:{free_port()}"], 2)
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url, listeners=listeners) as running:
+            await running.serve(server.backend())
+            old = await connect(running.port)
+            await running.log.wait_for_event(ConnectionEstablished)
+            async with traffic(running.port) as clients:
+                await clients.goes_on()
+                running.process.kill()
+                await running.process.wait()
+                settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
+                running.process = await start(msgspec.structs.replace(settings, workers=2), listeners)
+                await clients.goes_on()
+            assert clients.broken == 0
+            assert await finish(old) == b"bye"
+            assert await running.stop() == 0
+    for listener in listeners:
+        listener.close()
+
+
+async def test_the_workers_of_a_killed_master_finish_their_connections_and_end(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url) as running:
+            await running.serve(server.backend())
+            streams = [await connect(running.port) for _ in range(10)]
+            await running.log.wait_for_event(ConnectionEstablished, 10)
+            running.process.kill()
+            await running.process.wait()
+            assert await asyncio.gather(*map(finish, streams)) == [b"bye"] * 10
+            async with asyncio.timeout(DEADLINE):
+                while any(map(is_alive, running.workers().values())):  # noqa: ASYNC110  # not our children
+                    await asyncio.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

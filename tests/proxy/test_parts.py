@@ -1,0 +1,116 @@
+"""Small parts of the proxy: choosing, timing, framing."""
+
+from __future__ import annotations
+
+import socket
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.routing import Backend, BackendState
+from services.proxy.frames import Unframer, frame
+from services.proxy.messages import Balance, Follow, Following, Message
+from services.proxy.worker.balancer import Balancer
+from services.proxy.worker.timers import Timed, Timers
+
+
+def balancer(*names: str, policy: Balance = "round-robin") -> Balancer:
+    result = Balancer(policy)
+    result.follow([backend(name) for name in names], [])
+    return result
+
+
+def backend(name: str, state: BackendState = "active", port: int = 1) -> Backend:
+    return Backend(name, "127.0.0.1", port, state)
+
+
+def picks(subject: Balancer, count: int, tried: tuple[str, ...] = ()) -> str:
+    targets = [subject.pick(tried) for _ in range(count)]
+    return "".join(target.id if target else "-" for target in targets)
+
+
+def test_every_ready_backend_gets_its_turn() -> None:
+    assert picks(balancer("a", "b", "c"), 6) == "abcabc"
+
+
+def test_what_was_tried_ejected_or_drains_is_passed_over() -> None:
+    subject = balancer("a", "b", "c", "d")
+    subject.follow([backend("a"), backend("b", "draining"), backend("c"), backend("d")], [])
+    assert subject.eject("c")
+    assert not subject.eject("c")
+    assert set(picks(subject, 6)) == {"a", "d"}
+    assert picks(subject, 2, ("a",)) == "dd"
+    assert picks(subject, 1, ("a", "d")) == "-"
+    subject.admit("c")
+    assert set(picks(subject, 6)) == {"a", "c", "d"}
+
+
+def test_an_ejection_ends_with_a_new_address_or_a_return_from_draining() -> None:
+    subject = balancer("a", "b")
+    subject.eject("a")
+    subject.eject("b")
+    subject.follow([backend("a"), backend("b")], [])
+    assert not subject.has_ready
+    subject.follow([backend("a", port=2), backend("b", "draining")], [])
+    assert picks(subject, 2) == "aa"
+    subject.follow([backend("a", port=2), backend("b")], [])
+    assert set(picks(subject, 2)) == {"a", "b"}
+
+
+def test_a_worker_that_starts_late_knows_who_is_ejected() -> None:
+    subject = Balancer("round-robin")
+    subject.follow([backend("a"), backend("b")], ["a"])
+    assert picks(subject, 2) == "bb"
+
+
+def test_following_tells_who_is_gone() -> None:
+    subject = balancer("a", "b")
+    assert [target.id for target in subject.follow([backend("b"), backend("c")], [])] == ["a"]
+
+
+class Alarm:
+    def __init__(self) -> None:
+        self.slot: set[Timed] | None = None
+
+    def on_timer(self) -> None:
+        raise AssertionError
+
+
+@given(st.lists(st.tuples(st.floats(0, 400), st.booleans()), max_size=40), st.floats(0, 1e6))
+def test_timers_fire_once_never_early_and_hardly_late(plan: list[tuple[float, bool]], start: float) -> None:
+    timers = Timers()
+    alarms = {Alarm(): delay for delay, _ in plan}
+    for (alarm, delay), (_, is_cleared) in zip(alarms.items(), plan, strict=True):
+        timers.set(alarm, start, 1.0)
+        timers.set(alarm, start, delay)
+        if is_cleared:
+            timers.clear(alarm)
+    fired = []
+    now = start
+    while (wait := timers.until_next(now)) is not None:
+        now += wait + 1e-6
+        for timed in timers.due(now):
+            assert isinstance(timed, Alarm)
+            fired.append(timed)
+            assert 0 <= now - start - alarms[timed] + 1e-5 <= 0.66
+    assert len(fired) == len(set(fired)) == sum(not is_cleared for _, is_cleared in plan)
+
+
+@given(st.lists(st.integers(1, 50), max_size=30))
+def test_messages_survive_any_pieces(sizes: list[int]) -> None:
+    messages: list[Message] = [Follow("web", n, n, [backend("b" * n)]) for n in range(10)]
+    messages += [Following("web", 1, 2, {"a": 3})]
+    data = b"".join(map(frame, messages))
+    unframer = Unframer()
+    seen: list[Message] = []
+    for size in sizes:
+        seen += unframer.feed(data[:size])
+        data = data[size:]
+    seen += unframer.feed(data)
+    assert seen == messages
+
+
+def test_an_ipv6_backend_is_dialed_as_such() -> None:
+    subject = Balancer("round-robin")
+    subject.follow([Backend("a", "::1", 1), Backend("b", "10.0.0.1", 1)], [])
+    assert [target.family for target in subject.targets.values()] == [socket.AF_INET6, socket.AF_INET]

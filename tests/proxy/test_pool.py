@@ -1,0 +1,188 @@
+"""What the master decides about the backends of a port."""
+
+from __future__ import annotations
+
+from schemas.events import BackendDrained, BackendEjected, BackendJoined, BackendLeft, Event
+from schemas.routing import Backend, BackendState, Route, Serving
+from services.proxy.messages import Admit, Eject, Failed, Follow, Following
+from services.proxy.pool import Pool, Retry, Steps
+
+APP, PORT = "web", 80
+
+
+def backend(name: str, state: BackendState = "active", port: int = 1) -> Backend:
+    return Backend(name, "127.0.0.1", port, state)
+
+
+def route(generation: int, *backends: Backend) -> Route:
+    return Route(APP, PORT, generation, list(backends))
+
+
+def follows(revision: int, draining: dict[str, int] | None = None, cut: dict[str, int] | None = None) -> Following:
+    return Following(APP, PORT, revision, draining or {}, cut or {})
+
+
+def pool(*workers: str) -> Pool:
+    result = Pool(APP, PORT)
+    for worker in workers:
+        result.worker_started(worker)
+    return result
+
+
+def told(steps: Steps) -> list[tuple[type[Event], str]]:
+    events = [
+        event
+        for event in steps.events
+        if isinstance(event, BackendJoined | BackendLeft | BackendEjected | BackendDrained)
+    ]
+    return [(type(event), event.backend) for event in events]
+
+
+def test_a_generation_is_served_once_every_worker_follows_it() -> None:
+    subject = pool("x", "y")
+    subject.follow(route(7, backend("a")), 0)
+    subject.worker_follows("x", follows(1), 0)
+    assert subject.serving() is None
+    subject.worker_follows("y", follows(1), 0)
+    assert subject.serving() == Serving(APP, PORT, 7, {})
+    subject.follow(route(9, backend("b")), 0)
+    subject.worker_follows("x", follows(2), 0)
+    assert subject.serving() == Serving(APP, PORT, 7, {})
+    subject.worker_ended("y", 0)
+    assert subject.serving() == Serving(APP, PORT, 9, {})
+
+
+def test_a_worker_that_has_just_started_is_waited_for() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    subject.worker_follows("x", follows(1), 0)
+    subject.worker_started("y")
+    subject.follow(route(2, backend("b")), 0)
+    subject.worker_follows("x", follows(2), 0)
+    assert subject.serving() == Serving(APP, PORT, 1, {})
+    subject.worker_follows("y", follows(2), 0)
+    assert subject.serving() == Serving(APP, PORT, 2, {})
+
+
+def test_an_older_generation_and_a_repeated_route_change_nothing() -> None:
+    subject = pool("x")
+    newest = route(5, backend("a"))
+    assert subject.follow(newest, 0).orders == [Follow(APP, PORT, 1, [backend("a")])]
+    assert subject.follow(newest, 0) == Steps()
+    assert subject.follow(route(4), 0) == Steps()
+
+
+def test_a_route_that_vanished_from_the_bus_stays_until_another_comes() -> None:
+    subject = pool("x")
+    subject.follow(route(5, backend("a")), 0)
+    subject.forget()
+    assert subject.order().backends == [backend("a")]
+    assert told(subject.follow(route(1, backend("b")), 0)) == [(BackendJoined, "b"), (BackendLeft, "a")]
+
+
+def test_a_draining_backend_is_drained_when_no_worker_has_a_connection_to_it() -> None:
+    subject = pool("x", "y")
+    subject.follow(route(1, backend("a")), 100)
+    for worker in "xy":
+        subject.worker_follows(worker, follows(1), 100)
+    assert told(subject.follow(route(2, backend("a", "draining")), 101)) == [(BackendLeft, "a")]
+    assert subject.worker_follows("x", follows(2, {"a": 2}), 101).events == []
+    assert subject.worker_follows("y", follows(2, {"a": 3}), 101).events == []
+    assert subject.serving() == Serving(APP, PORT, 2, {"a": 5})
+    assert subject.worker_follows("x", follows(2), 102).events == []
+    assert subject.serving() == Serving(APP, PORT, 2, {"a": 3})
+    assert subject.worker_follows("y", follows(2), 104).events == [BackendDrained(104, PORT, "a", 0, 3)]
+    assert told(subject.follow(route(3), 105)) == []
+
+
+def test_the_connections_of_a_worker_that_dies_are_drained() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 100)
+    subject.follow(route(2, backend("a", "draining")), 100)
+    subject.worker_follows("x", follows(2, {"a": 1}), 100)
+    assert told(subject.worker_ended("x", 101)) == [(BackendDrained, "a")]
+
+
+def test_connections_that_were_cut_are_counted_over_all_workers() -> None:
+    subject = pool("x", "y")
+    subject.follow(route(1, backend("a")), 100)
+    subject.follow(route(2, backend("a", "draining")), 100)
+    for worker in "xy":
+        subject.worker_follows(worker, follows(2, {"a": 4}), 100)
+    assert told(subject.follow(route(3), 130)) == []
+    assert subject.worker_follows("x", follows(3, cut={"a": 4}), 130).events == []
+    assert subject.worker_follows("y", follows(3, cut={"a": 3}), 130).events == [BackendDrained(130, PORT, "a", 7, 30)]
+
+
+def test_an_active_backend_that_leaves_the_route_has_left_and_drained() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 100)
+    assert told(subject.follow(route(2), 100)) == [(BackendLeft, "a")]
+    assert told(subject.worker_follows("x", follows(2), 100)) == [(BackendDrained, "a")]
+
+
+def test_a_backend_that_returns_from_draining_joins_again() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    subject.follow(route(2, backend("a", "draining")), 0)
+    assert told(subject.follow(route(3, backend("a")), 0)) == [(BackendJoined, "a")]
+    assert told(subject.worker_follows("x", follows(3), 0)) == []
+
+
+def test_a_failed_backend_is_ejected_for_longer_each_time_until_it_answers() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    delays = []
+    for _ in range(7):
+        steps = subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0)
+        assert told(steps) == [(BackendEjected, "a")]
+        assert steps.orders == [Eject(APP, PORT, "a")]
+        assert subject.order().ejected == ["a"]
+        (retry,) = steps.retries
+        delays.append(retry.delay)
+        again = subject.readmit(retry, 0)
+        assert told(again) == [(BackendJoined, "a")]
+        assert again.orders == [Admit(APP, PORT, "a")]
+        assert subject.order().ejected == []
+    assert delays == [1, 2, 4, 8, 16, 30, 30]
+    subject.answered("a")
+    assert subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0).retries[0].delay == 1
+
+
+def test_a_failure_that_many_workers_report_is_one_ejection() -> None:
+    subject = pool("x", "y")
+    subject.follow(route(1, backend("a")), 0)
+    subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0)
+    assert subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0) == Steps()
+
+
+def test_a_failure_of_an_old_address_or_of_a_backend_that_left_is_nothing() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a", port=2), backend("b", "draining")), 0)
+    for stale in (backend("a", port=1), backend("b"), backend("c")):
+        assert subject.dial_failed(Failed(APP, PORT, stale, "refused"), 0) == Steps()
+
+
+def test_a_new_address_ends_an_ejection_and_its_retry() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a", port=1)), 0)
+    (retry,) = subject.dial_failed(Failed(APP, PORT, backend("a", port=1), "refused"), 0).retries
+    steps = subject.follow(route(2, backend("a", port=2)), 0)
+    assert steps.events == [BackendJoined(0, PORT, "a", "127.0.0.1:2")]
+    assert subject.order().ejected == []
+    assert subject.readmit(retry, 0) == Steps()
+    assert subject.dial_failed(Failed(APP, PORT, backend("a", port=2), "refused"), 0).retries[0].delay == 1
+
+
+def test_an_ejection_survives_a_route_that_keeps_the_address() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0)
+    assert told(subject.follow(route(2, backend("a"), backend("b")), 0)) == [(BackendJoined, "b")]
+    assert subject.order().ejected == ["a"]
+    assert subject.readmit(Retry("a", 1, 1), 0).orders == [Admit(APP, PORT, "a")]
+
+
+def test_an_ipv6_address_is_told_in_brackets() -> None:
+    steps = pool("x").follow(route(1, Backend("a", "::1", 8080)), 0)
+    assert steps.events == [BackendJoined(0, PORT, "a", "[::1]:8080")]
