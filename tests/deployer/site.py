@@ -19,6 +19,7 @@ from services.common.credentials import Credentials
 from services.common.errors import BusError
 from services.common.lifecycle import Context
 from services.common.reader import read
+from services.deployer.runtime import remains
 from services.deployer.service import replicas, serve
 from services.deployer.settings import DeployerSettings
 from tests.conftest import NatsServer
@@ -118,9 +119,14 @@ class Site:
         return await eventually(found)
 
     def pids(self) -> dict[str, int]:
-        """The processes of all replicas whose shim lives."""
+        """The processes of all replicas that ever were and are not forgotten by pruning."""
         folders = replicas(self.settings()).glob("*/started")
         return {path.parent.name: int(path.read_text().split()[1]) for path in folders}
+
+    def alive(self) -> set[str]:
+        """The replicas of which a process is left."""
+        folders = [path.parent for path in replicas(self.settings()).glob("*/replica.json")]
+        return {folder.name for folder in folders if any(remains.find(folder.name))}
 
     async def lose_buckets(self) -> None:
         """Lose all that was written to the bus, and that the other services had of it."""

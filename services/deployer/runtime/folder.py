@@ -78,20 +78,23 @@ class Folder:
         (self.path / "forgotten").touch()
 
     def lock(self) -> int:
-        """A descriptor of the lock that the shim holds for life. Raises BlockingIOError when it is held."""
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise
-        return descriptor
+        """A descriptor of the lock that the shim is to hold for life."""
+        return self._lock(fcntl.LOCK_EX)
 
     @property
     def is_alive(self) -> bool:
         """Whether the shim lives. No process number is trusted for that."""
         try:
-            os.close(self.lock())
+            os.close(self._lock(fcntl.LOCK_SH))
         except BlockingIOError:
             return True
         return False
+
+    def _lock(self, kind: int) -> int:
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        return descriptor

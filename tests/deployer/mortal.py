@@ -1,0 +1,44 @@
+"""A deployer process that kills itself with SIGKILL at a chosen point: `mortal.py SETTINGS POINT`.
+
+POINT is "before X" or "after X" for an action X of the rollout, or "spawned": right after a shim was started.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import msgspec
+
+from services.deployer import service
+from services.deployer.actions import Action
+from services.deployer.reconcile import Reconciler
+from services.deployer.runtime import process
+from services.deployer.settings import DeployerSettings
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(settings: DeployerSettings, point: str) -> None:
+    if point == "spawned":
+        process._read = die  # type: ignore[assignment] # it never returns
+    when, _, name = point.partition(" ")
+    apply = Reconciler._apply
+
+    async def fatal(self: Reconciler, action: Action) -> None:
+        if (when, name) == ("before", type(action).__name__):
+            die()
+        await apply(self, action)
+        if (when, name) == ("after", type(action).__name__):
+            die()
+
+    Reconciler._apply = fatal  # type: ignore[method-assign] # the one seam through which all changes go
+    service.run(settings)
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(sys.argv[1], type=DeployerSettings), sys.argv[2])

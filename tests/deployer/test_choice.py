@@ -1,0 +1,109 @@
+"""Which release is newest, and when one is deployed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from schemas.routing import Artifact, Decisions, Ongoing
+from services.deployer import choice, versions
+from services.deployer.backoff import LONGEST, STABLE_AFTER, Backoff
+
+PRECEDENCE = [
+    "1.0.0-alpha",
+    "1.0.0-alpha.1",
+    "1.0.0-alpha.beta",
+    "1.0.0-beta",
+    "1.0.0-beta.2",
+    "1.0.0-beta.11",
+    "v1.0.0-rc.1",
+    "1.0.0",
+    "v1.0.1",
+    "1.2.0",
+    "1.10.0",
+    "v2.0.0-0",
+    "2.0.0",
+]
+
+
+@given(st.randoms(use_true_random=False))
+def test_versions_are_ordered_as_the_specification_says(chance: random.Random) -> None:
+    names = PRECEDENCE.copy()
+    chance.shuffle(names)
+    assert versions.newest_first(names, pre_releases=True) == PRECEDENCE[::-1]
+    assert versions.newest_first(names) == ["2.0.0", "1.10.0", "1.2.0", "v1.0.1", "1.0.0"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["latest", "1.0", "1", "vv1.0.0", "V1.0.0", "01.0.0", "1.0.0\n", " 1.0.0", "1.0.0-", "", "v", ".git", "\u0661.0.0"],
+)
+def test_a_name_that_is_no_version_is_ignored(name: str) -> None:
+    assert versions.newest_first([name, "0.0.1"], pre_releases=True) == ["0.0.1"]
+
+
+def test_equal_versions_are_not_newer_than_each_other() -> None:
+    assert not versions.is_newer("v1.0.0", "1.0.0")
+    assert not versions.is_newer("1.0.0+b", "1.0.0+a")
+    assert versions.newest_first(["1.0.0", "v1.0.0"]) == versions.newest_first(["v1.0.0", "1.0.0"])
+
+
+SERVING = Decisions(current="1.1.0", previous="1.0.0")
+ONGOING = Ongoing("id", "2.0.0", "registry", "rolling", "trace", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("decisions", "offered", "is_alive", "expected"),
+    [
+        (Decisions(), [], False, ""),
+        (Decisions(), ["2.0.0", "1.0.0"], False, "2.0.0"),
+        (Decisions(quarantined={"2.0.0": "bad"}), ["2.0.0", "1.0.0"], False, "1.0.0"),
+        (Decisions(quarantined={"2.0.0": "bad"}), ["2.0.0"], False, ""),
+        (SERVING, ["1.1.0", "1.0.0"], True, ""),
+        (SERVING, ["2.0.0", "1.1.0"], True, "2.0.0"),
+        (SERVING, ["1.0.0"], True, ""),
+        (SERVING, ["1.0.0"], False, "1.0.0"),
+        (SERVING, ["1.1.0", "1.0.0"], False, ""),
+        (replace(SERVING, quarantined={"2.0.0": "bad"}), ["2.0.0", "1.2.0", "1.1.0"], True, ""),
+        (replace(SERVING, quarantined={"2.0.0": "bad"}), ["2.0.1", "2.0.0", "1.1.0"], True, "2.0.1"),
+        (replace(SERVING, pinned="1.1.0"), ["2.0.0", "1.1.0"], True, ""),
+        (replace(SERVING, paused=True), ["2.0.0", "1.1.0"], True, ""),
+        (replace(SERVING, ongoing=ONGOING), ["2.0.0", "1.1.0"], True, ""),
+    ],
+)
+def test_the_release_that_is_due(decisions: Decisions, offered: list[str], is_alive: bool, expected: str) -> None:
+    assert choice.due(decisions, offered, is_alive) == expected
+
+
+def test_success_moves_on_and_keeps_only_what_may_be_needed_again() -> None:
+    begun = choice.begun(
+        replace(
+            SERVING, quarantined={"1.5.0": "bad", "3.0.0": "bad"}, artifacts={"1.1.0": Artifact(), "0": Artifact()}
+        ),
+        replace(ONGOING, pinned="2.0.0"),
+        Artifact("sha256:2", "/2"),
+    )
+    done = choice.succeeded(begun, begun.ongoing or ONGOING)
+    assert (done.current, done.previous, done.pinned, done.ongoing) == ("2.0.0", "1.1.0", "2.0.0", None)
+    assert done.quarantined == {"3.0.0": "bad"}
+    assert done.artifacts == {"1.1.0": Artifact(), "2.0.0": Artifact("sha256:2", "/2")}
+
+
+def test_failure_quarantines_and_is_undone_until_that_is_over() -> None:
+    failed = choice.failed(replace(SERVING, ongoing=ONGOING), ONGOING, "it crashed")
+    assert (failed.current, failed.quarantined) == ("1.1.0", {"2.0.0": "it crashed"})
+    assert failed.ongoing == replace(ONGOING, failed=True)
+    assert choice.lifted(failed, "2.0.0").quarantined == {}
+
+
+def test_a_slot_waits_longer_after_each_crash_and_forgets_after_a_good_minute() -> None:
+    backoff = Backoff()
+    waits = [backoff.crashed(0, uptime=1.0, now=float(now)) for now in range(10)]
+    assert waits == [0, 1, 2, 4, 8, 16, 32, LONGEST, LONGEST, LONGEST]
+    assert backoff.held == {0: 9 + LONGEST}
+    assert backoff.crashed(1, uptime=1.0, now=0.0) == 0
+    assert backoff.crashed(0, uptime=STABLE_AFTER, now=100.0) == 0

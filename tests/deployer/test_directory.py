@@ -1,0 +1,70 @@
+"""A folder of releases as a registry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import structlog.testing
+
+from services.common.errors import RegistryError
+from services.deployer.registry import parse
+from services.deployer.registry.directory import Directory
+from tests.deployer.releases import release
+
+
+async def test_releases_are_the_folders_whose_name_is_a_version(registry: Path) -> None:
+    for version in ("1.0.0", "v1.2.0", "1.10.0", "2.0.0-rc.1"):
+        release(registry, version)
+    (registry / "3.0.0").touch()
+    (registry / "latest").symlink_to("1.0.0")
+    assert await parse(f"dir://{registry}").offered() == ["1.10.0", "v1.2.0", "1.0.0"]
+    assert (await parse(f"dir://{registry}?pre-release=true").offered())[0] == "2.0.0-rc.1"
+
+
+async def test_a_path_may_hold_blanks(tmp_path: Path) -> None:
+    release(tmp_path / "my app", "1.0.0")
+    assert await parse(f"dir://{tmp_path}/my%20app").offered() == ["1.0.0"]
+
+
+async def test_a_release_that_cannot_be_started_is_skipped_and_told_once(registry: Path) -> None:
+    release(registry, "1.0.0")
+    release(registry, "2.0.0").joinpath("run").chmod(0o644)
+    release(registry, "3.0.0").joinpath("run").unlink()
+    with structlog.testing.capture_logs() as logs:
+        directory = Directory(registry)
+        for _ in range(3):
+            assert await directory.offered() == ["1.0.0"]
+        told = sorted((line["release"], line["reason"]) for line in logs)
+    assert told == [
+        ("2.0.0", f"{registry}/2.0.0/run is not executable (chmod +x)"),
+        ("3.0.0", f"there is no file {registry}/3.0.0/run"),
+    ]
+    (registry / "2.0.0" / "run").chmod(0o755)
+    assert await directory.offered() == ["2.0.0", "1.0.0"]
+
+
+async def test_a_folder_that_goes_away_is_an_error_that_says_what_to_do(registry: Path) -> None:
+    directory = parse(f"dir://{registry}")
+    shutil.rmtree(registry)
+    with pytest.raises(RegistryError, match=r"cannot read dir:///.*: No such file or directory; mend the folder"):
+        await directory.offered()
+
+
+async def test_a_digest_is_stable_and_changes_with_the_files(registry: Path) -> None:
+    folder = release(registry, "1.0.0")
+    directory = parse(f"dir://{registry}")
+    first = await directory.resolve("1.0.0")
+    assert first.location == str(folder)
+    assert await directory.resolve("1.0.0") == first
+    os.utime(folder / "run", ns=(0, 0))
+    assert (await directory.resolve("1.0.0")).digest != first.digest
+
+
+@pytest.mark.parametrize("name", ["2.0.0", "../1.0.0", ""])
+async def test_only_a_release_that_is_there_resolves(registry: Path, name: str) -> None:
+    release(registry, "1.0.0")
+    with pytest.raises(RegistryError, match="holds no release"):
+        await parse(f"dir://{registry}").resolve(name)
