@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,17 +30,23 @@ from services.supervisor.plan import Plan, listens
 from services.supervisor.service import Supervisor
 
 PROXY_PORT, ADMIN_PORT = 8080, 17539
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 1, 130
+LOG = "longshore.log"
 
 
 def run(once: bool, as_json: bool) -> int:
-    """Play the demo; the exit code is 1 if a request failed or a count disagrees."""
+    """Play the demo; the exit code is 1 if a request failed or a count disagrees. Then its logs are kept."""
     log.configure("text", "error")
     directory = Path(tempfile.mkdtemp(prefix="longshore-demo-"))
     try:
-        return asyncio.run(_run(directory, once, as_json))
-    finally:
-        releases.remove(directory)
+        code = asyncio.run(_run(directory, once, as_json))
+    except LongshoreError as error:
+        raise LongshoreError(f"{error}; the services' log is in {directory / LOG}") from None
+    if code == FAILED:
+        print(f"The services' log is in {directory / LOG}", file=sys.stderr)
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    return code
 
 
 async def _run(directory: Path, once: bool, as_json: bool) -> int:
@@ -56,7 +64,7 @@ async def _perform(directory: Path, once: bool, as_json: bool) -> int:
     console = Console(stderr=as_json)
     releases.publish(directory / "releases", releases.FIRST)
     plan = _plan(directory)
-    with (directory / "longshore.log").open("ab") as errors:
+    with (directory / LOG).open("ab") as errors:
         supervisor = Supervisor(plan, errors.fileno())
         console.print("Starting the bus, the proxy, the deployer, the health checks and the metrics gateway ...")
         await supervisor.start()
@@ -67,7 +75,7 @@ async def _perform(directory: Path, once: bool, as_json: bool) -> int:
                 await _keep_running(console)
         finally:
             await supervisor.stop()
-    return 1 if summary.problems else 0
+    return FAILED if summary.problems else 0
 
 
 async def _play(plan: Plan, registry: Path, console: Console) -> Summary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +21,3 @@ def publish(registry: Path, release: str) -> None:
     run.write_text(f"#!/bin/sh\nexec {sys.executable} -S app.py\n")
     run.chmod(0o755)
     unfinished.rename(registry / release)
-
-
-def remove(directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)

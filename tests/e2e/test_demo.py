@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+from pathlib import Path
 
-from tests.e2e.harness import longshore
+import pytest
+
+from services.demo.scenario import Summary, totals
+from tests.e2e.harness import LONGSHORE, clean_environment, longshore, wait_for
 
 
 def test_the_demo_counts_every_connection_and_loses_no_request() -> None:
@@ -17,3 +23,43 @@ def test_the_demo_counts_every_connection_and_loses_no_request() -> None:
     assert summary["deployments"] == 2
     assert summary["rollbacks"] == 1
     assert summary["events"] > 3 * summary["requests"]
+
+
+def test_an_interrupted_demo_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    environment = clean_environment() | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen([LONGSHORE, "demo"], env=environment, stdout=subprocess.DEVNULL) as demo:
+        wait_for("it started a replica", lambda: list(tmp_path.glob("*/state/replicas/demo/*/replica.json")))
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 130
+    assert list(tmp_path.iterdir()) == []
+    assert not [line for line in _command_lines() if str(tmp_path) in line]
+
+
+def _command_lines() -> list[str]:
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            lines.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
+        except OSError:
+            continue
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("failed", "made", "counted", "problems"),
+    [
+        (0, 10, 10, []),
+        (1, 10, 10, ["1 requests failed"]),
+        (0, 10, 9, ["10 connections made, 9 counted"]),
+    ],
+)
+def test_a_lost_request_or_a_wrong_count_is_a_problem(
+    failed: int, made: int, counted: int, problems: list[str]
+) -> None:
+    summary = Summary(10, failed, 2, 1, 30, made, counted, 1.0)
+    assert summary.problems == problems
+
+
+def test_samples_are_summed_over_their_labels() -> None:
+    text = '# HELP a b\na{x="1"} 1.0\na{x="2"} 2\nb_bucket{le="+Inf"} 4\n'
+    assert totals(text) == {"a": 3.0, "b_bucket": 4.0}
