@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 
 from services.common.settings import LogFormat, LogLevel
+
+
+class _Stderr:
+    """Standard error as it is when a line is written. A line that cannot be written is lost, and nothing else is."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # broken, closed
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure(log_format: LogFormat, log_level: LogLevel) -> None:
@@ -23,13 +37,14 @@ def configure(log_format: LogFormat, log_level: LogLevel) -> None:
         if log_format == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
     )
+    stderr = cast(TextIO, _Stderr())
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stderr),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
