@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from services.bus.settings import BusSettings
 from services.cli import config, verbs
-from services.cli.options import COMMANDS, build, command
+from services.cli.options import COMMANDS, build, command, fields_of
 from services.common.settings import Settings
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
@@ -27,7 +28,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ALL_IN_ONE: tuple[type[Settings], ...] = (DeployerSettings, ProxySettings, HealthSettings, GatewaySettings, BusSettings)
+SHARED: tuple[type[Settings], ...] = (ProxySettings, HealthSettings, GatewaySettings, BusSettings)
+ALL_IN_ONE: tuple[type[Settings], ...] = (DeployerSettings, *SHARED)
+APP = fields_of(DeployerSettings, omit=Settings.__struct_fields__)
 START = "Start"
 SERVICES = "One service alone"
 
@@ -64,7 +67,7 @@ def server(values: dict[str, Any]) -> None:
     """
     from services.supervisor.main import run
 
-    run(_plan(values, "process"))
+    run(_plan(values, [build(DeployerSettings, values, runtime="process")]))
 
 
 @command(app, "container", *ALL_IN_ONE, omit=("listen", "runtime"), rich_help_panel=START)
@@ -72,7 +75,7 @@ def container(values: dict[str, Any]) -> None:
     """Deliver images from a registry as containers (same options as server)."""
     from services.supervisor.main import run
 
-    run(_plan(values, "docker"))
+    run(_plan(values, [build(DeployerSettings, values, runtime="docker")]))
 
 
 @command(app, "bus", BusSettings, omit=("nats_url",), rich_help_panel=SERVICES)
@@ -115,10 +118,44 @@ def gateway(values: dict[str, Any]) -> None:
     run(build(GatewaySettings, values))
 
 
-def _plan(values: dict[str, Any], runtime: str) -> Plan:
+def _read_file(context: typer.Context, file: str) -> str:
+    context.default_map = config.defaults(file, COMMANDS)["up"]
+    return file
+
+
+FILE = inspect.Parameter(
+    "file",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=config.FILE,
+    annotation=Annotated[
+        str, typer.Option("--file", "-f", help="The applications.", is_eager=True, callback=_read_file)
+    ],
+)
+
+
+@command(app, "up", *SHARED, omit=("listen",), own=[FILE], rich_help_panel=START)
+def up(values: dict[str, Any]) -> None:
+    """Deliver every application of a file: a table app.NAME for each, with the options of `server` as keys.
+
+    SIGHUP reads the file again and changes only what changed.
+    """
+    from services.supervisor.main import run
+
+    def plan() -> Plan:
+        tables = config.applications(values["file"], APP)
+        return _plan(values, [build(DeployerSettings, table, **_shared(values)) for table in tables.values()])
+
+    run(plan(), plan)
+
+
+def _shared(values: dict[str, Any]) -> dict[str, Any]:
+    """What every service of a host has in common."""
+    return {name: values[name] for name in Settings.__struct_fields__}
+
+
+def _plan(values: dict[str, Any], deployers: list[DeployerSettings]) -> Plan:
     from services.supervisor.plan import Plan, listens
 
-    deployers = [build(DeployerSettings, values, runtime=runtime)]
     for one in deployers:
         one.check_complete()
     return Plan(

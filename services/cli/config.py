@@ -20,6 +20,7 @@ from services.cli.options import Fields
 from services.common.errors import SettingsError
 
 FILE = "longshore.toml"
+APPS = "app"
 
 
 def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]]:
@@ -32,8 +33,8 @@ def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]
         return {}
     text = _read(file)
     contents = _parse(file, text)
-    tables = {key: value for key, value in contents.items() if isinstance(value, dict)}
-    common = {key: value for key, value in contents.items() if key not in tables}
+    tables = {key: value for key, value in contents.items() if isinstance(value, dict) and key != APPS}
+    common = {key: value for key, value in contents.items() if not isinstance(value, dict)}
     for key in tables:
         if key not in commands:
             raise _error(file, text, key, "no such command")
@@ -43,6 +44,24 @@ def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]
     return {
         command: _checked(file, text, fields, common) | _checked(file, text, fields, tables.get(command, {}), command)
         for command, fields in commands.items()
+    }
+
+
+def applications(path: str, fields: Fields) -> dict[str, dict[str, Any]]:
+    """The options of each `[app.<name>]` table, those at the top of the file included.
+
+    Raises SettingsError for a file without such a table, and naming line and key for what is no option.
+    """
+    file = Path(path or FILE)
+    text = _read(file)
+    contents = _parse(file, text)
+    tables = contents.get(APPS)
+    if not isinstance(tables, dict) or not tables or not all(isinstance(table, dict) for table in tables.values()):
+        raise SettingsError(f"{file}: no application: write a table [app.NAME] with registry and port for each")
+    common = {key: value for key, value in contents.items() if not isinstance(value, dict)}
+    return {
+        name: _checked(file, text, fields, common) | _checked(file, text, fields, table, "up") | {"app": name}
+        for name, table in tables.items()
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -75,6 +75,8 @@ HELP = {
     "log_level": "The least severe lines that are logged.",
 }
 
+SHORT = {"app": ("--name", "-n"), "port": ("-p",), "interval": ("-i",)}
+
 SHOWN_DEFAULTS = {
     "state_dir": "$XDG_STATE_HOME/longshore",
     "host": "this host's name",
@@ -98,11 +100,19 @@ def fields_of(*kinds: type[Settings], omit: tuple[str, ...] = ()) -> Fields:
 
 
 def command(
-    app: typer.Typer, name: str, *kinds: type[Settings], omit: tuple[str, ...] = (), **extra: Any
+    app: typer.Typer,
+    name: str,
+    *kinds: type[Settings],
+    omit: tuple[str, ...] = (),
+    own: Sequence[inspect.Parameter] = (),
+    **extra: Any,
 ) -> Callable[[Body], Body]:
-    """Decorate a function of one dict, the values of all options, as a command of `app`."""
+    """Decorate a function of one dict, the values of all options, as a command of `app`.
+
+    `own`: parameters of this command that are no settings.
+    """
     COMMANDS[name] = fields_of(*kinds, omit=omit)
-    shown = parameters(COMMANDS[name])
+    shown = [*own, *parameters(COMMANDS[name])]
 
     def register(function: Body) -> Body:
         def run(**values: Any) -> None:
@@ -138,6 +148,7 @@ def _parameter(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
 def _annotation(field: msgspec.structs.FieldInfo) -> Any:
     option = typer.Option(
         f"--{field.name.replace('_', '-')}",
+        *SHORT.get(field.name, ()),
         envvar=f"LONGSHORE_{field.name.upper()}",
         help=HELP[field.name],
         rich_help_panel=_panel(field.name),

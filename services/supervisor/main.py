@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 from services.common import log
+from services.common.errors import LongshoreError
 from services.supervisor.plan import Plan
 from services.supervisor.service import Supervisor
 
 
-def run(plan: Plan) -> None:
-    """Start everything, keep it running, stop it in order. Raises LongshoreError when it cannot be started."""
-    asyncio.run(_run(plan))
+def run(plan: Plan, replan: Callable[[], Plan] | None = None) -> None:
+    """Start everything, keep it running, stop it in order. Raises LongshoreError when it cannot be started.
+
+    `replan` makes a new plan, to be changed to, on SIGHUP.
+    """
+    asyncio.run(_run(plan, replan))
 
 
-async def _run(plan: Plan) -> None:
-    stopping = asyncio.Event()
+async def _run(plan: Plan, replan: Callable[[], Plan] | None) -> None:
+    stopping, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if replan:
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
     supervisor = Supervisor(plan)
-    working = asyncio.create_task(_work(supervisor))
+    working = asyncio.create_task(_work(supervisor, reload, replan or (lambda: plan)))
     waiting = asyncio.create_task(stopping.wait())
     await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -29,16 +36,31 @@ async def _run(plan: Plan) -> None:
     (outcome,) = await asyncio.gather(working, return_exceptions=True)
     if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
         raise outcome
-    _tell_what_goes_on(plan)
+    _tell_what_goes_on(supervisor.plan)
 
 
-async def _work(supervisor: Supervisor) -> None:
+async def _work(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[[], Plan]) -> None:
     await supervisor.start()
     _tell_where(supervisor.plan)
+    reloading = asyncio.create_task(_reload(supervisor, reload, replan))
     try:
         await supervisor.until_failed()
     finally:
+        reloading.cancel()
         await supervisor.stop()
+
+
+async def _reload(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[[], Plan]) -> None:
+    """Follow the file; a mistake in it changes nothing."""
+    logger = log.get("supervisor")
+    while True:
+        await reload.wait()
+        reload.clear()
+        try:
+            await supervisor.change(replan())
+            logger.info("reloaded")
+        except LongshoreError as error:
+            logger.error("not reloaded, everything goes on as before", reason=str(error))
 
 
 def _tell_where(plan: Plan) -> None:

@@ -12,21 +12,25 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 
+import msgspec
+
 from services.bus.server import Server
 from services.common import log, ports
 from services.common.bus import Bus
 from services.common.credentials import Credentials
 from services.common.errors import LongshoreError
+from services.common.lifecycle import STOP_TIMEOUT
 from services.common.processes import Child, ended_how
 from services.common.settings import Settings, arguments
 from services.common.state import lock
 from services.deployer.service import check
-from services.proxy.listeners import Listener, environment, open_listeners
+from services.deployer.settings import DeployerSettings
+from services.proxy.listeners import Listener, environment, open_listeners, parse
 from services.supervisor.plan import Plan
 
 START_TIMEOUT = 15.0
 FIRST_SECONDS = 5.0
-GRACE = 10.0
+DEPLOYER = "deployer "
 
 
 class Supervisor:
@@ -40,19 +44,18 @@ class Supervisor:
         self.bus = Server(plan.gateway, plan.nats_server)
         self._listeners: list[Listener] = []
         self._resources = contextlib.ExitStack()
+        self._ending: asyncio.Task[None] | None = None
         self._failed: asyncio.Future[LongshoreError] = asyncio.get_running_loop().create_future()
         self._log = log.get("supervisor")
 
     async def start(self) -> None:
         """Return when everything runs. Raises LongshoreError, with nothing left behind, when something does not."""
+        plan = self.plan
         try:
-            self._resources.enter_context(lock(self.plan.state_dir, "supervisor"))
-            ports.check_free("--admin-port", self.plan.gateway.admin_port, self.plan.gateway.admin_address)
-            for deployer in self.plan.deployers:
-                await asyncio.to_thread(check, deployer)
-                for port in deployer.proxy_ports:
-                    ports.check_free("--port", port)
-            self._listeners = open_listeners(self.plan.proxy.listen, self.plan.proxy.workers)
+            self._resources.enter_context(lock(plan.state_dir, "supervisor"))
+            ports.check_free("--admin-port", plan.gateway.admin_port, plan.gateway.admin_address)
+            await self._check(plan.deployers)
+            self._listeners = self._open(plan, [])
             await self._start_bus()
             await self._start_services()
             await self._until_ready()
@@ -61,17 +64,39 @@ class Supervisor:
             raise
 
     async def stop(self) -> None:
-        """End all services, the ones that act first, the log last. Replicas go on running."""
-        drain = self.plan.proxy.drain_time
-        for name in [name for name in self.children if name.startswith("deployer")]:
-            await self.children.pop(name).stop(drain + GRACE)
-        for name in ("health", "proxy", "gateway"):
-            if child := self.children.pop(name, None):
-                await child.stop(drain + GRACE if name == "proxy" else GRACE)
+        """End all services, the ones that act first, the log last."""
+        await self._stop(*(name for name in self.children if name.startswith(DEPLOYER)))
+        await self._stop("health", "proxy")
+        if self._ending:
+            await self._ending
+        await self._stop("gateway")
         await self.bus.stop()
         for listener in self._listeners:
             listener.close()
         self._resources.close()
+
+    async def change(self, plan: Plan) -> None:
+        """Change to another plan: start, stop and restart only what differs. Raises LongshoreError before it does.
+
+        Only applications and their ports can change; what else differs waits for the next start.
+        """
+        before = {deployer.app: deployer for deployer in self.plan.deployers}
+        after = {deployer.app: deployer for deployer in plan.deployers}
+        changed = [deployer for app, deployer in after.items() if before.get(app) != deployer]
+        await self._check(changed)
+        proxy = msgspec.structs.replace(self.plan.proxy, listen=plan.proxy.listen)
+        self.plan, former = msgspec.structs.replace(self.plan, deployers=plan.deployers, proxy=proxy), self.plan
+        try:
+            listeners = self._open(self.plan, self._listeners)
+        except LongshoreError:
+            self.plan = former
+            raise
+        gone = [app for app in before if app not in after]
+        await self._stop(*(DEPLOYER + app for app in [*gone, *(deployer.app for deployer in changed)]))
+        if [one.binding for one in listeners] != [one.binding for one in self._listeners]:
+            await self._hand_over(listeners)
+        for deployer in changed:
+            await self._start(DEPLOYER + deployer.app, "deployer", deployer)
 
     async def until_failed(self) -> None:
         """Run until a service turns out not to be startable, and raise that."""
@@ -85,13 +110,42 @@ class Supervisor:
         bus = await Bus.connect("supervisor", Credentials(settings.nats_url), settings.bus_timeout)
         await bus.close()
 
+    async def _check(self, deployers: list[DeployerSettings]) -> None:
+        for deployer in deployers:
+            await asyncio.to_thread(check, deployer)
+
+    def _open(self, plan: Plan, existing: list[Listener]) -> list[Listener]:
+        """The listeners of a plan: those that are open already, and new ones."""
+        kept = {listener.binding: listener for listener in existing}
+        wanted = [parse(listen) for listen in plan.proxy.listen]
+        missing = [binding for binding in wanted if binding not in kept]
+        for binding in missing:
+            ports.check_free("--port", binding.port, binding.address)
+        opened = open_listeners(map(str, missing), plan.proxy.workers)
+        kept |= {listener.binding: listener for listener in opened}
+        return [kept[binding] for binding in wanted]
+
+    async def _hand_over(self, listeners: list[Listener]) -> None:
+        """Start a proxy for these listeners; the one before finishes the connections that it has."""
+        former = self.children.pop("proxy")
+        closed = [listener for listener in self._listeners if listener not in listeners]
+        self._listeners = listeners
+        await self._start("proxy", "proxy", self.plan.proxy, listeners)
+        self._ending = asyncio.create_task(former.stop(self.plan.proxy.drain_time + STOP_TIMEOUT))
+        for listener in closed:
+            listener.close()
+
+    async def _stop(self, *names: str) -> None:
+        children = [self.children.pop(name) for name in names if name in self.children]
+        await asyncio.gather(*(child.stop(self.plan.proxy.drain_time + STOP_TIMEOUT) for child in children))
+
     async def _start_services(self) -> None:
         plan = self.plan
         await self._start("gateway", "gateway", plan.gateway)
         await self._start("health", "health", plan.health)
         await self._start("proxy", "proxy", plan.proxy, self._listeners)
         for deployer in plan.deployers:
-            await self._start(f"deployer {deployer.app}", "deployer", deployer)
+            await self._start(DEPLOYER + deployer.app, "deployer", deployer)
 
     async def _start(
         self, name: str, command: str, settings: Settings, listeners: list[Listener] | None = None

@@ -1,0 +1,129 @@
+"""Several applications of one file: `longshore up`, and SIGHUP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.demo import releases
+from tests.conftest import free_port
+from tests.e2e.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
+
+
+class Up(Server):
+    """`longshore up` with applications that have one replica each."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.file = directory / "longshore.toml"
+        self.ports = {name: free_port() for name in ("web", "api", "late")}
+        releases.publish(self.registry, releases.FIRST)
+
+    def write(self, *apps: str, **options: int) -> None:
+        """The file, with these applications; options are those of the first."""
+        lines = [f'state-dir = "{self.state}"', "telemetry = true", f"admin-port = {self.admin_port}", "interval = 0.5"]
+        for app in apps:
+            lines += [f"[app.{app}]", f'registry = "dir://{self.registry}"', f"port = [{self.ports[app]}]"]
+            lines += ['health-path = "/"', "probe-interval = 0.5", "stop-containers = true"]
+            lines += [f"{name} = {value}" for name, value in options.items() if app == apps[0]]
+        self.file.write_text("\n".join(lines))
+
+    def start(self, *_options: str) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [LONGSHORE, "up", "-f", str(self.file)], stderr=log, env=clean_environment()
+            )
+
+    def reload(self) -> None:
+        told = self.log.read_text().count("reloaded")
+        os.kill(self.pid, signal.SIGHUP)
+        wait_for("it is told", lambda: self.log.read_text().count("reloaded") > told)
+
+    def apps(self) -> dict[str, dict[str, Any]]:
+        lines = self.verb("status", "--json").stdout.splitlines()
+        return {app["app"]: app for app in map(json.loads, lines)}
+
+    def answers(self, app: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[app]}/", timeout=15) as answer:
+                return b"release" in answer.read()
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    one = Up(tmp_path)
+    one.write("web", "api")
+    one.start()
+    yield one
+    one.stop()
+    one.end_replicas()
+
+
+def test_several_applications_share_one_bus_proxy_and_gateway(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    assert set(up.apps()) == {"web", "api"}
+    assert sorted(up.children()) == ["bus", "deployer", "gateway", "health", "proxy"]
+    refused = up.verb("pause")
+    assert refused.returncode == 1
+    assert "choose one with --app (api, web)" in refused.stderr
+    assert up.verb("pause", "--app", "web").returncode == 0
+
+
+def test_a_reload_changes_only_what_changed_and_refuses_no_connection(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    kept = up.apps()["api"]["replicas"]
+    with Traffic(up.ports["api"]) as traffic:
+        up.write("web", "api", "late", replicas=2)
+        up.reload()
+        wait_for("the new one serves", lambda: up.answers("late"))
+        wait_for("web has two replicas", lambda: len(up.apps()["web"]["replicas"]) == 2)
+        up.write("api", "late")
+        up.reload()
+        wait_for("web is gone", lambda: not up.answers("web"))
+        traffic.wait_for_more(20)
+    assert traffic.broken == []
+    assert up.apps()["api"]["replicas"] == kept
+
+
+def test_a_mistake_in_the_file_changes_nothing(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    up.file.write_text(up.file.read_text() + "\nreplica = 3\n")
+    os.kill(up.pid, signal.SIGHUP)
+    wait_for("it is told", lambda: "`longshore up` has no such option" in up.log.read_text())
+    assert up.answers("web")
+    assert up.answers("api")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("workers = 2", "no application: write a table [app.NAME]"),
+        (
+            "[app.web]\nregistry = 'dir:///tmp'\nport = [1]\nworkers = 2",
+            "line 4: workers: `longshore up` has no such option",
+        ),
+        ("[app.web]\nport = [8080]", "--registry is missing"),
+        (
+            "[app.a]\nregistry='dir:///tmp'\nport=[8080]\n[app.b]\nregistry='dir:///tmp'\nport=[8080]",
+            "a and b both ask",
+        ),
+        ("[app.'a b']\nregistry='dir:///tmp'\nport=[8080]", "--app 'a b'"),
+    ],
+)
+def test_wrong_files_are_told(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "apps.toml"
+    file.write_text(text)
+    answer = longshore("up", "-f", str(file))
+    assert answer.returncode == 2
+    assert says in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
