@@ -36,13 +36,16 @@ class WorkerProcess(asyncio.Protocol):
 
     @classmethod
     async def launch(cls, fds: list[int], on_message: OnMessage) -> WorkerProcess:
-        """A running worker that inherits these descriptors. Raises OSError when there is no room for it."""
+        """A running worker that inherits these descriptors. Raises OSError when there is no room for it.
+
+        -P: a folder named services where the user happens to be must not come before ours.
+        """
         worker = cls(on_message)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 worker._process = await asyncio.create_subprocess_exec(
-                    *[sys.executable, "-m", "services.proxy.worker", str(theirs.fileno())],
+                    *[sys.executable, "-P", "-m", "services.proxy.worker", str(theirs.fileno())],
                     pass_fds=[theirs.fileno(), *fds],
                     stdin=asyncio.subprocess.DEVNULL,
                 )

@@ -73,6 +73,7 @@ def pair() -> Iterator[Pair]:
 
     with serving(play) as server, running(server.backend()) as worker:
         yield Pair(worker, scripts, played)
+        assert "pipe" in worker.open_files(), "nothing was spliced: the chunks are too small"
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

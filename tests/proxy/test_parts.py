@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.codec import decode_events
+from schemas.events import Event, EventsDropped, ListenerClosed
 from schemas.routing import Backend, BackendState
 from services.proxy.frames import Unframer, frame
-from services.proxy.messages import Balance, Follow, Following, Message
+from services.proxy.messages import Balance, Follow, Following, Message, Recorded
 from services.proxy.worker.balancer import Balancer
+from services.proxy.worker.channel import Channel
+from services.proxy.worker.loop import Loop
+from services.proxy.worker.recorder import Recorder
 from services.proxy.worker.timers import Timed, Timers
 
 
@@ -110,7 +116,37 @@ def test_messages_survive_any_pieces(sizes: list[int]) -> None:
     assert seen == messages
 
 
-def test_an_ipv6_backend_is_dialed_as_such() -> None:
-    subject = Balancer("round-robin")
-    subject.follow([Backend("a", "::1", 1), Backend("b", "10.0.0.1", 1)], [])
-    assert [target.family for target in subject.targets.values()] == [socket.AF_INET6, socket.AF_INET]
+def test_events_that_an_absent_reader_leaves_no_room_for_are_counted() -> None:
+    ours, theirs = socket.socketpair()
+    loop = Loop()
+    channel = Channel(theirs, loop, lambda _: None, lambda: None)
+    recorder = Recorder(loop, channel)
+    count = 0
+    while not channel.is_congested:
+        recorder.record("web", ListenerClosed(0.0, count))
+        count += 1
+    for _ in range(1000):
+        recorder.record("web", ListenerClosed(0.0, 0))
+    recorder.flush()
+    with ours, ThreadPoolExecutor() as pool:
+        hearing = pool.submit(hear, ours)
+        while channel.is_congested:
+            loop.turn()
+        recorder.flush()
+        channel.flush()
+        theirs.close()
+        events = hearing.result()
+    told = sum(event.count for event in events if isinstance(event, EventsDropped))
+    assert told >= 1000
+    assert told + sum(isinstance(event, ListenerClosed) for event in events) == count + 1000
+
+
+def hear(sock: socket.socket) -> list[Event]:
+    """Everything that is recorded until the other end closes."""
+    unframer = Unframer()
+    events: list[Event] = []
+    while data := sock.recv(1 << 20):
+        for message in unframer.feed(data):
+            assert isinstance(message, Recorded)
+            events += decode_events(bytes(message.events))
+    return events

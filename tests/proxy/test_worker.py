@@ -71,17 +71,11 @@ def test_megabytes_flow_both_ways_at_once_and_through_a_pipe() -> None:
         with worker.connect() as client:
             receiving = pool.submit(read_all, client)
             client.sendall(data)
-            assert "pipe" in open_files(worker)
+            assert "pipe" in worker.open_files()
             client.shutdown(socket.SHUT_WR)
             assert receiving.result(DEADLINE) == data
         closed = the_closed(worker)
         assert (closed.bytes_in, closed.bytes_out, closed.reason) == (len(data), len(data), "eof")
-
-
-def open_files(worker: WorkerProcess) -> set[str]:
-    """The kinds of files that a worker has open, from the second on: its first pipes could be its own."""
-    links = (Path("/proc") / str(worker.process.pid) / "fd").iterdir()
-    return {str(link.readlink()).partition(":")[0] for link in links if int(link.name) > 2}
 
 
 def test_a_reset_by_the_client_resets_the_backend() -> None:

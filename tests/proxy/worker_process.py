@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -107,6 +108,11 @@ class WorkerProcess:
 
     def lose_master(self) -> None:
         self._sock.close()
+
+    def open_files(self) -> set[str]:
+        """The kinds of files that it has open, "socket" or "pipe", without standard input and output."""
+        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return {str(link.readlink()).partition(":")[0] for link in links if int(link.name) > 2}
 
     def accept(self) -> socket.socket:
         """Take a client from the worker's queue, as the next worker would."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RETRY_INTERVAL = 0.1
 _BURST = 64
+_LONGEST_QUEUE = 4096
 
 
 class Admission:
@@ -101,8 +102,9 @@ class Acceptor:
 
     def drain(self) -> None:
         """Accept all who wait, over the limit too: closing the socket would reset them."""
-        while self._accept():
-            pass
+        for _ in range(_LONGEST_QUEUE):
+            if not self._accept():
+                return
 
     def _accept(self) -> bool:
         """Whether there may be more to accept."""

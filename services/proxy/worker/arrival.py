@@ -86,7 +86,7 @@ class Arrival:
     def _dial(self) -> None:
         while (target := self.frontend.balancer.pick(self.tried)) is not None:
             self.dialed_at = time.monotonic()
-            sock, problem = dialing.dial(target)
+            sock, problem = dialing.dial(target.address)
             if problem in dialing.EXHAUSTED:
                 self.frontend.resources.admission.pause()
                 break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
@@ -23,7 +22,7 @@ class Occupant(Protocol):
 class Target:
     """A backend as this worker sees it, with those who dial it or are connected to it."""
 
-    __slots__ = ("address", "backend", "ejected", "family", "occupants", "on_probation")
+    __slots__ = ("address", "backend", "ejected", "occupants", "on_probation")
 
     def __init__(self, backend: Backend, ejected: bool) -> None:
         self.occupants: set[Occupant] = set()
@@ -51,7 +50,6 @@ class Target:
 
     def _set(self, backend: Backend) -> None:
         self.backend = backend
-        self.family = socket.AF_INET6 if ":" in backend.host else socket.AF_INET
         self.address = (backend.host, backend.port)
         self.on_probation = False
 

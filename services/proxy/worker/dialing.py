@@ -5,10 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from services.proxy.worker.balancer import Target
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """This process or host has no room for another socket: no backend's fault."""
@@ -19,14 +15,15 @@ _REASONS = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timeout", errno.ECO
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-def dial(target: Target) -> tuple[socket.socket | None, int]:
-    """A socket that is connecting, or None and the errno that tells why there is none."""
+def dial(address: tuple[str, int]) -> tuple[socket.socket | None, int]:
+    """A socket that is connecting to an IP address, or None and the errno that tells why there is none."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         return None, error.errno or errno.EIO
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    problem = sock.connect_ex(target.address)
+    problem = sock.connect_ex(address)
     if problem in (0, errno.EINPROGRESS):
         return sock, 0
     sock.close()

@@ -122,17 +122,15 @@ class Endpoint:
     def _account(self, sent: int) -> None:
         self.delivered += sent
         self.connection.on_traffic()
-        self._throttle()
+        must_wait = self.has_undelivered
+        if must_wait == bool(self.interest & IN):
+            self._throttle(must_wait)
 
-    def _throttle(self) -> None:
+    def _throttle(self, must_wait: bool) -> None:
         """Read on if the peer has taken everything; else wait until it takes more."""
         peer = self.peer
-        if self.has_undelivered:
-            self.want(self.interest & ~IN)
-            peer.want(peer.interest | OUT)
-        else:
-            self.want(self.interest | IN)
-            peer.want(peer.interest & ~OUT)
+        self.want(self.interest & ~IN if must_wait else self.interest | IN)
+        peer.want(peer.interest | OUT if must_wait else peer.interest & ~OUT)
 
     def _end(self) -> None:
         """The peer's reader gets the end of the stream too; the other direction goes on."""

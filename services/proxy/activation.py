@@ -1,0 +1,40 @@
+"""Socket activation (sd_listen_fds(3)): listening sockets that systemd opened, and holds over our restarts."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+
+from services.common.errors import SettingsError
+from services.proxy.listeners import Binding, Listener, parse
+
+FIRST = 3
+
+
+def activated(environ: Mapping[str, str], pid: int, listen: Iterable[str], workers: int) -> list[Listener]:
+    """A listener, shared by all workers, for each socket handed to process `pid`; none if none was.
+
+    Raises SettingsError when a socket is of no port that --listen names.
+    """
+    if environ.get("LISTEN_PID") != str(pid):
+        return []
+    bindings = {binding.port: binding for binding in map(parse, listen)}
+    count = int(environ.get("LISTEN_FDS", "0"))
+    return [_listener(fd, bindings, workers) for fd in range(FIRST, FIRST + count)]
+
+
+def _listener(fd: int, bindings: dict[int, Binding], workers: int) -> Listener:
+    with socket.socket(fileno=fd) as given:
+        if given.family not in (socket.AF_INET, socket.AF_INET6) or not _listens(given):
+            raise SettingsError(f"LISTEN_FDS: descriptor {fd} is no listening TCP socket; use ListenStream=PORT")
+        port = given.getsockname()[1]
+        if port not in bindings:
+            raise SettingsError(f"LISTEN_FDS: nobody asks for port {port}; add it with --port, or drop its socket unit")
+        given.setblocking(False)
+        given.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        given.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Listener(bindings[port], [given.dup() for _ in range(workers)])
+
+
+def _listens(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
