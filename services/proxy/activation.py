@@ -24,9 +24,7 @@ def activated(environ: Mapping[str, str], pid: int, listen: Iterable[str], worke
 
 
 def _listener(fd: int, bindings: dict[int, Binding], workers: int) -> Listener:
-    with socket.socket(fileno=fd) as given:
-        if given.family not in (socket.AF_INET, socket.AF_INET6) or not _listens(given):
-            raise SettingsError(f"LISTEN_FDS: descriptor {fd} is no listening TCP socket; use ListenStream=PORT")
+    with _opened(fd) as given:
         port = given.getsockname()[1]
         if port not in bindings:
             raise SettingsError(f"LISTEN_FDS: nobody asks for port {port}; add it with --port, or drop its socket unit")
@@ -36,5 +34,14 @@ def _listener(fd: int, bindings: dict[int, Binding], workers: int) -> Listener:
         return Listener(bindings[port], [given.dup() for _ in range(workers)])
 
 
-def _listens(sock: socket.socket) -> bool:
-    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+def _opened(fd: int) -> socket.socket:
+    try:
+        given = socket.socket(fileno=fd)
+        if given.family in (socket.AF_INET, socket.AF_INET6) and given.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+        ):
+            return given
+        given.close()
+    except OSError:
+        pass  # no socket at all
+    raise SettingsError(f"LISTEN_FDS: descriptor {fd} is no listening TCP socket; use ListenStream=PORT")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from services.common import log
 from services.common.errors import LongshoreError
+from services.supervisor.notify import notify
 from services.supervisor.plan import Plan
 from services.supervisor.service import Supervisor
 
@@ -41,6 +42,7 @@ async def _run(plan: Plan, replan: Callable[[], Plan] | None) -> None:
 
 async def _work(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[[], Plan]) -> None:
     await supervisor.start()
+    notify("READY=1")
     _tell_where(supervisor.plan)
     reloading = asyncio.create_task(_reload(supervisor, reload, replan))
     try:

@@ -25,6 +25,7 @@ from services.common.settings import Settings, arguments
 from services.common.state import lock
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings
+from services.proxy.activation import activated
 from services.proxy.listeners import Listener, environment, open_listeners, parse
 from services.supervisor.plan import Plan
 
@@ -55,7 +56,8 @@ class Supervisor:
             self._resources.enter_context(lock(plan.state_dir, "supervisor"))
             ports.check_free("--admin-port", plan.gateway.admin_port, plan.gateway.admin_address)
             await self._check(plan.deployers)
-            self._listeners = self._open(plan, [])
+            handed = activated(os.environ, os.getpid(), plan.proxy.listen, plan.proxy.workers)
+            self._listeners = self._open(plan, handed)
             await self._start_bus()
             await self._start_services()
             await self._until_ready()
@@ -186,7 +188,7 @@ class Supervisor:
 
 def child_environment(environ: Mapping[str, str], listeners: list[Listener]) -> dict[str, str]:
     """A service's environment: its settings are all on its command line, so no variable or file may add to them."""
-    result = {name: value for name, value in environ.items() if not name.startswith("LONGSHORE_")}
+    result = {name: value for name, value in environ.items() if not name.startswith(("LONGSHORE_", "LISTEN_"))}
     result["LONGSHORE_CONFIG"] = os.devnull
     if listeners:
         result["LONGSHORE_LISTEN_FDS"] = environment(listeners)

@@ -71,14 +71,19 @@ class Server:
     def metrics_url(self) -> str:
         return f"http://127.0.0.1:{self.admin_port}/metrics"
 
-    def start(self, *options: str) -> None:
+    def arguments(self) -> list[str]:
+        """The command line without the program and the further options."""
+        words = ["server", "--registry", f"dir://{self.registry}", "--app", "web", "--port", str(self.port)]
+        words += ["--admin-port", str(self.admin_port), "--state-dir", self.state, "--telemetry"]
+        return [*words, "--interval", "0.5", "--health-path", "/", "--probe-interval", "0.5"]
+
+    def start(self, *options: str, **variables: str) -> None:
         """Start with the options of the constructor, or with others."""
-        arguments = [LONGSHORE, "server", "--registry", f"dir://{self.registry}", "--app", "web"]
-        arguments += ["--port", str(self.port), "--admin-port", str(self.admin_port), "--state-dir", self.state]
-        arguments += ["--interval", "0.5", "--health-path", "/", "--probe-interval", "0.5", "--telemetry"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*arguments, *(options or self._options)], stderr=log, env=clean_environment()
+                [LONGSHORE, *self.arguments(), *(options or self._options)],
+                stderr=log,
+                env=clean_environment() | variables,
             )
 
     def stop(self, number: int = signal.SIGTERM) -> int:

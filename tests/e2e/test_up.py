@@ -36,7 +36,7 @@ class Up(Server):
             lines += [f"{name} = {value}" for name, value in options.items() if app == apps[0]]
         self.file.write_text("\n".join(lines))
 
-    def start(self, *_options: str) -> None:
+    def start(self, *_options: str, **_variables: str) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [LONGSHORE, "up", "-f", str(self.file)], stderr=log, env=clean_environment()

@@ -1,0 +1,110 @@
+"""Socket activation: a port that systemd holds refuses nobody while Longshore is upgraded."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.common.errors import SettingsError
+from services.common.lifecycle import STOP_TIMEOUT
+from services.demo import releases
+from services.proxy.activation import activated
+from services.proxy.settings import ProxySettings
+from tests.e2e.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
+
+EXEC = (
+    "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.dup2(int(sys.argv[1]), 3); "
+    "os.execv(sys.argv[2], sys.argv[2:])"
+)
+
+
+class Activated(Server):
+    """A server whose port is held by this process, the way systemd holds it."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, "--workers", "2")
+        self.socket = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+
+    def start(self, *_options: str, **variables: str) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", EXEC, str(self.socket.fileno()), LONGSHORE, *self.arguments(), *self._options],
+                stderr=log,
+                env=clean_environment() | {"LISTEN_FDS": "1"} | variables,
+                pass_fds=[self.socket.fileno()],
+            )
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Activated]:
+    server = Activated(tmp_path)
+    releases.publish(server.registry, releases.FIRST)
+    server.start()
+    yield server
+    server.stop()
+    server.end_replicas()
+    server.socket.close()
+
+
+def test_an_upgrade_refuses_no_connection(held: Activated) -> None:
+    wait_for("it serves", lambda: held.serves(releases.FIRST))
+    with Traffic(held.port) as traffic:
+        traffic.wait_for_more(50)
+        assert held.stop() == 0
+        held.start()
+        traffic.wait_for_more(50)
+    assert traffic.broken == []
+
+
+def test_the_service_manager_is_told_when_it_is_ready(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    releases.publish(server.registry, releases.FIRST)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        server.start(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert manager.recv(100) == b"READY=1"
+    assert server.metrics()
+    server.stop()
+    server.end_replicas()
+
+
+def test_the_units_are_what_systemd_understands() -> None:
+    units = Path(__file__).parents[2] / "packaging" / "systemd"
+    service, listener = (_unit(units / f"longshore.{kind}") for kind in ("service", "socket"))
+    assert service["Service"]["KillMode"] == "process"
+    assert float(service["Service"]["TimeoutStopSec"]) > STOP_TIMEOUT + ProxySettings().drain_time
+    assert int(listener["Socket"]["ListenStream"]) == 8080
+    command = service["Service"]["ExecStart"].split()
+    assert longshore(*command[1:2], "--help").returncode == 0
+
+
+def _unit(file: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=True)
+    parser.optionxform = str  # type: ignore[assignment, method-assign] # keys of units have capital letters
+    parser.read_string(file.read_text())
+    return parser
+
+
+def test_a_socket_for_a_port_that_nobody_asks_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        descriptor = os.dup(given.fileno())
+        monkeypatch.setattr("services.proxy.activation.FIRST", descriptor)
+        environ = {"LISTEN_PID": "7", "LISTEN_FDS": "1"}
+        assert activated(environ, 8, ["web=1"], 2) == []
+        with pytest.raises(SettingsError, match=f"nobody asks for port {given.getsockname()[1]}"):
+            activated(environ, 7, ["web=1"], 2)
+
+
+def test_a_descriptor_that_does_not_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as given:
+        monkeypatch.setattr("services.proxy.activation.FIRST", os.dup(given.fileno()))
+        with pytest.raises(SettingsError, match="no listening TCP socket"):
+            activated({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7, ["web=1"], 1)
