@@ -34,7 +34,7 @@ class Resume(msgspec.Struct, tag="resume", frozen=True):
 
 
 class Retry(msgspec.Struct, tag="retry", frozen=True):
-    """Lift the quarantine of a release; empty: of the newest."""
+    """Lift the quarantine of a release; empty: of the newest one in quarantine."""
 
     release: str = ""
     by: str = ""

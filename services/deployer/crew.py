@@ -143,7 +143,8 @@ class Crew:
 
     def _blame(self, replica: Live, end: Exit) -> None:
         uptime = time.monotonic() - replica.since
-        phase = "drain" if replica.is_announced else "route" if replica.ready else "check"
+        has_served = replica.is_announced or replica.route == "draining"
+        phase = "drain" if has_served else "route" if replica.ready else "check"
         self._accuse(replica, phase, f"{replica.id} {how(end)} after {uptime:.1f} s", uptime)
 
     def _accuse(self, replica: Live, phase: str, reason: str, uptime: float) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from schemas.commands import Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import DeploymentsPaused, DeploymentsResumed, QuarantineLifted
 from services.common.errors import LongshoreError, RegistryError
-from services.deployer import choice
+from services.deployer import choice, versions
 from services.deployer.reconcile import Reconciler
 
 NOBODY = "operator"
@@ -73,7 +73,7 @@ class Orders:
     async def _rollback(self, release: str, by: str) -> Reply:
         chosen = release or self._journal.decisions.previous
         if not chosen:
-            raise LongshoreError("there is no release before the current one: name one with --to")
+            raise LongshoreError("there is no release before the current one: name one, `longshore rollback RELEASE`")
         return await self._begin(chosen, by, pinned=chosen)
 
     async def _begin(self, release: str, by: str, pinned: str) -> Reply:
@@ -107,10 +107,12 @@ class Orders:
 
     async def _retry(self, release: str, by: str) -> Reply:
         decisions = self._journal.decisions
-        chosen = release or (await self._look())[0]
+        quarantined = versions.newest_first(decisions.quarantined, pre_releases=True)
+        if not quarantined:
+            raise LongshoreError("no release is quarantined: nothing to retry")
+        chosen = release or quarantined[0]
         if chosen not in decisions.quarantined:
-            others = f"; quarantined: {_some(list(decisions.quarantined))}" if decisions.quarantined else ""
-            raise LongshoreError(f"release {chosen} is not quarantined{others}")
+            raise LongshoreError(f"release {chosen} is not quarantined; quarantined: {_some(quarantined)}")
         await self._journal.commit(choice.lifted(decisions, chosen), QuarantineLifted(time.time(), chosen, by))
         return await self._follow_up(f"release {chosen} may be deployed again", by)
 

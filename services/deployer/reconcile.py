@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -29,6 +30,8 @@ from services.deployer.settings import DeployerSettings
 RETRY = 0.5
 STOP_MARGIN = 8.0
 STEPS = 100
+
+T = TypeVar("T")
 
 
 class Reconciler:
@@ -182,7 +185,7 @@ class Reconciler:
             decisions = replace(decisions, current=releases.most_common(1)[0][0])
         await self.journal.commit(decisions)
 
-    async def _follow(self, bucket: str, kind: type, values: dict) -> None:  # type: ignore[type-arg] # of that kind
+    async def _follow(self, bucket: str, kind: type[T], values: dict[str, T]) -> None:
         """Keep a dict equal to our part of a bucket; returns when it is for the first time."""
         keys = f"{subjects.token(self.context.host)}.{self.settings.app}.>"
         synced = asyncio.Event()

@@ -1,10 +1,14 @@
-"""Release names as versions: Semantic Versioning 2.0.0 with an optional leading "v". Pure."""
+"""Release names as versions: Semantic Versioning 2.0.0 with an optional leading "v", unless told otherwise. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from semver import Version
+
+Parse: TypeAlias = Callable[[str], Version | None]
+"""The version that a name stands for, None if it is not one."""
 
 
 def parse(name: str) -> Version | None:
@@ -17,7 +21,7 @@ def parse(name: str) -> Version | None:
     return version if str(version) == text else None
 
 
-def newest_first(names: Iterable[str], pre_releases: bool = False) -> list[str]:
+def newest_first(names: Iterable[str], pre_releases: bool = False, parse: Parse = parse) -> list[str]:
     """The names that are versions, highest precedence first (semver.org, item 11).
 
     Names of equal precedence (build metadata, a leading "v") are ordered by their text, so that every look at the
@@ -28,7 +32,7 @@ def newest_first(names: Iterable[str], pre_releases: bool = False) -> list[str]:
     return [name for _, name in sorted(kept, reverse=True)]
 
 
-def is_newer(name: str, than: str) -> bool:
+def is_newer(name: str, than: str, parse: Parse = parse) -> bool:
     """Whether a version has a higher precedence than another; a name that is no version is older than any."""
     this, other = parse(name), parse(than)
     return this is not None and (other is None or this > other)

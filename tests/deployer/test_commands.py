@@ -95,6 +95,8 @@ async def test_a_quarantined_release_is_refused_until_it_is_retried(site: Site) 
             refused = await site.ask(command, ok=False)
             assert "`longshore retry 2.0.0`" in refused.message
             assert "exited with code 3" in refused.message
+        refused = await site.ask(Retry("1.0.0"), ok=False)
+        assert refused.message == "release 1.0.0 is not quarantined; quarantined: 2.0.0"
         bad.joinpath("run").write_text((site.registry / "1.0.0" / "run").read_text())
         reply = await site.ask(Retry(by="ann"))
         await site.until_serving("2.0.0")
@@ -122,9 +124,9 @@ async def test_a_drained_replica_leaves_when_its_successor_serves(site: Site) ->
     ("command", "message"),
     [
         (Deploy("3.0.0"), "offers no release 3.0.0; it has 1.0.0"),
-        (Rollback(), "there is no release before the current one: name one with --to"),
+        (Rollback(), "there is no release before the current one: name one, `longshore rollback RELEASE`"),
         (Rollback("0.9.0"), "holds no release 0.9.0"),
-        (Retry("1.0.0"), "release 1.0.0 is not quarantined"),
+        (Retry("1.0.0"), "no release is quarantined: nothing to retry"),
         (Drain("web-x"), "no replica 'web-x' runs here; these do: web-1_0_0-0-"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -68,14 +69,14 @@ class Folder:
         return (self.path / "stopping").exists()
 
     def mark_stopping(self) -> None:
-        (self.path / "stopping").touch()
+        self._mark("stopping")
 
     @property
     def is_forgotten(self) -> bool:
         return (self.path / "forgotten").exists()
 
     def mark_forgotten(self) -> None:
-        (self.path / "forgotten").touch()
+        self._mark("forgotten")
 
     def lock(self) -> int:
         """A descriptor of the lock that the shim is to hold for life."""
@@ -89,6 +90,11 @@ class Folder:
         except BlockingIOError:
             return True
         return False
+
+    def _mark(self, name: str) -> None:
+        """A mark that a full disk swallows costs no more than one thing told twice."""
+        with contextlib.suppress(OSError):
+            (self.path / name).touch()
 
     def _lock(self, kind: int) -> int:
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,123 @@
+"""Authorization at a registry: tokens from the realm that it names (the distribution project's token flow), or Basic."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from services.common.errors import RegistryError
+from services.deployer.registry.oci import credentials
+from services.deployer.registry.oci.credentials import PASSWORD, USERNAME, Credentials, Search
+from services.deployer.registry.oci.headers import Challenge, challenge
+from services.deployer.registry.oci.reference import HUB, Reference, host_of, is_loopback
+from services.deployer.registry.oci.transport import Answer, Transport, failure, origin
+
+CLIENT = "longshore"
+MARGIN = 5.0
+
+_DEFAULT_LIFE = 60.0
+
+
+class _Token(msgspec.Struct):
+    token: str | None = None
+    access_token: str | None = None
+    expires_in: float | None = None
+
+    @property
+    def text(self) -> str:
+        return self.token or self.access_token or ""
+
+    @property
+    def life(self) -> float:
+        """Seconds for which we use it: its own, less some for the way."""
+        return max((self.expires_in or _DEFAULT_LIFE) - MARGIN, MARGIN)
+
+
+class Auth:
+    """Knows the header that a registry accepts, once it was challenged, for as long as it holds."""
+
+    def __init__(self, reference: Reference, is_insecure: bool) -> None:
+        self._reference = reference
+        self._is_insecure = is_insecure
+        self._header = ""
+        self._until = 0.0
+        self._search = Search()
+
+    @property
+    def header(self) -> str:
+        """The Authorization header to send; empty: none yet."""
+        return self._header if time.monotonic() < self._until else ""
+
+    async def meet(self, values: Sequence[str], transport: Transport) -> bool:
+        """Get what the WWW-Authenticate headers of a 401 ask for; False if we have nothing to offer.
+
+        Raises RegistryError when the realm gives no token, or must not be trusted with credentials.
+        """
+        self._header = ""
+        asked = challenge(values)
+        self._search = await credentials.find(self._reference.host, os.environ)
+        found = self._search.found
+        if asked and asked.scheme == "bearer":
+            token = await self._token(asked, found, transport)
+            self._keep(f"Bearer {token.text}", token.life)
+        elif asked and found and found.username:
+            self._keep(found.basic, float("inf"))
+        return bool(self._header)
+
+    def denied(self, status: int, what: str) -> RegistryError:
+        """The error for a 401 or 403, with the credentials that were tried, and where better ones go."""
+        return RegistryError(f"{what}: access denied ({status}); {self._tried()}")
+
+    def _keep(self, header: str, seconds: float) -> None:
+        self._header, self._until = header, time.monotonic() + seconds
+
+    def _tried(self) -> str:
+        problems = "".join(f"; {problem}" for problem in self._search.problems)
+        if self._search.found:
+            return f"tried the credentials of {self._search.found.source}: mend them{problems}"
+        login = "docker login" if self._reference.host == HUB else f"docker login {self._reference.host}"
+        return f"there are no credentials for it: set {USERNAME} and {PASSWORD}, or use `{login}`{problems}"
+
+    async def _token(self, asked: Challenge, found: Credentials | None, transport: Transport) -> _Token:
+        self._check_realm(asked.realm, found)
+        scope = f"repository:{self._reference.repository}:pull"
+        query = {"service": asked.service, "scope": scope} if asked.service else {"scope": scope}
+        if found and found.identity_token:
+            grant = {"grant_type": "refresh_token", "client_id": CLIENT, "refresh_token": found.identity_token}
+            answer = await transport.post(asked.realm, {**query, **grant})
+        else:
+            joint = "&" if urlsplit(asked.realm).query else "?"
+            url = f"{asked.realm}{joint}{urlencode(query)}"
+            answer = await transport.get(url, {}, found.basic if found else "")
+        return self._read(answer, asked.realm)
+
+    def _check_realm(self, realm: str, found: Credentials | None) -> None:
+        """Whom a registry names may be anybody: credentials go there encrypted, or stay on this machine."""
+        scheme, host = realm.partition("://")[0].lower(), host_of(realm)
+        if scheme not in ("http", "https") or not host or "@" in realm:
+            raise RegistryError(f"{self._reference.host} asks for a token, but not from a URL: no registry?")
+        is_safe = scheme == "https" or (is_loopback(host) and self._reference.is_local)
+        if not is_safe and (found or not self._is_insecure):
+            raise RegistryError(
+                f"{self._reference.host} names {origin(realm)} for tokens, which is neither https nor on this "
+                "machine with it: no credentials are sent there"
+            )
+
+    def _read(self, answer: Answer, realm: str) -> _Token:
+        where = f"{origin(realm)}, which gives tokens for {self._reference.host}"
+        if answer.status in (400, 401, 403):
+            raise self.denied(answer.status, where)
+        if answer.status != 200:
+            raise failure(answer, where)
+        try:
+            token = msgspec.json.decode(answer.body, type=_Token)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            token = _Token()
+        if not re.fullmatch(r"[!-~]+", token.text):
+            raise RegistryError(f"{where}, answered without a token: no registry?")
+        return token

@@ -1,0 +1,88 @@
+"""The API of one repository: authorized, conditional requests, each with one deadline for everything."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import httpx
+
+from services.common.errors import RegistryError
+from services.deployer.registry.oci.auth import Auth
+from services.deployer.registry.oci.reference import Reference
+from services.deployer.registry.oci.transport import Answer, Transport, failure, join, origin
+
+TIMEOUT = 20.0
+MAX_REMEMBERED = 128
+
+_HEADERS = {"User-Agent": "longshore", "Accept-Encoding": "identity"}
+
+
+class Client:
+    """Keeps what makes the next request cheap: the authorization, and answers with their ETags. No connection."""
+
+    def __init__(self, reference: Reference, is_plain: bool, is_insecure: bool, timeout: float = TIMEOUT) -> None:
+        """`is_plain`: http instead of https; `is_insecure`: the user takes that risk. `timeout`: of each request."""
+        self.base = f"{'http' if is_plain else 'https'}://{reference.api}/v2/{reference.repository}/"
+        self._reference = reference
+        self._timeout = timeout
+        self._auth = Auth(reference, is_insecure)
+        self._remembered: dict[tuple[str, str], Answer] = {}
+        # Without a certificate store to read, plain http costs nothing.
+        self._tls: ssl.SSLContext | bool = False if is_plain else ssl.create_default_context()
+
+    async def ask(self, method: str, target: str, accept: str = "") -> Answer:
+        """The answer (200 or 404) for a path below `base` or a link that was given there.
+
+        Raises RegistryError for every other one, and when none comes within the timeout.
+        """
+        url = join(self.base, target)
+        try:
+            async with asyncio.timeout(self._timeout), self._open() as client:
+                answer = await self._ask(Transport(client), method, url, accept)
+        except TimeoutError:
+            raise RegistryError(
+                f"{self._reference.name}: no complete answer within {self._timeout:g} s; is it overloaded, or unreachable?"
+            ) from None
+        if answer.status in (401, 403):
+            raise self._auth.denied(answer.status, self._reference.name)
+        if answer.status not in (200, 404):
+            raise failure(answer, self._reference.name)
+        return answer
+
+    def _open(self) -> httpx.AsyncClient:
+        # A proxy of the environment could not reach what is local to us.
+        return httpx.AsyncClient(
+            verify=self._tls, timeout=None, headers=_HEADERS, trust_env=not self._reference.is_local
+        )
+
+    async def _ask(self, transport: Transport, method: str, url: str, accept: str) -> Answer:
+        known = self._remembered.get((method, url))
+        headers = {"Accept": accept} if accept else {}
+        if known:
+            headers["If-None-Match"] = known.headers["etag"]
+        answer = await self._authorized(transport, method, url, headers)
+        if answer.status == 304 and known:
+            return known
+        self._remember(method, url, answer)
+        return answer
+
+    async def _authorized(self, transport: Transport, method: str, url: str, headers: dict[str, str]) -> Answer:
+        """Credentials are for the registry alone: a link to another host is followed without."""
+        if origin(url) != origin(self.base):
+            return await transport.get(url, headers, method=method)
+        answer = await transport.get(url, headers, self._auth.header, method)
+        is_ours = origin(answer.url) == origin(self.base)
+        if answer.status != 401 or not is_ours:
+            return answer
+        if not await self._auth.meet(answer.headers.get_list("www-authenticate"), transport):
+            return answer
+        return await transport.get(url, headers, self._auth.header, method)
+
+    def _remember(self, method: str, url: str, answer: Answer) -> None:
+        self._remembered.pop((method, url), None)
+        etag = answer.headers.get("etag", "")
+        if answer.status == 200 and etag and etag.isascii():
+            self._remembered[method, url] = answer
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.pop(next(iter(self._remembered)))

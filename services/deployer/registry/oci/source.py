@@ -1,0 +1,96 @@
+"""What the user wrote: `img://host/repository:tag?options`. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from services.common.errors import SettingsError
+from services.deployer import versions
+from services.deployer.registry.oci import constraint, reference
+from services.deployer.registry.oci.calver import CalVer
+from services.deployer.registry.oci.reference import Reference
+
+OPTIONS = ("pre-release", "constraint", "calver", "insecure")
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A repository, and which of its tags are releases.
+
+    `parse` reads a tag as a version; None of `wanted` is any version. `is_plain`: http instead of https;
+    `is_insecure`: because the user says so.
+    """
+
+    reference: Reference
+    pre_releases: bool = False
+    parse: versions.Parse = versions.parse
+    wanted: constraint.Predicate | None = None
+    kind: str = "semantic version"
+    is_plain: bool = False
+    is_insecure: bool = False
+
+    def newest_first(self, tags: list[str]) -> list[str]:
+        """The tags that are releases, highest first."""
+        fitting = [tag for tag in tags if reference.is_tag(tag) and self._is_wanted(tag)]
+        return versions.newest_first(fitting, self.pre_releases, self.parse)
+
+    def is_newer(self, release: str, than: str) -> bool:
+        """Whether one release comes after another. What a tag stands for now comes after all that it did before."""
+        return release != than if self.reference.tag else versions.is_newer(release, than, self.parse)
+
+    def _is_wanted(self, tag: str) -> bool:
+        version = self.parse(tag)
+        return version is not None and (self.wanted is None or self.wanted(version))
+
+
+def parse(url: str) -> Source:
+    """The source at an img:// URL. Raises SettingsError."""
+    place, _, query = url.removeprefix("img://").partition("?")
+    if "@" in place:
+        raise SettingsError(
+            "--registry img://…@…: a URL holds no credentials (see LONGSHORE_REGISTRY_USERNAME) and no digest "
+            f"(it would never change); use {reference.FORM}"
+        )
+    try:
+        return _source(reference.parse(place), _options(query))
+    except SettingsError as error:
+        raise SettingsError(f"--registry {url}: {error}") from None
+
+
+def _options(query: str) -> dict[str, str]:
+    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    options = dict(pairs)
+    for name, _ in pairs:
+        if name not in OPTIONS:
+            raise SettingsError(f"unknown option {name!r}; known are {', '.join(OPTIONS)}")
+    if len(pairs) > len(options):
+        raise SettingsError("an option is given twice")
+    return options
+
+
+def _source(where: Reference, options: dict[str, str]) -> Source:
+    pre_releases = _switch(options, "pre-release", False)
+    is_insecure = _switch(options, "insecure", False)
+    order, wanted, calver = None, options.get("constraint"), options.get("calver")
+    if where.tag and options.keys() - {"insecure"}:
+        raise SettingsError(f"the tag {where.tag} is followed as it is: options that choose among tags need it away")
+    if wanted is not None and calver is not None:
+        raise SettingsError("constraint is for semantic versions: leave it or calver away")
+    order = CalVer(calver) if calver is not None else None
+    return Source(
+        where,
+        pre_releases,
+        order.parse if order else versions.parse,
+        constraint.parse(wanted) if wanted is not None else None,
+        f"calendar version {calver}" if order else "semantic version",
+        is_insecure or (where.is_local and "insecure" not in options),
+        is_insecure,
+    )
+
+
+def _switch(options: dict[str, str], name: str, default: bool) -> bool:
+    text = options.get(name)
+    if text not in (None, "true", "false"):
+        raise SettingsError(f"{name}={text}: use true or false")
+    return default if text is None else text == "true"

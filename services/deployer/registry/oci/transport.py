@@ -1,0 +1,129 @@
+"""HTTP as a registry client needs it: bounded bodies, redirects that carry no secrets away, errors in one line."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import msgspec
+
+from services.common.errors import RegistryError
+from services.deployer.registry.oci.headers import retry_after
+
+MAX_BODY = 16 * 1024 * 1024
+MAX_REDIRECTS = 5
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A response that came in whole. `url` is what was asked at last, after redirects."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    url: str
+
+
+class Transport:
+    """Requests on one httpx client, none of them slower than the caller's deadline or bigger than MAX_BODY."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, url: str, headers: Mapping[str, str], authorization: str = "", method: str = "GET") -> Answer:
+        """The answer after redirects. The authorization is sent to the origin of `url` and nowhere else.
+
+        Raises RegistryError when there is no whole answer.
+        """
+        home = origin(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            granted = {"Authorization": authorization} if authorization and origin(url) == home else {}
+            answer = await self._exchange(method, url, {**headers, **granted})
+            target = answer.headers.get("location", "")
+            if answer.status not in _REDIRECTS or not target:
+                return answer
+            url = join(url, target)
+        raise RegistryError(f"{home} redirects more than {MAX_REDIRECTS} times: mend --registry")
+
+    async def post(self, url: str, form: Mapping[str, str]) -> Answer:
+        """The answer to a form; a redirect is not followed. Raises RegistryError when there is no whole answer."""
+        return await self._exchange("POST", url, {}, form)
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+    ) -> Answer:
+        try:
+            async with self._client.stream(method, url, headers=dict(headers), data=form) as response:
+                return Answer(response.status_code, response.headers, await _body(response), url)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+            raise RegistryError(f"{origin(url)}: {words(error)}") from None
+
+
+async def _body(response: httpx.Response) -> bytes:
+    whole = bytearray()
+    async for chunk in response.aiter_raw():
+        whole += chunk
+        if len(whole) > MAX_BODY:
+            raise RegistryError(f"{origin(str(response.url))} answers with more than {MAX_BODY >> 20} MiB: no registry?")
+    return bytes(whole)
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+
+
+def join(base: str, target: str) -> str:
+    """The URL of a link or redirect. Raises RegistryError unless it is one that may be followed from `base`."""
+    try:
+        url = urljoin(base, target)
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise RegistryError(f"{origin(base)} points to something that is no URL: no registry?")
+    if base.startswith("https:") and parts.scheme == "http":
+        raise RegistryError(f"{origin(base)} points to {origin(url)}, which is not encrypted: not followed")
+    return url
+
+
+def failure(answer: Answer, where: str) -> RegistryError:
+    """The error for an answer that is of no use."""
+    after = retry_after(answer.headers, datetime.now(UTC))
+    wait = f"; not asked again for {after:.0f} s, as it wishes" if after else ""
+    if answer.status == 429:
+        return RegistryError(f"{where}: too many requests (429){wait}; a longer --interval asks less", after)
+    if answer.status >= 500:
+        return RegistryError(f"{where}: the registry fails ({answer.status}){wait}; see its log if that lasts", after)
+    return RegistryError(f"{where}: unexpected status {answer.status}: no registry?", after)
+
+
+def words(error: BaseException) -> str:
+    """What went wrong on the way, for people; never what was sent."""
+    seen: BaseException | None = error
+    while seen:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({seen.verify_message}): mend it, or name the CA by SSL_CERT_FILE"
+        if isinstance(seen, ssl.SSLError):
+            return "speaks no TLS that we do: if it has none, use ?insecure=true"
+        if isinstance(seen, socket.gaierror):
+            return "no such host: mend --registry"
+        if isinstance(seen, ConnectionRefusedError):
+            return "refuses the connection: is it up?"
+        seen = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else seen.__cause__ or seen.__context__
+    if isinstance(error, httpx.ConnectError):
+        return "cannot be reached"
+    if isinstance(error, httpx.InvalidURL | UnicodeError):
+        return "points to something that is no URL: no registry?"
+    return "cut the connection, or answered something that is not HTTP"
