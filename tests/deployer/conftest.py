@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -33,8 +32,5 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 async def site(nats_server: NatsServer, bus: Bus, state_dir: Path, registry: Path) -> AsyncIterator[Site]:
     site = Site(nats_server, bus, state_dir, registry)
-    playing = asyncio.create_task(site.play())
-    yield site
-    playing.cancel()
-    (outcome,) = await asyncio.gather(playing, return_exceptions=True)
-    assert isinstance(outcome, asyncio.CancelledError), outcome
+    async with site.played():
+        yield site

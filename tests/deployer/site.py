@@ -136,11 +136,21 @@ class Site:
         self.replicas.clear()
         self._verdicts.clear()
 
-    async def play(self) -> None:
-        """The services around the deployer, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for work in (self._proxy(), self._health(), self._watch_routes(), self._watch_replicas(), self._read_log()):
-                group.create_task(work)
+    @contextlib.asynccontextmanager
+    async def played(self) -> AsyncIterator[None]:
+        """With the services around the deployer."""
+        works = (self._proxy(), self._health(), self._watch_routes(), self._watch_replicas(), self._read_log())
+        tasks = {asyncio.create_task(work) for work in works}
+        try:
+            yield
+        finally:
+            failures = [task.exception() for task in tasks if task.done()]
+            pending = tasks
+            while pending:  # asyncio.wait_for of Python 3.11 may swallow a cancellation
+                for task in pending:
+                    task.cancel()
+                _, pending = await asyncio.wait(pending, timeout=0.5)
+            assert not failures
 
     async def _watch_routes(self) -> None:
         async for change in self.bus.watch(subjects.ROUTES, f"{HOST}.>"):
