@@ -25,9 +25,10 @@ def free_port() -> int:
 
 
 class NatsServer:
-    """A nats-server process without accounts, on loopback, that a test may stop and start again."""
+    """A nats-server process on loopback, without accounts, that a test may stop and start again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
+        self._options = options
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._directory = directory
@@ -39,7 +40,7 @@ class NatsServer:
         log = (self._directory / "nats.log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                [binary, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._directory)],
+                [binary, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._directory), *self._options],
                 stdout=log,
                 stderr=log,
             )
