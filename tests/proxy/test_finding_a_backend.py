@@ -156,7 +156,7 @@ def test_a_client_is_refused_when_every_dial_failed_in_the_hold_time() -> None:
 
 def test_without_a_hold_time_a_client_is_refused_at_once() -> None:
     with running(limits=Limits(hold=0)) as worker:
-        with worker.connect() as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), worker.connect() as client:
             client.recv(1)
         assert isinstance(worker.settled()[0], ConnectionRefused)
 
