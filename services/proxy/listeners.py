@@ -80,6 +80,15 @@ def open_listeners(listen: Iterable[str], workers: int) -> list[Listener]:
     return listeners
 
 
+def complete(given: Iterable[Listener], listen: Iterable[str], workers: int) -> list[Listener]:
+    """A listener for each of these, those that are given included. Raises as `open_listeners` does."""
+    kept = {listener.binding: listener for listener in given}
+    wanted = [parse(item) for item in listen]
+    opened = open_listeners([str(binding) for binding in wanted if binding not in kept], workers)
+    kept |= {listener.binding: listener for listener in opened}
+    return [kept[binding] for binding in wanted]
+
+
 def environment(listeners: Iterable[Listener]) -> str:
     """The value of LONGSHORE_LISTEN_FDS for a proxy that inherits these sockets."""
     return ";".join(f"{each.binding}={','.join(map(str, each.fds))}" for each in listeners)

@@ -9,7 +9,8 @@ import os
 from services.common import lifecycle
 from services.common.errors import SettingsError
 from services.common.lifecycle import Context
-from services.proxy.listeners import VARIABLE, Listener, inherited, open_listeners
+from services.proxy.activation import activated
+from services.proxy.listeners import VARIABLE, Listener, complete, inherited
 from services.proxy.master import KILL_AFTER, Master
 from services.proxy.messages import Limits
 from services.proxy.routes import Routes
@@ -24,9 +25,10 @@ STOP_MARGIN = 10.0
 def run(settings: ProxySettings) -> None:
     """Forward connections until SIGTERM or SIGINT, then drain. Raises LongshoreError when it cannot.
 
-    Listening sockets that LONGSHORE_LISTEN_FDS names are used instead of new ones, one worker for each.
+    Listening sockets that LONGSHORE_LISTEN_FDS names are used instead of new ones, one worker for each; else those
+    that systemd hands over (LISTEN_FDS).
     """
-    listeners = inherited(os.environ) or open_listeners(settings.listen, settings.workers)
+    listeners = inherited(os.environ) or _listeners(settings)
     os.environ.pop(VARIABLE, None)
     if not listeners:
         raise SettingsError("--listen is missing: give the ports to listen on, like --listen web=8080")
@@ -42,6 +44,11 @@ def run(settings: ProxySettings) -> None:
     finally:
         for listener in listeners:
             listener.close()
+
+
+def _listeners(settings: ProxySettings) -> list[Listener]:
+    handed = activated(os.environ, os.getpid(), settings.listen, settings.workers)
+    return complete(handed, settings.listen, settings.workers)
 
 
 async def serve(context: Context, settings: ProxySettings, listeners: list[Listener]) -> None:

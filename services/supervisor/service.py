@@ -26,7 +26,7 @@ from services.common.state import lock
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings
 from services.proxy.activation import activated
-from services.proxy.listeners import Listener, environment, open_listeners, parse
+from services.proxy.listeners import Listener, complete, environment, parse
 from services.supervisor.plan import Plan
 
 START_TIMEOUT = 15.0
@@ -68,13 +68,13 @@ class Supervisor:
     async def stop(self) -> None:
         """End all services, the ones that act first, the log last."""
         await self._stop(*(name for name in self.children if name.startswith(DEPLOYER)))
+        for listener in self._listeners:  # before the proxy: a client that nobody will serve is to be refused
+            listener.close()
         await self._stop("health", "proxy")
         if self._ending:
             await self._ending
         await self._stop("gateway")
         await self.bus.stop()
-        for listener in self._listeners:
-            listener.close()
         self._resources.close()
 
     async def change(self, plan: Plan) -> None:
@@ -116,16 +116,13 @@ class Supervisor:
         for deployer in deployers:
             await asyncio.to_thread(check, deployer)
 
-    def _open(self, plan: Plan, existing: list[Listener]) -> list[Listener]:
+    def _open(self, plan: Plan, given: list[Listener]) -> list[Listener]:
         """The listeners of a plan: those that are open already, and new ones."""
-        kept = {listener.binding: listener for listener in existing}
-        wanted = [parse(listen) for listen in plan.proxy.listen]
-        missing = [binding for binding in wanted if binding not in kept]
-        for binding in missing:
-            ports.check_free("--port", binding.port, binding.address)
-        opened = open_listeners(map(str, missing), plan.proxy.workers)
-        kept |= {listener.binding: listener for listener in opened}
-        return [kept[binding] for binding in wanted]
+        kept = {listener.binding for listener in given}
+        for binding in map(parse, plan.proxy.listen):
+            if binding not in kept:
+                ports.check_free("--port", binding.port, binding.address)
+        return complete(given, plan.proxy.listen, plan.proxy.workers)
 
     async def _hand_over(self, listeners: list[Listener]) -> None:
         """Start a proxy for these listeners; the one before finishes the connections that it has."""
@@ -154,7 +151,7 @@ class Supervisor:
     ) -> None:
         self.children[name] = Child(
             name,
-            [sys.executable, "-m", "services.cli.main", command, *arguments(settings)],
+            [sys.executable, "-P", "-m", "services.cli.main", command, *arguments(settings)],
             child_environment(os.environ, listeners or []),
             [fd for listener in listeners or [] for fd in listener.fds],
             self._on_exit,

@@ -137,7 +137,7 @@ class Server:
             if "nats-server" in words[0]:
                 found["bus"] = pid
             elif "services.cli.main" in words:
-                found[words[3]] = pid
+                found[words[words.index("services.cli.main") + 1]] = pid
         return found
 
 
