@@ -23,7 +23,14 @@ class BusError(LongshoreError):
 
 
 class RegistryError(LongshoreError):
-    """The registry cannot be read, or offers nothing that can be deployed."""
+    """The registry cannot be read, or offers nothing that can be deployed.
+
+    `retry_after`: how many seconds it asked to be left alone for, if it did.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ReleaseError(LongshoreError):

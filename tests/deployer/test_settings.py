@@ -37,7 +37,7 @@ from tests.deployer.releases import release
         ({"port": ["8080:3000"]}, "--port 8080:3000: a process gets its port in the variable PORT"),
         ({"registry": "/srv/app"}, "--registry '/srv/app': not a URL"),
         ({"registry": "s3://bucket"}, "unknown scheme 's3'; known is dir:///absolute/path"),
-        ({"registry": "img://host/app"}, "container images come with the next version"),
+        ({"registry": "img://host.example/App"}, "repository 'App' must be in lower case"),
         ({"registry": "dir://srv/app"}, "the path must be absolute, after three slashes"),
         ({"registry": "dir://"}, "the path must be absolute"),
         ({"registry": "dir:///no/such/folder"}, "/no/such/folder does not exist; create it, or mend the path"),

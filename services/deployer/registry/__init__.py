@@ -6,22 +6,25 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from services.common.errors import SettingsError
 from services.deployer.registry.directory import Directory
+from services.deployer.registry.oci import source
+from services.deployer.registry.oci.images import Images
 from services.deployer.registry.protocol import Registry
 
-KNOWN = "dir:///absolute/path"
+DIRECTORY = "dir:///absolute/path"
+KNOWN = f"{DIRECTORY} or img://host/repository"
 
 __all__ = ["Registry", "parse"]
 
 
 def parse(url: str) -> Registry:
     """The registry at a URL. Raises SettingsError for an unknown scheme, a malformed URL, a missing folder."""
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     if not separator:
-        raise SettingsError(f"--registry {url!r}: not a URL; use {KNOWN}")
+        raise SettingsError(f"--registry {url.rpartition('@')[2]!r}: not a URL; use {KNOWN}")
     if scheme == "img":
-        raise SettingsError(f"--registry {url}: container images come with the next version; use {KNOWN}")
+        return Images(url, source.parse(rest))
     if scheme != "dir":
-        raise SettingsError(f"--registry {url}: unknown scheme {scheme!r}; known is {KNOWN}")
+        raise SettingsError(f"--registry {scheme}://…: unknown scheme {scheme!r}; known is {KNOWN}")
     return _directory(url)
 
 
@@ -30,9 +33,9 @@ def _directory(url: str) -> Directory:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError as error:
-        raise SettingsError(f"--registry {url}: malformed ({error}); use {KNOWN}") from None
+        raise SettingsError(f"--registry {url}: malformed ({error}); use {DIRECTORY}") from None
     if parts.netloc or parts.fragment or not parts.path.startswith("/"):
-        raise SettingsError(f"--registry {url}: the path must be absolute, after three slashes: {KNOWN}")
+        raise SettingsError(f"--registry {url}: the path must be absolute, after three slashes: {DIRECTORY}")
     pre_release = options.pop("pre-release", "false")
     if options or pre_release not in ("true", "false"):
         raise SettingsError(f"--registry {url}: the only option of a folder is ?pre-release=true or false")

@@ -42,6 +42,10 @@ class Directory:
         """The release's folder, and a digest of the names, sizes and times of the files in it."""
         return await asyncio.to_thread(self._resolve, release)
 
+    def is_newer(self, release: str, than: str) -> bool:
+        """Whether a release is of a higher version than another."""
+        return versions.is_newer(release, than)
+
     def _offered(self) -> list[str]:
         names = versions.newest_first(self._folders(), self._pre_releases)
         problems = {name: problem for name in names if (problem := flaw(self.path / name))}

@@ -19,3 +19,6 @@ class Registry(Protocol):
 
     async def resolve(self, release: str) -> Artifact:
         """What the release's name stands for now. Raises RegistryError too when it is not offered."""
+
+    def is_newer(self, release: str, than: str) -> bool:
+        """Whether a release comes after another in this registry's own order, by their names alone."""

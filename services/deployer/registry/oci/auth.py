@@ -1,4 +1,4 @@
-"""Authorization at a registry: tokens from the realm that it names (the distribution project's token flow), or Basic."""
+"""Authorization at a registry: a token from the realm that it names, or Basic."""
 
 from __future__ import annotations
 
@@ -39,14 +39,18 @@ class _Token(msgspec.Struct):
 
 
 class Auth:
-    """Knows the header that a registry accepts, once it was challenged, for as long as it holds."""
+    """Knows the header that a registry accepts, once it was challenged, for as long as it holds.
+
+    Tokens are asked for as the distribution project specifies it, with the least scope: pulling this repository.
+    """
 
     def __init__(self, reference: Reference, is_insecure: bool) -> None:
         self._reference = reference
         self._is_insecure = is_insecure
         self._header = ""
         self._until = 0.0
-        self._search = Search()
+        self._search: Search | None = None
+        self._asked: Challenge | None = None
 
     @property
     def header(self) -> str:
@@ -59,7 +63,7 @@ class Auth:
         Raises RegistryError when the realm gives no token, or must not be trusted with credentials.
         """
         self._header = ""
-        asked = challenge(values)
+        self._asked = asked = challenge(values)
         self._search = await credentials.find(self._reference.host, os.environ)
         found = self._search.found
         if asked and asked.scheme == "bearer":
@@ -77,6 +81,10 @@ class Auth:
         self._header, self._until = header, time.monotonic() + seconds
 
     def _tried(self) -> str:
+        if self._search is None:
+            return "it asked for no credentials: mend --registry, or what it allows to everybody"
+        if self._asked is None:
+            return "it asks for an authentication that is neither Bearer nor Basic"
         problems = "".join(f"; {problem}" for problem in self._search.problems)
         if self._search.found:
             return f"tried the credentials of {self._search.found.source}: mend them{problems}"

@@ -66,8 +66,8 @@ def _bound(version: Version) -> Version:
 def _above(version: Version, given: int) -> Version:
     """The lowest version, pre-releases included, that does not begin with the first `given` numbers of this one."""
     numbers = [version.major, version.minor, version.patch][:given]
-    raised = [*numbers[:-1], numbers[-1] + 1, 0, 0][:3]
-    return Version(*raised, prerelease="0")
+    major, minor, patch = [*numbers[:-1], numbers[-1] + 1, 0, 0][:3]
+    return Version(major, minor, patch, prerelease="0")
 
 
 def _significant(version: Version, given: int) -> int:

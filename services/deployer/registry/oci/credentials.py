@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import contextlib
-import os
-import re
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from services.common.errors import RegistryError
+from services.deployer.registry.oci import helper
 from services.deployer.registry.oci.reference import HUB
 
 USERNAME, PASSWORD = "LONGSHORE_REGISTRY_USERNAME", "LONGSHORE_REGISTRY_PASSWORD"
-HELPER_TIMEOUT = 10.0
 
 T = TypeVar("T")
 
 _HUB_ADDRESS = "https://index.docker.io/v1/"
-_NO_CREDENTIALS = "credentials not found"
 _IDENTITY_TOKEN = "<token>"
 
 
@@ -65,11 +60,6 @@ class _Configuration(msgspec.Struct):
     credsStore: str = ""  # noqa: N815 # Docker's spelling
 
 
-class _Answer(msgspec.Struct):
-    Username: str = ""
-    Secret: str = ""
-
-
 async def find(host: str, environment: Mapping[str, str]) -> Search:
     """The credentials for a registry's host (with its port), by the first source that has some.
 
@@ -97,8 +87,7 @@ def _variables(name: str, secret: str, environment: Mapping[str, str], problems:
 
 
 async def _configured(host: str, environment: Mapping[str, str], problems: list[str]) -> Credentials | None:
-    folder = environment.get("DOCKER_CONFIG") or str(Path(environment.get("HOME") or "~").expanduser() / ".docker")
-    path = Path(folder) / "config.json"
+    path = _path(environment)
     try:
         configuration = msgspec.json.decode(path.read_bytes(), type=_Configuration)
     except FileNotFoundError:
@@ -106,11 +95,29 @@ async def _configured(host: str, environment: Mapping[str, str], problems: list[
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         problems.append(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not as Docker writes it'})")
         return None
-    helper = _entry(configuration.credHelpers, host) or configuration.credsStore
-    if helper and (credentials := await _ask(helper, host, environment, problems)):
+    name = _entry(configuration.credHelpers, host) or configuration.credsStore
+    if name and (credentials := await _helped(name, host, environment, problems)):
         return credentials
     entry = _entry(configuration.auths, host)
     return _stored(entry, str(path), problems) if entry else None
+
+
+def _path(environment: Mapping[str, str]) -> Path:
+    if folder := environment.get("DOCKER_CONFIG"):
+        return Path(folder) / "config.json"
+    return Path(environment.get("HOME") or Path.home()) / ".docker" / "config.json"
+
+
+async def _helped(name: str, host: str, environment: Mapping[str, str], problems: list[str]) -> Credentials | None:
+    try:
+        kept = await helper.ask(name, _HUB_ADDRESS if host == HUB else host, environment)
+    except RegistryError as error:
+        problems.append(str(error))
+        return None
+    source = f"docker-credential-{name}"
+    if kept.username == _IDENTITY_TOKEN:
+        return Credentials(source, identity_token=kept.secret)
+    return Credentials(source, kept.username, kept.secret) if kept.username and kept.secret else None
 
 
 def _entry(entries: Mapping[str, T], host: str) -> T | None:
@@ -135,59 +142,3 @@ def _stored(entry: _Entry, path: str, problems: list[str]) -> Credentials | None
             problems.append(f"{path} holds an auth that is not base64 of NAME:PASSWORD")
             return None
     return Credentials(path, username, password.rstrip("\0")) if username and password else None
-
-
-async def _ask(helper: str, host: str, environment: Mapping[str, str], problems: list[str]) -> Credentials | None:
-    """What a credential helper (the program docker-credential-NAME) knows of a host."""
-    program = f"docker-credential-{helper}"
-    try:
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", helper):
-            raise FileNotFoundError
-        async with asyncio.timeout(HELPER_TIMEOUT):
-            code, output = await _run(program, _HUB_ADDRESS if host == HUB else host, environment)
-    except TimeoutError:
-        problems.append(f"{program} gave no answer within {HELPER_TIMEOUT:g} s")
-    except OSError:
-        problems.append(f"{program} cannot be started")
-    else:
-        return _told(program, code, output, problems)
-    return None
-
-
-def _told(program: str, code: int, output: bytes, problems: list[str]) -> Credentials | None:
-    if code:
-        if _NO_CREDENTIALS not in output.decode(errors="replace"):
-            problems.append(f"{program} failed with exit code {code}")
-        return None
-    try:
-        answer = msgspec.json.decode(output, type=_Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        problems.append(f"{program} gave an answer that is none")
-        return None
-    if answer.Username == _IDENTITY_TOKEN:
-        return Credentials(program, identity_token=answer.Secret)
-    return Credentials(program, answer.Username, answer.Secret) if answer.Username and answer.Secret else None
-
-
-async def _run(program: str, server: str, environment: Mapping[str, str]) -> tuple[int, bytes]:
-    """`PROGRAM get`, the server on its standard input; its exit status and standard output.
-
-    Cancelled, it kills the program with all that the program started.
-    """
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "get",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        output, _ = await process.communicate(server.encode())
-    except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.communicate()
-        raise
-    return process.returncode or 0, output

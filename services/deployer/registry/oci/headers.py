@@ -53,9 +53,9 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 def _challenges(value: str) -> list[Challenge]:
     # Quoted text may hold anything, a scheme's name included: it is blanked while the schemes are looked for.
     blanked = re.sub(r'"(?:[^"\\]|\\.)*"', lambda quoted: '"' * len(quoted[0]), value)
-    starts = list(_SCHEME.finditer(blanked))
-    ends = [start.start() for start in starts[1:]] + [len(value)]
-    return [_challenge(start[1].lower(), value[start.end() : end]) for start, end in zip(starts, ends, strict=True)]
+    schemes = list(_SCHEME.finditer(blanked))
+    ends = [scheme.start() for scheme in schemes[1:]] + [len(value)]
+    return [_challenge(scheme[1].lower(), value[scheme.end() : ends[n]]) for n, scheme in enumerate(schemes)]
 
 
 def _challenge(scheme: str, parameters: str) -> Challenge:

@@ -49,6 +49,7 @@ class Reference(msgspec.Struct, frozen=True):
 def parse(text: str) -> Reference:
     """`host/repository:tag` as a reference; short names are Docker Hub's. Raises SettingsError, without the option."""
     host, rest = _split(text)
+    host = host.lower()
     repository, separator, tag = rest.partition(":")
     if not host or not repository:
         raise SettingsError(f"a host and a repository are needed: {FORM}")

@@ -18,8 +18,8 @@ OPTIONS = ("pre-release", "constraint", "calver", "insecure")
 class Source(msgspec.Struct, frozen=True):
     """A repository, and which of its tags are releases.
 
-    `parse` reads a tag as a version; None of `wanted` is any version. `is_plain`: http instead of https;
-    `is_insecure`: because the user says so.
+    `parse` reads a tag as a version (of a `kind`, in words); without `wanted` every version is. `is_plain`: http
+    instead of https; `is_insecure`: because the user says so.
     """
 
     reference: Reference
@@ -44,9 +44,11 @@ class Source(msgspec.Struct, frozen=True):
         return version is not None and (self.wanted is None or self.wanted(version))
 
 
-def parse(url: str) -> Source:
-    """The source at an img:// URL. Raises SettingsError."""
-    place, _, query = url.removeprefix("img://").partition("?")
+def parse(text: str) -> Source:
+    """The source at a URL, given without its scheme. Raises SettingsError."""
+    place, _, query = text.partition("?")
+    if not text.isprintable():
+        raise SettingsError(f"--registry {'img://' + text!r}: holds characters that cannot be printed")
     if "@" in place:
         raise SettingsError(
             "--registry img://…@…: a URL holds no credentials (see LONGSHORE_REGISTRY_USERNAME) and no digest "
@@ -55,7 +57,7 @@ def parse(url: str) -> Source:
     try:
         return _source(reference.parse(place), _options(query))
     except SettingsError as error:
-        raise SettingsError(f"--registry {url}: {error}") from None
+        raise SettingsError(f"--registry img://{text}: {error}") from None
 
 
 def _options(query: str) -> dict[str, str]:
@@ -70,9 +72,8 @@ def _options(query: str) -> dict[str, str]:
 
 
 def _source(where: Reference, options: dict[str, str]) -> Source:
-    pre_releases = _switch(options, "pre-release", False)
-    is_insecure = _switch(options, "insecure", False)
-    order, wanted, calver = None, options.get("constraint"), options.get("calver")
+    pre_releases, is_insecure = _switch(options, "pre-release"), _switch(options, "insecure")
+    wanted, calver = options.get("constraint"), options.get("calver")
     if where.tag and options.keys() - {"insecure"}:
         raise SettingsError(f"the tag {where.tag} is followed as it is: options that choose among tags need it away")
     if wanted is not None and calver is not None:
@@ -89,8 +90,8 @@ def _source(where: Reference, options: dict[str, str]) -> Source:
     )
 
 
-def _switch(options: dict[str, str], name: str, default: bool) -> bool:
-    text = options.get(name)
-    if text not in (None, "true", "false"):
+def _switch(options: dict[str, str], name: str) -> bool:
+    text = options.get(name, "false")
+    if text not in ("true", "false"):
         raise SettingsError(f"{name}={text}: use true or false")
-    return default if text is None else text == "true"
+    return text == "true"

@@ -69,7 +69,9 @@ async def _body(response: httpx.Response) -> bytes:
     async for chunk in response.aiter_raw():
         whole += chunk
         if len(whole) > MAX_BODY:
-            raise RegistryError(f"{origin(str(response.url))} answers with more than {MAX_BODY >> 20} MiB: no registry?")
+            raise RegistryError(
+                f"{origin(str(response.url))} answers with more than {MAX_BODY >> 20} MiB: no registry?"
+            )
     return bytes(whole)
 
 
@@ -111,6 +113,8 @@ def failure(answer: Answer, where: str) -> RegistryError:
 
 def words(error: BaseException) -> str:
     """What went wrong on the way, for people; never what was sent."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return "does not take the connection in time: is it up, and does it speak https?"
     seen: BaseException | None = error
     while seen:
         if isinstance(seen, ssl.SSLCertVerificationError):

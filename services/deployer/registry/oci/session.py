@@ -1,4 +1,4 @@
-"""The API of one repository: authorized, conditional requests, each with one deadline for everything."""
+"""Authorized, conditional requests to one registry, each with one deadline for everything."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from services.deployer.registry.oci.reference import Reference
 from services.deployer.registry.oci.transport import Answer, Transport, failure, join, origin
 
 TIMEOUT = 20.0
+CONNECT_TIMEOUT = 8.0
 MAX_REMEMBERED = 128
 
 _HEADERS = {"User-Agent": "longshore", "Accept-Encoding": "identity"}
 
 
-class Client:
+class Session:
     """Keeps what makes the next request cheap: the authorization, and answers with their ETags. No connection."""
 
-    def __init__(self, reference: Reference, is_plain: bool, is_insecure: bool, timeout: float = TIMEOUT) -> None:
-        """`is_plain`: http instead of https; `is_insecure`: the user takes that risk. `timeout`: of each request."""
+    def __init__(self, reference: Reference, is_plain: bool, is_insecure: bool) -> None:
+        """`is_plain`: http instead of https; `is_insecure`: the user takes that risk."""
         self.base = f"{'http' if is_plain else 'https'}://{reference.api}/v2/{reference.repository}/"
         self._reference = reference
-        self._timeout = timeout
         self._auth = Auth(reference, is_insecure)
         self._remembered: dict[tuple[str, str], Answer] = {}
         # Without a certificate store to read, plain http costs nothing.
         self._tls: ssl.SSLContext | bool = False if is_plain else ssl.create_default_context()
 
     async def ask(self, method: str, target: str, accept: str = "") -> Answer:
-        """The answer (200 or 404) for a path below `base` or a link that was given there.
+        """The answer (200 or 404) for a path below `base`, or for the whole URL that a link gave.
 
         Raises RegistryError for every other one, and when none comes within the timeout.
         """
         url = join(self.base, target)
         try:
-            async with asyncio.timeout(self._timeout), self._open() as client:
+            async with asyncio.timeout(TIMEOUT), self._open() as client:
                 answer = await self._ask(Transport(client), method, url, accept)
         except TimeoutError:
             raise RegistryError(
-                f"{self._reference.name}: no complete answer within {self._timeout:g} s; is it overloaded, or unreachable?"
+                f"{self._reference.name}: no complete answer within {TIMEOUT:g} s; is it overloaded?"
             ) from None
         if answer.status in (401, 403):
             raise self._auth.denied(answer.status, self._reference.name)
@@ -53,7 +53,10 @@ class Client:
     def _open(self) -> httpx.AsyncClient:
         # A proxy of the environment could not reach what is local to us.
         return httpx.AsyncClient(
-            verify=self._tls, timeout=None, headers=_HEADERS, trust_env=not self._reference.is_local
+            verify=self._tls,
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
+            headers=_HEADERS,
+            trust_env=not self._reference.is_local,
         )
 
     async def _ask(self, transport: Transport, method: str, url: str, accept: str) -> Answer:

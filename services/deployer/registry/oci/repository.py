@@ -1,0 +1,78 @@
+"""What the API tells of one repository: its tags, and their digests."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from services.common.errors import RegistryError
+from services.deployer.registry.oci import reference
+from services.deployer.registry.oci.headers import next_link
+from services.deployer.registry.oci.session import Session
+from services.deployer.registry.oci.source import Source
+from services.deployer.registry.oci.transport import Answer, join
+
+PAGE = 1000
+MAX_PAGES = 100
+
+MANIFESTS = ", ".join(
+    [
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    ]
+)
+
+
+class _Tags(msgspec.Struct):
+    tags: list[str] | None = None
+
+
+class Repository:
+    """Methods raise RegistryError when the registry does not answer as the specification says."""
+
+    def __init__(self, source: Source) -> None:
+        self._name = source.reference.name
+        self._session = Session(source.reference, source.is_plain, source.is_insecure)
+
+    async def tags(self) -> list[str]:
+        """All tags, page after page."""
+        tags: list[str] = []
+        target = f"tags/list?n={PAGE}"
+        for _ in range(MAX_PAGES):
+            answer = await self._session.ask("GET", target)
+            if answer.status == 404:
+                raise RegistryError(f"{self._name}: no such repository (404); mend --registry, or push an image first")
+            tags += self._read(answer)
+            link = next_link(answer.headers.get_list("link"))
+            if not link:
+                return tags
+            target = join(answer.url, link)
+        raise RegistryError(f"{self._name}: its list of tags does not end after {MAX_PAGES} pages: no registry?")
+
+    async def digest(self, name: str) -> str:
+        """The digest of the manifest (or index) of a tag or digest.
+
+        By HEAD, which no registry counts as a pull; only one that names no digest there is asked for the manifest.
+        """
+        digest: str = (await self._manifest("HEAD", name)).headers.get("docker-content-digest", "")
+        if not digest:
+            answer = await self._manifest("GET", name)
+            digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        if not reference.is_digest(digest):
+            raise RegistryError(f"{self._name}: answered {name} with something that is no digest: no registry?")
+        return digest
+
+    async def _manifest(self, method: str, name: str) -> Answer:
+        answer = await self._session.ask(method, f"manifests/{name}", MANIFESTS)
+        if answer.status == 404:
+            raise RegistryError(f"{self._name}: there is no image {name} (404); push it, or deploy another")
+        return answer
+
+    def _read(self, answer: Answer) -> list[str]:
+        try:
+            return msgspec.json.decode(answer.body, type=_Tags).tags or []
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise RegistryError(f"{self._name}: answered something that is no list of tags: no registry?") from None
