@@ -73,6 +73,15 @@ async def test_https_is_never_left_for_http(
     assert not hostile.requests
 
 
+async def test_a_realm_is_checked_even_when_the_registry_itself_is_not_encrypted(
+    encrypted: Hostile, hostile: Hostile, credentials: str
+) -> None:
+    hostile.answer = lambda request: reply(401, WWW_Authenticate=f'Bearer realm="{encrypted.url}/token"')
+    with pytest.raises(RegistryError, match="its certificate is not trusted"):
+        await images(hostile, "insecure=true").offered()
+    assert not encrypted.requests
+
+
 async def test_plain_http_is_spoken_to_this_machine_and_elsewhere_only_when_told() -> None:
     for place in ("localhost:5000/a", "127.8.0.1/a", "[::1]:5000/a", "h.example/a?insecure=true"):
         assert _scheme(place) == "http", place

@@ -198,6 +198,14 @@ async def test_a_registry_that_names_no_digest_has_its_manifest_hashed(hostile: 
     assert (await images(hostile).resolve("1.0.0")).digest == DIGEST
 
 
+async def test_this_machine_is_asked_directly_whatever_proxy_is_set(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    hostile.answer = lambda request: tags("1.0.0")
+    assert await images(hostile).offered() == ["1.0.0"]
+
+
 async def test_a_digest_that_is_none_is_refused(hostile: Hostile) -> None:
     hostile.answer = lambda request: reply(200, Docker_Content_Digest="sha256:../../x")
     with pytest.raises(RegistryError, match="with something that is no digest"):

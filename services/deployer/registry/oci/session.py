@@ -15,6 +15,7 @@ from services.deployer.registry.oci.transport import Answer, Transport, failure,
 TIMEOUT = 20.0
 CONNECT_TIMEOUT = 8.0
 MAX_REMEMBERED = 128
+MAX_REMEMBERED_BODY = 256 * 1024
 
 _HEADERS = {"User-Agent": "longshore", "Accept-Encoding": "identity"}
 
@@ -28,8 +29,8 @@ class Session:
         self._reference = reference
         self._auth = Auth(reference, is_insecure)
         self._remembered: dict[tuple[str, str], Answer] = {}
-        # Without a certificate store to read, plain http costs nothing.
-        self._tls: ssl.SSLContext | bool = False if is_plain else ssl.create_default_context()
+        # Also over plain http: tokens may have to be fetched over https.
+        self._tls = ssl.create_default_context()
 
     async def ask(self, method: str, target: str, accept: str = "") -> Answer:
         """The answer (200 or 404) for a path below `base`, or for the whole URL that a link gave.
@@ -85,7 +86,7 @@ class Session:
     def _remember(self, method: str, url: str, answer: Answer) -> None:
         self._remembered.pop((method, url), None)
         etag = answer.headers.get("etag", "")
-        if answer.status == 200 and etag and etag.isascii():
+        if answer.status == 200 and etag and etag.isascii() and len(answer.body) <= MAX_REMEMBERED_BODY:
             self._remembered[method, url] = answer
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.pop(next(iter(self._remembered)))
