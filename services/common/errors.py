@@ -37,5 +37,17 @@ class ReleaseError(LongshoreError):
     """A release cannot be started on this host."""
 
 
+class EngineError(LongshoreError):
+    """The container engine refuses what it is asked for. `status`: of its answer, as in HTTP."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class EngineAwayError(EngineError):
+    """The container engine does not answer, or does not let us in."""
+
+
 class PortTakenError(LongshoreError):
     """Somebody else listens on a port that we need."""
