@@ -38,8 +38,8 @@ class Directory:
         """The releases that can be started, newest first. What cannot is told once, by a warning."""
         return await asyncio.to_thread(self._offered)
 
-    async def resolve(self, release: str) -> Artifact:
-        """The release's folder, and a digest of the names, sizes and times of the files in it."""
+    async def resolve(self, release: str, known: Artifact | None = None) -> Artifact:
+        """The release's folder, and a digest of the names, sizes and times of the files that are in it now."""
         return await asyncio.to_thread(self._resolve, release)
 
     def is_newer(self, release: str, than: str) -> bool:

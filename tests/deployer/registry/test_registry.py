@@ -83,6 +83,22 @@ async def test_what_a_tag_has_left_is_resolved_by_its_whole_digest_only(docker_r
     assert (await source.resolve(f"latest@{first}")).digest == first
 
 
+@pytest.mark.parametrize("place", ["team/app:latest", "team/app"])
+async def test_a_release_that_was_deployed_before_is_the_image_that_it_was(
+    docker_registry: DockerRegistry, place: str
+) -> None:
+    tag = "latest" if "latest" in place else "1.0.0"
+    source = images(docker_registry, place)
+    docker_registry.push("team/app", tag, "one")
+    (release,) = await source.offered()
+    before = await source.resolve(release)
+    docker_registry.push("team/app", tag, "two")
+    assert await source.resolve(release, before) == before
+    docker_registry.delete("team/app", before.digest)
+    with pytest.raises(RegistryError, match=rf"there is no image {before.digest} \(404\)"):
+        await source.resolve(release, before)
+
+
 @pytest.mark.parametrize(("place", "method"), [("team/app:latest", "HEAD"), ("team/app", "GET")])
 async def test_looking_again_and_again_gets_no_manifest(
     docker_registry: DockerRegistry, place: str, method: str

@@ -35,9 +35,9 @@ class Images:
             raise RegistryError(f"{self.url}: none of the tags is a {self._source.kind} that is wanted: {_some(tags)}")
         return releases
 
-    async def resolve(self, release: str) -> Artifact:
-        """The release's digest, and the name by which an engine pulls exactly that."""
-        digest = await (self._followed(release) if self._tag else self._tagged(release))
+    async def resolve(self, release: str, known: Artifact | None = None) -> Artifact:
+        """The release's digest, and the name by which an engine pulls exactly that. A known image stays what it is."""
+        digest = await self._repository.digest(known.digest) if known else await self._digest(release)
         return Artifact(digest, f"{self._name}@{digest}")
 
     def is_newer(self, release: str, than: str) -> bool:
@@ -51,7 +51,9 @@ class Images:
 
         return Repository(self._source)
 
-    async def _tagged(self, release: str) -> str:
+    async def _digest(self, release: str) -> str:
+        if self._tag:
+            return await self._followed(release)
         if not reference.is_tag(release):
             raise RegistryError(f"{self._name}: {release!r} is not a tag")
         return await self._repository.digest(release)

@@ -66,7 +66,8 @@ class Repository:
         return digest
 
     async def _manifest(self, method: str, name: str) -> Answer:
-        answer = await self._session.ask(method, f"manifests/{name}", MANIFESTS)
+        # What a digest names never changes: a registry may say so without looking whether it is still there.
+        answer = await self._session.ask(method, f"manifests/{name}", MANIFESTS, not reference.is_digest(name))
         if answer.status == 404:
             raise RegistryError(f"{self._name}: there is no image {name} (404); push it, or deploy another")
         return answer

@@ -32,15 +32,16 @@ class Session:
         # Also over plain http: tokens may have to be fetched over https.
         self._tls = ssl.create_default_context()
 
-    async def ask(self, method: str, target: str, accept: str = "") -> Answer:
+    async def ask(self, method: str, target: str, accept: str = "", is_conditional: bool = True) -> Answer:
         """The answer (200 or 404) for a path below `base`, or for the whole URL that a link gave.
 
+        `is_conditional`: it may be an earlier one, if the registry says that this has not changed.
         Raises RegistryError for every other one, and when none comes within the timeout.
         """
         url = join(self.base, target)
         try:
             async with asyncio.timeout(TIMEOUT), self._open() as client:
-                answer = await self._ask(Transport(client), method, url, accept)
+                answer = await self._ask(Transport(client), method, url, accept, is_conditional)
         except TimeoutError:
             raise RegistryError(
                 f"{self._reference.name}: no complete answer within {TIMEOUT:g} s; is it overloaded?"
@@ -60,8 +61,8 @@ class Session:
             trust_env=not self._reference.is_local,
         )
 
-    async def _ask(self, transport: Transport, method: str, url: str, accept: str) -> Answer:
-        known = self._remembered.get((method, url))
+    async def _ask(self, transport: Transport, method: str, url: str, accept: str, is_conditional: bool) -> Answer:
+        known = self._remembered.get((method, url)) if is_conditional else None
         headers = {"Accept": accept} if accept else {}
         if known:
             headers["If-None-Match"] = known.headers["etag"]
