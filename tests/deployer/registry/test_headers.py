@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.deployer.registry.oci.headers import LONGEST_PAUSE, Challenge, challenge, next_link, retry_after
@@ -79,6 +79,7 @@ def test_how_long_to_wait_is_read(value: str, seconds: float | None) -> None:
     assert retry_after({"retry-after": value}, NOW) == seconds
 
 
+@settings(deadline=None)
 @given(st.lists(st.text()))
 def test_no_header_is_too_strange_to_be_read(values: list[str]) -> None:
     challenge(values)

@@ -42,6 +42,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         (tags("../etc", "1.0.0\n", "x" * 200), "there are none"),
         (b"220 ready\r\n", "cut the connection, or answered something that is not HTTP"),
         (b"", "cut the connection, or answered something that is not HTTP"),
+        (reply(200)[:-4], "cut the connection, or answered something that is not HTTP"),
         (tags("1.0.0")[:-10], "cut the connection, or answered something that is not HTTP"),
         (reply(302, Location="https://["), "points to something that is no URL"),
         (reply(302, Location="file:///etc/passwd"), "points to something that is no URL"),
@@ -54,14 +55,13 @@ async def test_what_goes_wrong_is_told_in_one_line(hostile: Hostile, answer: byt
     assert line in str(await failure(images(hostile)))
 
 
-@pytest.mark.parametrize("answer", [HANG, DRIP, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"])
+@pytest.mark.parametrize("answer", [HANG, DRIP])
 async def test_an_answer_that_does_not_end_is_given_up_at_the_deadline(
     hostile: Hostile, answer: bytes, impatient: None
 ) -> None:
     hostile.answer = lambda request: answer
     async with asyncio.timeout(10):
-        text = str(await failure(images(hostile)))
-    assert "no complete answer within 0.3 s" in text or "cut the connection" in text
+        assert "no complete answer within 0.3 s" in str(await failure(images(hostile)))
 
 
 async def test_the_deadline_is_one_for_redirects_and_tokens_too(hostile: Hostile, impatient: None) -> None:

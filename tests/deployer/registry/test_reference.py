@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.common.errors import SettingsError
@@ -112,6 +112,7 @@ def read(text: str) -> reference.Reference | str:
         return str(error)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"[\w.:\[\]/-]{0,40}(\?[\w=&<>,.-]{0,30})?", fullmatch=True))
 @example("[::1%25eth0]/a")
 @example("h.io:" + "9" * 5000 + "/a")
@@ -123,6 +124,7 @@ def test_every_text_is_a_source_or_one_line(text: str) -> None:
         assert reference.parse(outcome.name + (f":{outcome.tag}" if outcome.tag else "")) == outcome
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_the_host_of_any_text_can_be_asked_for(text: str) -> None:
     assert isinstance(reference.is_loopback(reference.host_of(text)), bool)

@@ -6,7 +6,7 @@ import datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from semver import Version
 
@@ -24,11 +24,13 @@ days = st.dates(datetime.date(1000, 1, 1))
 any_version = st.builds(Version, numbers, numbers, numbers, prerelease=pre_releases)
 
 
+@settings(deadline=None)
 @given(st.permutations(ORDERED))
 def test_semantic_versions_are_ordered_as_the_specification_says(tags: list[str]) -> None:
     assert versions.newest_first(tags, pre_releases=True) == ORDERED[::-1]
 
 
+@settings(deadline=None)
 @given(st.lists(any_version.map(str), unique=True))
 def test_every_look_at_the_same_tags_gives_the_same_order(tags: list[str]) -> None:
     mixed = [f"v{tag}" for tag in tags] + tags
@@ -99,6 +101,7 @@ def test_a_bad_constraint_is_refused(text: str) -> None:
         constraint.parse(text)
 
 
+@settings(deadline=None)
 @given(any_version, st.tuples(numbers, numbers, numbers), st.integers(1, 3))
 def test_comparators_complete_each_other(version: Version, operand: tuple[int, ...], given_numbers: int) -> None:
     text = ".".join(map(str, operand[:given_numbers]))
@@ -183,6 +186,7 @@ def test_a_format_that_is_unknown_is_refused(text: str, line: str) -> None:
         CalVer(text)
 
 
+@settings(deadline=None)
 @given(days, st.integers(0, 10**20), days, st.integers(0, 10**20))
 def test_the_order_of_calendar_versions_is_that_of_their_days(
     day: datetime.date, micro: int, other: datetime.date, other_micro: int
@@ -214,6 +218,7 @@ def test_the_order_is_the_one_that_the_url_asks_for() -> None:
     assert semantic.is_newer("1.10.0", "1.9.0")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=40)))
 def test_whatever_a_registry_lists_only_versions_are_releases(tags: list[str]) -> None:
     for url in ("h.io/app?pre-release=true", "h.io/app?calver=YYYY.MM.MICRO", "h.io/app?constraint=^1"):
