@@ -61,13 +61,17 @@ class Replica(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """The verdict on a replica since `since` (unix seconds), with the reason of the last failure."""
+    """The verdict on a replica since `since` (unix seconds), with the reason of the last failure.
+
+    `starting`: it has never been healthy so far; `reason` is why not, and it is no verdict yet.
+    """
 
     app: str
     replica: str
     healthy: bool
     since: float
     reason: str = ""
+    starting: bool = False
 
 
 class Artifact(msgspec.Struct, frozen=True):

@@ -81,4 +81,6 @@ def app_view(
 def _verdict(health: Health | None) -> str:
     if health is None:
         return "unknown"
+    if health.starting:
+        return f"starting: {health.reason}" if health.reason else "starting"
     return "healthy" if health.healthy else f"unhealthy: {health.reason}"

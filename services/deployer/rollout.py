@@ -113,9 +113,9 @@ class _Situation:
             return facts.failure
         for replica in self.good:
             if not replica.ready and self._due(replica.since + limits.ready):
-                return "check", f"{replica.id} was not ready within {limits.ready:g} s"
+                return "check", f"{replica.id} was not ready within {limits.ready:g} s{_why_not(replica)}"
             if replica.ready and self._is_ill(replica):
-                return "check", f"{replica.id} was unhealthy for {limits.unhealthy:g} s"
+                return "check", f"{replica.id} was unhealthy for {limits.unhealthy:g} s{_why_not(replica)}"
             if replica.route == "active" and not replica.followed and self._due(replica.route_since + limits.route):
                 return "route", f"the proxy did not follow the route to {replica.id} within {limits.route:g} s"
         return None
@@ -236,6 +236,10 @@ class _Situation:
             return True
         self.wake = min(self.wake, moment)
         return False
+
+
+def _why_not(replica: Replica) -> str:
+    return f": {replica.problem}" if replica.problem else ""
 
 
 def _least_useful(replicas: list[Replica], count: int) -> list[Replica]:

@@ -31,7 +31,8 @@ class Monitor:
         self._probe = probe
         self._record = record
         self._verdicts = verdicts
-        self._tally = Tally(proven=verdicts.get(key) is not None)
+        known = verdicts.get(key)
+        self._tally = Tally(proven=known is not None and not known.starting)
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -59,6 +60,14 @@ class Monitor:
         before, self._tally = self._tally, observe(self._tally, outcome.passed, self.replica.check)
         if self._tally.verdict is not None and self._tally.verdict != before.verdict:
             self._change(now, self._tally.verdict, outcome.reason)
+        elif not self._tally.proven:
+            self._tell_why_not_yet(now, outcome.reason)
+
+    def _tell_why_not_yet(self, now: float, reason: str) -> None:
+        known = self._verdicts.get(self._key)
+        if known is None or known.reason != reason:
+            health = Health(self.replica.app, self.replica.id, False, now, reason, starting=True)
+            self._verdicts.put(self._key, health)
 
     def _change(self, now: float, healthy: bool, reason: str) -> None:
         self._record(HealthChanged(now, self.replica.id, healthy, reason), self.replica.app)

@@ -47,7 +47,8 @@ def test_a_broken_release_is_rolled_back_once_and_retried_only_when_told(server:
     assert refused.returncode == 1
     assert "retry" in refused.stderr
     assert retried.returncode == 1
-    assert f"longshore: {releases.BROKEN} was rolled back: " in retried.stderr
+    assert f"longshore: {releases.BROKEN} was rolled back: check: " in retried.stderr
+    assert "was not ready within 2 s: status 500" in retried.stderr
     outcomes = [json.loads(line)["outcome"] for line in one.verb("history", "--json").stdout.splitlines()]
     assert outcomes == ["succeeded", "rolled back", "rolled back"]
 

@@ -58,9 +58,21 @@ class House:
     async def remove(self, replica: Replica) -> None:
         await self.bus.delete(subjects.REPLICAS, key(replica))
 
-    async def verdict(self, replica: Replica) -> Health | None:
+    async def told(self, replica: Replica) -> Health | None:
+        """What the bucket says of a replica, also while that is no verdict yet."""
         value = await self.bus.get(subjects.HEALTH, key(replica))
         return msgspec.json.decode(value, type=Health) if value else None
+
+    async def until_told(self, replica: Replica) -> Health:
+        """What the bucket says, as soon as it says anything."""
+        async with asyncio.timeout(20):
+            while not (found := await self.told(replica)):
+                await asyncio.sleep(0.01)
+        return found
+
+    async def verdict(self, replica: Replica) -> Health | None:
+        found = await self.told(replica)
+        return None if found and found.starting else found
 
     async def until_verdict(self, replica: Replica, healthy: bool | None) -> Health | None:
         """The verdict, once it is the one named; None: there is none."""

@@ -90,13 +90,15 @@ async def test_fall_failures_in_a_row_make_it_unhealthy_and_rise_passes_healthy_
     assert results.count(False) >= 3
 
 
-async def test_a_replica_that_has_never_been_healthy_stays_unknown_until_it_is(house: House) -> None:
+async def test_a_replica_that_has_never_been_healthy_has_no_verdict_but_a_reason(house: House) -> None:
     port = free_port()
     replica = Replica("web", "web-1", "1.0.0", "127.0.0.1", port, Check("/health", interval=3600, fall=1))
     await house.add(replica)
     async with house.health():
         await until(lambda: len(house.checks(replica)) >= 3)
         assert await house.verdict(replica) is None
+        told = await house.until_told(replica)
+        assert (told.healthy, told.starting, told.reason) == (False, True, "refused")
         async with origin(port):
             await house.until_verdict(replica, True)
     await until(lambda: house.changes(replica) == [True])
