@@ -66,9 +66,10 @@ class House:
     async def until_told(self, replica: Replica) -> Health:
         """What the bucket says, as soon as it says anything."""
         async with asyncio.timeout(20):
-            while not (found := await self.told(replica)):
+            while True:
+                if found := await self.told(replica):
+                    return found
                 await asyncio.sleep(0.01)
-        return found
 
     async def verdict(self, replica: Replica) -> Health | None:
         found = await self.told(replica)
