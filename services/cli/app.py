@@ -10,7 +10,7 @@ import typer
 
 from services.bus.settings import BusSettings
 from services.cli import config, verbs
-from services.cli.options import COMMANDS, build, command, fields_of
+from services.cli.options import COMMANDS, PANELS, build, command, fields_of
 from services.common.settings import Settings
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
@@ -31,6 +31,7 @@ app = typer.Typer(
 SHARED: tuple[type[Settings], ...] = (ProxySettings, HealthSettings, GatewaySettings, BusSettings)
 ALL_IN_ONE: tuple[type[Settings], ...] = (DeployerSettings, *SHARED)
 APP = fields_of(DeployerSettings, omit=Settings.__struct_fields__)
+CONTAINERS = PANELS["Containers"]
 START = "Start"
 SERVICES = "One service alone"
 
@@ -59,7 +60,7 @@ def longshore(
     context.default_map = config.defaults(config_file, COMMANDS)
 
 
-@command(app, "server", *ALL_IN_ONE, omit=("listen", "runtime"), rich_help_panel=START)
+@command(app, "server", *ALL_IN_ONE, omit=("listen", "runtime", *CONTAINERS), rich_help_panel=START)
 def server(values: dict[str, Any]) -> None:
     """Deliver releases from a folder as processes: bus, proxy, deployer, health and metrics in one command.
 
@@ -70,12 +71,27 @@ def server(values: dict[str, Any]) -> None:
     run(_plan(values, [build(DeployerSettings, values, runtime="process")]))
 
 
-@command(app, "container", *ALL_IN_ONE, omit=("listen", "runtime"), rich_help_panel=START)
+WORDS = inspect.Parameter(
+    "words",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-- [DOCKER RUN OPTIONS]", help="Options of `docker run` for every container."),
+    ],
+)
+
+
+@command(app, "container", *ALL_IN_ONE, omit=("listen", "runtime"), own=[WORDS], rich_help_panel=START)
 def container(values: dict[str, Any]) -> None:
-    """Deliver images from a registry as containers (same options as server)."""
+    """Deliver images from a registry as containers: bus, proxy, deployer, health and metrics in one command.
+
+    Example: longshore container --registry img://ghcr.io/me/app --port 8080 --health-path /health -- -e MODE=live
+    """
     from services.supervisor.main import run
 
-    run(_plan(values, [build(DeployerSettings, values, runtime="docker")]))
+    words = [*values["docker_args"], *(values["words"] or [])]
+    run(_plan(values, [build(DeployerSettings, values, runtime="docker", docker_args=words)]))
 
 
 @command(app, "bus", BusSettings, omit=("nats_url",), rich_help_panel=SERVICES)
@@ -143,9 +159,15 @@ def up(values: dict[str, Any]) -> None:
 
     def plan() -> Plan:
         tables = config.applications(values["file"], APP)
-        return _plan(values, [build(DeployerSettings, table, **_shared(values)) for table in tables.values()])
+        return _plan(values, [build(DeployerSettings, _runs(table), **_shared(values)) for table in tables.values()])
 
     run(plan(), plan)
+
+
+def _runs(table: dict[str, Any]) -> dict[str, Any]:
+    """An application's options with its runtime: what an image asks for, unless it is said."""
+    from_image = str(table.get("registry", "")).startswith("img://")
+    return {"runtime": "docker" if from_image else "process"} | table
 
 
 def _shared(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from services.common import log
 from services.common.settings import Settings, default
 
 PANELS = {
-    "What to deliver": ("app", "registry", "port", "replicas", "interval", "runtime"),
+    "What to deliver": ("app", "registry", "port", "replicas", "interval", "max_interval", "runtime"),
     "Rollout": (
         "strategy",
         "health_path",
@@ -28,6 +28,7 @@ PANELS = {
         "replace_after",
         "stop_containers",
     ),
+    "Containers": ("dial", "cmd", "docker_args", "docker_host", "pull_timeout", "keep_images"),
     "Proxy": ("listen", "workers", "hold", "connect_timeout", "idle_timeout", "max_connections", "balance"),
     "Telemetry": ("telemetry", "otlp_endpoint", "otlp_insecure", "admin_port", "admin_address"),
     "Bus and host": ("state_dir", "nats_url", "nats_server", "bus_timeout", "host", "concurrency"),
@@ -40,6 +41,7 @@ HELP = {
     "port": "Proxy port, or proxy port:container port. Repeatable.",
     "replicas": "How many replicas to run.",
     "interval": "Seconds between two looks at the registry.",
+    "max_interval": "Most seconds between two looks, when the registry keeps failing.",
     "runtime": "How a replica runs.",
     "strategy": "rolling: one replica at a time; blue-green: all new ones first.",
     "health_path": "HTTP path that answers 2xx or 3xx when a replica is healthy. Without it: the port accepts.",
@@ -53,6 +55,12 @@ HELP = {
     "stop_timeout": "Seconds between SIGTERM and SIGKILL for a replica.",
     "replace_after": "Seconds after which an unhealthy replica is replaced.",
     "stop_containers": "Stop the replicas when Longshore stops, instead of leaving them to the next start.",
+    "dial": "Where the proxy reaches a container: a port of this host, or the container's own address.",
+    "cmd": "A word of the command that replaces the image's own. Repeatable.",
+    "docker_args": "A word of what `docker run` is to add to a container (--docker-args=--memory=1g). Repeatable.",
+    "docker_host": "The container engine: unix:///path/of/docker.sock or tcp://host:port.",
+    "pull_timeout": "Seconds that the pull of an image may take.",
+    "keep_images": "Unused images of the application to keep; older ones that Longshore pulled are removed.",
     "listen": "APP=PORT or APP=ADDRESS:PORT that the proxy serves. Repeatable.",
     "workers": "Worker processes of the proxy.",
     "hold": "Seconds that a connection waits for a backend when none is ready.",
@@ -80,6 +88,7 @@ SHORT = {"app": ("--name", "-n"), "port": ("-p",), "interval": ("-i",)}
 SHOWN_DEFAULTS = {
     "state_dir": "$XDG_STATE_HOME/longshore",
     "host": "this host's name",
+    "docker_host": "$DOCKER_HOST, else unix:///var/run/docker.sock",
     "workers": "one per core, at most 4",
     "nats_server": "the one on PATH, else the bundled one",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,13 @@ RETRY = 0.05
 
 
 @contextmanager
-def lock(state_dir: str, name: str, wait: float = 0.0) -> Iterator[int]:
+def lock(
+    state_dir: str, name: str, wait: float = 0.0, on_wait: Callable[[str], None] = lambda _: None
+) -> Iterator[int]:
     """Hold `<state_dir>/<name>.lock`; its descriptor may be handed to a child that is to hold it as well.
 
-    Raises SettingsError, with the process that holds it, when it is still taken after `wait` seconds.
+    Raises SettingsError, with the process that holds it, when it is still taken after `wait` seconds; `on_wait` is
+    called with that process when the wait begins.
     """
     path = Path(state_dir) / f"{name}.lock"
     try:
@@ -27,11 +30,14 @@ def lock(state_dir: str, name: str, wait: float = 0.0) -> Iterator[int]:
     except OSError as error:
         raise SettingsError(f"--state-dir {state_dir}: {error.strerror}; choose a folder that you can write") from None
     try:
-        if not _taken(descriptor, wait):
-            holder = os.read(descriptor, 32).decode() or "unknown"
-            raise SettingsError(
-                f"--state-dir {state_dir}: in use by process {holder}; stop it, or choose another --state-dir"
-            )
+        if not _taken(descriptor, 0.0):
+            holder = os.pread(descriptor, 32, 0).decode() or "unknown"
+            if wait > 0:
+                on_wait(holder)
+            if not _taken(descriptor, wait):
+                raise SettingsError(
+                    f"--state-dir {state_dir}: in use by process {holder}; stop it, or choose another --state-dir"
+                )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         yield descriptor

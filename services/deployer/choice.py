@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from schemas.routing import Artifact, Decisions, Ongoing
 from services.deployer import versions
 
+IsNewer: TypeAlias = Callable[[str, str], bool]
+"""Whether one release comes after another, by their names, in the registry's own order."""
 
-def due(decisions: Decisions, offered: Sequence[str], is_alive: bool) -> str:
+
+def due(decisions: Decisions, offered: Sequence[str], is_alive: bool, is_newer: IsNewer = versions.is_newer) -> str:
     """The release that the registry's offer, newest first, makes us deploy now; empty: none.
 
     While something runs (`is_alive`), only a newer release replaces it: an older one never does, just because the
@@ -21,7 +25,7 @@ def due(decisions: Decisions, offered: Sequence[str], is_alive: bool) -> str:
     if not decisions.current or (not is_alive and decisions.current not in offered):
         return next((release for release in offered if release not in decisions.quarantined), "")
     newest = offered[0]
-    is_wanted = versions.is_newer(newest, decisions.current) and newest not in decisions.quarantined
+    is_wanted = is_newer(newest, decisions.current) and newest not in decisions.quarantined
     return newest if is_wanted else ""
 
 
@@ -30,10 +34,10 @@ def begun(decisions: Decisions, ongoing: Ongoing, artifact: Artifact) -> Decisio
     return replace(decisions, ongoing=ongoing, artifacts={**decisions.artifacts, ongoing.release: artifact})
 
 
-def succeeded(decisions: Decisions, ongoing: Ongoing) -> Decisions:
+def succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versions.is_newer) -> Decisions:
     """Its release is the current one, and quarantine of releases that it leaves behind is over."""
     current, previous = ongoing.release, decisions.current or decisions.previous
-    kept = {name: why for name, why in decisions.quarantined.items() if versions.is_newer(name, current)}
+    kept = {name: why for name, why in decisions.quarantined.items() if is_newer(name, current)}
     artifacts = {name: artifact for name, artifact in decisions.artifacts.items() if name in (current, previous)}
     return replace(
         decisions,

@@ -6,6 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from schemas.events import (
     Event,
     ReplicaAdopted,
@@ -25,8 +27,15 @@ from services.deployer.deployment import Deployment
 from services.deployer.fleet import Fleet, Live
 from services.deployer.journal import Journal
 from services.deployer.replica import change
-from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Runtime, Spec
+from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Running, Runtime, Spec
 from services.deployer.settings import DeployerSettings
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """A replica that ended runs again."""
+
+    id: str
+    running: Running
 
 
 class Crew:
@@ -50,9 +59,11 @@ class Crew:
         self._fleet = fleet
         self._runtime = runtime
         self._wake = wake
-        self._exits: deque[tuple[float, Exit]] = deque()
+        self._news: deque[tuple[float, Exit | Restart]] = deque()
         self._log = context.log
         runtime.on_exit = self._on_exit
+        runtime.on_restart = self._on_restart
+        runtime.on_change = wake
 
     async def adopt(self, routed: dict[str, BackendState], generation: int) -> None:
         """Take over what an earlier deployer left; `routed` is its last route."""
@@ -90,15 +101,14 @@ class Crew:
                 self._record(ReplicaRouted, replica)
 
     def bury(self) -> None:
-        """Take the replicas that ended off the fleet."""
-        while self._exits:
-            moment, end = self._exits.popleft()
-            replica = self._fleet.remove(end.id)
-            if replica and replica.stopping_since is not None:
-                self._bury(moment, end, replica.release, replica.leaving)
-            elif replica:
-                self._bury(moment, end, replica.release)
-                self._blame(replica, end)
+        """Take the replicas that ended off the fleet, or out of the route until they run again."""
+        while self._news:
+            moment, news = self._news.popleft()
+            replica = self._fleet.replicas.get(news.id)
+            if replica and isinstance(news, Restart):
+                self._came_back(moment, replica, news.running)
+            elif replica and isinstance(news, Exit):
+                self._ended(moment, replica, news)
 
     def _take_over(self, found: Found, place: BackendState | None, generation: int) -> None:
         running, now = found.running, time.monotonic()
@@ -110,6 +120,7 @@ class Crew:
         if found.stopping:
             replica.leaving, replica.stopping_since = "replaced", now
             self._runtime.stop(found.id, self._settings.stop_timeout)
+        replica.condemned = found.outdated
         self._fleet.add(replica)
         address = f"{running.host}:{running.port}"
         self._journal.record(ReplicaAdopted(time.time(), found.id, found.release, address, running.pid))
@@ -129,8 +140,43 @@ class Crew:
         self._wake()
 
     def _on_exit(self, end: Exit) -> None:
-        self._exits.append((time.time(), end))
+        self._news.append((time.time(), end))
         self._wake()
+
+    def _on_restart(self, replica: str, running: Running) -> None:
+        self._news.append((time.time(), Restart(replica, running)))
+        self._wake()
+
+    def _ended(self, moment: float, replica: Live, end: Exit) -> None:
+        if end.restarts:
+            self._went_down(moment, replica, end)
+            return
+        self._fleet.remove(end.id)
+        if replica.stopping_since is not None:
+            self._bury(moment, end, replica.release, replica.leaving)
+        else:
+            self._bury(moment, end, replica.release)
+            self._blame(replica, end)
+
+    def _went_down(self, moment: float, replica: Live, end: Exit) -> None:
+        """Its engine starts it again: it keeps its place, and has to become ready once more."""
+        self._journal.record(ReplicaExited(moment, end.id, replica.release, end.code, end.oom))
+        self._log.error("replica exited, its restart policy starts it again", replica=end.id, how=how(end))
+        if self._deployment.is_rolling_out and not replica.ready:
+            self._blame(replica, end)
+        if replica.route == "active":
+            self.change(replica, act.Drain(replica.id))
+        if replica.ready:
+            replica.ready, replica.since = False, time.monotonic()
+        replica.address = None
+
+    def _came_back(self, moment: float, replica: Live, running: Running) -> None:
+        replica.address, replica.generation = running, None
+        address = f"{running.host}:{running.port}"
+        self._journal.record(
+            ReplicaStarted(moment, self._deployment.id, replica.id, replica.release, address, running.pid)
+        )
+        self._log.info("replica runs again", replica=replica.id, address=address)
 
     def _bury(self, moment: float, end: Exit, release: str, retired: str = "") -> None:
         if retired:
@@ -165,4 +211,5 @@ def how(end: Exit) -> str:
     """How a replica ended, in words."""
     if end.code == UNSEEN:
         return "ended unseen"
-    return f"was killed by signal {-end.code}" if end.code < 0 else f"exited with code {end.code}"
+    ended = f"was killed by signal {-end.code}" if end.code < 0 else f"exited with code {end.code}"
+    return f"{ended}, out of memory" if end.oom else ended

@@ -83,7 +83,7 @@ class Deployment:
 
     async def begin(self, release: str, by: str, pinned: str = "") -> str:
         """Start a deployment; its id. Raises RegistryError when there is no such release."""
-        artifact = await self._registry.resolve(release)
+        artifact = await self._registry.resolve(release, self._before(release))
         decisions, settings = self._journal.decisions, self._settings
         ongoing = Ongoing(uuid7(), release, by, settings.strategy, trace_id(), time.time(), pinned)
         started = DeploymentStarted(
@@ -102,6 +102,11 @@ class Deployment:
         self._wake()
         return ongoing.deployment
 
+    def _before(self, release: str) -> Artifact | None:
+        """What a rollback returns to. One that failed may have been mended under its name since."""
+        decisions = self._journal.decisions
+        return decisions.artifacts.get(release) if release == decisions.previous else None
+
     def resume(self, is_here: bool) -> None:
         """Go on with the deployment of an earlier deployer. `is_here`: its release was pulled."""
         self.pull = "done" if is_here else "due"
@@ -117,8 +122,12 @@ class Deployment:
         if ongoing := self.ongoing:
             duration = time.time() - ongoing.started
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
-            await self._journal.commit(choice.succeeded(self._journal.decisions, ongoing), ended)
+            await self._journal.commit(
+                choice.succeeded(self._journal.decisions, ongoing, self._registry.is_newer), ended
+            )
             self._log.info("deployment succeeded", release=ongoing.release, seconds=round(duration, 3))
+            needed = list(self._journal.decisions.artifacts.values())
+            self._context.spawn(self._runtime.tidy(needed), f"tidy after {ongoing.release}")
 
     async def fail(self, phase: str, reason: str) -> None:
         """Quarantine the release, and begin to undo."""

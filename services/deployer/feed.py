@@ -11,9 +11,9 @@ from schemas.events import Event, RegistryFailed
 from services.common import log
 from services.common.errors import RegistryError
 from services.deployer.registry import Registry
+from services.deployer.registry.backoff import pause
 
 LOOK_TIMEOUT = 60.0
-JITTER = 0.1
 
 
 class Feed:
@@ -25,12 +25,13 @@ class Feed:
         self._record = record
         self._changed = changed
         self._streak = 0
+        self._retry_after: float | None = None
         self._log = log.get("deployer")
 
-    async def run(self, interval: float) -> None:
-        """Look every `interval` seconds, 10 % more or less, for ever."""
+    async def run(self, interval: float, longest: float) -> None:
+        """Look every `interval` seconds for ever; up to every `longest` while the registry fails."""
         while True:
-            await asyncio.sleep(interval * (1 + JITTER * random.uniform(-1, 1)))
+            await asyncio.sleep(pause(interval, longest, self._streak, random.random(), self._retry_after))
             await self.look()
 
     async def look(self) -> None:
@@ -39,19 +40,21 @@ class Feed:
             async with asyncio.timeout(LOOK_TIMEOUT):
                 offered = await self.registry.offered()
         except RegistryError as error:
-            self._failed(str(error))
+            self._failed(str(error), error.retry_after)
         except TimeoutError:
             self._failed(f"no answer from {self.registry.url} within {LOOK_TIMEOUT:g} s")
         else:
             self._succeeded(offered)
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, retry_after: float | None = None) -> None:
         self._streak += 1
+        self._retry_after = retry_after
         self._record(RegistryFailed(time.time(), self.registry.url, reason, self._streak))
         if self._streak == 1:
             self._log.error("registry failed, running replicas are left alone", reason=reason)
 
     def _succeeded(self, offered: list[str]) -> None:
+        self._retry_after = None
         if self._streak:
             self._log.info("registry answers again", registry=self.registry.url, failures=self._streak)
             self._streak = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from schemas import subjects
 from schemas.routing import Backend, Check, Health
@@ -31,13 +32,15 @@ class Live(Replica, kw_only=True):
 class Fleet:
     """All replicas that were started and have not ended."""
 
-    def __init__(self, bus: Bus, host: str, app: str, check: Check) -> None:
+    def __init__(self, bus: Bus, host: str, app: str, check: Check, passes: Callable[[str], bool]) -> None:
+        """`passes`: what the runtime itself says of a replica."""
         self.replicas: dict[str, Live] = {}
         self.health: dict[str, Health] = {}
         self._bus = bus
         self._host = host
         self._app = app
         self._check = check
+        self._passes = passes
         self._published: dict[str, Probed] | None = None
 
     def add(self, replica: Live) -> None:
@@ -54,7 +57,8 @@ class Fleet:
         """Bring every replica up to date with what health and the proxy say."""
         for replica in self.replicas.values():
             verdict = self.health.get(subjects.replica_key(self._host, self._app, replica.id))
-            replica.healthy = verdict.healthy if verdict else replica.ready
+            is_reachable = replica.address is not None and self._passes(replica.id)
+            replica.healthy = is_reachable and (verdict.healthy if verdict else replica.ready)
             if replica.healthy:
                 replica.unhealthy_since = None
             elif replica.ready and replica.unhealthy_since is None:
@@ -62,10 +66,10 @@ class Fleet:
             replica.followed = replica.generation is not None and router.follows(replica.generation)
             replica.connections = router.connections(replica.id)
 
-    def backends(self) -> list[Backend]:
-        """What belongs into the route."""
+    def backends(self, port: int) -> list[Backend]:
+        """What belongs into the route to a port of the replicas."""
         return [
-            Backend(replica.id, replica.address.host, replica.address.port, replica.route)
+            Backend(replica.id, *replica.address.address(port), replica.route)
             for replica in self.replicas.values()
             if replica.address and (replica.route == "active" or replica.route == "draining")
         ]

@@ -118,7 +118,12 @@ class Orders:
 
     async def _follow_up(self, done: str, by: str) -> Reply:
         """Begin the deployment that is due now, if one is, so that the reply can name it."""
-        release = choice.due(self._journal.decisions, self._feed.offered or [], bool(self._reconciler.fleet.replicas))
+        release = choice.due(
+            self._journal.decisions,
+            self._feed.offered or [],
+            bool(self._reconciler.fleet.replicas),
+            self._feed.registry.is_newer,
+        )
         deployment = await self._deployment.begin(release, by) if release else ""
         return Reply(True, f"{done}; release {release} is being deployed" if release else done, deployment)
 

@@ -43,7 +43,7 @@ class Reconciler:
         self.lock = asyncio.Lock()
         self.journal = Journal(context, settings.app)
         self.feed = Feed(registry, self.journal.record, self.wake)
-        self.fleet = Fleet(context.bus, context.host, settings.app, check(settings))
+        self.fleet = Fleet(context.bus, context.host, settings.app, check(settings), runtime.passes)
         self.router = Router(context.bus, context.host, settings.app, settings.proxy_ports)
         self.deployment = Deployment(context, settings, self.journal, registry, runtime, self.wake)
         self.crew = Crew(context, settings, self.journal, self.deployment, self.fleet, runtime, self.wake)
@@ -68,7 +68,7 @@ class Reconciler:
         await self._follow(subjects.HEALTH, Health, self.fleet.health)
         await self._follow(subjects.SERVING, Serving, self.router.serving)
         await self.feed.look()
-        self.context.spawn(self.feed.run(self.settings.interval), "registry")
+        self.context.spawn(self.feed.run(self.settings.interval, self.settings.max_interval), "registry")
 
     async def run(self) -> None:
         """Reconcile until the service is to stop; then leave the replicas running, or stop them."""
@@ -140,7 +140,7 @@ class Reconciler:
         plan = rollout.plan(facts)
         for action in plan.actions:
             await self._apply(action)
-        await self.router.publish(self.fleet.backends())
+        await self.router.publish({port.proxy: self.fleet.backends(port.replica) for port in self.settings.ports})
         self.fleet.routed(self.router.generation)
         await self.fleet.publish()
         return plan
@@ -170,7 +170,9 @@ class Reconciler:
                 artifact = await self.feed.registry.resolve(offered[0])
                 found = ReleaseFound(time.time(), offered[0], artifact.digest, self.feed.registry.url)
                 await self.journal.commit(replace(self.journal.decisions, found=offered[0]), found)
-            release = choice.due(self.journal.decisions, offered, bool(self.fleet.replicas))
+            release = choice.due(
+                self.journal.decisions, offered, bool(self.fleet.replicas), self.feed.registry.is_newer
+            )
             if release and not self._is_closing:
                 await self.deployment.begin(release, "registry")
         except RegistryError as error:

@@ -9,7 +9,7 @@ from services.deployer import buckets
 
 
 class Router:
-    """All ports lead to the same backends. Every change has a generation above all that were ever written."""
+    """All ports lead to the same replicas. Every change has a generation above all that were ever written."""
 
     def __init__(self, bus: Bus, host: str, app: str, ports: list[int]) -> None:
         self.generation = 0
@@ -18,7 +18,7 @@ class Router:
         self._app = app
         self._ports = {subjects.route_key(host, app, port): port for port in ports}
         self._prefix = f"{subjects.token(host)}.{app}.>"
-        self._published: list[Backend] | None = None
+        self._published: dict[int, list[Backend]] | None = None
 
     async def load(self) -> dict[str, BackendState]:
         """The backends that an earlier deployer routed to. Routes of ports that are no longer ours go."""
@@ -32,13 +32,13 @@ class Router:
         """Write again what is written: the bus may have lost it."""
         self._published = None
 
-    async def publish(self, backends: list[Backend]) -> bool:
-        """Whether there was news to write. Raises BusError when it could not be written; then try again."""
+    async def publish(self, backends: dict[int, list[Backend]]) -> bool:
+        """Write the backends of each port; whether there was news. Raises BusError when that failed: then try again."""
         if backends == self._published:
             return False
         self.generation += 1
         for key, port in self._ports.items():
-            await self._bus.put(subjects.ROUTES, key, Route(self._app, port, self.generation, backends))
+            await self._bus.put(subjects.ROUTES, key, Route(self._app, port, self.generation, backends[port]))
         self._published = backends
         return True
 

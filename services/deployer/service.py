@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 
 from schemas import subjects
-from services.common import lifecycle, state
+from services.common import lifecycle, log, state
 from services.common.errors import RegistryError
 from services.common.lifecycle import Context
 from services.deployer import registry
 from services.deployer.orders import Orders
 from services.deployer.reconcile import Reconciler
 from services.deployer.runtime.process import ProcessRuntime
+from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
 
 
 def run(settings: DeployerSettings) -> None:
-    """Run the service until SIGTERM or SIGINT. Raises LongshoreError when it cannot."""
+    """Run the service until SIGTERM or SIGINT. Raises LongshoreError when it cannot.
+
+    A second deployer of the same application waits for the end of the first.
+    """
     check(settings)
-    with state.lock(settings.state_dir, f"replicas/{settings.app}/deployer"):
+    waits = log.get("deployer").warning
+    with state.lock(
+        settings.state_dir,
+        f"replicas/{settings.app}/deployer",
+        math.inf,
+        lambda holder: waits("another deployer has this application: waits for its end", app=settings.app, pid=holder),
+    ):
         lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
 
 
@@ -29,8 +40,12 @@ def check(settings: DeployerSettings) -> None:
     A registry without a release is an error as long as nothing was ever deployed from it: that is a wrong path.
     """
     settings.check_complete()
+    if settings.runtime == "docker":
+        from services.deployer.runtime.docker import runtime
+
+        asyncio.run(runtime.check(settings))
     source = registry.parse(settings.registry)
-    if not asyncio.run(source.offered()) and not any(replicas(settings).glob("*/")):
+    if not any(replicas(settings).glob("*/")) and not asyncio.run(source.offered()):
         raise RegistryError(
             f"{source.url} offers no release that can be started: put one there as VERSION/run, an executable "
             "file, such as 1.0.0/run"
@@ -39,7 +54,7 @@ def check(settings: DeployerSettings) -> None:
 
 async def serve(context: Context, settings: DeployerSettings) -> None:
     """Keep the application running until the context stops."""
-    runtime = ProcessRuntime(replicas(settings))
+    runtime = open_runtime(settings)
     try:
         reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime)
         await reconciler.start()
@@ -47,6 +62,15 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
         await reconciler.run()
     finally:
         runtime.close()
+
+
+def open_runtime(settings: DeployerSettings) -> Runtime:
+    """What the replicas run in. The SDK of the engine is loaded for containers alone."""
+    if settings.runtime == "process":
+        return ProcessRuntime(replicas(settings))
+    from services.deployer.runtime.docker.runtime import DockerRuntime
+
+    return DockerRuntime(replicas(settings), settings)
 
 
 def replicas(settings: DeployerSettings) -> Path:

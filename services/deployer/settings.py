@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from services.common.errors import LongshoreError, SettingsError
+from services.common.errors import SettingsError
 from services.common.settings import Settings, check_duration, check_name, check_port, check_positive
 from services.deployer import registry
+from services.deployer.runtime.docker import arguments, engine
 
 Strategy = Literal["rolling", "blue-green"]
 
@@ -53,6 +54,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     port: list[str] = msgspec.field(default_factory=list)
     replicas: int = 1
     interval: float = 10.0
+    max_interval: float = 300.0
     runtime: Literal["process", "docker"] = "process"
     strategy: Strategy = "rolling"
     health_path: str = ""
@@ -66,6 +68,12 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     stop_timeout: float = 10.0
     stop_containers: bool = False
     replace_after: float = 30.0
+    dial: Literal["host", "container"] = "host"
+    cmd: list[str] = msgspec.field(default_factory=list)
+    docker_args: list[str] = msgspec.field(default_factory=list)
+    docker_host: str = ""
+    pull_timeout: float = 600.0
+    keep_images: int = 7
 
     def __post_init__(self) -> None:
         check_name("--app", self.app)
@@ -74,7 +82,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
         for name in ("replicas", "rise", "fall"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"--{name} {getattr(self, name)}: use 1 or more")
-        for name in ("interval", "health_timeout", "probe_interval", "probe_timeout"):
+        for name in ("interval", "max_interval", "health_timeout", "probe_interval", "probe_timeout", "pull_timeout"):
             check_positive(_option(name), getattr(self, name))
         for name in ("settle", "drain_time", "stop_timeout", "replace_after"):
             check_duration(_option(name), getattr(self, name))
@@ -85,19 +93,37 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
                 f"{self.health_timeout:g}; use a smaller --settle"
             )
         self._check_ports()
+        self._check_runtime()
+
+    @property
+    def ports(self) -> list[Port]:
+        return [parse_port(text) for text in self.port]
 
     @property
     def proxy_ports(self) -> list[int]:
-        return [parse_port(text).proxy for text in self.port]
+        return [port.proxy for port in self.ports]
 
     def check_complete(self) -> None:
         """Raises LongshoreError when something is missing that only a running deployer needs."""
-        if self.runtime == "docker":
-            raise LongshoreError("--runtime docker: containers come with the next version; use --runtime process")
         if not self.registry:
             raise SettingsError(f"--registry is missing: say where releases come from, such as {registry.KNOWN}")
         if not self.port:
             raise SettingsError("--port is missing: say on which port the proxy serves the application, such as 8080")
+
+    def _check_runtime(self) -> None:
+        if self.keep_images < 0:
+            raise SettingsError(f"--keep-images {self.keep_images}: use 0 or more")
+        if self.runtime == "docker":
+            arguments.parse(self.docker_args)
+            engine.url(self.docker_host)
+        elif self.docker_args or self.cmd:
+            raise SettingsError(
+                "--cmd and what stands after -- are for containers; a process is what its file run does"
+            )
+        images = self.registry.startswith("img://")
+        if self.registry and images != (self.runtime == "docker"):
+            wanted = "img://host/repository" if self.runtime == "docker" else registry.DIRECTORY
+            raise SettingsError(f"--registry {self.registry}: --runtime {self.runtime} needs {wanted}")
 
     def _check_ports(self) -> None:
         seen: set[int] = set()

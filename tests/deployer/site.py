@@ -128,6 +128,10 @@ class Site:
         folders = [path.parent for path in replicas(self.settings()).glob("*/replica.json")]
         return {folder.name for folder in folders if any(remains.find(folder.name))}
 
+    def visit(self, replica: Replica) -> str:
+        """What a replica answers to a client; empty when there is nobody."""
+        return answer(replica.port)
+
     async def lose_buckets(self) -> None:
         """Lose all that was written to the bus, and that the other services had of it."""
         for bucket in subjects.BUCKETS:
@@ -179,7 +183,7 @@ class Site:
         while True:
             for replica in list(self.replicas.values()):
                 ill = replica.release in self.sick or replica.id in self.sick
-                healthy = not ill and bool(await asyncio.to_thread(answer, replica.port))
+                healthy = not ill and bool(await asyncio.to_thread(self.visit, replica))
                 if (healthy or replica.id in told) and told.get(replica.id) != healthy:
                     key = subjects.replica_key(HOST, replica.app, replica.id)
                     with contextlib.suppress(BusError):

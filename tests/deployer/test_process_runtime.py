@@ -13,8 +13,8 @@ import pytest
 from schemas.routing import Artifact
 from services.common.errors import ReleaseError
 from services.deployer.runtime import remains, shim
-from services.deployer.runtime.folder import Folder
-from services.deployer.runtime.process import KEPT_FOLDERS, ProcessRuntime
+from services.deployer.runtime.folder import KEPT_FOLDERS, Folder
+from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import UNSEEN, Exit, Running, Spec
 from tests.deployer.releases import CRASHING, PYTHON, SERVER, STUBBORN, release
 from tests.deployer.waiting import answer, eventually, first_ephemeral_port, proc

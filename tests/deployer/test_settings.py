@@ -72,7 +72,6 @@ def test_the_defaults_make_settings_that_can_be_told_as_arguments(tmp_path: Path
     [
         ({}, "--registry is missing"),
         ({"registry": "dir:///tmp"}, "--port is missing"),
-        ({"runtime": "docker", "registry": "dir:///tmp"}, "containers come with the next version"),
     ],
 )
 def test_what_only_a_running_deployer_needs_is_asked_for_when_it_starts(options: dict[str, Any], message: str) -> None:

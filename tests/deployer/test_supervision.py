@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+from pathlib import Path
 
-import pytest
+import msgspec
 
 from schemas import subjects
 from schemas.commands import Resume
@@ -22,8 +24,6 @@ from schemas.events import (
     ReplicaStarted,
 )
 from services.common import state
-from services.common.errors import LongshoreError
-from services.deployer.service import run
 from tests.conftest import NatsServer
 from tests.deployer.releases import release
 from tests.deployer.site import Site
@@ -199,14 +199,23 @@ async def test_a_bus_that_lost_everything_is_told_again_what_is_true(site: Site)
     assert len(site.of(DeploymentStarted)) == 1
 
 
-async def test_a_second_deployer_of_the_same_app_is_refused_with_the_number_of_the_first(site: Site) -> None:
+async def test_a_second_deployer_of_the_same_app_says_whom_it_waits_for_and_then_takes_over(
+    site: Site, tmp_path: Path
+) -> None:
     release(site.registry, "1.0.0")
-    settings = site.settings()
-    with (
-        state.lock(settings.state_dir, "replicas/web/deployer"),
-        pytest.raises(LongshoreError, match=f"in use by process {os.getpid()}"),
-    ):
-        await asyncio.to_thread(run, settings)
+    settings = msgspec.json.encode(site.settings()).decode()
+    log = tmp_path / "second.log"
+    with log.open("wb") as output:
+        with state.lock(str(site.state_dir), "replicas/web/deployer"):
+            second = await asyncio.create_subprocess_exec(
+                *[sys.executable, "-m", "tests.deployer.mortal", settings, "never"], stdout=output
+            )
+            await eventually(lambda: "waits for its end" in log.read_text())
+            assert f"pid={os.getpid()}" in log.read_text()
+            assert not site.events
+        await site.until_serving("1.0.0")
+    second.terminate()
+    assert await asyncio.wait_for(second.wait(), 60) == 0
 
 
 async def test_routes_and_replicas_of_this_host_alone_are_touched(site: Site) -> None:

@@ -124,12 +124,19 @@ def test_a_flawed_release_beside_a_good_one_is_told_and_skipped(server: Callable
     wait_for("the good one serves", lambda: one.serves(releases.FIRST))
 
 
-def test_container_says_that_it_comes_with_the_next_version(registry: str, tmp_path: Path) -> None:
+def test_containers_without_an_engine_are_told_before_anything_starts(tmp_path: Path) -> None:
     _fails(
-        *["container", "--registry", registry, "--port", "8080", "--state-dir", str(tmp_path)],
+        *["container", "--registry", "img://127.0.0.1:1/app", "--port", "8080", "--state-dir", str(tmp_path)],
+        *["--docker-host", f"unix://{tmp_path}/docker.sock"],
         code=1,
-        says="containers come with the next version",
+        says=f"no container engine answers at unix://{tmp_path}/docker.sock (No such file or directory)",
     )
+    assert _processes_of(tmp_path) == []
+
+
+def test_a_word_after_the_dashes_that_would_break_the_management_is_refused_by_name(tmp_path: Path) -> None:
+    options = ["--registry", "img://127.0.0.1:1/app", "--port", "8080", "--state-dir", str(tmp_path)]
+    _fails("container", *options, "--", "-e", "A=1", "--publish", "80:80", code=2, says="-- --publish: ports come from")
 
 
 def test_a_broken_file_of_settings_is_told_with_line_and_key(tmp_path: Path) -> None:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
 
 from services.deployer.runtime.protocol import UNSEEN
 
+KEPT_FOLDERS = 10
+
 
 class Record(msgspec.Struct, frozen=True):
-    """What was started."""
+    """What was started. Of a container: the port that its image exposes, its digest, and a digest of its settings."""
 
     id: str
     release: str
     slot: int
     port: int
+    digest: str = ""
+    options: str = ""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -104,3 +109,12 @@ class Folder:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def prune(root: Path) -> None:
+    """Keep the output of the replicas that ended last, for whoever asks why."""
+    folders = [Folder(path) for path in root.iterdir() if path.is_dir()]
+    ended = [folder for folder in folders if folder.is_forgotten and not folder.is_alive]
+    ended.sort(key=lambda folder: (folder.path / "forgotten").stat().st_mtime)
+    for folder in ended[:-KEPT_FOLDERS]:
+        shutil.rmtree(folder.path, ignore_errors=True)

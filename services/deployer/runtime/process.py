@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,13 +17,12 @@ from schemas.routing import Artifact
 from services.common.errors import ReleaseError
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.runtime import ports, remains, shim
-from services.deployer.runtime.folder import Folder, Record, Started
+from services.deployer.runtime.folder import Folder, Record, Started, prune
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 10.0
 FORCE_AGAIN = 2.0
-KEPT_FOLDERS = 10
 
 
 class _Watched(msgspec.Struct):
@@ -38,6 +37,8 @@ class ProcessRuntime:
 
     def __init__(self, root: Path) -> None:
         self.on_exit: Callable[[Exit], None] = lambda _: None
+        self.on_restart: Callable[[str, Running], None] = lambda *_: None
+        self.on_change: Callable[[], None] = lambda: None
         self._root = root
         self._watched: dict[str, _Watched] = {}
 
@@ -50,7 +51,8 @@ class ProcessRuntime:
                 shutil.rmtree(folder.path, ignore_errors=True)
             elif record and not folder.is_forgotten:
                 found.append(await self._adopt(folder, record))
-        self._prune()
+        if self._root.is_dir():
+            prune(self._root)
         return found
 
     async def pull(self, artifact: Artifact) -> None:
@@ -88,10 +90,17 @@ class ProcessRuntime:
 
     def forget(self, replica: str) -> None:
         Folder(self._root / replica).mark_forgotten()
-        self._prune()
+        prune(self._root)
 
     def output(self, replica: str) -> str:
         return str(Folder(self._root / replica).output)
+
+    def passes(self, replica: str) -> bool:
+        """Always: a process is no more than what probes see of it."""
+        return True
+
+    async def tidy(self, needed: Collection[Artifact]) -> None:
+        """Nothing: the folders of releases belong to their owner."""
 
     def close(self) -> None:
         for watched in self._watched.values():
@@ -146,13 +155,6 @@ class ProcessRuntime:
     def _signal(self, watched: _Watched, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(watched.descriptor, number)
-
-    def _prune(self) -> None:
-        """Keep the output of the replicas that ended last, for whoever asks why."""
-        ended = [folder for folder in self._folders() if folder.is_forgotten and not folder.is_alive]
-        ended.sort(key=lambda folder: (folder.path / "forgotten").stat().st_mtime)
-        for folder in ended[:-KEPT_FOLDERS]:
-            shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def environment(base: Mapping[str, str], spec: Spec, port: int) -> dict[str, str]:

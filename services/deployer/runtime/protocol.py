@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import msgspec
@@ -24,23 +24,36 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A replica that runs, and where it is (to be) reached."""
+    """A replica that runs, and where it is (to be) reached.
+
+    `ports`: host and port behind each replica port that the settings name (0: the one that a replica is given), as far
+    as they differ from `host` and `port`, which are those behind the first.
+    """
 
     host: str
     port: int
     pid: int = 0
+    ports: dict[int, tuple[str, int]] = {}
+
+    def address(self, port: int) -> tuple[str, int]:
+        """Host and port behind a replica port."""
+        return self.ports.get(port, (self.host, self.port))
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """A replica ended. `code`: exit status, -N for signal N, or UNSEEN."""
+    """A replica ended. `code`: exit status, -N for signal N, or UNSEEN. `restarts`: its engine starts it again."""
 
     id: str
     code: int
     oom: bool = False
+    restarts: bool = False
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A replica of an earlier deployer: it runs, or has ended. `stopping`: it was told to stop."""
+    """A replica of an earlier deployer: it runs, or has ended.
+
+    `stopping`: it was told to stop. `outdated`: it was started with other settings than those of now.
+    """
 
     id: str
     release: str
@@ -48,6 +61,7 @@ class Found(msgspec.Struct, frozen=True):
     running: Running | None
     exit: Exit | None = None
     stopping: bool = False
+    outdated: bool = False
 
 
 class Runtime(Protocol):
@@ -57,7 +71,14 @@ class Runtime(Protocol):
     """
 
     on_exit: Callable[[Exit], None]
-    """Called once for each replica that was started or adopted, in the event loop, as soon as it has ended."""
+    """Called once for each replica that was started or adopted, in the event loop, as soon as it has ended.
+
+    One that its engine restarts may end more often; `on_restart` is called as soon as it runs again.
+    """
+
+    on_restart: Callable[[str, Running], None]
+    on_change: Callable[[], None]
+    """Called when `passes` may have changed for some replica."""
 
     async def adopt(self) -> list[Found]:
         """Every replica that an earlier deployer left, and is not forgotten."""
@@ -76,6 +97,12 @@ class Runtime(Protocol):
 
     def output(self, replica: str) -> str:
         """Where the replica's output can be read, for people."""
+
+    def passes(self, replica: str) -> bool:
+        """Whether nothing that only the runtime sees speaks against the replica; probes decide about the rest."""
+
+    async def tidy(self, needed: Collection[Artifact]) -> None:
+        """Remove from this host what no release needs any more. Never raises for what cannot be removed."""
 
     def close(self) -> None:
         """Watch no more, and leave the replicas running."""

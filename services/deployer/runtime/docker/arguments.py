@@ -1,0 +1,213 @@
+"""The words after `--`, in the syntax of `docker run`, as the engine's API wants them. Pure; a value is never told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.common.errors import SettingsError
+from services.deployer.runtime.docker import values
+
+LABELS = "longshore."
+
+SHORT = {
+    "a": "attach",
+    "c": "cpu-shares",
+    "d": "detach",
+    "e": "env",
+    "h": "hostname",
+    "i": "interactive",
+    "l": "label",
+    "m": "memory",
+    "p": "publish",
+    "P": "publish-all",
+    "t": "tty",
+    "u": "user",
+    "v": "volume",
+    "w": "workdir",
+}
+
+FORBIDDEN = {
+    "detach": "every container runs in the background",
+    "interactive": "nobody sits in front of it",
+    "name": "containers are named after application, release and replica",
+    "publish": "ports come from the option --port",
+    "publish-all": "ports come from the option --port",
+    "rm": "Longshore removes its containers itself",
+    "tty": "nobody sits in front of it",
+}
+
+SWITCHES = ("no-healthcheck", "read-only")
+
+
+class Arguments(msgspec.Struct):
+    """`config` and `host` are parts of the body of POST /containers/create, its HostConfig being `host`.
+
+    `env`: NAME=VALUE, or NAME alone for a variable of the deployer. `env_files`: where more of them are.
+    """
+
+    env: list[str] = []
+    env_files: list[str] = []
+    config: dict[str, Any] = {}
+    host: dict[str, Any] = {}
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """Raises SettingsError, naming the option, for what is not allowed, unknown, or has a value that makes no sense."""
+    arguments = Arguments()
+    for name, value in _pairs(words):
+        try:
+            _OPTIONS[name](arguments, value)
+        except ValueError as error:
+            raise SettingsError(f"-- --{name}: {error}") from None
+    health = arguments.config.get("Healthcheck", {})
+    if health.get("Test") == ["NONE"] and len(health) > 1:
+        raise SettingsError("-- --no-healthcheck: leave the other --health options away")
+    return arguments
+
+
+def environment(
+    arguments: Arguments, variables: Mapping[str, str], read: Callable[[str], str]
+) -> Iterator[tuple[str, str]]:
+    """The names and values that a container is to see; later ones win. `read` gives a file's text.
+
+    Raises SettingsError for a file with a line that is none; what `read` raises goes through.
+    """
+    for file in arguments.env_files:
+        for number, line in enumerate(read(file).removeprefix("\ufeff").splitlines(), 1):
+            if (text := line.lstrip()) and not text.startswith("#"):
+                try:
+                    yield from _variable(values.variable(text), variables)
+                except ValueError as error:
+                    raise SettingsError(f"-- --env-file {file} line {number}: {error}") from None
+    for text in arguments.env:
+        yield from _variable(text, variables)
+
+
+def _variable(text: str, variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    name, separator, value = text.partition("=")
+    if separator:
+        yield name, value
+    elif name in variables:
+        yield name, variables[name]
+
+
+def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each option by its long name, with its value."""
+    rest = iter(enumerate(words, 1))
+    for position, word in rest:
+        spelled, name, value = _split(position, word)
+        if name not in _OPTIONS:
+            raise SettingsError(f"-- {spelled}: {FORBIDDEN.get(name, 'not an option that Longshore passes on')}")
+        if value is None:
+            value = "true" if name in SWITCHES else next(rest, (0, None))[1]
+        if value is None:
+            raise SettingsError(f"-- {spelled}: a value is missing")
+        yield name, value
+
+
+def _split(position: int, word: str) -> tuple[str, str, str | None]:
+    """An option as it was spelled, its long name, and the value if it is in the same word."""
+    if word.startswith("--") and len(word) > 2:
+        name, separator, value = word[2:].partition("=")
+        return f"--{name}", name, value if separator else None
+    if word.startswith("-") and len(word) > 1 and word != "--":
+        letter, value = word[1], word[2:].removeprefix("=")
+        return f"-{letter}", SHORT.get(letter, ""), value if len(word) > 2 else None
+    raise SettingsError(
+        f"-- word {position} is not an option of `docker run`: the image comes from --registry, its command from --cmd"
+    )
+
+
+def _labels(arguments: Arguments, text: str) -> None:
+    name, value = values.pair(text)
+    if name.lower().startswith(LABELS):
+        raise ValueError(f"labels {LABELS}… are Longshore's own")
+    arguments.config.setdefault("Labels", {})[name] = value
+
+
+def _volume(arguments: Arguments, text: str) -> None:
+    if ":" in text:
+        arguments.host.setdefault("Binds", []).append(values.bind(text))
+    else:
+        arguments.config.setdefault("Volumes", {})[values.path(text)] = {}
+
+
+def _entrypoint(arguments: Arguments, text: str) -> None:
+    arguments.config["Entrypoint"] = [text]
+
+
+def _tmpfs(arguments: Arguments, text: str) -> None:
+    path, _, options = text.partition(":")
+    arguments.host.setdefault("Tmpfs", {})[values.path(path)] = options
+
+
+def _log(key: str) -> Callable[[Arguments, str], None]:
+    def apply(arguments: Arguments, text: str) -> None:
+        log = arguments.host.setdefault("LogConfig", {"Type": "", "Config": {}})
+        if key == "Type":
+            log["Type"] = values.word(text)
+        else:
+            log["Config"].update([values.pair(text)])
+
+    return apply
+
+
+def _health(key: str, convert: Callable[[str], Any]) -> Callable[[Arguments, str], None]:
+    def apply(arguments: Arguments, text: str) -> None:
+        arguments.config.setdefault("Healthcheck", {})[key] = convert(text)
+
+    return apply
+
+
+def _no_health(arguments: Arguments, text: str) -> None:
+    if values.switch(text):
+        arguments.config.setdefault("Healthcheck", {})["Test"] = ["NONE"]
+
+
+def _host(key: str, convert: Callable[[str], Any]) -> Callable[[Arguments, str], None]:
+    def apply(arguments: Arguments, text: str) -> None:
+        arguments.host[key] = convert(text)
+
+    return apply
+
+
+def _hosts(key: str, convert: Callable[[str], Any]) -> Callable[[Arguments, str], None]:
+    def apply(arguments: Arguments, text: str) -> None:
+        arguments.host.setdefault(key, []).append(convert(text))
+
+    return apply
+
+
+def _user(arguments: Arguments, text: str) -> None:
+    arguments.config["User"] = values.word(text)
+
+
+_OPTIONS: dict[str, Callable[[Arguments, str], None]] = {
+    "add-host": _hosts("ExtraHosts", values.host),
+    "cpus": _host("NanoCpus", values.cpus),
+    "dns": _hosts("Dns", values.address),
+    "entrypoint": _entrypoint,
+    "env": lambda arguments, text: arguments.env.append(values.variable(text)),
+    "env-file": lambda arguments, text: arguments.env_files.append(values.word(text)),
+    "health-cmd": _health("Test", lambda text: ["CMD-SHELL", values.word(text)]),
+    "health-interval": _health("Interval", values.duration),
+    "health-retries": _health("Retries", values.count),
+    "health-start-period": _health("StartPeriod", values.duration),
+    "health-timeout": _health("Timeout", values.duration),
+    "label": _labels,
+    "log-driver": _log("Type"),
+    "log-opt": _log("Config"),
+    "memory": _host("Memory", values.size),
+    "mount": _hosts("Mounts", values.mount),
+    "network": _host("NetworkMode", values.network),
+    "no-healthcheck": _no_health,
+    "read-only": _host("ReadonlyRootfs", values.switch),
+    "restart": _host("RestartPolicy", values.restart),
+    "tmpfs": _tmpfs,
+    "ulimit": _hosts("Ulimits", values.ulimit),
+    "user": _user,
+    "volume": _volume,
+}

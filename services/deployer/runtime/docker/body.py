@@ -1,0 +1,78 @@
+"""What a container is made of, as the engine's API wants it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from schemas.routing import Artifact
+from services.common.errors import ReleaseError
+from services.deployer.runtime.docker.arguments import LABELS, Arguments
+from services.deployer.runtime.docker.state import HOST, Dial
+from services.deployer.runtime.folder import Record
+from services.deployer.runtime.protocol import Spec
+from services.deployer.settings import Port
+
+
+def labels(record: Record, app: str, instance: str) -> dict[str, str]:
+    """How a container is found again, and by whose deployer."""
+    return {
+        f"{LABELS}app": app,
+        f"{LABELS}release": record.release,
+        f"{LABELS}digest": record.digest,
+        f"{LABELS}replica": record.id,
+        f"{LABELS}instance": instance,
+    }
+
+
+def own(found: Mapping[str, str]) -> dict[str, str]:
+    """Those of a container's labels that are ours."""
+    return {name: value for name, value in found.items() if name.startswith(LABELS)}
+
+
+def exposed(image: Mapping[str, Any]) -> list[int]:
+    """The TCP ports that an image exposes."""
+    ports = (image["Config"] or {}).get("ExposedPorts") or {}
+    return sorted(int(port.partition("/")[0]) for port in ports if port.partition("/")[2] in ("tcp", ""))
+
+
+def replica_ports(wanted: Sequence[Port], image: Mapping[str, Any], artifact: Artifact) -> dict[int, int]:
+    """The container port for each one named in the settings, 0 being the one that the image exposes."""
+    ports = {port.replica: port.replica for port in wanted}
+    if 0 in ports:
+        known = exposed(image)
+        if len(known) != 1:
+            proxy = next(port.proxy for port in wanted if not port.replica)
+            problem = f"exposes the TCP ports {', '.join(map(str, known))}" if known else "exposes no TCP port"
+            raise ReleaseError(f"{artifact.location} {problem}: name one with --port {proxy}:CONTAINER-PORT")
+        ports[0] = known[0]
+    return ports
+
+
+def create(
+    spec: Spec,
+    arguments: Arguments,
+    environment: Iterable[tuple[str, str]],
+    command: Sequence[str],
+    ports: Iterable[int],
+    dial: Dial,
+    own_labels: Mapping[str, str],
+) -> dict[str, Any]:
+    """The body of POST /containers/create."""
+    variables = {
+        "LONGSHORE_APP": spec.app,
+        "LONGSHORE_RELEASE": spec.release,
+        "LONGSHORE_REPLICA": spec.id,
+    } | dict(environment)
+    tcp = [f"{port}/tcp" for port in sorted(set(ports))]
+    bindings = {port: [{"HostIp": HOST, "HostPort": ""}] for port in tcp} if dial == "host" else {}
+    config = arguments.config
+    return {
+        **config,
+        "Image": spec.artifact.location,
+        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "Labels": {**config.get("Labels", {}), **own_labels},
+        "ExposedPorts": {port: {} for port in tcp},
+        "HostConfig": {**arguments.host, "PortBindings": bindings},
+        **({"Cmd": list(command)} if command else {}),
+    }

@@ -1,0 +1,72 @@
+"""What the runtime asks of an engine, container by container. All raise EngineError."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from services.common.errors import EngineError
+from services.deployer.runtime.docker.engine import Engine
+
+LAST_LINES = 200
+
+
+class Containers:
+    """Containers by name: ours are unique, and outlive every id that we may have forgotten."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def find(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Those with these labels, whatever they do."""
+        chosen = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        found: list[dict[str, Any]] = await self._engine.insist(
+            lambda client: client.containers(all=True, filters=chosen)
+        )
+        return found
+
+    async def create(self, name: str, body: dict[str, Any]) -> None:
+        await self._engine.insist(lambda client: client.create_container_from_config(body, name))
+
+    async def start(self, name: str) -> None:
+        await self._engine.insist(lambda client: client.start(name))
+
+    async def inspect(self, name: str) -> dict[str, Any] | None:
+        """None: there is no such container."""
+        try:
+            found: dict[str, Any] = await self._engine.insist(lambda client: client.inspect_container(name))
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    async def kill(self, name: str, signal: str) -> None:
+        """Send a signal. One that waits for its next start is removed instead: it cannot take any."""
+        try:
+            await self._engine.insist(lambda client: client.kill(name, signal))
+        except EngineError as error:
+            if error.status != 409:
+                raise
+            await self.remove(name)
+
+    async def remove(self, name: str) -> None:
+        """Remove it with the volumes that have no name; it may be gone already."""
+        try:
+            await self._engine.insist(lambda client: client.remove_container(name, v=True, force=True))
+        except EngineError as error:
+            if error.status not in (404, 409):  # 409: somebody else is just removing it
+                raise
+
+    async def save_output(self, name: str, file: Path) -> None:
+        """Keep its last lines, as far as its log driver lets anybody read them."""
+        with contextlib.suppress(EngineError, OSError):
+            text = await self._engine.call(lambda client: client.logs(name, tail=LAST_LINES))
+            _write(file, text)
+
+
+def _write(file: Path, text: bytes) -> None:
+    file.touch(0o600)
+    file.write_bytes(text)

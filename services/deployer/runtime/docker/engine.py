@@ -1,0 +1,163 @@
+"""The engine's API through the docker SDK: every call in a thread, with a deadline, and errors in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from services.common.errors import EngineAwayError, EngineError, SettingsError
+
+if TYPE_CHECKING:
+    import docker
+    import requests
+
+DEFAULT = "unix:///var/run/docker.sock"
+SCHEMES = ("unix://", "tcp://", "http://", "https://")
+TIMEOUT = 30.0
+PATIENCE = 30.0
+RETRY = 0.5
+
+T = TypeVar("T")
+
+
+def url(docker_host: str) -> str:
+    """The engine's address: the one given, else DOCKER_HOST, else the usual socket. Raises SettingsError."""
+    chosen = docker_host or os.environ.get("DOCKER_HOST") or DEFAULT
+    if not chosen.startswith(SCHEMES):
+        raise SettingsError(f"--docker-host {chosen}: use unix:///path/of/docker.sock or tcp://host:port")
+    return chosen
+
+
+class Stream:
+    """Objects that the engine sends one after another. `close` ends a read that waits in another thread."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+        self._lines: Iterator[bytes] = _lines(response.iter_content(None))
+
+    async def objects(self) -> AsyncIterator[dict[str, Any]]:
+        """Until the engine, `close`, or a silence that is too long ends it."""
+        while line := await asyncio.to_thread(self._next):
+            with contextlib.suppress(msgspec.MsgspecError):
+                yield msgspec.json.decode(line, type=dict[str, Any])
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # it may have ended in the meantime, in any way
+            self._response.raw.shutdown()
+        self._response.close()
+
+    def _next(self) -> bytes:
+        try:
+            return next((line for line in self._lines if line.strip()), b"")
+        except Exception:  # whatever a broken connection makes of HTTP, its chunks and its sockets
+            return b""
+
+
+class Engine:
+    """One client for all. Methods raise EngineAwayError when nobody answers, EngineError for a refusal."""
+
+    def __init__(self, docker_host: str) -> None:
+        self.url = url(docker_host)
+        self._client: docker.APIClient | None = None
+        self._connecting = threading.Lock()
+
+    async def call(self, work: Callable[[docker.APIClient], T]) -> T:
+        """What `work` gives, done in a thread."""
+        return await asyncio.to_thread(self._do, work)
+
+    async def insist(self, work: Callable[[docker.APIClient], T]) -> T:
+        """The same for something that an engine which is just being restarted may be asked for again."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            try:
+                return await self.call(work)
+            except EngineAwayError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(RETRY)
+
+    async def events(self, labels: dict[str, str], silence: float) -> Stream:
+        """What happens to the containers with these labels. Ends after `silence` seconds without any."""
+        chosen = {"type": ["container"], "label": [f"{name}={value}" for name, value in labels.items()]}
+        return await self._stream("get", "events", {"filters": json.dumps(chosen)}, {}, silence)
+
+    async def pull(self, location: str, credentials: dict[str, str], silence: float) -> Stream:
+        """The progress of a pull by digest. Closing it ends the pull."""
+        import docker.auth
+
+        repository, _, digest = location.partition("@")
+        headers = {"X-Registry-Auth": docker.auth.encode_header(credentials).decode()} if credentials else {}
+        return await self._stream("post", "images/create", {"fromImage": repository, "tag": digest}, headers, silence)
+
+    def close(self) -> None:
+        if self._client:
+            self._client.close()
+
+    async def _stream(
+        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], silence: float
+    ) -> Stream:
+        def open_(client: docker.APIClient) -> Stream:
+            address = f"{client.base_url}/v{client.api_version}/{path}"
+            response = client.request(
+                method, address, params=query, headers=headers, stream=True, timeout=(TIMEOUT, silence)
+            )
+            client._raise_for_status(response)  # the SDK's own streams give no way to end them in time
+            return Stream(response)
+
+        return await self.call(open_)
+
+    def _do(self, work: Callable[[docker.APIClient], T]) -> T:
+        import docker.errors
+        import requests
+
+        try:
+            return work(self._connected())
+        except docker.errors.APIError as error:
+            raise EngineError(one_line(str(error.explanation or error)), error.status_code or 0) from None
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise EngineAwayError(self._why(error)) from None
+
+    def _connected(self) -> docker.APIClient:
+        import docker
+        import docker.utils
+
+        with self._connecting:
+            if self._client is None:
+                security = {name: value for name, value in docker.utils.kwargs_from_env().items() if name == "tls"}
+                self._client = docker.APIClient(self.url, version="auto", timeout=TIMEOUT, **security)
+            return self._client
+
+    def _why(self, error: BaseException) -> str:
+        cause = _system_error(error)
+        if isinstance(cause, PermissionError):
+            return f"no permission to use the container engine at {self.url}: add this user to the group of its socket"
+        reason = (cause and cause.strerror) or one_line(str(error))
+        return f"no container engine answers at {self.url} ({reason}): start it, or name it with --docker-host"
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _system_error(error: object) -> OSError | None:
+    """The error of a system call that is behind an error of the HTTP libraries."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    if not isinstance(error, BaseException):
+        return None
+    inner = [*error.args, error.__cause__, error.__context__]
+    return next((found for one in inner if one is not error and (found := _system_error(one))), None)

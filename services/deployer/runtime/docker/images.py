@@ -1,0 +1,137 @@
+"""The images of one app on this engine: pulled by digest, and removed when no release needs them any more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.routing import Artifact
+from services.common import log
+from services.common.errors import EngineError, ReleaseError
+from services.deployer.registry.oci import credentials
+from services.deployer.registry.oci.credentials import Credentials
+from services.deployer.runtime.docker.engine import Engine, one_line
+
+FOREIGN = {("amd64", "386"), ("arm64", "arm")}
+"""Pairs of an engine's and an image's architecture that fit although they differ."""
+
+
+class Images:
+    """`memory`: the file that names what was pulled here, with the time of its last use. Nothing else is removed."""
+
+    def __init__(self, engine: Engine, memory: Path, timeout: float, keep: int) -> None:
+        self._engine = engine
+        self._memory = memory
+        self._timeout = timeout
+        self._keep = keep
+        self._pulling = asyncio.Lock()
+        self._log = log.get("deployer")
+
+    async def need(self, artifact: Artifact) -> dict[str, Any]:
+        """The image as the engine describes it, pulled unless it is here. Raises ReleaseError, EngineError."""
+        async with self._pulling:
+            image = await self._find(artifact.location)
+            if image is None:
+                await self._pull(artifact.location)
+                image = await self._find(artifact.location)
+                if image is None:
+                    raise ReleaseError(f"cannot pull {artifact.location}: the engine ended the pull half-way")
+                self._remember({**self._remembered(), artifact.location: time.time()})
+            elif artifact.location in (remembered := self._remembered()):
+                self._remember({**remembered, artifact.location: time.time()})
+        await self._check_platform(image, artifact.location)
+        return image
+
+    async def prune(self, needed: Collection[str]) -> None:
+        """Remove those that were pulled here, are not needed and not in use, but for the last few used."""
+        async with self._pulling:
+            remembered = self._remembered()
+            unused = sorted(remembered.keys() - set(needed), key=lambda name: remembered[name], reverse=True)
+            for location in unused[self._keep :]:
+                if await self._remove(location):
+                    del remembered[location]
+            self._remember(remembered)
+
+    async def _find(self, location: str) -> dict[str, Any] | None:
+        try:
+            image: dict[str, Any] = await self._engine.insist(lambda client: client.inspect_image(location))
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        return image
+
+    async def _pull(self, location: str) -> None:
+        search = await credentials.find(location.partition("/")[0], os.environ)
+        self._log.info("image is pulled", image=location)
+        try:
+            async with asyncio.timeout(self._timeout):
+                failure = await self._follow(location, login(search.found))
+        except TimeoutError:
+            failure = f"not done within --pull-timeout {self._timeout:g} s"
+        except EngineError as error:
+            failure = str(error)
+        if failure:
+            tried = f" (with the credentials of {search.found.source})" if search.found else ""
+            raise ReleaseError(f"cannot pull {location}{tried}: {failure}")
+
+    async def _follow(self, location: str, auth: dict[str, str]) -> str:
+        """Wait for the end of a pull; what went wrong, if anything did."""
+        stream = await self._engine.pull(location, auth, self._timeout)
+        try:
+            async for progress in stream.objects():
+                if error := progress.get("error"):
+                    return one_line(str(error))
+                self._log.debug("pull", image=location, **_told(progress))
+        finally:
+            stream.close()
+        return ""
+
+    async def _check_platform(self, image: Mapping[str, Any], location: str) -> None:
+        engine = await self._engine.insist(lambda client: client.version())
+        ours, its = (engine["Os"], engine["Arch"]), (image["Os"], image["Architecture"])
+        if ours != its and (ours[1], its[1]) not in FOREIGN:
+            raise ReleaseError(f"{location} is for {'/'.join(its)}, and this engine runs {'/'.join(ours)}")
+
+    async def _remove(self, location: str) -> bool:
+        """Whether it is gone. One that somebody uses is refused by the engine, and stays."""
+        try:
+            await self._engine.call(lambda client: client.remove_image(location, force=False))
+        except EngineError as error:
+            return error.status == 404
+        self._log.info("image removed", image=location)
+        return True
+
+    def _remembered(self) -> dict[str, float]:
+        try:
+            return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, float])
+        except (OSError, msgspec.MsgspecError):
+            return {}
+
+    def _remember(self, images: dict[str, float]) -> None:
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new = self._memory.with_suffix(".new")
+            new.write_bytes(msgspec.json.encode(images))
+            new.rename(self._memory)
+        except OSError as error:
+            self._log.warning("cannot write down which images were pulled", file=str(self._memory), reason=str(error))
+
+
+def login(found: Credentials | None) -> dict[str, str]:
+    """Credentials as the engine wants them for a pull."""
+    if found is None:
+        return {}
+    if found.identity_token:
+        return {"identitytoken": found.identity_token}
+    return {"username": found.username, "password": found.password}
+
+
+def _told(progress: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(progress[name]) for name in ("id", "status", "progress") if progress.get(name)}

@@ -1,0 +1,264 @@
+"""Replicas as containers; the engine keeps them running, whoever comes and goes here."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.routing import Artifact
+from services.common import log
+from services.common.errors import EngineAwayError, EngineError, ReleaseError, SettingsError
+from services.deployer.runtime.docker import arguments, body, listening
+from services.deployer.runtime.docker import state as states
+from services.deployer.runtime.docker.arguments import LABELS
+from services.deployer.runtime.docker.containers import Containers
+from services.deployer.runtime.docker.engine import Engine
+from services.deployer.runtime.docker.images import Images
+from services.deployer.runtime.docker.instance import identify
+from services.deployer.runtime.docker.state import HOST
+from services.deployer.runtime.docker.watch import Watch, Watched
+from services.deployer.runtime.folder import Folder, Record, prune
+from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Running, Spec
+from services.deployer.settings import DeployerSettings
+
+LISTEN_INTERVAL = 0.1
+
+
+class DockerRuntime:
+    """Runtime whose release is an image. `root`: where a folder for each replica tells what was started."""
+
+    def __init__(self, root: Path, settings: DeployerSettings) -> None:
+        self.on_exit: Callable[[Exit], None] = lambda _: None
+        self.on_restart: Callable[[str, Running], None] = lambda *_: None
+        self.on_change: Callable[[], None] = lambda: None
+        self._root = root
+        self._settings = settings
+        self._arguments = arguments.parse(settings.docker_args)
+        self._instance = identify(settings.state_dir)
+        self._engine = Engine(settings.docker_host)
+        self._containers = Containers(self._engine)
+        self._images = Images(self._engine, root / "images.json", settings.pull_timeout, settings.keep_images)
+        self._labels = {f"{LABELS}app": settings.app, f"{LABELS}instance": self._instance}
+        self._watch = Watch(
+            self._engine,
+            self._containers,
+            self._labels,
+            lambda end: self.on_exit(end),
+            self._restarted,
+            lambda: self.on_change(),
+            lambda: self._spawn(self._clear_away(), "clear away"),
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()
+        self._log = log.get("deployer")
+
+    async def adopt(self) -> list[Found]:
+        """Watch our containers. What carries our labels and is not what we started is told and left alone."""
+        found, records = [], dict(self._records())
+        for container in await self._containers.find(self._labels):
+            name = container["Names"][0].removeprefix("/")
+            record = records.pop(name, None)
+            if record is None or body.own(container["Labels"]) != self._own_labels(record):
+                self._tell_lie(name)
+            elif one := await self._adopt(Folder(self._root / name), record):
+                found.append(one)
+        found += [
+            Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), stopping=folder.is_stopping)
+            for record in records.values()
+            if not (folder := Folder(self._root / record.id)).is_forgotten
+        ]
+        self._spawn(self._watch.follow(), "events")
+        self._spawn(self._watch.run(), "looks")
+        return found
+
+    async def pull(self, artifact: Artifact) -> None:
+        """Bring the image here, unless it is, and see whether it can be run as it is wanted."""
+        try:
+            image = await self._images.need(artifact)
+        except EngineError as error:
+            raise ReleaseError(f"cannot look for {artifact.location}: {error}") from None
+        body.replica_ports(self._settings.ports, image, artifact)
+
+    async def start(self, spec: Spec) -> Running:
+        """Create and start a container."""
+        folder = Folder(self._root / spec.id)
+        try:
+            return await self._start(spec, folder)
+        except (EngineError, OSError, ReleaseError) as error:
+            folder.mark_forgotten()
+            if not isinstance(error, EngineAwayError):
+                self._spawn(self._containers.remove(spec.id), f"remove {spec.id}")
+            if isinstance(error, ReleaseError):
+                raise
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise ReleaseError(f"cannot start a container of {spec.artifact.location}: {reason}") from None
+
+    def stop(self, replica: str, timeout: float) -> None:
+        """The image's stop signal (SIGTERM unless it names one), SIGKILL after `timeout` seconds."""
+        watched = self._watch.watched.get(replica)
+        if watched is None or watched.is_stopping:
+            return
+        watched.is_stopping = True
+        watched.folder.mark_stopping()
+        self._spawn(self._stop(watched, timeout), f"stop {replica}")
+
+    def forget(self, replica: str) -> None:
+        """Remove the container with its anonymous volumes."""
+        Folder(self._root / replica).mark_forgotten()
+        self._spawn(self._containers.remove(replica), f"remove {replica}")
+        prune(self._root)
+
+    def output(self, replica: str) -> str:
+        return str(Folder(self._root / replica).output)
+
+    def passes(self, replica: str) -> bool:
+        """It runs; and without a health path: it listens, and the image's own HEALTHCHECK says healthy."""
+        watched = self._watch.watched.get(replica)
+        if watched is None or self._settings.health_path:
+            return watched is None or watched.state.is_up
+        return watched.state.is_well and watched.is_listening
+
+    async def tidy(self, needed: Collection[Artifact]) -> None:
+        """Remove images that no release needs any more."""
+        try:
+            await self._images.prune({artifact.location for artifact in needed})
+        except EngineError as error:
+            self._log.warning("images were not removed", reason=str(error))
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._engine.close()
+
+    async def _start(self, spec: Spec, folder: Folder) -> Running:
+        settings = self._settings
+        image = await self._images.need(spec.artifact)
+        ports = body.replica_ports(settings.ports, image, spec.artifact)
+        record = Record(spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, wanted(settings))
+        folder.create(record)
+        variables = environment(self._arguments)
+        own = self._own_labels(record)
+        await self._containers.create(
+            spec.id,
+            body.create(spec, self._arguments, variables, settings.cmd, ports.values(), settings.dial, own),
+        )
+        await self._containers.start(spec.id)
+        container = await self._containers.inspect(spec.id)
+        if container is None:
+            raise ReleaseError(f"{spec.id} was removed by hand while it started")
+        return self._add(folder, record, container)
+
+    async def _adopt(self, folder: Folder, record: Record) -> Found | None:
+        container = await self._containers.inspect(record.id)
+        if container is None or folder.is_forgotten or container["State"]["Status"] in ("created", "configured"):
+            folder.mark_forgotten()
+            await self._containers.remove(record.id)
+            return None
+        state, stopping = states.read(container), folder.is_stopping
+        if state.is_over:
+            await self._containers.save_output(record.id, folder.output)
+            end = Exit(record.id, state.code, state.oom)
+            return Found(record.id, record.release, record.slot, None, end, stopping)
+        running = self._add(folder, record, container)
+        is_outdated = record.options != wanted(self._settings)
+        return Found(record.id, record.release, record.slot, running, None, stopping, is_outdated)
+
+    def _add(self, folder: Folder, record: Record, container: Mapping[str, Any]) -> Running:
+        state = states.read(container)
+        watched = Watched(folder, state, is_down=not state.is_up)
+        self._watch.add(watched)
+        running = self._running(record, container)
+        if self._settings.dial == "host" and not self._settings.health_path:
+            port = self._ports(record)[self._settings.ports[0].replica]
+            watched.is_listening = False
+            self._spawn(self._listen(watched, port), f"listen {record.id}")
+        return running
+
+    async def _listen(self, watched: Watched, port: int) -> None:
+        """Know whether it listens: soon while it starts, and then as often as it is probed."""
+        while watched.id in self._watch.watched:
+            heard = watched.state.is_up and listening.listens(watched.state.pid, port)
+            if heard != watched.is_listening:
+                watched.is_listening = heard
+                self.on_change()
+            await asyncio.sleep(self._settings.probe_interval if heard else LISTEN_INTERVAL)
+
+    async def _stop(self, watched: Watched, timeout: float) -> None:
+        await self._containers.kill(watched.id, watched.state.stop_signal)
+        await asyncio.sleep(timeout)
+        if watched.id in self._watch.watched:
+            await self._containers.kill(watched.id, "SIGKILL")
+
+    def _restarted(self, replica: str, container: Mapping[str, Any]) -> None:
+        if record := Folder(self._root / replica).record:
+            self.on_restart(replica, self._running(record, container))
+
+    def _running(self, record: Record, container: Mapping[str, Any]) -> Running:
+        found = states.addresses(container, self._ports(record), self._settings.dial)
+        host, port = found.get(self._settings.ports[0].replica, (HOST, 0))
+        return Running(host, port, container["State"]["Pid"], found)
+
+    def _ports(self, record: Record) -> dict[int, int]:
+        return {port.replica: port.replica or record.port for port in self._settings.ports}
+
+    def _own_labels(self, record: Record) -> dict[str, str]:
+        return body.labels(record, self._settings.app, self._instance)
+
+    def _records(self) -> list[tuple[str, Record]]:
+        folders = [Folder(path) for path in self._root.iterdir() if path.is_dir()] if self._root.is_dir() else []
+        return [(record.id, record) for folder in folders if (record := folder.record)]
+
+    def _tell_lie(self, name: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self._log.warning("a container has our labels, but is none that we started: left alone", container=name)
+
+    async def _clear_away(self) -> None:
+        """Remove what was to be removed while the engine was away."""
+        forgotten = {record.id for _, record in self._records() if Folder(self._root / record.id).is_forgotten}
+        for container in await self._containers.find(self._labels) if forgotten else []:
+            if (name := container["Names"][0].removeprefix("/")) in forgotten:
+                await self._containers.remove(name)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("the container engine did not do it", what=task.get_name(), reason=str(error))
+
+
+def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
+    """What a container is to see. Raises ReleaseError for an env file that cannot be read."""
+    try:
+        return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_text()))
+    except (OSError, UnicodeDecodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
+        raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None
+    except SettingsError as error:
+        raise ReleaseError(str(error)) from None
+
+
+def wanted(settings: DeployerSettings) -> str:
+    """A digest of what a container is made of besides its image: one with another digest is replaced."""
+    parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+async def check(settings: DeployerSettings) -> None:
+    """Raises LongshoreError when no engine answers, or an env file cannot be read."""
+    environment(arguments.parse(settings.docker_args))
+    engine = Engine(settings.docker_host)
+    try:
+        await engine.call(lambda client: client.ping())
+    finally:
+        engine.close()

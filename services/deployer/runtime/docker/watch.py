@@ -1,0 +1,164 @@
+"""Sees what happens to containers: the engine's events say which one to look at, and a look says what is true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from services.common import log
+from services.common.errors import EngineError
+from services.deployer.runtime.docker import state as states
+from services.deployer.runtime.docker.arguments import LABELS
+from services.deployer.runtime.docker.containers import Containers
+from services.deployer.runtime.docker.engine import Engine
+from services.deployer.runtime.docker.state import State
+from services.deployer.runtime.folder import Folder
+from services.deployer.runtime.protocol import UNSEEN, Exit
+
+SILENCE = 60.0
+RETRY = 0.5
+GRACE = 1.0
+"""Seconds in which somebody who stopped a container by hand may start it again (`docker restart`)."""
+
+
+class Watched(msgspec.Struct):
+    """A container, and what was last seen of it.
+
+    `is_down`: it was told that it ended, and the engine is about to start it again. `asked_until`: somebody else asked
+    it to end, and until then may start it again. `code` and `oom` are what the events told of its last end.
+    """
+
+    folder: Folder
+    state: State
+    is_stopping: bool = False
+    is_down: bool = False
+    is_listening: bool = True
+    asked_until: float | None = None
+    code: int = UNSEEN
+    oom: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.folder.path.name
+
+
+class Watch:
+    """All containers of a runtime. One task looks at one container at a time, so looks never overtake each other."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        containers: Containers,
+        labels: Mapping[str, str],
+        ended: Callable[[Exit], None],
+        restarted: Callable[[str, Mapping[str, Any]], None],
+        changed: Callable[[], None],
+        reopened: Callable[[], None],
+    ) -> None:
+        self.watched: dict[str, Watched] = {}
+        self._engine = engine
+        self._containers = containers
+        self._labels = dict(labels)
+        self._ended = ended
+        self._restarted = restarted
+        self._changed = changed
+        self._reopened = reopened
+        self._hints: asyncio.Queue[str] = asyncio.Queue()
+        self._log = log.get("deployer")
+
+    def add(self, watched: Watched) -> None:
+        """Watch from now on; what has changed since its state was read is seen at once."""
+        self.watched[watched.id] = watched
+        self.look(watched.id)
+
+    def look(self, replica: str) -> None:
+        """Have somebody look at a container soon."""
+        self._hints.put_nowait(replica)
+
+    async def follow(self) -> None:
+        """Read the engine's events for ever. Each time they were lost, everything is looked at once they are back."""
+        is_away = False
+        while True:
+            try:
+                stream = await self._engine.events(self._labels, SILENCE)
+            except EngineError as error:
+                if not is_away:
+                    self._log.error("the container engine is away, what runs is left alone", reason=str(error))
+                is_away = True
+            else:
+                if is_away:
+                    self._log.info("the container engine answers again")
+                is_away = False
+                self._reopened()
+                for replica in self.watched:
+                    self.look(replica)
+                try:
+                    async for event in stream.objects():
+                        self._note(event)
+                finally:
+                    stream.close()
+            await asyncio.sleep(RETRY)
+
+    async def run(self) -> None:
+        """Look at what there is a reason to look at, for ever."""
+        while True:
+            watched = self.watched.get(await self._hints.get())
+            try:
+                if watched:
+                    await self._look(watched)
+            except EngineError as error:
+                self._log.debug("cannot look at a container", replica=watched and watched.id, reason=str(error))
+
+    def _note(self, event: Mapping[str, Any]) -> None:
+        attributes = event.get("Actor", {}).get("Attributes", {})
+        replica, action = attributes.get("name", ""), event.get("Action", "")
+        watched = self.watched.get(replica)
+        if watched is None or attributes.get(f"{LABELS}replica") != replica or action.startswith("exec_"):
+            return
+        if action == "die":
+            watched.code = int(attributes.get("exitCode", UNSEEN))
+        elif action == "oom":
+            watched.oom = True
+            self._log.error("out of memory", replica=replica)
+        elif action == "kill" and not watched.is_stopping and attributes.get("signal") != "9":
+            watched.asked_until = asyncio.get_running_loop().time() + GRACE
+        self.look(replica)
+
+    async def _look(self, watched: Watched) -> None:
+        container = await self._containers.inspect(watched.id)
+        now = states.read(container) if container else None
+        before = watched.state
+        if container is None or now is None or (now.is_over and not self._may_return(watched)):
+            await self._end(watched, now)
+            return
+        watched.state = now
+        if now.status == "restarting":
+            self._tell_down(watched, now.code)
+        elif now.is_up and now.started != before.started:
+            self._tell_down(watched, watched.code)
+            watched.is_down, watched.oom, watched.asked_until = False, False, None
+            self._restarted(watched.id, container)
+        if now != before:
+            self._changed()
+
+    def _may_return(self, watched: Watched) -> bool:
+        loop = asyncio.get_running_loop()
+        if watched.is_stopping or watched.asked_until is None or loop.time() >= watched.asked_until:
+            return False
+        loop.call_at(watched.asked_until, self.look, watched.id)
+        return True
+
+    def _tell_down(self, watched: Watched, code: int) -> None:
+        if not watched.is_down:
+            watched.is_down = True
+            self._ended(Exit(watched.id, code, watched.oom, restarts=True))
+
+    async def _end(self, watched: Watched, last: State | None) -> None:
+        if last:
+            await self._containers.save_output(watched.id, watched.folder.output)
+        self.watched.pop(watched.id, None)
+        code = last.code if last else watched.code
+        self._ended(Exit(watched.id, code, watched.oom or (last is not None and last.oom)))

@@ -1,0 +1,57 @@
+"""The container engine that DOCKER_HOST or the usual socket leads to, and a registry of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from services.common.bus import Bus
+from services.deployer.runtime.docker.engine import url
+from tests.conftest import NatsServer
+from tests.deployer.docker.site import DockerSite
+from tests.deployer.registry.docker_registry import DockerRegistry
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.APIClient]:
+    """The engine. Where none answers the test is skipped, but never in CI."""
+    address = url("")
+    try:
+        client = docker.APIClient(address, version="auto", timeout=30)
+    except docker.errors.DockerException as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no container engine answers at {address}: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    server = DockerRegistry(tmp_path_factory.mktemp("registry"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def site(
+    nats_server: NatsServer,
+    bus: Bus,
+    tmp_path: Path,
+    engine: docker.APIClient,
+    image_registry: DockerRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[DockerSite]:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    site = DockerSite(nats_server, bus, tmp_path / "state", image_registry.host, engine)
+    try:
+        async with site.played():
+            yield site
+    finally:
+        await asyncio.to_thread(site.clean_up)
