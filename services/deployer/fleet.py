@@ -58,7 +58,9 @@ class Fleet:
         for replica in self.replicas.values():
             verdict = self.health.get(subjects.replica_key(self._host, self._app, replica.id))
             is_reachable = replica.address is not None and self._passes(replica.id)
-            replica.healthy = is_reachable and (verdict.healthy if verdict else replica.ready)
+            is_known = verdict is not None and not verdict.starting
+            replica.healthy = is_reachable and (verdict.healthy if verdict and is_known else replica.ready)
+            replica.problem = verdict.reason if verdict and not verdict.healthy else ""
             if replica.healthy:
                 replica.unhealthy_since = None
             elif replica.ready and replica.unhealthy_since is None:

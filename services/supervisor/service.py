@@ -32,6 +32,8 @@ from services.supervisor.plan import Plan
 START_TIMEOUT = 15.0
 FIRST_SECONDS = 5.0
 DEPLOYER = "deployer "
+SECRETS = ("LONGSHORE_REGISTRY_USERNAME", "LONGSHORE_REGISTRY_PASSWORD", "LONGSHORE_NOTIFY_SECRET")
+"""Variables that are no options: a command line can be read by everyone on the host."""
 
 
 class Supervisor:
@@ -185,7 +187,11 @@ class Supervisor:
 
 def child_environment(environ: Mapping[str, str], listeners: list[Listener]) -> dict[str, str]:
     """A service's environment: its settings are all on its command line, so no variable or file may add to them."""
-    result = {name: value for name, value in environ.items() if not name.startswith(("LONGSHORE_", "LISTEN_"))}
+    result = {
+        name: value
+        for name, value in environ.items()
+        if name in SECRETS or not name.startswith(("LONGSHORE_", "LISTEN_"))
+    }
     result["LONGSHORE_CONFIG"] = os.devnull
     if listeners:
         result["LONGSHORE_LISTEN_FDS"] = environment(listeners)
