@@ -87,7 +87,8 @@ class Bus:
                 await self.client.flush(1)
         except (TimeoutError, nats.errors.Error):
             pass
-        await self.client.close()
+        with contextlib.suppress(OSError):  # what still waits for a bus that is away cannot be sent
+            await self.client.close()
 
     async def ensure(self, replicas: int = 1, max_age: float = MAX_AGE, max_bytes: int = MAX_BYTES) -> None:
         """Create the stream and the buckets that are missing. Needs an account that may."""

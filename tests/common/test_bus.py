@@ -9,6 +9,7 @@ from schemas import codec, subjects
 from schemas.events import AnyEvent, EventsDropped, ServiceStopped
 from schemas.routing import Route
 from services.common.bus import Bus, Change, Synced
+from services.common.credentials import Credentials
 from services.common.outbox import Outbox
 from services.common.reader import read
 from tests.conftest import NatsServer
@@ -126,3 +127,11 @@ async def test_what_concerns_the_whole_service_keeps_its_place_among_the_events_
     assert await outbox.flush(20)
     running.cancel()
     assert [reason for _, reason in await _events(bus, 4)] == [reason for reason, _ in recorded]
+
+
+async def test_closing_while_the_bus_is_away_is_no_error(nats_server: NatsServer) -> None:
+    connection = await Bus.connect("health", Credentials([nats_server.url]))
+    nats_server.kill()
+    await connection.until_lost()
+    await connection.client.publish("longshore.test", b"waits for the bus")
+    await connection.close()
