@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,23 +10,17 @@ import docker
 import pytest
 
 from services.common.bus import Bus
-from services.deployer.runtime.docker.engine import url
 from tests.conftest import NatsServer
 from tests.deployer.docker.site import DockerSite
 from tests.deployer.registry.docker_registry import DockerRegistry
+from tests.engine import connect
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.APIClient]:
-    """The engine. Where none answers the test is skipped, but never in CI."""
-    address = url("")
-    try:
-        client = docker.APIClient(address, version="auto", timeout=30)
-    except docker.errors.DockerException as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no container engine answers at {address}: {error}")
-    yield client
+    """The engine's API. Where none answers the test is skipped, but never in CI."""
+    client = connect()
+    yield client.api
     client.close()
 
 

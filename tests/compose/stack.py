@@ -1,0 +1,157 @@
+"""compose.yaml as a user starts it, and a client of what it publishes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from services.supervisor.service import answers
+from tests.compose.images import ROOT, wheelhouse
+from tests.conftest import free_port
+from tests.deployer.docker.images import publish
+from tests.e2e.harness import clean_environment, wait_for
+
+COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+SERVICES = {"nats", "proxy", "health", "deployer", "metrics-gateway", "prometheus"}
+CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "constraints.txt", "pyproject.toml")
+
+
+class Stack:
+    """A project of docker-compose in a copy of this repository. `connections`: how many a client made to the proxy."""
+
+    def __init__(self, engine: docker.DockerClient, folder: Path) -> None:
+        self.engine = engine
+        self.name = f"longshore-test-{os.getpid()}"
+        self.app_port, self.admin_port, self.prometheus_port, self.registry_port = (free_port() for _ in range(4))
+        self.registry = f"127.0.0.1:{self.registry_port}"
+        self.connections = 0
+        self._folder = folder
+
+    def prepare(self) -> None:
+        """Copy what the files need, with wheels beside them, so that nothing has to be downloaded in the build."""
+        for name in ("compose", "schemas", "services"):
+            shutil.copytree(ROOT / name, self._folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in CONTEXT:
+            shutil.copy(ROOT / name, self._folder)
+        for name in ("registry.yaml", "forward.py"):
+            shutil.copy(Path(__file__).with_name(name), self._folder / "compose")
+        shutil.copytree(wheelhouse(), self._folder / "wheelhouse")
+
+    def compose(self, *arguments: str) -> str:
+        """The output of a docker-compose command."""
+        files = [f"--file={self._folder}/compose/{name}.yaml" for name in ("compose", "registry")]
+        done = subprocess.run(
+            [*COMPOSE, *files, *arguments], env=self._environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{arguments} failed:\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def push(self, release: str) -> None:
+        """Push a release of the application; it answers with its name."""
+        wait_for("the registry answers", lambda: answers(f"http://{self.registry}/v2/"))
+        publish(self.registry, "web", release)
+
+    def down(self) -> None:
+        """Stop and remove everything, with the replicas, which no project of docker-compose knows."""
+        self.compose("stop")
+        for replica in self.replicas():
+            replica.remove(force=True, v=True)
+        self.compose("down", "--volumes")
+        for image in self.engine.images.list(f"{self.registry}/web"):
+            self.engine.images.remove(image.id)
+
+    def container(self, service: str) -> Any:
+        (found,) = self._mine(f"com.docker.compose.service={service}")
+        return found
+
+    def replicas(self) -> list[Any]:
+        """The application's containers on this project's network."""
+        every = self.engine.containers.list(all=True, filters={"label": "longshore.app=web"})
+        return [one for one in every if f"{self.name}_apps" in one.attrs["NetworkSettings"]["Networks"]]
+
+    def left_over(self) -> list[str]:
+        """What the engine has of this project."""
+        mine = {"label": f"com.docker.compose.project={self.name}"}
+        things = [
+            *self.engine.containers.list(all=True, filters=mine),
+            *self.engine.networks.list(filters=mine),
+            *self.engine.volumes.list(filters=mine),
+            *self.replicas(),
+        ]
+        images = self.engine.images.list(f"{self.registry}/web")
+        return [thing.name for thing in things] + [image.id for image in images]
+
+    def health(self) -> dict[str, str]:
+        """By service: what the engine says of the services' health checks."""
+        return {service: self.container(service).attrs["State"]["Health"]["Status"] for service in SERVICES}
+
+    def wait_until_healthy(self) -> None:
+        healthy = dict.fromkeys(SERVICES, "healthy")
+        try:
+            wait_for("every service is healthy", lambda: self.health() == healthy, 120)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.health()}\n{self.compose('logs', '--tail=30')}") from None
+
+    def ask(self) -> str:
+        """The application's answer through the proxy, on a connection of its own."""
+        self.connections += 1
+        connection = http.client.HTTPConnection("127.0.0.1", self.app_port, timeout=30)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def status(self) -> dict[str, Any]:
+        """What the gateway says of the application."""
+        apps = self._json(f"http://127.0.0.1:{self.admin_port}/api/status").get("apps", [])
+        return next(iter(apps), {})
+
+    def serves(self, release: str) -> bool:
+        """Whether the last deployment brought this release, and is done."""
+        last = self.status().get("last_deployment") or {}
+        return (last.get("release"), last.get("outcome")) == (release, "succeeded")
+
+    def query(self, expression: str) -> float | None:
+        """What Prometheus makes of an expression; None without a sample."""
+        words = urllib.parse.urlencode({"query": expression})
+        answer = self._json(f"http://127.0.0.1:{self.prometheus_port}/api/v1/query?{words}")
+        samples = answer.get("data", {}).get("result", [])
+        return float(samples[0]["value"][1]) if samples else None
+
+    def _mine(self, label: str) -> list[Any]:
+        labels = [f"com.docker.compose.project={self.name}", label]
+        found: list[Any] = self.engine.containers.list(all=True, filters={"label": labels})
+        return found
+
+    def _json(self, url: str) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except OSError:
+            return {}
+
+    def _environment(self) -> dict[str, str]:
+        socket = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
+        return clean_environment() | {
+            "COMPOSE_PROJECT_NAME": self.name,
+            "IMAGE": "longshore-stand-in/longshore",
+            "REGISTRY": f"img://{self.registry}/web",
+            "HEALTH_PATH": "/",
+            "DOCKER_SOCKET": socket,
+            "DOCKER_GID": str(Path(socket).stat().st_gid),
+            "APP_PORT": str(self.app_port),
+            "ADMIN_PORT": str(self.admin_port),
+            "PROMETHEUS_PORT": str(self.prometheus_port),
+            "REGISTRY_PORT": str(self.registry_port),
+        }

@@ -1,0 +1,52 @@
+"""compose/compose.yaml on a real engine, with the image that the Dockerfile makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.compose.images import run_as_root
+from tests.compose.stack import Stack
+from tests.e2e.harness import Traffic, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+def test_every_service_becomes_healthy_and_the_application_is_served(stack: Stack) -> None:
+    stack.wait_until_healthy()
+    wait_for("the first release is deployed", lambda: stack.serves("1.0.0"), 60)
+    assert {stack.ask() for _ in range(20)} == {"1.0.0"}
+    assert len(stack.replicas()) == 2
+
+
+@pytest.mark.parametrize("service", ["proxy", "deployer", "metrics-gateway", "nats"])
+def test_a_service_that_is_killed_comes_back_and_no_replica_notices(stack: Stack, service: str) -> None:
+    before = {one.name: one.attrs["State"]["StartedAt"] for one in stack.replicas()}
+    run_as_root("kill", "-KILL", str(stack.container(service).attrs["State"]["Pid"]))
+    wait_for("it is started again", lambda: stack.container(service).attrs["RestartCount"] > 0)
+    stack.wait_until_healthy()
+    assert stack.ask() == "1.0.0"
+    assert {one.name: one.attrs["State"]["StartedAt"] for one in stack.replicas()} == before
+
+
+def test_a_new_release_is_rolled_out_and_no_request_fails(stack: Stack) -> None:
+    with Traffic(stack.app_port) as traffic:
+        traffic.wait_for_more(10)
+        stack.push("1.1.0")
+        wait_for("the new release is deployed", lambda: stack.serves("1.1.0"), 90)
+        traffic.wait_for_more(10)
+    stack.connections += traffic.answered
+    assert traffic.broken == []
+    assert stack.ask() == "1.1.0"
+
+
+def test_prometheus_has_every_connection_that_was_made_through_all_of_this(stack: Stack) -> None:
+    assert wait_for("the gateway is scraped", lambda: stack.query('up{job="longshore"}')) == 1
+    wait_for(
+        f"{stack.connections} connections are counted",
+        lambda: stack.query("sum(dewy_proxy_connections_total)") == stack.connections,
+    )
+
+
+def test_taken_down_it_leaves_nothing_behind(stack: Stack) -> None:
+    stack.down()
+    assert stack.left_over() == []
