@@ -18,6 +18,9 @@ SERVING = "longshore-serving"
 DECISIONS = "longshore-decisions"
 BUCKETS = (ROUTES, REPLICAS, HEALTH, SERVING, DECISIONS)
 
+SNAPSHOTS = "longshore-snapshots"
+OBJECT_STORES = (SNAPSHOTS,)
+
 NO_APP = "_"
 """The app of events that belong to a service as a whole."""
 

@@ -12,12 +12,13 @@ ADMIN = "admin"
 
 
 class Access(msgspec.Struct, frozen=True):
-    """What a service does: events that it publishes, the log, buckets that it reads or writes, commands."""
+    """What a service does: events that it publishes, the log, buckets that it reads or writes, objects, commands."""
 
     publishes: bool = True
     reads_log: bool = False
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
     commands: bool = False
     answers: bool = False
 
@@ -30,7 +31,7 @@ ACCESS = {
         answers=True,
     ),
     "health": Access(reads=(subjects.REPLICAS,), writes=(subjects.HEALTH,)),
-    "gateway": Access(reads_log=True),
+    "gateway": Access(reads_log=True, stores=(subjects.SNAPSHOTS,)),
     "cli": Access(publishes=False, reads_log=True, reads=subjects.BUCKETS, commands=True),
 }
 
@@ -54,6 +55,8 @@ def permissions(service: str, access: Access) -> dict[str, Any]:
     for bucket in (*access.reads, *access.writes):
         publish += _read_stream(f"KV_{bucket}")
     publish += [f"$KV.{bucket}.>" for bucket in access.writes]
+    for store in access.stores:
+        publish += _keep_objects(store)
     if access.commands:
         publish += [f"{subjects.COMMANDS}.>"]
     if access.answers:
@@ -75,4 +78,14 @@ def _read_stream(stream: str) -> list[str]:
         f"$JS.API.CONSUMER.INFO.{stream}.>",
         f"$JS.API.CONSUMER.DELETE.{stream}.>",
         f"$JS.FC.{stream}.>",
+    ]
+
+
+def _keep_objects(store: str) -> list[str]:
+    stream = f"OBJ_{store}"
+    return [
+        f"$O.{store}.>",
+        f"$JS.API.STREAM.INFO.{stream}",
+        f"$JS.API.STREAM.MSG.GET.{stream}",
+        f"$JS.API.STREAM.PURGE.{stream}",
     ]

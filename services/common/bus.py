@@ -14,7 +14,6 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
-from nats.js.api import RetentionPolicy, StorageType, StoreCompression, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.kv import KeyValue
 
@@ -22,11 +21,9 @@ from schemas import subjects
 from services.common import log
 from services.common.credentials import Credentials
 from services.common.errors import BusError
+from services.common.provision import MAX_AGE, MAX_BYTES, provision
 
 OLDEST_SERVER = (2, 10)
-MAX_AGE = 7 * 24 * 3600.0
-MAX_BYTES = 8 << 30
-DUPLICATE_WINDOW = 120.0
 RECONNECT_WAIT = 0.5
 REQUEST_TIMEOUT = 5.0
 
@@ -91,24 +88,9 @@ class Bus:
             await self.client.close()
 
     async def ensure(self, replicas: int = 1, max_age: float = MAX_AGE, max_bytes: int = MAX_BYTES) -> None:
-        """Create the stream and the buckets that are missing. Needs an account that may."""
-        stream = StreamConfig(
-            name=subjects.STREAM,
-            description="What happened, in order",
-            subjects=[subjects.ALL_EVENTS],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            compression=StoreCompression.S2,
-            max_age=max_age,
-            max_bytes=max_bytes,
-            duplicate_window=DUPLICATE_WINDOW,
-            num_replicas=replicas,
-            allow_direct=True,
-        )
+        """Create the stream, the buckets and the object stores that are missing. Needs an account that may."""
         try:
-            await self._ensure_stream(stream)
-            for bucket in subjects.BUCKETS:
-                await self._ensure_bucket(bucket, replicas)
+            await provision(self.jetstream, replicas, max_age, max_bytes)
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {error}") from error
 
@@ -231,18 +213,6 @@ class Bus:
             self._refused.set()
         if self._connected.is_set():
             self._log.warning("bus error", reason=str(error) or type(error).__name__)
-
-    async def _ensure_stream(self, config: StreamConfig) -> None:
-        try:
-            await self.jetstream.stream_info(config.name or "")
-        except nats.js.errors.NotFoundError:
-            await self.jetstream.add_stream(config)
-
-    async def _ensure_bucket(self, bucket: str, replicas: int) -> None:
-        try:
-            await self.jetstream.key_value(bucket)
-        except nats.js.errors.BucketNotFoundError:
-            await self.jetstream.create_key_value(bucket=bucket, history=1, replicas=replicas)
 
     async def _bucket(self, bucket: str) -> KeyValue:
         kv: KeyValue = await self._call(f"no bucket {bucket} on the bus", self.jetstream.key_value(bucket))

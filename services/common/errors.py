@@ -22,6 +22,10 @@ class BusError(LongshoreError):
     """The bus cannot be reached, refuses us, or is too old."""
 
 
+class ObjectError(BusError):
+    """An object on the bus is damaged or not all there."""
+
+
 class RegistryError(LongshoreError):
     """The registry cannot be read, or offers nothing that can be deployed.
 

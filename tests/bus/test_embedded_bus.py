@@ -23,6 +23,7 @@ from services.common import credentials
 from services.common.bus import Bus, Change, Synced
 from services.common.credentials import Credentials
 from services.common.errors import BusError, SettingsError
+from services.common.objects import Objects
 from services.common.outbox import Outbox
 from services.common.reader import last_sequence, read
 from services.common.settings import Settings
@@ -55,6 +56,13 @@ async def test_each_account_can_do_what_its_service_needs(embedded: tuple[Server
                 while not isinstance(await anext(watch), Synced):
                     pass
             await watch.aclose()
+        for store in access.stores:
+            objects = Objects(bus, store)
+            await objects.put("a", b"first")
+            await objects.put("a", b"second")
+            await objects.sweep()
+            assert await objects.get("a") == b"second"
+            await objects.delete("a")
         if access.publishes:
             outbox = Outbox(bus, service, "host", service)
             sending = asyncio.create_task(outbox.run())
@@ -93,6 +101,26 @@ async def test_a_service_is_denied_what_is_not_its_own(embedded: tuple[Server, S
     assert await admin.get(subjects.ROUTES, "host.web.80") is None
     assert await last_sequence(admin) == 0
     await proxy.close()
+    await admin.close()
+
+
+async def test_only_the_gateway_may_touch_snapshots(
+    embedded: tuple[Server, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, settings = embedded
+    monkeypatch.setattr("services.common.objects.DEADLINE", 0.2)
+    admin = await _connect(settings, "admin")
+    await Objects(admin, subjects.SNAPSHOTS).put("a", b"genuine")
+    for service in ACCESS.keys() - {"gateway"}:
+        bus = await _connect(settings, service)
+        objects = Objects(bus, subjects.SNAPSHOTS)
+        for attempt in (objects.get("a"), objects.put("a", b"forged"), objects.delete("a"), objects.sweep()):
+            with pytest.raises(BusError):
+                await attempt
+        await bus.client.publish(f"$O.{subjects.SNAPSHOTS}.M.YQ==", b"{}")
+        await bus.client.flush()
+        await bus.close()
+    assert await Objects(admin, subjects.SNAPSHOTS).get("a") == b"genuine"
     await admin.close()
 
 
