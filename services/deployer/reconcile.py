@@ -124,7 +124,8 @@ class Reconciler:
         except BusError as error:
             self._log.warning("the bus did not take a change, trying again", reason=str(error))
             pause = RETRY
-        await self._pause(pause)
+        if self.fleet.replicas or not self._is_closing:
+            await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
         try:

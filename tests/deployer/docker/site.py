@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,13 @@ class DockerSite(Site):
         return publish(self.host, self.repository, tag, script, **config)
 
     def visit(self, replica: Replica) -> str:
-        return get(replica.host, replica.port)
+        if replica.check.path:
+            return get(replica.host, replica.port)
+        return "accepts" if accepts(replica.host, replica.port) else ""
+
+    def verdicts(self) -> dict[str, bool]:
+        """What the health service last said of each replica."""
+        return dict(self._verdicts)
 
     def containers(self) -> dict[str, str]:
         """Every container of this host's deployers, with its status."""
@@ -71,6 +78,12 @@ class DockerSite(Site):
         label = f"longshore.instance={identity.read_text()}"
         found: list[dict[str, Any]] = self.engine.containers(all=True, filters={"label": label})
         return found
+
+
+def accepts(host: str, port: int) -> bool:
+    """Whether a connection is accepted, as the health service asks without a path."""
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def get(host: str, port: int, path: str = "/") -> str:

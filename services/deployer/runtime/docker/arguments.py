@@ -56,14 +56,14 @@ class Arguments(msgspec.Struct):
 
 def parse(words: Sequence[str]) -> Arguments:
     """Raises SettingsError, naming the option, for what is not allowed, unknown, or has a value that makes no sense."""
-    arguments = Arguments()
+    arguments, names = Arguments(), set()
     for name, value in _pairs(words):
+        names.add(name)
         try:
             _OPTIONS[name](arguments, value)
         except ValueError as error:
             raise SettingsError(f"-- --{name}: {error}") from None
-    health = arguments.config.get("Healthcheck", {})
-    if health.get("Test") == ["NONE"] and len(health) > 1:
+    if "no-healthcheck" in names and any(name.startswith("health-") for name in names):
         raise SettingsError("-- --no-healthcheck: leave the other --health options away")
     return arguments
 

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -114,6 +116,7 @@ class Engine:
         return await self.call(open_)
 
     def _do(self, work: Callable[[docker.APIClient], T]) -> T:
+        self._reach()
         import docker.errors
         import requests
 
@@ -122,7 +125,24 @@ class Engine:
         except docker.errors.APIError as error:
             raise EngineError(one_line(str(error.explanation or error)), error.status_code or 0) from None
         except (docker.errors.DockerException, requests.RequestException) as error:
-            raise EngineAwayError(self._why(error)) from None
+            raise self._away(one_line(str(error))) from None
+
+    def _reach(self) -> None:
+        """See whether anybody listens: the SDK tells that less clearly, and forgets to close its socket."""
+        place = urlsplit(self.url)
+        try:
+            if place.scheme == "unix":
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.settimeout(TIMEOUT)
+                    probe.connect(place.path)
+            else:
+                socket.create_connection((place.hostname or "", place.port or 2375), TIMEOUT).close()
+        except PermissionError:
+            raise EngineAwayError(
+                f"no permission to use the container engine at {self.url}: add this user to the group of its socket"
+            ) from None
+        except OSError as error:
+            raise self._away(error.strerror or str(error)) from None
 
     def _connected(self) -> docker.APIClient:
         import docker
@@ -134,12 +154,10 @@ class Engine:
                 self._client = docker.APIClient(self.url, version="auto", timeout=TIMEOUT, **security)
             return self._client
 
-    def _why(self, error: BaseException) -> str:
-        cause = _system_error(error)
-        if isinstance(cause, PermissionError):
-            return f"no permission to use the container engine at {self.url}: add this user to the group of its socket"
-        reason = (cause and cause.strerror) or one_line(str(error))
-        return f"no container engine answers at {self.url} ({reason}): start it, or name it with --docker-host"
+    def _away(self, reason: str) -> EngineAwayError:
+        return EngineAwayError(
+            f"no container engine answers at {self.url} ({reason}): start it, or name it with --docker-host"
+        )
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -151,13 +169,3 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _system_error(error: object) -> OSError | None:
-    """The error of a system call that is behind an error of the HTTP libraries."""
-    if isinstance(error, OSError) and error.errno:
-        return error
-    if not isinstance(error, BaseException):
-        return None
-    inner = [*error.args, error.__cause__, error.__context__]
-    return next((found for one in inner if one is not error and (found := _system_error(one))), None)

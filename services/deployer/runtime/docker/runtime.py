@@ -170,8 +170,7 @@ class DockerRuntime:
         return Found(record.id, record.release, record.slot, running, None, stopping, is_outdated)
 
     def _add(self, folder: Folder, record: Record, container: Mapping[str, Any]) -> Running:
-        state = states.read(container)
-        watched = Watched(folder, state, is_down=not state.is_up)
+        watched = Watched(folder, states.read(container))
         self._watch.add(watched)
         running = self._running(record, container)
         if self._settings.dial == "host" and not self._settings.health_path:

@@ -28,7 +28,7 @@ class Watched(msgspec.Struct):
     """A container, and what was last seen of it.
 
     `is_down`: it was told that it ended, and the engine is about to start it again. `asked_until`: somebody else asked
-    it to end, and until then may start it again. `code` and `oom` are what the events told of its last end.
+    it to end, and until then may start it again.
     """
 
     folder: Folder
@@ -37,8 +37,6 @@ class Watched(msgspec.Struct):
     is_down: bool = False
     is_listening: bool = True
     asked_until: float | None = None
-    code: int = UNSEEN
-    oom: bool = False
 
     @property
     def id(self) -> str:
@@ -67,6 +65,8 @@ class Watch:
         self._changed = changed
         self._reopened = reopened
         self._hints: asyncio.Queue[str] = asyncio.Queue()
+        self._codes: dict[str, int] = {}
+        self._oom: set[str] = set()
         self._log = log.get("deployer")
 
     def add(self, watched: Watched) -> None:
@@ -116,14 +116,17 @@ class Watch:
         attributes = event.get("Actor", {}).get("Attributes", {})
         replica, action = attributes.get("name", ""), event.get("Action", "")
         watched = self.watched.get(replica)
-        if watched is None or attributes.get(f"{LABELS}replica") != replica or action.startswith("exec_"):
+        if attributes.get(f"{LABELS}replica") != replica or action.startswith("exec_"):
             return
         if action == "die":
-            watched.code = int(attributes.get("exitCode", UNSEEN))
+            self._codes[replica] = int(attributes.get("exitCode", UNSEEN))
         elif action == "oom":
-            watched.oom = True
+            self._oom.add(replica)
             self._log.error("out of memory", replica=replica)
-        elif action == "kill" and not watched.is_stopping and attributes.get("signal") != "9":
+        elif action == "destroy" and watched is None:
+            self._codes.pop(replica, None)
+            self._oom.discard(replica)
+        elif watched and action == "kill" and not watched.is_stopping and attributes.get("signal") != "9":
             watched.asked_until = asyncio.get_running_loop().time() + GRACE
         self.look(replica)
 
@@ -137,9 +140,10 @@ class Watch:
         watched.state = now
         if now.status == "restarting":
             self._tell_down(watched, now.code)
-        elif now.is_up and now.started != before.started:
-            self._tell_down(watched, watched.code)
-            watched.is_down, watched.oom, watched.asked_until = False, False, None
+        elif now.is_up and (watched.is_down or now.started != before.started):
+            self._tell_down(watched, self._codes.get(watched.id, UNSEEN))
+            watched.is_down, watched.asked_until = False, None
+            self._oom.discard(watched.id)
             self._restarted(watched.id, container)
         if now != before:
             self._changed()
@@ -154,11 +158,11 @@ class Watch:
     def _tell_down(self, watched: Watched, code: int) -> None:
         if not watched.is_down:
             watched.is_down = True
-            self._ended(Exit(watched.id, code, watched.oom, restarts=True))
+            self._ended(Exit(watched.id, code, watched.id in self._oom, restarts=True))
 
     async def _end(self, watched: Watched, last: State | None) -> None:
         if last:
             await self._containers.save_output(watched.id, watched.folder.output)
         self.watched.pop(watched.id, None)
-        code = last.code if last else watched.code
-        self._ended(Exit(watched.id, code, watched.oom or (last is not None and last.oom)))
+        code = last.code if last else self._codes.get(watched.id, UNSEEN)
+        self._ended(Exit(watched.id, code, watched.id in self._oom or (last is not None and last.oom)))

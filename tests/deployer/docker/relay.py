@@ -1,0 +1,58 @@
+"""The engine behind another socket, which a test can cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+
+class Relay:
+    """`url` leads to the engine's own socket until `cut`, and again after `mend`."""
+
+    def __init__(self, target: str, path: Path) -> None:
+        self.url = f"unix://{path}"
+        self.connections = 0
+        self._target = target.removeprefix("unix://")
+        self._path = path
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+
+    async def cut(self) -> None:
+        """Close the socket and everything that goes through it."""
+        if self._server:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.create_task(self._join(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        engine_reader, engine_writer = await asyncio.open_unix_connection(self._target)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_copy(reader, engine_writer))
+                group.create_task(_copy(engine_reader, writer))
+        finally:
+            for one in (writer, engine_writer):
+                one.close()
+                with contextlib.suppress(OSError):
+                    await one.wait_closed()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
