@@ -238,7 +238,7 @@ class DeploymentSucceeded(Event, tag=37, frozen=True, gc=False):
 
 
 class DeploymentFailed(Event, tag=38, frozen=True, gc=False):
-    """A deployment ended without success. `phase`: "pull", "start", "check", "route", "drain"."""
+    """A deployment ended without success. `phase`: "hook", "pull", "start", "check", "route", "drain"."""
 
     deployment: str
     release: str

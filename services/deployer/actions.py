@@ -8,7 +8,7 @@ import msgspec
 
 
 class Pull(msgspec.Struct, frozen=True):
-    """Bring the target onto this host."""
+    """Bring the release that is to be deployed onto this host."""
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from services.common.errors import LongshoreError
 from services.common.ids import trace_id, uuid7
 from services.common.lifecycle import Context
 from services.deployer import choice
+from services.deployer.hooks import Hooks
 from services.deployer.journal import Journal
 from services.deployer.registry import Registry
 from services.deployer.runtime.protocol import Runtime
@@ -29,7 +30,10 @@ from services.deployer.settings import DeployerSettings
 
 
 class Deployment:
-    """`failure`: phase and reason of what went wrong, until the rollout takes notice of it."""
+    """It is prepared first (hook, pull) while the release before is kept running, and then rolled out.
+
+    `failure`: phase and reason of what went wrong, until the rollout takes notice of it.
+    """
 
     def __init__(
         self,
@@ -40,9 +44,9 @@ class Deployment:
         runtime: Runtime,
         wake: Callable[[], None],
     ) -> None:
-        self.pull: Literal["due", "running", "done"] = "due"
         self.failure: tuple[str, str] | None = None
         self.undo_until = math.inf
+        self._preparation: Literal["due", "running", "done"] = "due"
         self._context = context
         self._settings = settings
         self._journal = journal
@@ -50,6 +54,7 @@ class Deployment:
         self._runtime = runtime
         self._wake = wake
         self._log = context.log
+        self._hooks = Hooks(settings, context.log)
 
     @property
     def ongoing(self) -> Ongoing | None:
@@ -57,11 +62,16 @@ class Deployment:
 
     @property
     def id(self) -> str:
-        return self.ongoing.deployment if self.ongoing else ""
+        """The deployment for whose sake replicas come and go now."""
+        return self.ongoing.deployment if self.ongoing and (self.is_rolling_out or self.ongoing.failed) else ""
+
+    @property
+    def is_pull_due(self) -> bool:
+        return self.ongoing is not None and not self.ongoing.failed and self._preparation == "due"
 
     @property
     def is_rolling_out(self) -> bool:
-        return self.ongoing is not None and not self.ongoing.failed
+        return self.ongoing is not None and not self.ongoing.failed and self._preparation == "done"
 
     @property
     def undoing(self) -> str:
@@ -97,7 +107,7 @@ class Deployment:
             ongoing.trace,
         )
         await self._journal.commit(choice.begun(decisions, ongoing, artifact), started)
-        self.pull, self.failure = "due", None
+        self._preparation, self.failure = "due", None
         self._log.info("deployment started", release=release, previous=decisions.current, by=by)
         self._wake()
         return ongoing.deployment
@@ -107,20 +117,23 @@ class Deployment:
         decisions = self._journal.decisions
         return decisions.artifacts.get(release) if release == decisions.previous else None
 
-    def resume(self, is_here: bool) -> None:
-        """Go on with the deployment of an earlier deployer. `is_here`: its release was pulled."""
-        self.pull = "done" if is_here else "due"
-        if self.ongoing:
-            self._log.info("deployment goes on", release=self.ongoing.release, undoing=self.ongoing.failed)
+    def resume(self, releases: Collection[str]) -> None:
+        """Go on with the deployment of an earlier deployer. `releases`: those that replicas run."""
+        if ongoing := self.ongoing:
+            self._preparation = "done" if ongoing.release in releases else "due"
+            self._log.info("deployment goes on", release=ongoing.release, undoing=ongoing.failed)
             self._limit_undoing()
+            if self.is_pull_due and self._settings.before_deploy:
+                self._log.warning("before-deploy runs for this deployment, maybe again", release=ongoing.release)
 
     def start_pull(self) -> None:
-        self.pull = "running"
-        self._context.spawn(self._pull(), f"pull {self.target}")
+        if ongoing := self.ongoing:
+            self._preparation = "running"
+            self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
 
     async def succeed(self) -> None:
         if ongoing := self.ongoing:
-            duration = time.time() - ongoing.started
+            duration, previous = time.time() - ongoing.started, self._journal.decisions.current
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
             await self._journal.commit(
                 choice.succeeded(self._journal.decisions, ongoing, self._registry.is_newer), ended
@@ -128,6 +141,7 @@ class Deployment:
             self._log.info("deployment succeeded", release=ongoing.release, seconds=round(duration, 3))
             needed = list(self._journal.decisions.artifacts.values())
             self._context.spawn(self._runtime.tidy(needed), f"tidy after {ongoing.release}")
+            self._context.spawn(self._hooks.after_deploy(ongoing, previous, duration), "after-deploy")
 
     async def fail(self, phase: str, reason: str) -> None:
         """Quarantine the release, and begin to undo."""
@@ -144,6 +158,8 @@ class Deployment:
             self._log.error(
                 "deployment failed, release quarantined", release=ongoing.release, phase=phase, reason=reason
             )
+            previous = self._journal.decisions.current
+            self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
 
     async def undone(self) -> None:
         if ongoing := self.ongoing:
@@ -157,15 +173,18 @@ class Deployment:
         each = settings.health_timeout + settings.drain_time + settings.stop_timeout
         self.undo_until = time.monotonic() + settings.replicas * each
 
-    async def _pull(self) -> None:
-        began, deployment, release = time.monotonic(), self.id, self.target
-        failure = None
-        try:
-            await self._runtime.pull(await self.artifact(release))
-        except LongshoreError as error:
-            failure = ("pull", str(error))
-        if self.id == deployment:
-            self.pull, self.failure = "done", failure or self.failure
-            if failure is None:
-                self._journal.record(ImagePulled(time.time(), deployment, release, time.monotonic() - began))
+    async def _prepare(self, ongoing: Ongoing) -> None:
+        refusal = await self._hooks.before_deploy(ongoing, self._journal.decisions.current)
+        failure = ("hook", refusal) if refusal else await self._pull(ongoing)
+        if self.ongoing == ongoing:
+            self._preparation, self.failure = "done", failure
             self._wake()
+
+    async def _pull(self, ongoing: Ongoing) -> tuple[str, str] | None:
+        began = time.monotonic()
+        try:
+            await self._runtime.pull(await self.artifact(ongoing.release))
+        except LongshoreError as error:
+            return "pull", str(error)
+        self._journal.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))
+        return None

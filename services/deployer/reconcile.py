@@ -64,7 +64,7 @@ class Reconciler:
         routed = await self.router.load()
         await self.crew.adopt(routed, self.router.generation)
         await self._infer_current()
-        self.deployment.resume(any(r.release == self.deployment.target for r in self.fleet.replicas.values()))
+        self.deployment.resume({replica.release for replica in self.fleet.replicas.values()})
         await self._follow(subjects.HEALTH, Health, self.fleet.health)
         await self._follow(subjects.SERVING, Serving, self.router.serving)
         await self.feed.look()
@@ -106,7 +106,7 @@ class Reconciler:
             limits=self.limits,
             strategy=deployment.strategy,
             deploying=deployment.is_rolling_out and not self._is_closing,
-            pull=deployment.pull,
+            is_pull_due=deployment.is_pull_due and not self._is_closing,
             undoing="" if self._is_closing else deployment.undoing,
             undo_until=deployment.undo_until,
             failure=deployment.failure,

@@ -46,11 +46,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is true now.
 
-    `target`: the release that should run (empty: none). `deploying`: a deployment of it is under way, and
-    `pull` says whether it is on this host. `undoing`: the release whose failed deployment is being undone, which is
-    given up at `undo_until`.
-    `failure`: what went wrong outside of the replicas that are left: phase and reason. `held`: slots that wait
-    before their next start, because they keep crashing, and until when.
+    `target`: the release that should run (empty: none). `deploying`: a deployment of it is under way. `is_pull_due`:
+    another release is to be brought onto this host, and becomes the target after that. `undoing`: the release whose
+    failed deployment is being undone, which is given up at `undo_until`. `failure`: what went wrong outside of the
+    replicas that are left: phase and reason. `held`: slots that wait before their next start, because they keep
+    crashing, and until when; a deployment does not wait for them.
     """
 
     now: float
@@ -60,7 +60,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     strategy: Literal["rolling", "blue-green"] = "rolling"
     deploying: bool = False
-    pull: Literal["due", "running", "done"] = "done"
+    is_pull_due: bool = False
     undoing: str = ""
     undo_until: float = math.inf
     failure: tuple[str, str] | None = None
@@ -79,14 +79,14 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan(facts: Facts) -> Plan:
     """The next step."""
+    if facts.is_pull_due:
+        return Plan([Pull()], facts.now)
     situation = _Situation(facts)
     if failure := situation.failure():
         return Plan([Fail(*failure)], facts.now)
     if kept := situation.kept():
         return Plan(kept, facts.now)
     actions: list[Action] = [*situation.routing(), *situation.leaving()]
-    if facts.deploying and facts.pull != "done":
-        return Plan(actions + ([Pull()] if facts.pull == "due" else []), situation.wake)
     actions += situation.retirements() or situation.starts()
     return Plan(actions or situation.ending(), situation.wake)
 
@@ -164,7 +164,8 @@ class _Situation:
             allowed = min(allowed, self.desired - len(self.staying) + (not self.gone))
             if self.facts.deploying and len(self.pending) == len(self.good):
                 allowed = min(allowed, 1 - len(self.pending))  # until one has proved the release
-        slots = [slot for slot in self._free_slots() if self._due(self.facts.held.get(slot, 0.0))]
+        held = {} if self.facts.deploying else self.facts.held
+        slots = [slot for slot in self._free_slots() if self._due(held.get(slot, 0.0))]
         return [Start(slot) for slot in slots[: max(allowed, 0)]]
 
     def ending(self) -> list[Action]:

@@ -13,6 +13,16 @@ from services.deployer.runtime.docker import arguments, engine
 
 Strategy = Literal["rolling", "blue-green"]
 
+POSITIVE = (
+    "interval",
+    "max_interval",
+    "health_timeout",
+    "probe_interval",
+    "probe_timeout",
+    "pull_timeout",
+    "hook_timeout",
+)
+
 
 class Port(msgspec.Struct, frozen=True):
     """A port of the proxy, and the replicas' port behind it (0: the one that a replica is given)."""
@@ -74,6 +84,10 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     docker_host: str = ""
     pull_timeout: float = 600.0
     keep_images: int = 7
+    before_deploy: str = ""
+    after_deploy: str = ""
+    on_failure: str = ""
+    hook_timeout: float = 300.0
 
     def __post_init__(self) -> None:
         check_name("--app", self.app)
@@ -82,7 +96,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
         for name in ("replicas", "rise", "fall"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"--{name} {getattr(self, name)}: use 1 or more")
-        for name in ("interval", "max_interval", "health_timeout", "probe_interval", "probe_timeout", "pull_timeout"):
+        for name in POSITIVE:
             check_positive(_option(name), getattr(self, name))
         for name in ("settle", "drain_time", "stop_timeout", "replace_after"):
             check_duration(_option(name), getattr(self, name))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.deployer.actions import Activate, Cut, Drain, Fail, Keep, Retire, Start, Stop, Succeed, Undone
+from services.deployer.actions import Activate, Cut, Drain, Fail, Keep, Pull, Retire, Start, Stop, Succeed, Undone
 from services.deployer.replica import Replica
 from services.deployer.rollout import Facts, plan
 from tests.deployer.world import LIMITS, World
@@ -287,6 +287,11 @@ def test_a_slot_that_keeps_crashing_waits_and_the_others_do_not() -> None:
     assert plan(facts).wake == 108.0
 
 
+def test_a_deployment_does_not_wait_for_slots_in_which_the_release_before_kept_crashing() -> None:
+    facts = Facts(now=100.0, target="new", desired=1, replicas=[], deploying=True, held={0: 160.0})
+    assert plan(facts).actions == [Start(0)]
+
+
 def test_fewer_desired_replicas_scale_down_and_more_scale_up() -> None:
     world = World.serving(3)
     world.desired = 1
@@ -298,9 +303,10 @@ def test_fewer_desired_replicas_scale_down_and_more_scale_up() -> None:
     assert world.served() == 4
 
 
-def test_nothing_is_started_before_the_release_is_pulled() -> None:
-    facts = Facts(now=0.0, target="new", desired=1, replicas=[], deploying=True, pull="running")
-    assert plan(facts).actions == []
+def test_a_pull_that_is_due_comes_first_and_meanwhile_what_runs_is_kept_running() -> None:
+    facts = Facts(now=0.0, target="old", desired=1, replicas=[], is_pull_due=True)
+    assert plan(facts).actions == [Pull()]
+    assert plan(msgspec.structs.replace(facts, is_pull_due=False)).actions == [Start(0)]
 
 
 def test_a_replica_that_does_not_die_of_sigkill_does_not_hold_up_the_deployment() -> None:

@@ -22,7 +22,7 @@ class World:
         self.target = "old"
         self.previous = ""
         self.deploying = False
-        self.pull: Literal["due", "running", "done"] = "done"
+        self.upcoming = ""
         self.undoing = ""
         self.failure: tuple[str, str] | None = None
         self.replicas: list[Replica] = []
@@ -47,8 +47,7 @@ class World:
         self.fewest, self.most = math.inf, 0
 
     def deploy(self, release: str) -> None:
-        self.previous, self.target = self.target, release
-        self.deploying, self.pull = True, "due"
+        self.upcoming = release
 
     def served(self, release: str = "") -> int:
         return sum(replica.serves and (not release or replica.release == release) for replica in self.replicas)
@@ -107,7 +106,7 @@ class World:
             limits=LIMITS,
             strategy=self.strategy,
             deploying=self.deploying,
-            pull=self.pull,
+            is_pull_due=bool(self.upcoming),
             undoing=self.undoing,
             failure=self.failure,
         )
@@ -119,7 +118,8 @@ class World:
         self.log.append(action)
         match action:
             case Pull():
-                self.pull = "done"
+                self.previous, self.target, self.upcoming = self.target, self.upcoming, ""
+                self.deploying = True
             case Start(slot=slot):
                 self._count += 1
                 identity = f"{self.target}-{slot}-{self._count}"
