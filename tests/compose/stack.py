@@ -14,6 +14,7 @@ from typing import Any
 
 import docker
 
+from services.demo.scenario import totals
 from services.supervisor.service import answers
 from tests.compose.images import ROOT, wheelhouse
 from tests.conftest import free_port
@@ -66,29 +67,28 @@ class Stack:
         for replica in self.replicas():
             replica.remove(force=True, v=True)
         self.compose("down", "--volumes")
-        for image in self.engine.images.list(f"{self.registry}/web"):
-            self.engine.images.remove(image.id)
+        for name in self._pulled():
+            self.engine.images.remove(name)
 
     def container(self, service: str) -> Any:
-        (found,) = self._mine(f"com.docker.compose.service={service}")
+        labels = [f"com.docker.compose.project={self.name}", f"com.docker.compose.service={service}"]
+        (found,) = self._containers(label=labels)
         return found
 
     def replicas(self) -> list[Any]:
         """The application's containers on this project's network."""
-        every = self.engine.containers.list(all=True, filters={"label": "longshore.app=web"})
-        return [one for one in every if f"{self.name}_apps" in one.attrs["NetworkSettings"]["Networks"]]
+        return self._containers(label="longshore.app=web", network=f"{self.name}_apps")
 
     def left_over(self) -> list[str]:
         """What the engine has of this project."""
         mine = {"label": f"com.docker.compose.project={self.name}"}
         things = [
-            *self.engine.containers.list(all=True, filters=mine),
+            *self._containers(**mine),
             *self.engine.networks.list(filters=mine),
             *self.engine.volumes.list(filters=mine),
             *self.replicas(),
         ]
-        images = self.engine.images.list(f"{self.registry}/web")
-        return [thing.name for thing in things] + [image.id for image in images]
+        return [thing.name for thing in things] + self._pulled()
 
     def health(self) -> dict[str, str]:
         """By service: what the engine says of the services' health checks."""
@@ -121,6 +121,14 @@ class Stack:
         last = self.status().get("last_deployment") or {}
         return (last.get("release"), last.get("outcome")) == (release, "succeeded")
 
+    def counted(self) -> float:
+        """The connections that the gateway knows of."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=5) as answer:
+                return totals(answer.read().decode()).get("dewy_proxy_connections_total", 0)
+        except OSError:
+            return 0
+
     def query(self, expression: str) -> float | None:
         """What Prometheus makes of an expression; None without a sample."""
         words = urllib.parse.urlencode({"query": expression})
@@ -128,9 +136,14 @@ class Stack:
         samples = answer.get("data", {}).get("result", [])
         return float(samples[0]["value"][1]) if samples else None
 
-    def _mine(self, label: str) -> list[Any]:
-        labels = [f"com.docker.compose.project={self.name}", label]
-        found: list[Any] = self.engine.containers.list(all=True, filters={"label": labels})
+    def _pulled(self) -> list[str]:
+        """The application's images, as the engine pulled them."""
+        images = self.engine.images.list(f"{self.registry}/web")
+        return [name for image in images for name in image.attrs["RepoDigests"] if name.startswith(self.registry)]
+
+    def _containers(self, **filters: str | list[str]) -> list[Any]:
+        """Those that fit, whatever they do; one that is removed meanwhile is none."""
+        found: list[Any] = self.engine.containers.list(all=True, filters=filters, ignore_removed=True)
         return found
 
     def _json(self, url: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def test_every_service_becomes_healthy_and_the_application_is_served(stack: Stac
 
 @pytest.mark.parametrize("service", ["proxy", "deployer", "metrics-gateway", "nats"])
 def test_a_service_that_is_killed_comes_back_and_no_replica_notices(stack: Stack, service: str) -> None:
+    wait_for("every connection is on the log", lambda: stack.counted() == stack.connections)
     before = {one.name: one.attrs["State"]["StartedAt"] for one in stack.replicas()}
     run_as_root("kill", "-KILL", str(stack.container(service).attrs["State"]["Pid"]))
     wait_for("it is started again", lambda: stack.container(service).attrs["RestartCount"] > 0)
