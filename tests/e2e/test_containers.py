@@ -1,0 +1,139 @@
+"""`longshore container` on a real engine, with images of a real registry, as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.deployer.docker import images
+from tests.deployer.registry.docker_registry import DockerRegistry
+from tests.e2e.harness import Server, wait_for
+from tests.engine import connect
+
+FIRST, SECOND = "1.0.0", "1.1.0"
+DEPLOYMENTS = int(os.environ.get("LONGSHORE_TEST_DEPLOYMENTS", "4"))
+"""Enough to see each image follow the other; more by the variable, where time allows."""
+LINES = 15
+SLOW = f"""
+busybox mkdir -p /www/cgi-bin
+cat > /www/cgi-bin/slow <<'END'
+#!/bin/sh
+echo Content-Type: text/plain
+echo
+i=0
+while [ $i -lt {LINES} ]; do echo "line $i of a long download"; sleep 0.2; i=$((i+1)); done
+END
+busybox chmod +x /www/cgi-bin/slow
+"""
+
+
+class Containers(Server):
+    """A server whose replicas are containers."""
+
+    def __init__(self, directory: Path, registry: str, *options: str) -> None:
+        super().__init__(directory, *options)
+        self._image = f"img://{registry}/web"
+
+    def arguments(self) -> list[str]:
+        words = super().arguments()
+        words[words.index("server")] = "container"
+        words[words.index("--registry") + 1] = self._image
+        return words
+
+
+class Download(threading.Thread):
+    """A download that takes about three seconds, from before a deployment to after it."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.lines = 0
+        self.begun = threading.Event()
+        self._url = f"http://127.0.0.1:{port}/cgi-bin/slow"
+        self.start()
+        assert self.begun.wait(20)
+
+    def run(self) -> None:
+        with urllib.request.urlopen(self._url, timeout=60) as answer:
+            for _ in answer:
+                self.lines += 1
+                self.begun.set()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = DockerRegistry(tmp_path_factory.mktemp("registry"))
+    server.start()
+    yield server.host
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path, registry: str, engine: docker.DockerClient) -> Iterator[Containers]:
+    for release in (FIRST, SECOND):
+        images.publish(registry, "web", release, SLOW + images.SERVE)
+    one = Containers(tmp_path, registry, "--replicas", "3", "--workers", "2", "--stop-containers")
+    one.start()
+    yield one
+    one.stop()
+    left = engine.containers.list(all=True, filters={"label": "longshore.app=web"})
+    assert [one.name for one in left if registry in one.attrs["Config"]["Image"]] == []
+
+
+@pytest.mark.timeout(600)
+def test_deployments_in_a_row_lose_no_request_and_cut_no_download(server: Containers) -> None:
+    wait_for("the newest release serves", lambda: server.serves(SECOND))
+    url = f"http://127.0.0.1:{server.port}/"
+    fresh = ["wrk", "-t1", "-c4", "-d10m", "-H", "Connection: close", url]
+    kept = ["wrk", "-t1", "-c4", "-d10m", url]
+    loads = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in (fresh, kept)]
+    try:
+        for number in range(DEPLOYMENTS):
+            download = Download(server.port)
+            deployed = server.verb("deploy", (FIRST, SECOND)[number % 2])
+            assert deployed.returncode == 0, deployed.stderr
+            download.join(60)
+            assert download.lines == LINES
+    finally:
+        for load in loads:
+            load.send_signal(signal.SIGINT)
+        reports = [load.communicate(timeout=60)[0] for load in loads]
+    for report in reports:
+        assert "Socket errors" not in report, report
+        assert "Non-2xx" not in report, report
+        assert int(re.findall(r"(\d+) requests in", report)[0]) > 0
+    assert server.serves(SECOND)
+    outcomes = [line.split()[4] for line in server.verb("history").stdout.splitlines()[1:]]
+    assert len(outcomes) == DEPLOYMENTS + 1
+
+
+def test_a_killed_container_is_ejected_before_a_second_connection_fails(
+    server: Containers, engine: docker.DockerClient
+) -> None:
+    wait_for("it serves", lambda: server.serves(SECOND))
+    victim = server.status()["replicas"][0]["id"]
+    failed = 0
+    engine.containers.get(victim).kill("KILL")
+    for _ in range(100):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=20) as answer:
+                answer.read()
+        except OSError:
+            failed += 1
+    assert failed <= 1
+    wait_for("it is replaced", lambda: victim not in str(server.status()) and len(server.status()["replicas"]) == 3)
