@@ -1,6 +1,7 @@
 """A deployer process that kills itself with SIGKILL at a chosen point: `mortal.py SETTINGS POINT`.
 
-POINT is "before X" or "after X" for an action X of the rollout, or "spawned": right after a shim was started.
+POINT is "before X" or "after X" for an action X of the rollout, or "spawned": right after a shim was started or a
+container was created.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from services.deployer import service
 from services.deployer.actions import Action
 from services.deployer.reconcile import Reconciler
 from services.deployer.runtime import process
+from services.deployer.runtime.docker.containers import Containers
 from services.deployer.settings import DeployerSettings
 
 
@@ -26,6 +28,7 @@ def die(*_: Any) -> None:
 def main(settings: DeployerSettings, point: str) -> None:
     if point == "spawned":
         process._read = die  # type: ignore[assignment] # it never returns
+        Containers.start = die  # type: ignore[assignment, method-assign] # it never returns
     when, _, name = point.partition(" ")
     apply = Reconciler._apply
 
