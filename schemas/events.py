@@ -312,6 +312,13 @@ class DeploymentsResumed(Event, tag=47, frozen=True, gc=False):
     by: str
 
 
+class RegistryRecovered(Event, tag=48, frozen=True, gc=False):
+    """The registry can be read again, after so many failures in a row."""
+
+    registry: str
+    failures: int
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -367,6 +374,7 @@ AnyEvent: TypeAlias = (
     | ReplicaDraining
     | DeploymentsPaused
     | DeploymentsResumed
+    | RegistryRecovered
     | HealthChecked
     | HealthChanged
 )

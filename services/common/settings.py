@@ -19,6 +19,9 @@ from services.common.errors import SettingsError
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+SECRET = ("notify",)
+"""Lists of URLs that may hold secrets: a command line can be read by everyone on the host."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
@@ -66,13 +69,19 @@ def check_duration(option: str, value: float) -> None:
 
 
 def arguments(settings: Settings) -> list[str]:
-    """The command line that gives these settings: how a supervisor starts a service."""
+    """The command line that gives these settings, `variables` aside: how a supervisor starts a service."""
     words: list[str] = []
     for field in msgspec.structs.fields(settings):
         value = getattr(settings, field.name)
-        if value != default(field):
+        if value != default(field) and field.name not in SECRET:
             words += _option(field.name.replace("_", "-"), value)
     return words
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The environment that gives the settings that may hold secrets."""
+    values = {name: getattr(settings, name, None) for name in SECRET}
+    return {f"LONGSHORE_{name.upper()}": " ".join(value) for name, value in values.items() if value}
 
 
 def default(field: msgspec.structs.FieldInfo) -> Any:

@@ -24,10 +24,11 @@ from services.common.lifecycle import Context
 from services.deployer import actions as act
 from services.deployer.backoff import Backoff
 from services.deployer.deployment import Deployment
+from services.deployer.exits import how
 from services.deployer.fleet import Fleet, Live
 from services.deployer.journal import Journal
 from services.deployer.replica import change
-from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Running, Runtime, Spec
+from services.deployer.runtime.protocol import Exit, Found, Running, Runtime, Spec
 from services.deployer.settings import DeployerSettings
 
 
@@ -205,11 +206,3 @@ class Crew:
 
     def _record(self, kind: Callable[..., Event], replica: Live, *details: object) -> None:
         self._journal.record(kind(time.time(), self._deployment.id, replica.id, *details))
-
-
-def how(end: Exit) -> str:
-    """How a replica ended, in words."""
-    if end.code == UNSEEN:
-        return "ended unseen"
-    ended = f"was killed by signal {-end.code}" if end.code < 0 else f"exited with code {end.code}"
-    return f"{ended}, out of memory" if end.oom else ended

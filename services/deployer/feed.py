@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 
-from schemas.events import Event, RegistryFailed
+from schemas.events import Event, RegistryFailed, RegistryRecovered
 from services.common import log
 from services.common.errors import RegistryError
 from services.deployer.registry import Registry
@@ -56,6 +56,7 @@ class Feed:
     def _succeeded(self, offered: list[str]) -> None:
         self._retry_after = None
         if self._streak:
+            self._record(RegistryRecovered(time.time(), self.registry.url, self._streak))
             self._log.info("registry answers again", registry=self.registry.url, failures=self._streak)
             self._streak = 0
         if offered == self.offered:

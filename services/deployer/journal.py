@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from schemas import subjects
@@ -13,10 +15,11 @@ FLUSH_TIMEOUT = 2.0
 
 
 class Journal:
-    """Decisions and events of one app on this host."""
+    """Decisions and events of one app on this host. `observe` is called with each event, after it was recorded."""
 
     def __init__(self, context: Context, app: str) -> None:
         self.decisions = Decisions()
+        self.observe: Callable[[Event], None] = lambda _: None
         self._context = context
         self._app = app
         self._key = subjects.decisions_key(context.host, app)
@@ -42,3 +45,4 @@ class Journal:
 
     def record(self, event: Event) -> None:
         self._context.record(event, self._app)
+        self.observe(event)

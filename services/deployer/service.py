@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from pathlib import Path
 
 from schemas import subjects
@@ -11,6 +12,7 @@ from services.common import lifecycle, log, state
 from services.common.errors import RegistryError
 from services.common.lifecycle import Context
 from services.deployer import registry
+from services.deployer.notices import announcer
 from services.deployer.orders import Orders
 from services.deployer.reconcile import Reconciler
 from services.deployer.runtime.process import ProcessRuntime
@@ -40,6 +42,7 @@ def check(settings: DeployerSettings) -> None:
     A registry without a release is an error as long as nothing was ever deployed from it: that is a wrong path.
     """
     settings.check_complete()
+    announcer.check(settings.notify, os.environ)
     if settings.runtime == "docker":
         from services.deployer.runtime.docker import runtime
 
@@ -57,9 +60,10 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
     runtime = open_runtime(settings)
     try:
         reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime)
-        await reconciler.start()
-        await context.bus.respond(subjects.commands(settings.app, context.host), Orders(reconciler).answer)
-        await reconciler.run()
+        async with announcer.announced(context, settings, reconciler.journal):
+            await reconciler.start()
+            await context.bus.respond(subjects.commands(settings.app, context.host), Orders(reconciler).answer)
+            await reconciler.run()
     finally:
         runtime.close()
 

@@ -9,6 +9,7 @@ import msgspec
 from services.common.errors import SettingsError
 from services.common.settings import Settings, check_duration, check_name, check_port, check_positive
 from services.deployer import registry
+from services.deployer.notices import target
 from services.deployer.runtime.docker import arguments, engine
 
 Strategy = Literal["rolling", "blue-green"]
@@ -88,6 +89,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     after_deploy: str = ""
     on_failure: str = ""
     hook_timeout: float = 300.0
+    notify: list[str] = msgspec.field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_name("--app", self.app)
@@ -106,6 +108,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
                 f"--settle {self.settle:g}: no replica could be ready within --health-timeout "
                 f"{self.health_timeout:g}; use a smaller --settle"
             )
+        target.parse(self.notify)
         self._check_ports()
         self._check_runtime()
 

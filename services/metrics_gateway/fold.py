@@ -65,6 +65,7 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.ReplicaDraining: deployer.replica_draining,
     e.DeploymentsPaused: deployer.deployments_paused,
     e.DeploymentsResumed: deployer.deployments_resumed,
+    e.RegistryRecovered: _ignored,
     e.HealthChecked: deployer.health_checked,
     e.HealthChanged: deployer.health_changed,
 }

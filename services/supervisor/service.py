@@ -21,7 +21,7 @@ from services.common.credentials import Credentials
 from services.common.errors import LongshoreError
 from services.common.lifecycle import STOP_TIMEOUT
 from services.common.processes import Child, ended_how
-from services.common.settings import Settings, arguments
+from services.common.settings import Settings, arguments, variables
 from services.common.state import lock
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings
@@ -154,7 +154,7 @@ class Supervisor:
         self.children[name] = Child(
             name,
             [sys.executable, "-P", "-m", "services.cli.main", command, *arguments(settings)],
-            child_environment(os.environ, listeners or []),
+            child_environment(os.environ, listeners or []) | variables(settings),
             [fd for listener in listeners or [] for fd in listener.fds],
             self._on_exit,
             self._stderr,

@@ -14,7 +14,7 @@ from services.cli.options import HELP, build, command, fields_of
 from services.common import ports
 from services.common.errors import PortTakenError, SettingsError
 from services.common.remote import Target
-from services.common.settings import Settings, arguments, check_name
+from services.common.settings import Settings, arguments, check_name, variables
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
 from services.metrics_gateway.settings import GatewaySettings
@@ -55,6 +55,21 @@ def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CliRunner().invoke(app, ["--replicas", "2"]).exit_code == 0
     assert [one.replicas for one in parsed] == [5, 2]
     assert parsed[0].port == ["8080", "8081"]
+
+
+def test_what_may_hold_secrets_is_not_on_the_command_line_and_still_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = DeployerSettings(app="web", notify=["slack://token", "webhook+https://host/token?a=b"])
+    assert arguments(settings) == arguments(DeployerSettings(app="web"))
+    parsed: list[Settings] = []
+    app = typer.Typer()
+
+    @command(app, "run", DeployerSettings)
+    def run(values: dict[str, Any]) -> None:
+        parsed.append(build(DeployerSettings, values))
+
+    assert CliRunner().invoke(app, arguments(settings), env=variables(settings)).exit_code == 0
+    assert parsed == [settings]
+    assert variables(HealthSettings()) == variables(DeployerSettings()) == {}
 
 
 def test_every_option_has_a_help_text_and_a_panel() -> None:

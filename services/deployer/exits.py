@@ -1,0 +1,14 @@
+"""How a replica ended, in words. Pure."""
+
+from __future__ import annotations
+
+from schemas.events import ReplicaExited
+from services.deployer.runtime.protocol import UNSEEN, Exit
+
+
+def how(end: Exit | ReplicaExited) -> str:
+    """ "exited with code 1", "was killed by signal 9, out of memory"."""
+    if end.code == UNSEEN:
+        return "ended unseen"
+    ended = f"was killed by signal {-end.code}" if end.code < 0 else f"exited with code {end.code}"
+    return f"{ended}, out of memory" if end.oom else ended

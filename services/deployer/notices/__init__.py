@@ -1,0 +1,1 @@
+"""Notices: people are told what the deployer records."""

@@ -1,0 +1,11 @@
+"""What happens to a notice on its way."""
+
+from __future__ import annotations
+
+
+class UndeliveredError(Exception):
+    """A target did not take a notice. `is_final`: it will not take it later either."""
+
+    def __init__(self, reason: str, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
