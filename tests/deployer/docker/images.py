@@ -25,10 +25,18 @@ HUNGRY = "tail -f /dev/zero"
 """Takes all the memory that there is."""
 
 
-def publish(registry: str, repository: str, tag: str, script: str = SERVE, arch: str = "amd64", **config: Any) -> str:
+def publish(
+    registry: str,
+    repository: str,
+    tag: str,
+    script: str = SERVE,
+    arch: str = "amd64",
+    ballast: bytes = b"",
+    **config: Any,
+) -> str:
     """Push an image that runs a shell script; its digest. `config` as in the image's own configuration."""
     whole = {"Cmd": ["sh", "-c", script], "Env": ["PATH=/bin"], "ExposedPorts": {"8080/tcp": {}}} | config
-    layers = [_busybox(), _layer({"www/index.html": tag.encode(), "tmp/.keep": b""})]
+    layers = [_busybox(), _layer({"www/index.html": tag.encode(), "tmp/.keep": ballast})]
     with httpx.Client(base_url=f"http://{registry}/v2/{repository}", trust_env=False) as client:
         image = {
             "architecture": arch,

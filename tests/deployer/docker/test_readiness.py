@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, ReplicaReady, ReplicaStarted
 from schemas.routing import Route
 from tests.deployer.docker.images import SERVE
@@ -121,3 +123,19 @@ async def test_command_variables_and_volumes_reach_the_container(site: DockerSit
     async with site.deployer(cmd=["sh", "-c", script], docker_args=words, health_path=""):
         (replica,) = await site.until_serving("1.0.0")
         assert get("127.0.0.1", site.replicas[replica].port) == "hello yes 1.0.0\n"
+
+
+async def test_no_secret_of_the_environment_is_in_a_log_line_or_an_event(
+    site: DockerSite, capfd: pytest.CaptureFixture[str]
+) -> None:
+    site.release("1.0.0")
+    async with site.deployer(docker_args=["-e", "TOKEN=hunter2", "--network", "no-such-network"]):
+        failed = await site.until(DeploymentFailed)
+        await site.until(DeploymentRolledBack)
+    async with site.deployer(docker_args=["-eTOKEN=hunter2"]):
+        site.release("1.1.0")
+        (replica,) = await site.until_serving("1.1.0")
+        assert "TOKEN=hunter2" in site.engine.inspect_container(replica)["Config"]["Env"]
+    assert "no-such-network" in failed.reason
+    assert "hunter2" not in capfd.readouterr().out
+    assert "hunter2" not in repr(site.events)
