@@ -86,7 +86,7 @@ def check(urls: list[str], environ: Mapping[str, str]) -> None:
     flaws = messenger.flaws([target for _, target in others]) if others else []
     for (number, target), flaw in zip(others, flaws, strict=True):
         if flaw:
-            raise refusal(number, target, flaw)
+            raise refusal(number, target, f"{flaw}; use a URL that apprise understands, or webhook+https://host/path")
 
 
 def _courier(context: Context, target: Target) -> Courier:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -85,6 +86,22 @@ async def test_the_story_of_an_application_is_told_in_order_and_signed(site: Sit
     assert len({request.notice["id"] for request in receiver.requests}) == 6
     failed = receiver.requests[1].notice["event"]
     assert (failed["type"], failed["deployment"]) == ("DeploymentFailed", site.of(DeploymentFailed)[0].deployment)
+
+
+async def test_the_documented_verification_tells_the_genuine_from_the_forged(receiver: Receiver) -> None:
+    await to(receiver)(notice())
+    (request,) = receiver.requests
+    assert documented(request.body, request.headers["Longshore-Signature"])
+    assert not documented(request.body + b" ", request.headers["Longshore-Signature"])
+
+
+def documented(body: bytes, signature: str) -> bool:
+    """What the lines in the documentation make of a request."""
+    page = Path(__file__).parents[3] / "docs" / "hooks-and-notices.md"
+    (lines,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names = {"body": body, "signature": signature, "secret": SECRET.encode()}
+    exec(lines, names)
+    return bool(names["is_genuine"])
 
 
 async def test_a_target_that_never_answers_holds_up_neither_a_deployment_nor_the_end(
