@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
 
@@ -20,6 +21,8 @@ from services.common.bus import Bus
 from services.common.errors import BusError, ObjectError
 
 DEADLINE = 30.0
+LEFT_BEHIND = 3600.0
+"""Seconds after which a put that has not ended never will, however wrong the clocks are."""
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -63,13 +66,14 @@ class Objects:
             with contextlib.suppress(nats.js.errors.ObjectNotFoundError):
                 await store.delete(name)
 
-    async def sweep(self) -> None:
-        """Purge what puts that were cut short left behind. It damages an object that somebody puts just now."""
+    async def sweep(self, age: float = LEFT_BEHIND) -> None:
+        """Purge what puts left behind that were cut short more than `age` seconds ago; others may be under way."""
         async with self._store("cannot remove old chunks"):
             chunks = await self._subjects("C")
             kept = {self._chunks_subject(nuid) for nuid in await self._nuids()}
             for subject in chunks - kept:
-                await self._purge(subject)
+                if await self._written(subject) <= time.time() - age:
+                    await self._purge(subject)
 
     async def _remove_if_damaged(self, name: str) -> None:
         """The client can neither replace nor delete an object whose meta message it cannot read."""
@@ -115,6 +119,13 @@ class Objects:
     async def _subjects(self, kind: str) -> set[str]:
         info = await self._bus.jetstream.stream_info(self._stream, subjects_filter=f"$O.{self._bucket}.{kind}.>")
         return set(info.state.subjects or ())
+
+    async def _written(self, subject: str) -> float:
+        """When the newest message of a subject was stored (unix seconds); 0 if there is none any more."""
+        with contextlib.suppress(nats.js.errors.NotFoundError):
+            message = await self._bus.jetstream.get_last_msg(self._stream, subject)
+            return message.time.timestamp() if message.time else 0.0
+        return 0.0
 
     async def _purge(self, subject: str) -> None:
         await self._bus.jetstream.purge_stream(self._stream, subject=subject)

@@ -19,6 +19,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from schemas import subjects
 from services.common import log
 from services.common.bus import RECONNECT_WAIT, Bus
+from services.common.errors import BusError
 
 BATCH = 500
 EXPIRES = 30.0
@@ -35,10 +36,27 @@ class Entry(msgspec.Struct, frozen=True):
     time: float
 
 
+class Stream(msgspec.Struct, frozen=True):
+    """The log as it is now: when it was created, which tells it from any other, and its first and last sequence."""
+
+    created: str
+    first: int
+    last: int
+
+
+async def describe(bus: Bus) -> Stream:
+    """The log. Raises BusError."""
+    try:
+        info = await bus.jetstream.stream_info(subjects.STREAM)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise BusError(f"no answer about the stream {subjects.STREAM}: {error or type(error).__name__}") from error
+    created = info.created.isoformat() if info.created else ""
+    return Stream(created, info.state.first_seq, info.state.last_seq)
+
+
 async def last_sequence(bus: Bus) -> int:
-    """The stream sequence of the newest message, 0 when there is none."""
-    info = await bus.jetstream.stream_info(subjects.STREAM)
-    return int(info.state.last_seq)
+    """The stream sequence of the newest message, 0 when there is none. Raises BusError."""
+    return (await describe(bus)).last
 
 
 async def read(

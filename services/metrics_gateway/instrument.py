@@ -20,13 +20,14 @@ PER_APP = ("app", "host")
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """What is measured: the folded state, and what only this process knows at `now` (unix seconds)."""
+    """What is measured: the folded state, and what only this process knows at `now`. Times are unix seconds."""
 
     state: State
     now: float
     version: str
     bus_connected: bool
     otlp_exports: dict[str, int]
+    saved: float = 0.0
 
 
 Read: TypeAlias = Callable[[Moment], Iterator[tuple[Labels, Value]]]

@@ -239,6 +239,15 @@ GATEWAY = Section(
             single(lambda moment: max(0.0, moment.now - moment.state.time)),
         ),
         Instrument(
+            "longshore.gateway.snapshot.age",
+            "longshore_gateway_snapshot_age_seconds",
+            "gauge",
+            "s",
+            "Time since this gateway last saved its state, or since its start if it has not yet",
+            (),
+            single(lambda moment: max(0.0, moment.now - moment.saved)),
+        ),
+        Instrument(
             "longshore.bus.connected",
             "longshore_bus_connected",
             "gauge",

@@ -14,13 +14,19 @@ from services.metrics_gateway.state import State
 
 
 class Live:
-    """Folds what the reader brings. Nothing is shown before `is_caught_up`, so that no counter is seen to go back."""
+    """Folds what the reader brings. Nothing is shown before `is_caught_up`, so that no counter is seen to go back.
+
+    `is_whole`: no message is applied by half. `saved`: when the state was last saved, or this began (unix
+    seconds).
+    """
 
     def __init__(self, bus: Bus) -> None:
         self.state = State()
         self.folded = 0
         self.backlog: int | None = None
         self.pending = 0
+        self.is_whole = True
+        self.saved = time.time()
         self.otlp_exports = Counter(success=0, failure=0)
         self._bus = bus
 
@@ -42,10 +48,12 @@ class Live:
         """Apply a message of the log."""
         if self.backlog is None:
             self.backlog = entry.pending + 1
+        self.is_whole = False
         apply(self.state, entry.sequence, entry.time, entry.payload)
+        self.is_whole = True
         self.folded += 1
         self.pending = entry.pending
 
     def moment(self) -> Moment:
         """What the instruments measure now."""
-        return Moment(self.state, time.time(), VERSION, self.is_connected, dict(self.otlp_exports))
+        return Moment(self.state, time.time(), VERSION, self.is_connected, dict(self.otlp_exports), self.saved)

@@ -12,18 +12,25 @@ from functools import partial
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
+from schemas import subjects
 from services.common import lifecycle
 from services.common.bus import Bus
 from services.common.lifecycle import VERSION, Context
+from services.common.objects import Objects
 from services.common.reader import Entry, read
 from services.metrics_gateway import api
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.prometheus import Exporter
+from services.metrics_gateway.saver import Saver
 from services.metrics_gateway.settings import GatewaySettings
+from services.metrics_gateway.store import Store
 
 SERVICE = "gateway"
 SLICE = 0.002
 """Seconds for which a backlog is folded before requests get their turn."""
+
+SAVE_TIMEOUT = 3.0
+"""Seconds for the last snapshot when the service stops."""
 
 
 def run(settings: GatewaySettings) -> None:
@@ -37,16 +44,19 @@ async def main(settings: GatewaySettings, listener: socket.socket, context: Cont
     live = Live(context.bus)
     resource = describe(context)
     app = api.create(settings, live, Exporter(live.moment, resource.attributes))
-    context.spawn(follow(live, context.bus), "fold")
-    async with _pushing(settings, live, resource, context):
+    saver = Saver(live, context.bus, Store(Objects(context.bus, subjects.SNAPSHOTS), context.log), context.log)
+    context.spawn(follow(live, context.bus, saver), "fold")
+    async with _saving(saver, context), _pushing(settings, live, resource, context):
         context.log.info("admin API", address=settings.admin_address, port=settings.admin_port)
         await api.serve(app, listener, context.stopping)
 
 
-async def follow(live: Live, bus: Bus) -> None:
-    """Fold the log from its beginning, for ever."""
-    async for entries in read(bus):
+async def follow(live: Live, bus: Bus, saver: Saver) -> None:
+    """Fold the log from the newest snapshot on, for ever."""
+    await saver.restore()
+    async for entries in read(bus, live.state.position + 1):
         await _fold(live, entries)
+        saver.folded()
 
 
 async def _fold(live: Live, entries: list[Entry]) -> None:
@@ -67,6 +77,17 @@ def describe(context: Context) -> Resource:
         "host.name": context.host,
     }
     return Resource.create(own).merge(OTELResourceDetector().detect())
+
+
+@asynccontextmanager
+async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
+    """Save the state now and then while inside, and at the end."""
+    running = context.spawn(saver.run(), "snapshots")
+    try:
+        yield
+    finally:
+        saver.close()
+        await asyncio.wait({running}, timeout=SAVE_TIMEOUT)
 
 
 @asynccontextmanager

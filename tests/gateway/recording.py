@@ -1,7 +1,8 @@
 """A recorded event log: a file of batches, each preceded by its length as four bytes, big endian.
 
 `python -m tests.gateway.recording` writes the scenario below to `recorded.log`, and what the fold makes of it to
-`recorded.prom`. The log stays as it is when the scenario changes: old logs must fold on as they did.
+`recorded.prom` and `recorded.snapshot`. The log stays as it is when the scenario changes: old logs must fold on as
+they did.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
+from services.metrics_gateway import snapshot
 from services.metrics_gateway.fold import apply
 from services.metrics_gateway.instrument import Moment
 from services.metrics_gateway.prometheus import Exporter
@@ -20,6 +22,8 @@ from services.metrics_gateway.state import State
 
 LOG = Path(__file__).with_name("recorded.log")
 GOLDEN = Path(__file__).with_name("recorded.prom")
+SNAPSHOT = Path(__file__).with_name("recorded.snapshot")
+STREAM = "2026-01-01T00:00:00+00:00"
 
 HOST = "web-1"
 APP = "shop"
@@ -51,7 +55,7 @@ def folded(payloads: list[bytes]) -> State:
 
 def exposition(state: State, accept: str = "") -> str:
     """The text of /metrics two seconds after the newest message."""
-    moment = Moment(state, state.time + 2, "0.1.0", True, {"success": 3, "failure": 1})
+    moment = Moment(state, state.time + 2, "0.1.0", True, {"success": 3, "failure": 1}, state.time - 3)
     resource = {"service.name": "longshore", "service.version": "0.1.0", "host.name": HOST}
     return Exporter(lambda: moment, resource).expose(accept, "").body.decode()
 
@@ -229,3 +233,4 @@ class Scenario:
 if __name__ == "__main__":
     write(LOG, Scenario().play())
     GOLDEN.write_text(exposition(folded(list(read(LOG)))))
+    SNAPSHOT.write_bytes(snapshot.encode(folded(list(read(LOG))), STREAM))

@@ -105,7 +105,8 @@ def scraped(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 
 def changes_by_itself(name: str) -> bool:
     """Counts of the gateway's own heartbeats and pushes differ from one moment to the next."""
-    return name in {"longshore.gateway.events", "longshore.gateway.state.age", "longshore.otlp.exports"}
+    own = {"longshore.gateway.events", "longshore.gateway.state.age", "longshore.gateway.snapshot.age"}
+    return name in {*own, "longshore.otlp.exports"}
 
 
 async def test_a_receiver_gets_the_names_kinds_units_and_values_of_the_scrape(launch: Launch, bus: Bus) -> None:

@@ -1,0 +1,55 @@
+"""The newest few snapshots on the bus.
+
+Each is an object of its own, replaced at once or not at all. Gateways that run at the same time write to the same
+objects: the last writer wins, and whoever reads finds the whole snapshot of one of them.
+"""
+
+from __future__ import annotations
+
+from structlog.typing import FilteringBoundLogger
+
+from services.common.errors import ObjectError
+from services.common.objects import Objects
+from services.common.reader import Stream
+from services.metrics_gateway.snapshot import Snapshot, SnapshotError, decode, restore
+from services.metrics_gateway.state import State
+
+SLOTS = ("state-0", "state-1", "state-2")
+
+
+class Store:
+    """Every method raises BusError when the bus does not answer."""
+
+    def __init__(self, objects: Objects, logger: FilteringBoundLogger) -> None:
+        self._objects = objects
+        self._log = logger
+        self._oldest_first = list(SLOTS)
+
+    async def load(self, stream: Stream) -> State | None:
+        """The newest state that can be used with this stream, None if there is none."""
+        await self._objects.sweep()
+        found = {slot: snapshot for slot in SLOTS if (snapshot := await self._read(slot, stream))}
+        self._oldest_first = sorted(SLOTS, key=lambda slot: found[slot].position if slot in found else -1)
+        for slot in reversed(self._oldest_first):
+            try:
+                if slot in found:
+                    return restore(found[slot])
+            except SnapshotError as error:
+                self._reject(slot, error)
+        return None
+
+    async def save(self, data: bytes) -> None:
+        """Put a snapshot in the place of the oldest."""
+        await self._objects.put(self._oldest_first[0], data)
+        self._oldest_first.append(self._oldest_first.pop(0))
+
+    async def _read(self, slot: str, stream: Stream) -> Snapshot | None:
+        try:
+            data = await self._objects.get(slot)
+            return None if data is None else decode(data, stream.created, stream.last)
+        except (ObjectError, SnapshotError) as error:
+            self._reject(slot, error)
+            return None
+
+    def _reject(self, slot: str, error: Exception) -> None:
+        self._log.warning("snapshot not used", object=slot, reason=str(error))

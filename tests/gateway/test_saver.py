@@ -1,0 +1,265 @@
+"""When the state is saved: by events, by time, at the end, and not while the bus is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from schemas import codec, subjects
+from schemas import events as e
+from schemas.codec import Batch
+from services.common.bus import Bus
+from services.common.objects import Objects
+from services.common.reader import Entry, describe, read
+from services.metrics_gateway import fold
+from services.metrics_gateway.live import Live
+from services.metrics_gateway.place import Place
+from services.metrics_gateway.saver import Saver
+from services.metrics_gateway.service import follow
+from services.metrics_gateway.state import State
+from services.metrics_gateway.store import Store
+from tests.conftest import NatsServer
+from tests.gateway.process import publishing
+
+NEVER = 10**6
+
+
+class Gateway:
+    """A gateway in this process: what it folds, and its saver."""
+
+    def __init__(self, bus: Bus, interval: float = NEVER, events: int = NEVER) -> None:
+        self.bus = bus
+        self.live = Live(bus)
+        self.store = Store(Objects(bus, subjects.SNAPSHOTS), structlog.get_logger())
+        self.saver = Saver(self.live, bus, self.store, structlog.get_logger(), interval, events)
+
+    @property
+    def connections(self) -> int:
+        return sum(port.connections for port in self.live.state.ports.values())
+
+    async def until_folded(self, connections: int) -> None:
+        await until(lambda: self.connections == connections)
+
+
+async def until(is_there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not is_there():  # noqa: ASYNC110 - a condition without an event
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(gateway: Gateway) -> AsyncIterator[Gateway]:
+    """It folds while inside; it is killed with the block: no last save."""
+    following = asyncio.create_task(follow(gateway.live, gateway.bus, gateway.saver))
+    pending = {following, asyncio.create_task(gateway.saver.run())}
+    try:
+        yield gateway
+    finally:
+        while pending:  # the bus client may swallow a cancellation, see Context.cancel_tasks
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.5)
+
+
+async def publish(bus: Bus, instance: str, connections: int) -> None:
+    async with publishing(bus, "proxy", instance) as proxy:
+        for connection in range(connections):
+            proxy.record(e.ConnectionAccepted(1.0, connection, 8080), "shop")
+
+
+async def saved(bus: Bus) -> State | None:
+    return await Gateway(bus).store.load(await describe(bus))
+
+
+async def until_saved(bus: Bus, connections: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            state = await saved(bus)
+            if state and sum(port.connections for port in state.ports.values()) == connections:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_so_many_events_make_a_snapshot_due(bus: Bus) -> None:
+    async with running(Gateway(bus, events=100)) as gateway:
+        await publish(bus, "p-1", 99)
+        await gateway.until_folded(99)
+        assert await saved(bus) is None
+        await publish(bus, "p-2", 1)
+        await until_saved(bus, 100)
+
+
+async def test_what_has_changed_is_saved_after_the_interval(bus: Bus) -> None:
+    async with running(Gateway(bus, interval=0.05)):
+        await publish(bus, "p-1", 3)
+        await until_saved(bus, 3)
+        await publish(bus, "p-2", 4)
+        await until_saved(bus, 7)
+
+
+async def test_what_has_not_changed_is_not_saved_again(bus: Bus) -> None:
+    gateway = Gateway(bus)
+    async with running(gateway):
+        await publish(bus, "p-1", 3)
+        await gateway.until_folded(3)
+    await gateway.saver.save()
+    before = await bus.jetstream.stream_info(f"OBJ_{subjects.SNAPSHOTS}")
+    await gateway.saver.save()
+    fresh = Gateway(bus)
+    await fresh.saver.restore()
+    await fresh.saver.save()
+    assert (await bus.jetstream.stream_info(f"OBJ_{subjects.SNAPSHOTS}")).state == before.state
+
+
+async def test_a_close_saves_what_is_new_and_ends_the_saving(bus: Bus) -> None:
+    async with running(Gateway(bus)) as gateway:
+        await publish(bus, "p-1", 3)
+        await gateway.until_folded(3)
+        gateway.saver.close()
+        await until_saved(bus, 3)
+
+
+async def test_a_close_during_a_save_saves_once_more(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = Gateway(bus, events=3)
+    began, go_on = asyncio.Event(), asyncio.Event()
+    save = gateway.store.save
+
+    async def slow(data: bytes) -> None:
+        began.set()
+        await go_on.wait()
+        await save(data)
+
+    monkeypatch.setattr(gateway.store, "save", slow)
+    async with running(gateway):
+        await publish(bus, "p-1", 3)
+        await asyncio.wait_for(began.wait(), 20)
+        await publish(bus, "p-2", 1)
+        await gateway.until_folded(4)
+        gateway.saver.close()
+        go_on.set()
+        await until_saved(bus, 4)
+
+
+async def test_one_that_is_killed_again_and_again_knows_what_the_whole_log_says(bus: Bus) -> None:
+    for n in range(1, 9):
+        async with running(Gateway(bus, events=1)) as gateway:
+            await publish(bus, f"p-{n}", 30)
+            await gateway.until_folded(30 * n)
+            if n % 2:
+                await until_saved(bus, 30 * n)
+    refolded = State()
+    async for entries in read(bus, wait=False):
+        for entry in entries:
+            fold.apply(refolded, entry.sequence, entry.time, entry.payload)
+    assert gateway.live.state == refolded
+
+
+async def test_old_events_that_left_the_stream_still_count_after_a_restart(bus: Bus) -> None:
+    async with running(Gateway(bus)) as gateway:
+        await publish(bus, "p-1", 30)
+        await gateway.until_folded(30)
+        await gateway.saver.save()
+    await bus.jetstream.purge_stream(subjects.STREAM)
+    with capture_logs() as lines:
+        async with running(Gateway(bus)) as restarted:
+            await publish(bus, "p-2", 4)
+            await restarted.until_folded(34)
+    assert lines == []
+
+
+async def test_events_that_left_the_stream_before_they_were_read_are_told(bus: Bus) -> None:
+    async with running(Gateway(bus)) as gateway:
+        await publish(bus, "p-1", 30)
+        await gateway.until_folded(30)
+        await gateway.saver.save()
+    await publish(bus, "p-2", 5)
+    await bus.jetstream.purge_stream(subjects.STREAM)
+    with capture_logs() as lines:
+        await Gateway(bus).saver.restore()
+    (line,) = lines
+    assert line["messages"] == 1
+
+
+async def test_a_stream_that_was_made_anew_is_folded_from_its_beginning(bus: Bus) -> None:
+    async with running(Gateway(bus)) as gateway:
+        await publish(bus, "p-1", 30)
+        await gateway.until_folded(30)
+        await gateway.saver.save()
+    await bus.jetstream.delete_stream(subjects.STREAM)
+    await bus.ensure()
+    await publish(bus, "p-2", 4)
+    await publish(bus, "p-3", 4)
+    with capture_logs() as lines:
+        async with running(Gateway(bus)) as restarted:
+            await restarted.until_folded(8)
+    assert [line["event"] for line in lines] == ["snapshot not used"]
+
+
+async def test_a_state_of_the_old_stream_is_never_saved_as_one_of_the_new(bus: Bus) -> None:
+    async with running(Gateway(bus)) as gateway:
+        await publish(bus, "p-1", 30)
+        await gateway.until_folded(30)
+        await bus.jetstream.delete_stream(subjects.STREAM)
+        await bus.ensure()
+        await publish(bus, "p-2", 4)
+        await gateway.saver.save()
+    assert await saved(bus) is None
+
+
+async def test_a_bus_that_is_away_delays_a_save_and_a_start(bus: Bus, nats_server: NatsServer) -> None:
+    async with running(Gateway(bus, interval=0.05)) as gateway:
+        await publish(bus, "p-1", 3)
+        await until_saved(bus, 3)
+        nats_server.kill()
+        await until(lambda: not bus.is_connected)
+        gateway.live.fold(Entry(gateway.live.state.position + 1, "s", b"no batch", 0, 1.0))
+        async with running(Gateway(bus)) as second:
+            nats_server.start()
+            await second.until_folded(3)
+        assert second.live.state.undecodable == 0
+
+
+async def test_a_bus_that_refuses_a_save_is_told_once_and_tried_again(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = Gateway(bus)
+    async with running(gateway):
+        await publish(bus, "p-1", 3)
+        await gateway.until_folded(3)
+    with capture_logs() as lines:
+        with monkeypatch.context() as patch:
+            patch.setattr(bus.jetstream, "_timeout", 0.001)
+            patch.setattr("services.common.objects.DEADLINE", 0.0)
+            await gateway.saver.save()
+            await gateway.saver.save()
+        await gateway.saver.save()
+    assert [line["event"] for line in lines] == ["cannot save a snapshot, trying again", "snapshots are saved again"]
+    await until_saved(bus, 3)
+
+
+async def test_a_message_that_was_applied_by_half_is_never_saved(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = Gateway(bus)
+    await gateway.saver.restore()
+
+    def broken(_place: Place, _event: e.Event) -> None:
+        raise RuntimeError
+
+    handlers: dict[type[e.Event], fold.Handler] = {**fold.HANDLERS}
+    handlers[e.ConnectionClosed] = broken
+    monkeypatch.setattr(fold, "HANDLERS", handlers)
+    events: list[e.AnyEvent] = [
+        e.ConnectionAccepted(1.0, 1, 8080),
+        e.ConnectionClosed(1.0, 1, 8080, "b", 1, 1, 1.0, "eof"),
+    ]
+    payload = codec.encode(Batch("proxy", "web-1", "shop", "p-1", 1, events))
+    with pytest.raises(RuntimeError):
+        gateway.live.fold(Entry(1, "s", payload, 0, 1.0))
+    await gateway.saver.save()
+    assert await gateway.store.load(await describe(bus)) is None
+    info = await bus.jetstream.stream_info(f"OBJ_{subjects.SNAPSHOTS}")
+    assert info.state.messages == 0

@@ -1,0 +1,110 @@
+"""A state saved, loaded and folded on is the state that was never saved."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import events as e
+from services.metrics_gateway.fold import apply
+from services.metrics_gateway.snapshot import VERSION, Snapshot, SnapshotError, decode, encode, restore
+from services.metrics_gateway.state import State
+from tests.gateway.events import Log, accepted, closed, established, progressed, started
+from tests.gateway.recording import LOG, SNAPSHOT, START, STREAM, folded, read
+
+LAST = 10**6
+
+
+def saved_and_loaded(state: State) -> State:
+    return restore(decode(encode(state, STREAM), STREAM, LAST))
+
+
+@cache
+def shuffled(seed: int) -> list[bytes]:
+    """The recorded log, its messages moved by up to 20 places, some of them lost or repeated."""
+    chance = random.Random(seed)
+    messages = [payload for payload in read(LOG) for _ in range(chance.choices((0, 1, 2), (3, 90, 7))[0])]
+    places = {index: index + chance.uniform(0, 20) for index in range(len(messages))}
+    return [messages[index] for index in sorted(places, key=places.__getitem__)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 5), crashes=st.lists(st.floats(0, 1), max_size=6))
+def test_the_fold_goes_on_from_a_snapshot_as_if_it_had_never_stopped(seed: int, crashes: list[float]) -> None:
+    messages = shuffled(seed)
+    restarts = {int(share * len(messages)) for share in crashes}
+    state = State()
+    for position, payload in enumerate(messages, 1):
+        if position in restarts:
+            state = saved_and_loaded(state)
+        apply(state, position, START + position / 10, payload)
+    assert saved_and_loaded(state) == state == folded(messages)
+
+
+def test_what_is_kept_for_batches_that_are_missing_is_saved() -> None:
+    log = Log()
+    log.say("m", started("proxy:80"))
+    log.say("w", started("proxy-worker", parent="m"), accepted(1), progressed(1, 5, 6))
+    log.say("w", e.BackendLeft(1.0, 80, "a"), closed(7), sequence=9)
+    log.state = saved_and_loaded(log.state)
+    log.say("w", e.BackendJoined(1.0, 80, "a", ":1"), accepted(7), sequence=5)
+    assert not log.say("w", accepted(8), sequence=5)
+    assert (log.backends, log.active, log.state.missing()) == (set(), 1, 6)
+    log.say("m", e.ServiceStopped(1.0, "killed"))
+    assert log.active == 0
+
+
+def test_sums_beyond_64_bits_are_saved() -> None:
+    log = Log()
+    log.say("w", *(established(n, 1e290) for n in range(3)), closed(1, 2**64 - 1, 2**64 - 1), established(9))
+    log.say("x", e.EventsDropped(1.0, 2**64 - 1), e.EventsDropped(1.0, 1), started("proxy:80"))
+    assert log.port.latency.nanoseconds > 2**900
+    assert saved_and_loaded(log.state) == log.state
+
+
+def test_text_that_looks_like_something_else_stays_text() -> None:
+    log = Log()
+    for reason in ("null", "12", "true", ""):
+        log.say(f"m{reason}", started("unit"), e.ServiceStopped(1.0, reason))
+    assert saved_and_loaded(log.state) == log.state
+
+
+def test_a_snapshot_of_the_released_version_still_gives_what_the_log_gives() -> None:
+    hint = "raise VERSION in snapshot.py, then run: python -m tests.gateway.recording"
+    assert restore(decode(SNAPSHOT.read_bytes(), STREAM, LAST)) == folded(list(read(LOG))), hint
+
+
+def test_a_snapshot_of_another_version_is_refused() -> None:
+    newer = msgspec.msgpack.encode([VERSION + 1, {"a": "new layout"}])
+    whole = msgspec.msgpack.encode(Snapshot(VERSION + 1, STREAM, 3, msgspec.Raw(b"\xc0")))
+    for data in (newer, whole):
+        with pytest.raises(SnapshotError, match=f"version {VERSION + 1}, and this program knows version {VERSION}"):
+            decode(data, STREAM, LAST)
+
+
+def test_a_snapshot_of_another_stream_or_of_what_it_does_not_hold_is_refused() -> None:
+    data = encode(State(position=8), STREAM)
+    with pytest.raises(SnapshotError, match="of a stream created 2026-01-01"):
+        decode(data, "2026-02-02", LAST)
+    with pytest.raises(SnapshotError, match="of position 8, and the stream ends at 7"):
+        decode(data, STREAM, 7)
+    assert decode(data, STREAM, 8).position == 8
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300) | st.integers(0, 2000).map(lambda cut: SNAPSHOT.read_bytes()[:cut]))
+def test_rubbish_is_refused(data: bytes) -> None:
+    with pytest.raises(SnapshotError):
+        restore(decode(data, STREAM, LAST))
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300))
+def test_a_state_that_is_rubbish_is_refused(rubbish: bytes) -> None:
+    with pytest.raises(SnapshotError):
+        restore(Snapshot(VERSION, STREAM, 1, msgspec.Raw(rubbish + b"\xc1")))
