@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from services.common.bus import Bus
 from services.common.credentials import Credentials
@@ -57,6 +58,13 @@ class NatsServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A test that configures logging does so for itself."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
