@@ -86,7 +86,12 @@ async def test_each_proxy_port_leads_to_its_own_port_of_the_container(site: Dock
     site.release("1.0.0", BOTH)
     async with site.deployer(port=["8081:8080", "8082:9090", "8083", "8084:8080"], replicas=2):
         await site.until_serving("1.0.0", 2)
-        await eventually(lambda: set(routes(site)) == {8081, 8082, 8083, 8084})
+        await eventually(
+            lambda: (
+                {port: len(route.backends) for port, route in routes(site).items()}
+                == dict.fromkeys((8081, 8082, 8083, 8084), 2)
+            )
+        )
         found = routes(site)
         pages = {
             port: {get(one.host, one.port) or get(one.host, one.port, "/sh")[:4] for one in route.backends}
