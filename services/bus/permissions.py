@@ -51,7 +51,7 @@ def permissions(service: str, access: Access) -> dict[str, Any]:
     if access.publishes:
         publish += [f"{subjects.EVENTS}.{service}.>"]
     if access.reads_log:
-        publish += [*_read_stream(subjects.STREAM), f"$JS.API.CONSUMER.MSG.NEXT.{subjects.STREAM}.>"]
+        publish += _read_stream(subjects.STREAM)
     for bucket in (*access.reads, *access.writes):
         publish += _read_stream(f"KV_{bucket}")
     publish += [f"$KV.{bucket}.>" for bucket in access.writes]
@@ -76,8 +76,8 @@ def _read_stream(stream: str) -> list[str]:
         f"$JS.API.CONSUMER.CREATE.{stream}",
         f"$JS.API.CONSUMER.CREATE.{stream}.>",
         f"$JS.API.CONSUMER.INFO.{stream}.>",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
         f"$JS.API.CONSUMER.DELETE.{stream}.>",
-        f"$JS.FC.{stream}.>",
     ]
 
 

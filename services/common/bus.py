@@ -22,9 +22,12 @@ from services.common import log
 from services.common.credentials import Credentials
 from services.common.errors import BusError
 from services.common.provision import MAX_AGE, MAX_BYTES, provision
+from services.common.pull import Start, consume
 
 OLDEST_SERVER = (2, 10)
 RECONNECT_WAIT = 0.5
+SYNC_TIMEOUT = 1.0
+"""Seconds without news after which a watch asks whether what it waits for was deleted in the meantime."""
 REQUEST_TIMEOUT = 5.0
 
 
@@ -124,15 +127,12 @@ class Bus:
         while True:
             await self.until_connected()
             try:
-                kv = await self._bucket(bucket)
-                watcher = await self._call(f"cannot watch {bucket}", kv.watch(keys))
-            except BusError as error:
-                self._log.warning("watch failed, trying again", bucket=bucket, reason=str(error))
+                async with contextlib.aclosing(self._watch_while_connected(bucket, keys, known)) as changes:
+                    async for change in changes:
+                        yield change
+            except (nats.errors.Error, TimeoutError) as error:
+                self._log.warning("watch failed, trying again", bucket=bucket, reason=repr(error))
                 await asyncio.sleep(RECONNECT_WAIT)
-                continue
-            async with contextlib.aclosing(self._follow(watcher, known)) as changes:
-                async for change in changes:
-                    yield change
 
     async def request(self, subject: str, command: msgspec.Struct, timeout: float = REQUEST_TIMEOUT) -> bytes:
         """The reply to a command. Raises BusError when nobody listens or answers in time."""
@@ -227,33 +227,33 @@ class Bus:
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"{what}: {error or type(error).__name__}") from error
 
-    async def _follow(self, watcher: KeyValue.KeyWatcher, known: set[str]) -> AsyncGenerator[Change | Synced, None]:
+    async def _watch_while_connected(
+        self, bucket: str, keys: str, known: set[str]
+    ) -> AsyncGenerator[Change | Synced, None]:
+        prefix = f"$KV.{bucket}."
         seen: set[str] = set()
-        lost = asyncio.create_task(self.until_lost())
-        news: asyncio.Future[KeyValue.Entry | None] | None = None
-        try:
-            while True:
-                news = asyncio.ensure_future(anext(watcher))
-                await asyncio.wait({news, lost}, return_when=asyncio.FIRST_COMPLETED)
-                if not news.done():
-                    return
-                entry = news.result()
-                if entry is None:
+        received, is_synced = 0, False
+        async with consume(self, f"KV_{bucket}", Start(prefix + keys)) as consumer:
+            while not consumer.is_lost:
+                if not is_synced and (received >= consumer.pending or not await consumer.outstanding(received)):
                     for key in known - seen:
                         yield Change(key, None)
                     known &= seen
+                    is_synced = True
                     yield Synced()
-                    continue
-                value = None if entry.operation else entry.value
-                (known.add if value is not None else known.discard)(entry.key)
-                seen.add(entry.key)
-                yield Change(entry.key, value)
-        finally:
-            lost.cancel()
-            if news:
-                news.cancel()
-            with contextlib.suppress(nats.errors.Error):
-                await watcher.stop()  # type: ignore[no-untyped-call]  # untyped in nats-py
+                for message in await consumer.fetch(None if is_synced else SYNC_TIMEOUT):
+                    received += 1
+                    change = _change(message, prefix)
+                    (known.discard if change.value is None else known.add)(change.key)
+                    seen.add(change.key)
+                    yield change
+
+
+def _change(message: Msg, prefix: str) -> Change:
+    """The news in a message of a bucket. One with one of these headers says that the key has no value any more."""
+    headers = message.headers or {}
+    is_gone = "KV-Operation" in headers or "Nats-Marker-Reason" in headers
+    return Change(message.subject.removeprefix(prefix), None if is_gone else message.data)
 
 
 class _MissingError(Exception):
