@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -10,7 +11,10 @@ from schemas.events import EVENT_TYPES, AnyEvent, Event
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):
-    """One message of the log: who says it, its place in that instance's sequence (from 1), and what happened."""
+    """One message of the log: who says it, its place in that instance's sequence (from 1), and what happened.
+
+    `previous`: the digest of the instance's batch before this one (`schemas.chain`); empty in old logs.
+    """
 
     service: str
     host: str
@@ -18,6 +22,7 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
     instance: str
     sequence: int
     events: list[AnyEvent]
+    previous: bytes = b""
 
 
 class Decoded(msgspec.Struct, frozen=True):
@@ -34,19 +39,30 @@ class _RawBatch(msgspec.Struct, array_like=True):
     instance: str
     sequence: int
     events: list[msgspec.Raw]
+    previous: bytes = b""
 
 
 class _Head(msgspec.Struct, array_like=True):
     tag: int
 
 
-_KNOWN_TAGS = frozenset(kind.__struct_config__.tag for kind in EVENT_TYPES)
+class _Heads(msgspec.Struct, array_like=True):
+    service: str
+    host: str
+    app: str
+    instance: str
+    sequence: int
+    events: list[_Head]
+
+
+_NAMES = {kind.__struct_config__.tag: kind.__name__ for kind in EVENT_TYPES}
 _encoder = msgspec.msgpack.Encoder()
 _batch = msgspec.msgpack.Decoder(Batch)
 _raw_batch = msgspec.msgpack.Decoder(_RawBatch)
 _event = msgspec.msgpack.Decoder(AnyEvent)
 _events = msgspec.msgpack.Decoder(list[AnyEvent])
 _head = msgspec.msgpack.Decoder(_Head)
+_heads = msgspec.msgpack.Decoder(_Heads)
 
 
 def encode(batch: Batch) -> bytes:
@@ -72,6 +88,11 @@ def decode_events(payload: bytes) -> list[AnyEvent]:
     return _events.decode(payload)
 
 
+def kinds(payload: bytes) -> Counter[str]:
+    """How many events of which kind a batch holds. Raises as `decode` does."""
+    return Counter(_NAMES.get(event.tag, f"tag {event.tag}") for event in _heads.decode(payload).events)
+
+
 def _decode(payload: bytes) -> Decoded:
     try:
         return Decoded(_batch.decode(payload), 0)
@@ -82,9 +103,9 @@ def _decode(payload: bytes) -> Decoded:
 def _decode_leniently(payload: bytes) -> Decoded:
     raw = _raw_batch.decode(payload)
     known = [_event.decode(event) for event in raw.events if _is_known(event)]
-    batch = Batch(raw.service, raw.host, raw.app, raw.instance, raw.sequence, known)
+    batch = Batch(raw.service, raw.host, raw.app, raw.instance, raw.sequence, known, raw.previous)
     return Decoded(batch, len(raw.events) - len(known))
 
 
 def _is_known(event: msgspec.Raw) -> bool:
-    return _head.decode(event).tag in _KNOWN_TAGS
+    return _head.decode(event).tag in _NAMES

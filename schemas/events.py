@@ -34,11 +34,16 @@ class ServiceStarted(Event, tag=1, frozen=True, gc=False):
 
 
 class ServiceHeartbeat(Event, tag=2, frozen=True, gc=False):
-    """Published every few seconds: resident memory, CPU time used since start, and delay of the event loop."""
+    """Published every few seconds: resident memory, CPU time used since start, and delay of the event loop.
+
+    `spool_batches` and `spool_bytes`: what waits for the bus, in memory or on disk.
+    """
 
     rss: int
     cpu: float
     loop_lag: float
+    spool_batches: int = 0
+    spool_bytes: int = 0
 
 
 class ServiceStopped(Event, tag=3, frozen=True, gc=False):
@@ -48,9 +53,13 @@ class ServiceStopped(Event, tag=3, frozen=True, gc=False):
 
 
 class EventsDropped(Event, tag=4, frozen=True, gc=False):
-    """The buffer for an unreachable bus was full: so many events of this instance are lost."""
+    """So many events are lost, of which kind: the spool for an unreachable bus was full, or is damaged.
+
+    They are this instance's, or those of earlier ones of its service whose spool it took over.
+    """
 
     count: int
+    kinds: dict[str, int] = {}
 
 
 # --- proxy ---------------------------------------------------------------------------------------------------

@@ -61,6 +61,11 @@ def tag_of(kind: type[Event]) -> int:
     return tag
 
 
+def default_of(field: msgspec.structs.FieldInfo) -> object:
+    """What a reader takes a field for that an old writer does not know."""
+    return field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+
+
 def _event(kind: type[Event]) -> str:
     return f"### {kind.__name__}\n\nTag {tag_of(kind)}. {inspect.getdoc(kind)}\n\n{_table(kind)}\n"
 
@@ -71,12 +76,14 @@ def _table(kind: type[msgspec.Struct]) -> str:
 
 
 def _row(field: msgspec.structs.FieldInfo) -> str:
-    default = "" if field.required else f"`{msgspec.json.encode(field.default).decode()}`"
+    default = "" if field.required else f"`{msgspec.json.encode(default_of(field)).decode()}`"
     return f"| `{field.name}` | {_type(field)} | {default} |"
 
 
 def _type(field: msgspec.structs.FieldInfo) -> str:
-    return "list of events" if field.name == "events" else str(field.type.__name__)
+    if field.name == "events":
+        return "list of events"
+    return str(field.type.__name__ if isinstance(field.type, type) else field.type)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import msgspec
 from schemas import codec
 from schemas.codec import Batch
 from schemas.events import EVENT_TYPES, Event, HealthChanged, HealthChecked, ServiceStopped
-from schemas.reference import tag_of
+from schemas.reference import default_of, tag_of
 
 FILE = Path(__file__).parent / "golden.json"
-VALUES: dict[type, Any] = {int: 300, float: 1700000000.25, str: "text", bool: True}
+VALUES: dict[type, Any] = {int: 300, float: 1700000000.25, str: "text", bool: True, dict[str, int]: {"text": 300}}
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -51,6 +51,7 @@ BATCH = Batch(
         HealthChanged(1700000000.5, "web-1-0-0-1-ab12", False, "status 503"),
         ServiceStopped(1700000001.0, "stopped"),
     ],
+    bytes(range(32)),
 )
 
 
@@ -64,8 +65,13 @@ def fields(kind: type[Event]) -> list[str]:
 
 
 def _declared(field: msgspec.structs.FieldInfo) -> str:
-    default = "" if field.required else f" = {field.default!r}"
-    return f"{field.name}: {field.type.__name__}{default}"
+    default = "" if field.required else f" = {default_of(field)!r}"
+    return f"{field.name}: {_type(field.type)}{default}"
+
+
+def _type(kind: Any) -> str:
+    """Without the comma and blank that part the fields."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace(", ", ",")
 
 
 def instance(kind: type[Event]) -> Event:

@@ -16,6 +16,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False),
     str: st.text(),
     bool: st.booleans(),
+    dict[str, int]: st.dictionaries(st.text(), integers, max_size=3),
 }
 
 
@@ -32,4 +33,5 @@ batches = st.builds(
     instance=st.text(),
     sequence=st.integers(1, 2**63),
     events=st.lists(events, max_size=8),
+    previous=st.binary(max_size=32),
 )
