@@ -55,3 +55,7 @@ class EngineAwayError(EngineError):
 
 class PortTakenError(LongshoreError):
     """Somebody else listens on a port that we need."""
+
+
+class LogFileError(LongshoreError):
+    """A log file is damaged, not all there, or of a version that we do not know."""
