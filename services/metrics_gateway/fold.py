@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from schemas import codec
+from schemas import chain, codec
 from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway import fold_deployer as deployer
@@ -83,6 +83,7 @@ def apply(state: State, position: int, time: float, payload: bytes) -> None:
         return
     if apply_batch(state, decoded.batch):
         state.unknown += decoded.unknown
+        _check_chain(state, decoded.batch, payload)
 
 
 def apply_batch(state: State, batch: Batch) -> bool:
@@ -141,6 +142,17 @@ def _fill_gap(state: State, instance: Instance, sequence: int) -> bool:
     return True
 
 
+def _check_chain(state: State, batch: Batch, payload: bytes) -> None:
+    """Count a batch that does not fit its neighbours; those that will not come any more are no neighbours."""
+    instance = state.instances.get(batch.instance)
+    if instance is None:
+        return
+    if not chain.fits(instance.links, batch, payload):
+        state.chain_breaks += 1
+    if len(instance.links) > 1 and not instance.missing:
+        instance.links = {instance.last + 1: instance.links[instance.last + 1]}
+
+
 def _give_up_the_oldest(state: State, instance: Instance) -> None:
     awaited = {sequence for sequence in instance.missing if sequence >= instance.last - HORIZON}
     state.abandoned += len(instance.missing) - len(awaited)
@@ -154,5 +166,5 @@ def _settle(place: Place) -> None:
     instance.positions.clear()
     for listener in instance.listeners.values():
         listener.closed.clear()
-    if instance.ended is not None:
+    if instance.silent:
         instance.listeners.clear()

@@ -21,7 +21,8 @@ def service_started(place: Place, event: e.ServiceStarted) -> None:
     instance.started = event.time
     place.state.dropped.setdefault((instance.host, instance.service), 0)
     if event.unit.startswith(_DEPLOYER):
-        place.state.apps.setdefault((instance.host, event.unit.removeprefix(_DEPLOYER)), App())
+        key = (instance.host, event.unit.removeprefix(_DEPLOYER))
+        place.state.apps[key] = place.state.apps.get(key) or place.state.new(App)
     if event.parent:
         _end_with_parent(place.state, instance)
     else:
@@ -34,7 +35,10 @@ def service_heartbeat(place: Place, event: e.ServiceHeartbeat) -> None:
 
 
 def service_stopped(place: Place, event: e.ServiceStopped) -> None:
+    place.instance.silent = True
     end(place.state, place.instance, event.reason)
+    if not place.instance.missing:
+        place.instance.listeners.clear()
 
 
 def events_dropped(place: Place, event: e.EventsDropped) -> None:
@@ -43,12 +47,13 @@ def events_dropped(place: Place, event: e.EventsDropped) -> None:
 
 
 def end(state: State, instance: Instance, reason: str) -> None:
-    """The instance and its children are over: what they had open is closed."""
+    """The instance and its children are over: what they have open is not counted any more.
+
+    Until its own last word it may still say how its connections ended: a proxy worker can outlive its master.
+    """
     if instance.ended is not None:
         return
     instance.ended = reason
-    if not instance.missing:
-        instance.listeners.clear()
     if state.units.get((instance.host, instance.unit)) == instance.id:
         del state.units[instance.host, instance.unit]
     for child in list(state.instances.values()):

@@ -221,6 +221,15 @@ GATEWAY = Section(
             single(lambda moment: moment.state.missing()),
         ),
         Instrument(
+            "longshore.gateway.chain.breaks",
+            "longshore_gateway_chain_breaks_total",
+            "counter",
+            "{batch}",
+            "Batches that do not fit those before and after them: the log was altered (`longshore verify`)",
+            (),
+            single(lambda moment: moment.state.chain_breaks),
+        ),
+        Instrument(
             "longshore.events.dropped",
             "longshore_events_dropped_total",
             "counter",

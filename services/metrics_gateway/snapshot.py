@@ -13,7 +13,7 @@ import msgspec
 
 from services.metrics_gateway.state import State
 
-VERSION = 1
+VERSION = 2
 """One more whenever the state has another layout, or the fold makes something else of an event."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -90,7 +90,8 @@ class Instance(msgspec.Struct):
 
     `born` numbers the instances as they appear in the log. `missing` holds the batches below `last` that may still
     come; while there are any, `positions` tells which batch spoke last about what, so that a late one changes nothing
-    that a later one has decided. `ended` is the reason why it is over, None while it runs.
+    that a later one has decided. `ended` is the reason why it is over, None while it runs; `silent` says that its own
+    last word was heard. `links` are the ends of its chain (`schemas.chain`).
     """
 
     id: str
@@ -107,6 +108,8 @@ class Instance(msgspec.Struct):
     started: float | None = None
     heartbeat: Heartbeat | None = None
     ended: str | None = None
+    silent: bool = False
+    links: dict[int, bytes] = {}
     listeners: dict[tuple[str, int], Listener] = {}
 
 
@@ -161,11 +164,22 @@ class App(msgspec.Struct):
         return [replica for replica in self.replicas.values() if replica.running]
 
 
+HISTOGRAMS: dict[str, tuple[type[msgspec.Struct], str]] = {
+    "dewy.proxy.connection.duration": (Port, "duration"),
+    "dewy.proxy.connect.latency": (Port, "latency"),
+    "dewy.deployment.duration": (App, "deployment_duration"),
+}
+"""Where the state keeps each histogram: the part of it, and the field."""
+
+Part = TypeVar("Part", bound=msgspec.Struct)
+
+
 class State(msgspec.Struct):
     """Everything. `position` and `time` are the stream sequence and store time (unix seconds) of the newest message.
 
     `first` is the sequence at which the log began; `abandoned` counts batches that will not be waited for any more;
-    `malformed` counts known events with impossible values. `dropped` is by host and service.
+    `malformed` counts known events with impossible values, `chain_breaks` batches that do not fit their neighbours.
+    `dropped` is by host and service.
     """
 
     position: int = 0
@@ -178,12 +192,19 @@ class State(msgspec.Struct):
     repeated: int = 0
     late: int = 0
     abandoned: int = 0
+    chain_breaks: int = 0
     dropped: dict[tuple[str, str], int] = {}
     born: int = 0
     instances: dict[str, Instance] = {}
     units: dict[tuple[str, str], str] = {}
     apps: dict[AppKey, App] = {}
     ports: dict[PortKey, Port] = {}
+    buckets: dict[str, tuple[float, ...]] = {}
+
+    def new(self, part: type[Part]) -> Part:
+        """An empty part of the state, its histograms in the buckets that were asked for."""
+        own = {name: field for name, (kind, field) in HISTOGRAMS.items() if kind is part and name in self.buckets}
+        return part(**{field: Histogram.over(self.buckets[name]) for name, field in own.items()})
 
     def live(self) -> Iterator[Instance]:
         """The instances that have not ended."""
