@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help .venv demo test check format bench docs golden constraints clean
+.PHONY: help .venv demo test check format bench docs dashboards golden constraints clean
 
 help: ## List these verbs
 	@sed -n 's/^\([.a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r verb text; do printf '%-12s %s\n' "$$verb" "$$text"; done
@@ -44,6 +44,10 @@ docs: .venv ## Write the generated reference pages again
 		$(BIN)/python -c "from $${page#*:}.reference import markdown; print(markdown(), end='')" \
 			>docs/reference/$${page%%:*}.md || exit 1; done
 
+dashboards: .venv ## Write Grafana's dashboards and the alert rules again
+	@echo "dashboards: writes compose/observability"
+	@$(BIN)/python -m dashboards
+
 golden: .venv ## Append new events and fields to the golden samples of the wire format
 	@echo "golden: appends to tests/schemas/golden.json"
 	@$(BIN)/python -m tests.schemas.golden
@@ -58,7 +62,7 @@ constraints: .venv ## Pin again what pyproject.toml asks for; ARGS=--upgrade tak
 clean: ## Remove .venv and what the tools left behind
 	@echo "clean: removes .venv, caches and builds"
 	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache development.in
-	@find schemas services tests -name __pycache__ -prune -exec rm -rf {} +
+	@find dashboards schemas services tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The file says that the environment is complete: an installation that fails or is interrupted leaves none behind.
 $(READY): constraints.txt pyproject.toml

@@ -8,7 +8,7 @@ import pytest
 
 from tests import engine
 from tests.compose.images import StandIns
-from tests.compose.stack import Stack
+from tests.compose.stack import SERVICES, Stack
 
 
 @pytest.fixture(scope="package")
@@ -32,7 +32,7 @@ def stack(images: StandIns, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     try:
         found.compose("up", "--detach", "registry")
         found.push("1.0.0")
-        found.compose("up", "--detach")
+        found.compose("up", "--detach", *SERVICES)
         yield found
     finally:
         found.down()

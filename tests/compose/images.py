@@ -51,7 +51,8 @@ class StandIns:
         CACHE.mkdir(mode=0o700, exist_ok=True)
         self._lend(self.python, self._import_debian)
         self._lend(_named("compose/compose.yaml", r"image: (nats:\S+)"), self._build_nats)
-        self._lend(_named("compose/compose.yaml", r"image: (prom/prometheus:\S+)"), self._build_prometheus)
+        self._lend(_named("compose/observability.yaml", r"image: (prom/prometheus:\S+)"), self._build_prometheus)
+        self._lend(_named("compose/observability.yaml", r"image: (victoriametrics/\S+)"), self._build_victoria_metrics)
         if not self._has(REGISTRY):
             self._build_registry(REGISTRY)
 
@@ -97,6 +98,13 @@ class StandIns:
         CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
         """
         self._build(name, dockerfile, {"prometheus": _program("prometheus"), "wget": _program("busybox")})
+
+    def _build_victoria_metrics(self, name: str) -> None:
+        dockerfile = f"""FROM {self.python}
+        COPY victoria-metrics wget /bin/
+        ENTRYPOINT ["/bin/victoria-metrics"]
+        """
+        self._build(name, dockerfile, {"victoria-metrics": _program("victoria-metrics"), "wget": _program("busybox")})
 
     def _build_registry(self, name: str) -> None:
         dockerfile = f"""FROM {self.python}

@@ -22,7 +22,8 @@ from tests.deployer.docker.images import publish
 from tests.e2e.harness import clean_environment, wait_for
 
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-SERVICES = {"nats", "proxy", "health", "deployer", "metrics-gateway", "prometheus"}
+SERVICES = {"nats", "proxy", "health", "deployer", "metrics-gateway", "prometheus", "victoriametrics"}
+FILES = ("compose", "observability", "registry")
 CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "constraints.txt", "pyproject.toml")
 
 
@@ -32,7 +33,8 @@ class Stack:
     def __init__(self, engine: docker.DockerClient, folder: Path) -> None:
         self.engine = engine
         self.name = f"longshore-test-{os.getpid()}"
-        self.app_port, self.admin_port, self.prometheus_port, self.registry_port = (free_port() for _ in range(4))
+        self.app_port, self.admin_port, self.registry_port = (free_port() for _ in range(3))
+        self.prometheus_port, self.victoriametrics_port = free_port(), free_port()
         self.registry = f"127.0.0.1:{self.registry_port}"
         self.connections = 0
         self._folder = folder
@@ -49,7 +51,7 @@ class Stack:
 
     def compose(self, *arguments: str) -> str:
         """The output of a docker-compose command."""
-        files = [f"--file={self._folder}/compose/{name}.yaml" for name in ("compose", "registry")]
+        files = [f"--file={self._folder}/compose/{name}.yaml" for name in FILES]
         done = subprocess.run(
             [*COMPOSE, *files, *arguments], env=self._environment(), capture_output=True, text=True, check=False
         )
@@ -165,6 +167,8 @@ class Stack:
             "DOCKER_GID": str(Path(socket).stat().st_gid),
             "APP_PORT": str(self.app_port),
             "ADMIN_PORT": str(self.admin_port),
+            "COMPOSE_PROFILES": "prometheus,victoriametrics",
             "PROMETHEUS_PORT": str(self.prometheus_port),
+            "VICTORIAMETRICS_PORT": str(self.victoriametrics_port),
             "REGISTRY_PORT": str(self.registry_port),
         }

@@ -1,0 +1,1 @@
+"""Grafana's dashboards and the alert rules as code: `make dashboards` writes them into compose/observability."""

@@ -1,0 +1,175 @@
+"""The alert rules, written once for Prometheus and for Grafana."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """A rule. `expr` yields a series for each thing that is wrong; `minutes` is how long it must be wrong."""
+
+    name: str
+    expr: str
+    minutes: int
+    severity: Literal["critical", "warning"]
+    summary: str
+    runbook: str
+
+
+ALERTS = (
+    Alert(
+        "LongshoreNoBackend",
+        "dewy_proxy_backends == 0",
+        1,
+        "critical",
+        "Nothing serves {{ $labels.app }} on port {{ $labels.proxy_port }} of {{ $labels.host }}",
+        "Clients wait for --hold seconds and are refused then. `longshore status` tells which replicas run and why they"
+        " are not healthy; `longshore history` what was deployed last. Roll back with `longshore rollback`.",
+    ),
+    Alert(
+        "LongshoreErrorRatio",
+        "sum by (app, host, proxy_port) (rate(dewy_proxy_errors_total[5m]))"
+        " / sum by (app, host, proxy_port) (rate(dewy_proxy_connections_total[5m])) > 0.01",
+        5,
+        "critical",
+        "{{ $value | humanizePercentage }} of the connections to {{ $labels.app }} on {{ $labels.host }} fail",
+        "Connections find no backend, or none that can be reached. The panels `Errors a second` and `Failed dials and"
+        " ejections` of the proxy's dashboard name the reason and the backend.",
+    ),
+    Alert(
+        "LongshoreConnectLatency",
+        "histogram_quantile(0.99, sum by (app, host, proxy_port, le)"
+        " (rate(dewy_proxy_connect_latency_seconds_bucket[5m]))) > 0.25",
+        10,
+        "warning",
+        "One connection in a hundred to {{ $labels.app }} on {{ $labels.host }} takes over"
+        " {{ $value | humanizeDuration }} to reach a backend",
+        "Backends accept slowly: their listen queue is full, or the host is short of CPU. `Connect latency by backend`"
+        " of the proxy's dashboard shows whether it is one or all of them. Add replicas, or replace the slow one.",
+    ),
+    Alert(
+        "LongshoreReplicasMissing",
+        "dewy_container_replicas < dewy_container_desired_replicas"
+        " unless on (app, host) longshore_deployment_running == 1",
+        5,
+        "warning",
+        "{{ $labels.app }} on {{ $labels.host }} runs {{ $value }} replicas, fewer than it should",
+        "Replicas died and were not replaced. `longshore events` tells how they ended, and the deployer's log why no"
+        " new one starts: no memory, no image, a port that is taken, or paused deployments (`longshore resume`).",
+    ),
+    Alert(
+        "LongshoreDeploymentFailing",
+        "increase(dewy_deployment_errors_total[15m]) > 0 or longshore_registry_failing > 4",
+        0,
+        "warning",
+        "Deployments of {{ $labels.app }} on {{ $labels.host }} fail",
+        "The release before goes on serving. `longshore history` names the release, the phase and the reason. A release"
+        " that failed is in quarantine: publish a newer one, or `longshore retry` when the reason is gone. When looks"
+        " at the registry fail, check its address, the credentials and the network.",
+    ),
+    Alert(
+        "LongshoreRestartLoop",
+        "increase(dewy_container_restarts[15m]) > 3",
+        0,
+        "warning",
+        "A replica of {{ $labels.app }} on {{ $labels.host }} restarted {{ $value | humanize }} times in 15 minutes",
+        "It starts and dies. Its last exit code and whether it ran out of memory are in"
+        " `dewy_container_last_terminated_exit_code` and `dewy_container_oom_killed`; its last words are in"
+        " `longshore events`. Roll back with `longshore rollback`.",
+    ),
+    Alert(
+        "LongshoreSpoolFilling",
+        "sum by (service, host) (longshore_spool_size_bytes) > 16777216",
+        5,
+        "warning",
+        "{{ $value | humanize1024 }}B of events of {{ $labels.service }} on {{ $labels.host }} wait for the bus",
+        "The bus is away or too slow. Look at the log of nats-server and at the space on its disk. Traffic goes on; of"
+        " a spool that is full the oldest events are dropped and counted in `longshore_events_dropped_total`.",
+    ),
+    Alert(
+        "LongshoreGatewayBehind",
+        "longshore_gateway_pending_messages > 10000 or longshore_gateway_state_age_seconds > 60",
+        5,
+        "warning",
+        "The numbers of {{ $labels.instance }} are behind the event log",
+        "`Fold speed` of the gateway's dashboard tells how fast it catches up, `longshore_bus_connected` whether it"
+        " reaches the bus. Until then every other number is old.",
+    ),
+    Alert(
+        "LongshoreScrapeMissing",
+        'up{job="longshore"} == 0 or absent(longshore_build_info)',
+        2,
+        "critical",
+        "No metrics come from Longshore",
+        "Is the gateway running (`curl http://localhost:17539/healthz/ready`), with --telemetry, and is its address the"
+        " one that is scraped? When metrics are pushed, look at the collector's log.",
+    ),
+)
+
+
+def prometheus() -> str:
+    """The rule file of Prometheus, which vmalert reads too."""
+    rules = [
+        {
+            "alert": alert.name,
+            "expr": alert.expr,
+            "for": f"{alert.minutes}m",
+            "labels": {"severity": alert.severity},
+            "annotations": _annotations(alert),
+        }
+        for alert in ALERTS
+    ]
+    return _yaml({"groups": [{"name": "longshore", "rules": rules}]})
+
+
+def grafana() -> str:
+    """The same rules for Grafana's own alerting, which asks the data source `metrics`."""
+    group = {"orgId": 1, "name": "longshore", "folder": "Longshore", "interval": "1m"}
+    rules = [_grafana_rule(alert) for alert in ALERTS]
+    return _yaml({"apiVersion": 1, "groups": [group | {"rules": rules}]})
+
+
+def _grafana_rule(alert: Alert) -> dict[str, Any]:
+    return {
+        "uid": alert.name.lower(),
+        "title": alert.name,
+        "condition": "wrong",
+        "data": [_query(alert.expr), _any_sample()],
+        "for": f"{alert.minutes}m",
+        "noDataState": "OK",
+        "execErrState": "Error",
+        "labels": {"severity": alert.severity},
+        "annotations": {
+            name: text.replace("$value", "$values.query.Value") for name, text in _annotations(alert).items()
+        },
+    }
+
+
+def _query(expr: str) -> dict[str, Any]:
+    model = {"refId": "query", "expr": expr, "instant": True, "range": False}
+    return {
+        "refId": "query",
+        "datasourceUid": "metrics",
+        "relativeTimeRange": {"from": 600, "to": 0},
+        "model": model,
+    }
+
+
+def _any_sample() -> dict[str, Any]:
+    """True for every series: the expression yields only what is wrong."""
+    condition = "is_number($query) || is_nan($query)"
+    return {
+        "refId": "wrong",
+        "datasourceUid": "__expr__",
+        "model": {"refId": "wrong", "type": "math", "expression": condition},
+    }
+
+
+def _annotations(alert: Alert) -> dict[str, str]:
+    return {"summary": alert.summary, "runbook": alert.runbook}
+
+
+def _yaml(value: object) -> str:
+    return f"# Generated by `make dashboards`: do not edit.\n{msgspec.yaml.encode(value).decode()}"

@@ -1,0 +1,114 @@
+"""A dashboard: rows of panels under the same variables, annotations and links."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import msgspec
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import (
+    AnnotationQuery,
+    DashboardCursorSync,
+    DashboardLinkType,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+
+from dashboards.panels import APP, METRICS, Panel
+
+TAG = "longshore"
+SOURCE = "dewy_proxy_backends"
+PICKED = {"proxy_port": APP}
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Panels under a title, twenty-four columns wide."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+class Board(msgspec.Struct, frozen=True):
+    """A dashboard. `name` is its file's, and with the prefix longshore- its uid in Grafana."""
+
+    name: str
+    title: str
+    description: str
+    rows: Sequence[Row]
+    variables: Sequence[str] = ("app", "host")
+
+
+class _Annotation(AnnotationQuery):
+    """What the SDK's own leaves out: the text beside the mark."""
+
+    def __init__(self, name: str, color: str, expr: str) -> None:
+        super().__init__(name=name, datasource=METRICS, icon_color=color, expr=expr)
+
+    def to_json(self) -> dict[str, object]:
+        return super().to_json() | {"titleFormat": f"{self.name}: {{{{app}}}}", "tagKeys": "app,host", "step": "60s"}
+
+
+ANNOTATIONS = (
+    _Annotation("Deployed", "green", f"sum by (app, host) (increase(dewy_deployments_total{APP}[1m])) > 0"),
+    _Annotation(
+        "Deployment failed", "red", f"sum by (app, host) (increase(dewy_deployment_errors_total{APP}[1m])) > 0"
+    ),
+    _Annotation(
+        "Rolled back", "orange", f"sum by (app, host) (increase(longshore_deployment_rollbacks_total{APP}[1m])) > 0"
+    ),
+)
+
+
+def render(board: Board) -> str:
+    """The JSON that Grafana provisions."""
+    built = (
+        dashboard.Dashboard(board.title)
+        .uid(f"longshore-{board.name}")
+        .description(board.description)
+        .tags([TAG])
+        .refresh("15s")
+        .time("now-1h", "now")
+        .timezone("browser")
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .link(_link())
+    )
+    for name in board.variables:
+        built.with_variable(_variable(name))
+    for row in board.rows:
+        built.with_row(dashboard.Row(row.title))
+        for panel in row.panels:
+            built.with_panel(panel)
+    result = built.build()
+    for number, placed in enumerate(result.panels or [], start=1):
+        placed.id_val = number
+    result.annotations.list_val = list(ANNOTATIONS) if "app" in board.variables else []
+    return json.dumps(result, cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
+
+
+def _variable(name: str) -> dashboard.QueryVariable:
+    return (
+        dashboard.QueryVariable(name)
+        .label(name.replace("_", " "))
+        .datasource(METRICS)
+        .query(f"label_values({SOURCE}{APP if name == 'proxy_port' else ''}, {name})")
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(VariableOption(text=["All"], value=["$__all"]))
+    )
+
+
+def _link() -> dashboard.DashboardLink:
+    return (
+        dashboard.DashboardLink("Longshore")
+        .type(DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .as_dropdown(True)
+        .include_vars(True)
+        .keep_time(True)
+    )

@@ -1,0 +1,160 @@
+"""What was delivered, how long it took, and what became of it."""
+
+from __future__ import annotations
+
+from dashboards.board import Board, Row
+from dashboards.panels import APP, Limit, Query, graph, listing, number, quantile, quantiles, rate, total
+
+PHASE = "longshore_deployment_phase_duration_seconds"
+
+
+def _in_range(metric: str, legend: str) -> Query:
+    return Query(f"sum(increase({metric}{APP}[$__range]))", legend)
+
+
+NOW = Row(
+    "In the time range",
+    [
+        number("Deployments", "That succeeded.", "short", _in_range("dewy_deployments_total", "succeeded"), decimals=0),
+        number(
+            "Failed deployments",
+            "Failed pulls included.",
+            "short",
+            _in_range("dewy_deployment_errors_total", "failed"),
+            limit=Limit(1, 3),
+            decimals=0,
+        ),
+        number(
+            "Rollbacks",
+            "To the release before, ordered or after a failure.",
+            "short",
+            _in_range("longshore_deployment_rollbacks_total", "rolled back"),
+            limit=Limit(1, 3),
+            decimals=0,
+        ),
+        number(
+            "Running now",
+            "Deployments in progress.",
+            "short",
+            Query(f"sum(longshore_deployment_running{APP})", "running"),
+            decimals=0,
+        ),
+        number(
+            "Paused",
+            "Applications whose deployments are paused: `longshore resume` goes on.",
+            "short",
+            Query(f"sum(longshore_deployments_paused{APP})", "paused"),
+            limit=Limit(1, 99),
+            decimals=0,
+        ),
+        number(
+            "Registry failures in a row",
+            "0 when the last look at the registry went well.",
+            "short",
+            Query(f"max(longshore_registry_failing{APP})", "in a row"),
+            limit=Limit(1, 5),
+            decimals=0,
+        ),
+    ],
+)
+
+COURSE = Row(
+    "Deployments",
+    [
+        graph(
+            "Deployment duration",
+            "Pull included, however it ended. The dots lead to the deployment's trace.",
+            "s",
+            quantiles("dewy_deployment_duration_seconds", APP),
+        ),
+        graph(
+            "Where the time goes",
+            "Seconds a deployment spends in each phase, on average.",
+            "s",
+            [
+                Query(
+                    f"sum by (phase) (increase({PHASE}_sum{APP}[$__range]))"
+                    f" / sum by (phase) (increase({PHASE}_count{APP}[$__range]))",
+                    "{{phase}}",
+                )
+            ],
+            stacked=True,
+        ),
+        graph(
+            "Failures by phase",
+            "In the time range: what failed, and in which phase.",
+            "short",
+            [
+                Query(
+                    f"sum by (app, phase) (increase(longshore_deployment_failures_total{APP}[$__range]))",
+                    "{{app}} {{phase}}",
+                )
+            ],
+        ),
+        graph(
+            "Registry",
+            "Looks at the registry that failed, a second, and releases in quarantine.",
+            "short",
+            [
+                rate("longshore_registry_failures_total", APP, "app", "{{app}} failures a second"),
+                total("longshore_releases_quarantined", APP, "app", "{{app}} quarantined"),
+            ],
+        ),
+    ],
+)
+
+REPLICAS = Row(
+    "Replicas",
+    [
+        graph(
+            "Replicas",
+            "Those that should run, those that do, and those that their health checks call healthy.",
+            "short",
+            [
+                total("dewy_container_desired_replicas", APP, "app", "{{app}} desired"),
+                total("dewy_container_replicas", APP, "app", "{{app}} running"),
+                total("longshore_replicas_healthy", APP, "app", "{{app}} healthy"),
+            ],
+        ),
+        graph(
+            "Restarts",
+            "How often each replica was started again.",
+            "short",
+            [total("dewy_container_restarts", APP, "app, replica")],
+        ),
+        graph(
+            "Age",
+            "Time since each replica was started.",
+            "s",
+            [Query(f"time() - dewy_container_started_timestamp_seconds{APP}", "{{app}} {{replica}}")],
+        ),
+        graph(
+            "Health checks a second",
+            "Probes made, and those that failed.",
+            "cps",
+            [
+                rate("dewy_healthchecks_total", APP, "app", "{{app}} made"),
+                rate("dewy_healthchecks_failures_total", APP, "app", "{{app}} failed"),
+            ],
+        ),
+        graph(
+            "Health check duration, p95",
+            "A probe that nears its timeout will fail soon.",
+            "s",
+            [quantile(0.95, "longshore_healthcheck_duration_seconds", APP, "app")],
+            width=24,
+        ),
+        listing(
+            "What runs",
+            "Every replica with its release.",
+            Query(f"dewy_container_info{APP}", "{{app}}"),
+        ),
+    ],
+)
+
+DEPLOYMENTS = Board(
+    "deployments",
+    "Longshore / Deployments",
+    "Releases from the registry to traffic, and the replicas that run them.",
+    [NOW, COURSE, REPLICAS],
+)

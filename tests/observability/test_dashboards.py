@@ -1,0 +1,134 @@
+"""The dashboards: generated, complete, and every query has an answer on a live pipeline."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from dashboards.__main__ import BOARDS, FOLDER, files
+from dashboards.board import render
+from tests.contract.contract import Query, queries
+from tests.e2e.harness import wait_for
+from tests.observability.pipeline import Pipeline
+
+BUILT: dict[str, dict[str, Any]] = {board.name: json.loads(render(board)) for board in BOARDS}
+VALUES = {"$__rate_interval": "2m", "$__range": "5m"}
+
+
+class Asked(NamedTuple):
+    """A query of a panel."""
+
+    panel: str
+    expr: str
+
+
+def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def asked() -> list[Asked]:
+    return [
+        Asked(f"{name}: {panel['title']} {target['refId']}", target["expr"])
+        for name, board in BUILT.items()
+        for panel in panels(board)
+        for target in panel["targets"]
+    ]
+
+
+def filled(expr: str) -> str:
+    """The query as Grafana sends it, when everything is picked."""
+    for name, value in VALUES.items():
+        expr = expr.replace(name, value)
+    return re.sub(r"\$(app|host|proxy_port)\b", ".*", expr)
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: file.name)
+def test_the_committed_file_is_what_the_code_generates(file: Path) -> None:
+    assert file.read_text() == files()[file], "run `make dashboards`"
+
+
+def test_there_is_no_dashboard_that_nobody_generates() -> None:
+    assert set((FOLDER / "grafana" / "dashboards").iterdir()) <= set(files())
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_panels_explain_themselves_and_do_not_overlap(name: str) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in panels(BUILT[name]):
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["datasource"]["uid"] == "metrics"
+        assert panel["type"] == "table" or "unit" in json.dumps(panel)
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
+    ids = [panel["id"] for panel in BUILT[name]["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_every_variable_of_a_query_is_one_of_the_dashboard(name: str) -> None:
+    known = {variable["name"] for variable in BUILT[name]["templating"]["list"]}
+    annotations = [annotation["expr"] for annotation in BUILT[name]["annotations"]["list"]]
+    used = [target["expr"] for panel in panels(BUILT[name]) for target in panel["targets"]]
+    assert {word for expr in [*used, *annotations] for word in re.findall(r"\$([a-z]\w*)", expr)} <= known
+
+
+def test_latency_histograms_lead_to_traces() -> None:
+    with_exemplars = {
+        one["expr"]
+        for board in BUILT.values()
+        for panel in panels(board)
+        for one in panel["targets"]
+        if one["exemplar"]
+    }
+    for metric in ("dewy_proxy_connect_latency", "dewy_proxy_connection_duration", "dewy_deployment_duration"):
+        assert any(metric in expr for expr in with_exemplars)
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("query", asked(), ids=lambda query: query.panel)
+def test_the_query_of_every_panel_returns_data(query: Asked, pipeline: Pipeline) -> None:
+    expr = filled(query.expr)
+    assert "$" not in expr
+    wait_for(f"Prometheus answers {expr}", partial(pipeline.prometheus.query, expr))
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("annotation", BUILT["overview"]["annotations"]["list"], ids=lambda one: one["name"])
+def test_the_query_of_every_annotation_has_seen_its_event(annotation: dict[str, Any], pipeline: Pipeline) -> None:
+    expr = filled(annotation["expr"]).replace("[1m]", "[10m]")
+    wait_for(f"Prometheus answers {expr}", partial(pipeline.prometheus.query, expr))
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["app", "host", "proxy_port"])
+def test_every_variable_has_values(name: str, pipeline: Pipeline) -> None:
+    (variable,) = [one for one in BUILT["overview"]["templating"]["list"] if one["name"] == name]
+    inner = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"])
+    assert inner
+    assert inner[2] == name
+    assert all(series["metric"][name] for series in pipeline.prometheus.query(filled(inner[1])))
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("query", queries(), ids=lambda query: query.expr)
+@pytest.mark.parametrize("store", ["prometheus", "victoria_metrics"])
+def test_every_query_of_the_reference_document_returns_data(store: str, query: Query, pipeline: Pipeline) -> None:
+    wait_for(f"{store} answers {query.expr}", partial(getattr(pipeline, store).query, query.expr))
