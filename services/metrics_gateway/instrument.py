@@ -34,7 +34,10 @@ Read: TypeAlias = Callable[[Moment], Iterator[tuple[Labels, Value]]]
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """A metric: its OpenTelemetry name, its name on /metrics and further ones, and how it reads the state."""
+    """A metric: its OpenTelemetry name, its name on /metrics and further ones, and how it reads the state.
+
+    `of_process`: it tells of the running gateway, not of what is in the log, and is left out of a replay.
+    """
 
     name: str
     prometheus: str
@@ -45,6 +48,7 @@ class Instrument(msgspec.Struct, frozen=True):
     read: Read
     buckets: tuple[float, ...] = ()
     aliases: tuple[str, ...] = ()
+    of_process: bool = False
 
 
 class Section(msgspec.Struct, frozen=True):

@@ -255,6 +255,7 @@ GATEWAY = Section(
             "Time since this gateway last saved its state, or since its start if it has not yet",
             (),
             single(lambda moment: max(0.0, moment.now - moment.saved)),
+            of_process=True,
         ),
         Instrument(
             "longshore.bus.connected",
@@ -264,6 +265,7 @@ GATEWAY = Section(
             "1 while the gateway is connected to the bus; otherwise these numbers are those of the state's age",
             (),
             single(lambda moment: int(moment.bus_connected)),
+            of_process=True,
         ),
         Instrument(
             "longshore.otlp.exports",
@@ -273,6 +275,7 @@ GATEWAY = Section(
             "Pushes to the OTLP endpoint, by result: success or failure",
             ("result",),
             read_otlp_exports,
+            of_process=True,
         ),
         Instrument(
             "longshore.build.info",
@@ -282,6 +285,7 @@ GATEWAY = Section(
             "Always 1; the label says which version runs",
             ("version",),
             read_build,
+            of_process=True,
         ),
     ),
 )

@@ -24,7 +24,7 @@ class Place:
         """The totals of a port and this instance's share of it, also found in `ports` from now on."""
         totals = self.state.ports.get((self.host, self.app, number))
         if totals is None:
-            totals = self.state.ports[self.host, self.app, number] = Port()
+            totals = self.state.ports[self.host, self.app, number] = self.state.new(Port)
         listener = self.instance.listeners.setdefault((self.app, number), Listener())
         self.ports[number] = totals, listener
         return totals, listener
@@ -33,7 +33,7 @@ class Place:
         """The app of the batch."""
         app = self.state.apps.get((self.host, self.app))
         if app is None:
-            app = self.state.apps[self.host, self.app] = App()
+            app = self.state.apps[self.host, self.app] = self.state.new(App)
         return app
 
     def is_latest(self, *what: str) -> bool:

@@ -179,7 +179,7 @@ class State(msgspec.Struct):
 
     `first` is the sequence at which the log began; `abandoned` counts batches that will not be waited for any more;
     `malformed` counts known events with impossible values, `chain_breaks` batches that do not fit their neighbours.
-    `dropped` is by host and service.
+    `dropped` is by host and service. `buckets` are bounds of histograms other than the usual ones, by metric.
     """
 
     position: int = 0
