@@ -1,156 +1,87 @@
-"""How fast the gateway folds, beside the same measurements through synchronous OpenTelemetry instruments.
+"""What the gateway can do: `python -m tests.benchmarks.gateway` prints the figures of docs/performance.md.
 
-`python -m tests.benchmarks.gateway` prints events a second on one core, for the proxy's mix of events, and the delay
-of scrapes while a backlog is folded.
+The fold alone, beside the same measurements through other libraries; a gateway that reads a real bus; and the way of an
+event from a closed connection to /metrics, through everything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import tempfile
+from pathlib import Path
 
-import httpx
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-
-from schemas import codec
-from schemas import events as e
-from schemas.codec import Batch
-from services.common.reader import Entry
-from services.metrics_gateway import api, service
-from services.metrics_gateway.fold import apply
 from services.metrics_gateway.instrument import Moment
-from services.metrics_gateway.live import Live
 from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.state import State
-from tests.conftest import free_port
+from tests.benchmarks import folding, serving
 
-CONNECTIONS_A_BATCH = 170
 BATCHES = 2000
-ROUNDS = 3
-SCRAPES = 200
-
-
-def mix(batches: int) -> list[bytes]:
-    """Batches of accepted, established and closed connections, as a proxy worker sends them."""
-    payloads = []
-    for sequence in range(1, batches + 1):
-        events: list[e.AnyEvent] = []
-        for n in range(CONNECTIONS_A_BATCH):
-            number = sequence * CONNECTIONS_A_BATCH + n
-            events.append(e.ConnectionAccepted(1.0, number, 8080))
-            events.append(e.ConnectionEstablished(1.0, number, 8080, "shop-1-abcd", 0.0004, 1))
-            events.append(e.ConnectionClosed(1.0, number, 8080, "shop-1-abcd", 120, 4500, 0.0123, "eof"))
-        payloads.append(codec.encode(Batch("proxy", "web-1", "shop", "worker", sequence, events)))
-    return payloads
-
-
-def decode_only(payloads: list[bytes]) -> None:
-    for payload in payloads:
-        codec.decode(payload)
-
-
-def fold(payloads: list[bytes]) -> None:
-    state = State()
-    for position, payload in enumerate(payloads, 1):
-        apply(state, position, 1.0, payload)
-
-
-def synchronous_instruments(payloads: list[bytes]) -> None:
-    """The same six measurements a connection, each through an instrument of the SDK."""
-    meter = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("benchmark")
-    connections, active = meter.create_counter("connections"), meter.create_up_down_counter("active")
-    transferred = meter.create_counter("bytes")
-    latency, duration = meter.create_histogram("latency"), meter.create_histogram("duration")
-    labels = {"proxy_port": "8080", "app": "shop", "host": "web-1"}
-    for payload in payloads:
-        for event in codec.decode(payload).batch.events:
-            if isinstance(event, e.ConnectionAccepted):
-                connections.add(1, labels)
-                active.add(1, labels)
-            elif isinstance(event, e.ConnectionEstablished):
-                latency.record(event.latency, labels)
-            elif isinstance(event, e.ConnectionClosed):
-                active.add(-1, labels)
-                transferred.add(event.bytes_in + event.bytes_out, labels)
-                duration.record(event.duration, labels)
-
-
-def rate(work: Callable[[list[bytes]], None], payloads: list[bytes]) -> float:
-    """Events a second, the best of a few rounds."""
-    events = len(payloads) * CONNECTIONS_A_BATCH * 3
-    best = float("inf")
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        work(payloads)
-        best = min(best, time.perf_counter() - began)
-    return events / best
-
-
-def render(series: int) -> float:
-    """Seconds that one scrape of so many ports takes to render."""
-    state = State()
-    for port in range(series):
-        opened = Batch("proxy", "web-1", "shop", "worker", port + 1, [e.ListenerOpened(1.0, port, "0.0.0.0")])
-        apply(state, port + 1, 1.0, codec.encode(opened))
-    exporter = Exporter(lambda: Moment(state, 2.0, "0", True, {}), {})
-    began = time.perf_counter()
-    exporter.expose("", "gzip")
-    return time.perf_counter() - began
-
-
-class Backlog(Live):
-    """A gateway that always has more to fold."""
-
-    def __init__(self) -> None:
-        super().__init__(bus=None)  # type: ignore[arg-type]  # nothing is read from a bus here
-        self.backlog = 0
-
-    @property
-    def is_connected(self) -> bool:
-        return True
-
-
-async def scrapes_during_a_burst(payloads: list[bytes]) -> list[float]:
-    """Seconds that each scrape by another process took while this event loop folded without a pause."""
-    live, settings, stopping = Backlog(), GatewaySettings(admin_port=free_port(), telemetry=True), asyncio.Event()
-    app = api.create(settings, live, Exporter(live.moment, {}))
-    serving = asyncio.create_task(api.serve(app, api.listen(settings), stopping))
-    entries = [Entry(position, "s", payload, 0, 1.0) for position, payload in enumerate(payloads, 1)]
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        scraping = asyncio.get_running_loop().run_in_executor(pool, scrape, settings.admin_port)
-        while not scraping.done():
-            live.state = State()
-            await service._fold(live, entries)
-        stopping.set()
-        await serving
-        return await scraping
-
-
-def scrape(port: int) -> list[float]:
-    delays = []
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        for _ in range(SCRAPES):
-            began = time.perf_counter()
-            client.get("/metrics").raise_for_status()
-            delays.append(time.perf_counter() - began)
-    return delays
+BACKLOG = 6000
+SERIES = 10_000
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def main() -> None:
-    payloads = mix(BATCHES)
-    print(f"decode alone             {rate(decode_only, payloads):12,.0f} events/s")
-    print(f"decode and fold          {rate(fold, payloads):12,.0f} events/s")
-    print(f"synchronous instruments  {rate(synchronous_instruments, payloads[:100]):12,.0f} events/s")
-    print(f"render 100 ports         {render(100) * 1000:12.1f} ms")
-    delays = asyncio.run(scrapes_during_a_burst(payloads))
-    print(f"scrape during a burst    {statistics.median(delays) * 1000:12.1f} ms median of {len(delays)}")
-    print(f"                         {max(delays) * 1000:12.1f} ms at most")
+    fold_alone()
+    many_series()
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(behind_a_bus(Path(directory)))
+    with tempfile.TemporaryDirectory() as directory:
+        through_everything(Path(directory))
+
+
+def fold_alone() -> None:
+    payloads = folding.mix(BATCHES)
+    say("decode alone", f"{folding.rate(folding.decode_only, payloads):,.0f} events/s")
+    say("decode and fold", f"{folding.rate(folding.fold, payloads):,.0f} events/s")
+    say("the same through the SDK", f"{folding.rate(folding.through_the_sdk, payloads[:100]):,.0f} events/s")
+    say("the same, prometheus_client", f"{folding.rate(folding.through_the_client, payloads[:100]):,.0f} events/s")
+
+
+def many_series() -> None:
+    state = folding.many_ports(ports_for(SERIES))
+    exporter = Exporter(lambda: Moment(state, 2.0, "0", True, {}), {})
+    say("series", f"{series(state):,}")
+    say("saved and loaded", milliseconds([folding.seconds(lambda: folding.saved_and_loaded(state))]))
+    delays = [folding.seconds(lambda: exporter.expose(OPENMETRICS, "gzip")) for _ in range(5)]
+    say("one scrape rendered", milliseconds(delays))
+
+
+def ports_for(wanted: int) -> int:
+    """How many ports it takes for so many series."""
+    each = (series(folding.many_ports(20)) - series(folding.many_ports(10))) / 10
+    return math.ceil(wanted / each)
+
+
+def series(state: State) -> int:
+    exporter = Exporter(lambda: Moment(state, 2.0, "0", True, {}), {})
+    return sum(not line.startswith(b"#") for line in exporter.expose("", "").body.splitlines())
+
+
+async def behind_a_bus(directory: Path) -> None:
+    async with serving.site(directory) as site:
+        say("from the stream", f"{await serving.catch_up(site, BACKLOG):,.0f} events/s")
+        rate, delays = await serving.scrapes_under_load(site, ports_for(SERIES))
+        say("events while scraped", f"{rate:,.0f} events/s")
+        say("scrape of these series", milliseconds(delays))
+
+
+def through_everything(directory: Path) -> None:
+    say("closed until on /metrics", milliseconds(serving.closed_until_visible(directory)))
+
+
+def milliseconds(delays: list[float]) -> str:
+    """The median, and what 99 of 100 stay below."""
+    ordered = sorted(delays)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    median = f"{statistics.median(ordered) * 1000:,.1f} ms"
+    return median if len(ordered) < 100 else f"{median} median, {p99 * 1000:,.1f} ms p99 of {len(ordered)}"
+
+
+def say(what: str, figure: str) -> None:
+    print(f"{what:<28} {figure:>20}", flush=True)
 
 
 if __name__ == "__main__":
