@@ -184,7 +184,10 @@ class ReleaseFound(Event, tag=30, frozen=True, gc=False):
 
 
 class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
-    """A deployment began. `deployment` is a UUIDv7 and `trace` a W3C trace id; `by`: "registry" or a person."""
+    """A deployment began. `deployment` is a UUIDv7 and `trace` a W3C trace id; `by`: "registry" or a person.
+
+    `resolved`: seconds that it took before to find out what the release stands for.
+    """
 
     deployment: str
     release: str
@@ -193,6 +196,7 @@ class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
     strategy: str
     replicas: int
     trace: str
+    resolved: float = 0.0
 
 
 class ImagePulled(Event, tag=32, frozen=True, gc=False):
@@ -204,13 +208,19 @@ class ImagePulled(Event, tag=32, frozen=True, gc=False):
 
 
 class ReplicaStarted(Event, tag=33, frozen=True, gc=False):
-    """A replica's process or container runs. `deployment` is empty when it replaces one that died."""
+    """A replica's process or container runs. `deployment` is empty when it replaces one that died.
+
+    `slot`: its number among the replicas of its release, from 0 (-1: not told). `duration`: what the start took, 0
+    when its engine started it again.
+    """
 
     deployment: str
     replica: str
     release: str
     address: str
     pid: int = 0
+    slot: int = -1
+    duration: float = 0.0
 
 
 class ReplicaReady(Event, tag=34, frozen=True, gc=False):
@@ -222,11 +232,16 @@ class ReplicaReady(Event, tag=34, frozen=True, gc=False):
 
 
 class ReplicaRetired(Event, tag=35, frozen=True, gc=False):
-    """A replica was stopped on purpose. `reason`: "replaced", "rolled back", "scaled down", "stopped"."""
+    """A replica was stopped on purpose. `reason`: "replaced", "rolled back", "scaled down", "stopped".
+
+    `drained`: for how long it kept its connections before, `stopped`: what the stop took; 0 where it is not known.
+    """
 
     deployment: str
     replica: str
     reason: str
+    drained: float = 0.0
+    stopped: float = 0.0
 
 
 class ReplicaExited(Event, tag=36, frozen=True, gc=False):
@@ -287,19 +302,21 @@ class RegistryFailed(Event, tag=42, frozen=True, gc=False):
 
 
 class ReplicaAdopted(Event, tag=43, frozen=True, gc=False):
-    """A restarted deployer found this replica running and goes on with it."""
+    """A restarted deployer found this replica running and goes on with it. `slot` as in ReplicaStarted."""
 
     replica: str
     release: str
     address: str
     pid: int = 0
+    slot: int = -1
 
 
 class ReplicaRouted(Event, tag=44, frozen=True, gc=False):
-    """The replica is in the route and takes new connections."""
+    """The replica is in the route and takes new connections, `duration` seconds after that was decided."""
 
     deployment: str
     replica: str
+    duration: float = 0.0
 
 
 class ReplicaDraining(Event, tag=45, frozen=True, gc=False):
@@ -326,6 +343,20 @@ class RegistryRecovered(Event, tag=48, frozen=True, gc=False):
 
     registry: str
     failures: int
+
+
+class ReplicaDrained(Event, tag=49, frozen=True, gc=False):
+    """The replica leaves the route and is stopped next; `cut` connections it still had at the end of the drain time."""
+
+    deployment: str
+    replica: str
+    cut: int = 0
+
+
+class ScaleSet(Event, tag=49, frozen=True, gc=False):
+    """The deployer is to keep so many replicas running; told whenever it starts."""
+
+    replicas: int
 
 
 # --- health --------------------------------------------------------------------------------------------------
@@ -384,6 +415,7 @@ AnyEvent: TypeAlias = (
     | DeploymentsPaused
     | DeploymentsResumed
     | RegistryRecovered
+    | ReplicaDrained
     | HealthChecked
     | HealthChanged
 )

@@ -11,6 +11,7 @@ import msgspec
 from schemas.events import (
     Event,
     ReplicaAdopted,
+    ReplicaDrained,
     ReplicaDraining,
     ReplicaExited,
     ReplicaReady,
@@ -93,6 +94,8 @@ class Crew:
         if isinstance(action, act.Drain):
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
+        if isinstance(action, act.Cut):
+            self._record(ReplicaDrained, replica, replica.connections)
 
     def announce(self) -> None:
         """Tell which replicas take traffic since the proxy follows."""

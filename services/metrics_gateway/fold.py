@@ -66,6 +66,7 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.DeploymentsPaused: deployer.deployments_paused,
     e.DeploymentsResumed: deployer.deployments_resumed,
     e.RegistryRecovered: _ignored,
+    e.ReplicaDrained: _ignored,
     e.HealthChecked: deployer.health_checked,
     e.HealthChanged: deployer.health_changed,
 }

@@ -17,6 +17,7 @@ from schemas.events import (
     RegistryFailed,
     ReleaseFound,
     ReleaseQuarantined,
+    ReplicaDrained,
     ReplicaDraining,
     ReplicaExited,
     ReplicaReady,
@@ -188,6 +189,7 @@ async def test_a_draining_replica_lives_until_its_last_connection_ends(site: Sit
         assert not site.of(ReplicaRetired)
         site.busy[old] = 0
         await site.until(DeploymentSucceeded, 2)
+    assert [(event.replica, event.cut) for event in site.of(ReplicaDrained)] == [(old, 0)]
     assert answer(port) == ""
     states = [[(b.id, b.state) for b in route.backends if b.id == old] for route in site.routes]
     assert [state for n, state in enumerate(states) if n == 0 or state != states[n - 1]] == [
@@ -206,6 +208,7 @@ async def test_a_draining_replica_goes_when_the_drain_time_is_over(site: Site) -
         release(site.registry, "2.0.0")
         await site.until(DeploymentSucceeded, 2)
     assert [event.replica for event in site.of(ReplicaRetired)] == [old]
+    assert [(event.replica, event.cut) for event in site.of(ReplicaDrained)] == [(old, 2)]
 
 
 async def test_a_registry_that_fails_is_told_with_its_streak_and_what_runs_is_left_alone(site: Site) -> None:
