@@ -61,12 +61,12 @@ class Exporter(Collector):
     def collect(self) -> Iterator[Metric]:
         moment = self._moment()
         for instrument in INSTRUMENTS:
-            yield from _families(instrument, moment)
+            yield from families(instrument, list(instrument.read(moment)))
         yield InfoMetricFamily("target", "The resource that these metrics belong to", self._resource)
 
 
-def _families(instrument: Instrument, moment: Moment) -> Iterator[Metric]:
-    values = list(instrument.read(moment))
+def families(instrument: Instrument, values: Values) -> Iterator[Metric]:
+    """What an instrument has measured, under each of its names."""
     for name in (instrument.prometheus, *instrument.aliases):
         yield _family(name, instrument, values)
 

@@ -1,0 +1,120 @@
+"""Replayed metrics as text: what a scrape shows, OpenMetrics with timestamps, or JSON."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+
+import msgspec
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
+
+from services.metrics_gateway.instrument import Instrument, Labels, Value
+from services.metrics_gateway.prometheus import families
+from services.metrics_gateway.state import Histogram
+from services.replay.measure import Readings
+
+_number: Callable[[float], str] = floatToGoString
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One series at one moment; `value` is that of a counter or gauge, the last three are a histogram's."""
+
+    metric: str
+    prometheus: str
+    labels: dict[str, str]
+    time: float
+    value: float | None = None
+    count: int | None = None
+    sum: float | None = None
+    buckets: dict[str, int] | None = None
+
+
+class _Fixed(Collector):
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def text(readings: Readings) -> str:
+    """As a scrape would have shown it."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Fixed([metric for one, values in readings for metric in families(one, values)]))
+    return generate_latest(registry).decode()
+
+
+def points(readings: Readings, time: float) -> Iterator[Point]:
+    """One for each series."""
+    for instrument, values in readings:
+        for labels, value in values:
+            yield _point(instrument, labels, value, time)
+
+
+class Series:
+    """Samples of many moments, given back as OpenMetrics, which wants each series in one piece.
+
+    They wait in a temporary file, so memory is not bounded by their number but by that of the series.
+    """
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, tuple[int, Metric]] = {}
+        self._series: dict[tuple[str, Labels], int] = {}
+        self._samples = sqlite3.connect("", isolation_level=None)
+        self._samples.execute("CREATE TABLE samples (metric INTEGER, series INTEGER, time REAL, lines TEXT)")
+        self._samples.execute("BEGIN")
+
+    def add(self, readings: Readings, time: float) -> None:
+        """The readings of a moment, later than those before."""
+        self._samples.executemany("INSERT INTO samples VALUES (?, ?, ?, ?)", self._rows(readings, time))
+
+    def write(self, write: Callable[[str], object]) -> None:
+        """Everything, as a text that ends with # EOF."""
+        heads = {number: _head(metric) for number, metric in self._metrics.values()}
+        last = None
+        for metric, lines in self._samples.execute("SELECT metric, lines FROM samples ORDER BY metric, series, time"):
+            if metric != last:
+                write(heads[metric])
+                last = metric
+            write(lines)
+        write("# EOF\n")
+
+    def close(self) -> None:
+        self._samples.close()
+
+    def _rows(self, readings: Readings, time: float) -> Iterator[tuple[int, int, float, str]]:
+        for instrument, values in readings:
+            for labels, value in values:
+                for metric in families(instrument, [(labels, value)]):
+                    number = self._metrics.setdefault(metric.name, (len(self._metrics), metric))[0]
+                    series = self._series.setdefault((metric.name, labels), len(self._series))
+                    yield number, series, time, _lines(metric, time)
+
+
+def _point(instrument: Instrument, labels: Labels, value: Value, time: float) -> Point:
+    named = dict(zip(instrument.labels, labels, strict=True))
+    if isinstance(value, Histogram):
+        bounds = [*map(floatToGoString, value.bounds), "+Inf"]
+        buckets = dict(zip(bounds, accumulate(value.counts), strict=True))
+        return Point(instrument.name, instrument.prometheus, named, time, None, value.count, value.sum, buckets)
+    return Point(instrument.name, instrument.prometheus, named, time, value)
+
+
+def _head(metric: Metric) -> str:
+    return f"# HELP {metric.name} {metric.documentation.translate(_ESCAPES)}\n# TYPE {metric.name} {metric.type}\n"
+
+
+def _lines(metric: Metric, time: float) -> str:
+    return "".join(
+        f"{sample.name}{_labels(sample.labels)} {_number(sample.value)} {time:.3f}\n" for sample in metric.samples
+    )
+
+
+def _labels(labels: dict[str, str]) -> str:
+    inside = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(labels.items()))
+    return f"{{{inside}}}" if inside else ""

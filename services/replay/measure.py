@@ -1,0 +1,58 @@
+"""What the gateway's instruments read from a replayed state."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from services.metrics_gateway.instrument import Instrument, Labels, Moment, Value
+from services.metrics_gateway.instruments import INSTRUMENTS
+from services.metrics_gateway.state import Histogram, State
+
+Readings: TypeAlias = list[tuple[Instrument, list[tuple[Labels, Value]]]]
+
+APP = "app"
+
+
+def measure(state: State, now: float, app: str = "") -> Readings:
+    """Every metric of the log as a gateway would have shown it at `now` (unix seconds); of one app if it is named.
+
+    What tells of a running gateway, and not of the log, is left out.
+    """
+    moment = Moment(state, now, "", True, {})
+    instruments = [one for one in INSTRUMENTS if not one.of_process and (not app or APP in one.labels)]
+    return [(one, [item for item in one.read(moment) if not app or _app(one, item[0]) == app]) for one in instruments]
+
+
+def kept(readings: Readings) -> Readings:
+    """Readings that do not change when the state does."""
+    return [(one, [(labels, _copy(value)) for labels, value in values]) for one, values in readings]
+
+
+def increase(readings: Readings, before: Readings) -> Readings:
+    """Counters and histograms as they grew since `before`; the others as they are."""
+    earlier = {(one.name, labels): value for one, values in before for labels, value in values}
+    return [
+        (one, [(labels, _grown(one, value, earlier.get((one.name, labels)))) for labels, value in values])
+        for one, values in readings
+    ]
+
+
+def _app(instrument: Instrument, labels: Labels) -> str:
+    return labels[instrument.labels.index(APP)]
+
+
+def _copy(value: Value) -> Value:
+    if isinstance(value, Histogram):
+        return Histogram(value.bounds, list(value.counts), value.nanoseconds)
+    return value
+
+
+def _grown(instrument: Instrument, value: Value, before: Value | None) -> Value:
+    if isinstance(value, Histogram):
+        if not isinstance(before, Histogram):
+            return value
+        counts = [now - then for now, then in zip(value.counts, before.counts, strict=True)]
+        return Histogram(value.bounds, counts, value.nanoseconds - before.nanoseconds)
+    if instrument.kind != "counter" or before is None or isinstance(before, Histogram):
+        return value
+    return value - before

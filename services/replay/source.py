@@ -1,0 +1,35 @@
+"""Where a log comes from: the stream of a bus, or a file. Both give records in order, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+from schemas import subjects
+from services.common import logfile, reader
+from services.common.bus import Bus
+from services.common.logfile import Record
+
+Log: TypeAlias = AsyncIterator[list[Record]]
+
+
+async def from_file(path: str) -> Log:
+    """The records of a log file. Raises LogFileError where it is damaged, after all that comes before."""
+    with logfile.reading(path) as file:
+        for records in file:
+            yield records
+
+
+async def from_stream(bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None) -> Log:
+    """The messages of the stream from sequence `start` to `last`, which is the newest one now if it is not named.
+
+    Raises BusError when there is no stream.
+    """
+    end = (await reader.describe(bus)).last if last is None else last
+    if start > end:
+        return
+    async for entries in reader.read(bus, start, subject, wait=False):
+        records = [Record(one.sequence, one.time, one.subject, one.payload) for one in entries if one.sequence <= end]
+        yield records
+        if entries[-1].sequence >= end:
+            return
