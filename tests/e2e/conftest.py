@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
 from services.demo import releases
+from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.e2e.harness import Server
+from tests.engine import connect
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    one = DockerRegistry(tmp_path_factory.mktemp("registry"))
+    one.start()
+    yield one
+    one.stop()
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ import pytest
 
 from tests.deployer.docker import images
 from tests.deployer.registry.docker_registry import DockerRegistry
-from tests.e2e.harness import Server, wait_for
-from tests.engine import connect
+from tests.e2e.containers import FIRST, SECOND, Containers
+from tests.e2e.harness import wait_for
 
-FIRST, SECOND = "1.0.0", "1.1.0"
 DEPLOYMENTS = int(os.environ.get("LONGSHORE_TEST_DEPLOYMENTS", "4"))
 """Enough to see each image follow the other; more by the variable, where time allows."""
 LINES = 15
@@ -34,20 +33,6 @@ while [ $i -lt {LINES} ]; do echo "line $i of a long download"; sleep 0.2; i=$((
 END
 busybox chmod +x /www/cgi-bin/slow
 """
-
-
-class Containers(Server):
-    """A server whose replicas are containers."""
-
-    def __init__(self, directory: Path, registry: str, *options: str) -> None:
-        super().__init__(directory, *options)
-        self._image = f"img://{registry}/web"
-
-    def arguments(self) -> list[str]:
-        words = super().arguments()
-        words[words.index("server")] = "container"
-        words[words.index("--registry") + 1] = self._image
-        return words
 
 
 class Download(threading.Thread):
@@ -68,26 +53,12 @@ class Download(threading.Thread):
                 self.begun.set()
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = DockerRegistry(tmp_path_factory.mktemp("registry"))
-    server.start()
-    yield server.host
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[docker.DockerClient]:
-    client = connect()
-    yield client
-    client.close()
-
-
 @pytest.fixture
-def server(tmp_path: Path, registry: str, engine: docker.DockerClient) -> Iterator[Containers]:
+def server(tmp_path: Path, image_registry: DockerRegistry, engine: docker.DockerClient) -> Iterator[Containers]:
+    registry = image_registry.host
     for release in (FIRST, SECOND):
         images.publish(registry, "web", release, SLOW + images.SERVE)
-    one = Containers(tmp_path, registry, "--replicas", "3", "--workers", "2", "--stop-containers")
+    one = Containers(tmp_path, f"{registry}/web", "--replicas", "3", "--workers", "2", "--stop-containers")
     one.start()
     yield one
     one.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -53,6 +54,15 @@ class DockerRegistry:
         if self._process:
             self._process.kill()
             self._process.wait()
+
+    def pause(self) -> None:
+        """Take connections and answer nothing, until `resume`."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
 
     def push(self, repository: str, tag: str, content: str = "", media: str = MANIFEST) -> str:
         """Push an image whose configuration holds `content` (or an index of none); the manifest's digest."""
