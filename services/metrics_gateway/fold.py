@@ -18,6 +18,7 @@ from services.metrics_gateway import fold_deployer as deployer
 from services.metrics_gateway import fold_proxy as proxy
 from services.metrics_gateway import fold_service as service
 from services.metrics_gateway.place import Place
+from services.metrics_gateway.recent import remembered
 from services.metrics_gateway.state import Instance, State
 
 HORIZON = 1024
@@ -67,9 +68,11 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.DeploymentsResumed: deployer.deployments_resumed,
     e.RegistryRecovered: _ignored,
     e.ReplicaDrained: _ignored,
+    e.ScaleSet: _ignored,
     e.HealthChecked: deployer.health_checked,
     e.HealthChanged: deployer.health_changed,
 }
+HANDLERS = {kind: remembered(kind, handler) for kind, handler in HANDLERS.items()}
 
 
 def apply(state: State, position: int, time: float, payload: bytes) -> None:

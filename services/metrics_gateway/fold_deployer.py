@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from schemas import events as e
 from services.metrics_gateway.place import Place
-from services.metrics_gateway.state import Deployment, Phase, Replica
+from services.metrics_gateway.state import DEPLOYMENTS_KEPT, Deployment, Phase, Replica
 
 
 def deployment_started(place: Place, event: e.DeploymentStarted) -> None:
     deployment = _deployment(place, event.deployment, event.release)
-    if deployment:
-        deployment.previous = event.previous
-        deployment.by = event.by
-        deployment.strategy = event.strategy
-        deployment.replicas = event.replicas
-        deployment.started = event.time
+    deployment.previous = event.previous
+    deployment.by = event.by
+    deployment.strategy = event.strategy
+    deployment.replicas = event.replicas
+    deployment.started = event.time
 
 
 def deployment_succeeded(place: Place, event: e.DeploymentSucceeded) -> None:
@@ -23,10 +22,9 @@ def deployment_succeeded(place: Place, event: e.DeploymentSucceeded) -> None:
     if place.is_latest("release"):
         app.release = event.release
     deployment = _deployment(place, event.deployment, event.release)
-    if deployment:
-        deployment.outcome = "succeeded"
-        deployment.ended = event.time
-        deployment.duration = event.duration
+    deployment.outcome = "succeeded"
+    deployment.ended = event.time
+    deployment.duration = event.duration
     app.deployment_duration.observe(event.duration)
 
 
@@ -34,12 +32,11 @@ def deployment_failed(place: Place, event: e.DeploymentFailed) -> None:
     app = place.delivery()
     app.deployment_errors += 1
     deployment = _deployment(place, event.deployment, event.release)
-    if deployment:
-        deployment.outcome = "failed"
-        deployment.ended = event.time
-        deployment.duration = event.duration
-        deployment.failed_phase = event.phase
-        deployment.reason = event.reason
+    deployment.outcome = "failed"
+    deployment.ended = event.time
+    deployment.duration = event.duration
+    deployment.failed_phase = event.phase
+    deployment.reason = event.reason
     app.deployment_duration.observe(event.duration)
 
 
@@ -47,8 +44,7 @@ def deployment_rolled_back(place: Place, event: e.DeploymentRolledBack) -> None:
     if place.is_latest("release"):
         place.delivery().release = event.to
     deployment = _deployment(place, event.deployment, event.release)
-    if deployment:
-        deployment.rolled_back_to = event.to
+    deployment.rolled_back_to = event.to
 
 
 def release_quarantined(place: Place, event: e.ReleaseQuarantined) -> None:
@@ -134,16 +130,19 @@ def forget_ended_replicas(place: Place) -> None:
             known.replicas = {replica.id: replica for replica in known.running}
 
 
-def _deployment(place: Place, identity: str, release: str) -> Deployment | None:
-    """The record of a deployment, new if it is the latest; None if a later one has taken its place."""
+def _deployment(place: Place, identity: str, release: str) -> Deployment:
+    """The record of a deployment, the last one of the app if no later one has taken its place."""
     app = place.delivery()
     is_latest = place.is_latest("deployment")
-    if app.deployment and app.deployment.id == identity:
-        return app.deployment
-    if not is_latest:
-        return None
-    app.deployment = Deployment(identity, release)
-    return app.deployment
+    for known in (app.deployment, *app.history):
+        if known and known.id == identity:
+            return known
+    fresh = Deployment(identity, release)
+    app.history += [one for one in (app.deployment if is_latest else fresh,) if one]
+    if is_latest:
+        app.deployment = fresh
+    del app.history[:-DEPLOYMENTS_KEPT]
+    return fresh
 
 
 def _replica(place: Place, identity: str) -> Replica | None:

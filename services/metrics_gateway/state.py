@@ -11,9 +11,17 @@ from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from schemas.events import AnyEvent
+
 CONNECTION_DURATION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 CONNECT_LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 DEPLOYMENT_DURATION = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+RECENT_KEPT = 500
+"""So many events that are no details are kept at least (`recent`), and twice as many at most."""
+
+DEPLOYMENTS_KEPT = 50
+"""So many deployments of an app before its last one are kept."""
 
 AppKey: TypeAlias = tuple[str, str]
 """Host and app."""
@@ -128,7 +136,7 @@ class Replica(msgspec.Struct):
 
 
 class Deployment(msgspec.Struct):
-    """The last deployment of an app on a host."""
+    """A deployment of an app on a host."""
 
     id: str
     release: str
@@ -146,7 +154,10 @@ class Deployment(msgspec.Struct):
 
 
 class App(msgspec.Struct):
-    """One app on one host: the totals, and what is true now."""
+    """One app on one host: the totals, and what is true now.
+
+    `deployment` is the last one, `history` holds those before it, oldest first.
+    """
 
     deployments: int = 0
     deployment_errors: int = 0
@@ -158,10 +169,21 @@ class App(msgspec.Struct):
     replicas: dict[str, Replica] = {}
     quarantined: dict[str, str] = {}
     paused: bool = False
+    history: list[Deployment] = []
 
     @property
     def running(self) -> list[Replica]:
         return [replica for replica in self.replicas.values() if replica.running]
+
+
+class Recent(msgspec.Struct, frozen=True):
+    """An event that was folded lately, with the stream sequence of its message and who published it."""
+
+    sequence: int
+    service: str
+    host: str
+    app: str
+    event: AnyEvent
 
 
 HISTOGRAMS: dict[str, tuple[type[msgspec.Struct], str]] = {
@@ -200,6 +222,7 @@ class State(msgspec.Struct):
     apps: dict[AppKey, App] = {}
     ports: dict[PortKey, Port] = {}
     buckets: dict[str, tuple[float, ...]] = {}
+    recent: list[Recent] = []
 
     def new(self, part: type[Part]) -> Part:
         """An empty part of the state, its histograms in the buckets that were asked for."""
