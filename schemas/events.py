@@ -234,14 +234,13 @@ class ReplicaReady(Event, tag=34, frozen=True, gc=False):
 class ReplicaRetired(Event, tag=35, frozen=True, gc=False):
     """A replica was stopped on purpose. `reason`: "replaced", "rolled back", "scaled down", "stopped".
 
-    `drained`: for how long it kept its connections before, `stopped`: what the stop took; 0 where it is not known.
+    `duration`: what the stop took, 0 where it is not known.
     """
 
     deployment: str
     replica: str
     reason: str
-    drained: float = 0.0
-    stopped: float = 0.0
+    duration: float = 0.0
 
 
 class ReplicaExited(Event, tag=36, frozen=True, gc=False):
@@ -346,14 +345,18 @@ class RegistryRecovered(Event, tag=48, frozen=True, gc=False):
 
 
 class ReplicaDrained(Event, tag=49, frozen=True, gc=False):
-    """The replica leaves the route and is stopped next; `cut` connections it still had at the end of the drain time."""
+    """The replica leaves the route and is stopped next; `cut` connections it still had at the end of the drain time.
+
+    `duration`: for how long it drained.
+    """
 
     deployment: str
     replica: str
     cut: int = 0
+    duration: float = 0.0
 
 
-class ScaleSet(Event, tag=49, frozen=True, gc=False):
+class ScaleSet(Event, tag=50, frozen=True, gc=False):
     """The deployer is to keep so many replicas running; told whenever it starts."""
 
     replicas: int
@@ -416,6 +419,7 @@ AnyEvent: TypeAlias = (
     | DeploymentsResumed
     | RegistryRecovered
     | ReplicaDrained
+    | ScaleSet
     | HealthChecked
     | HealthChanged
 )

@@ -82,7 +82,7 @@ class Crew:
 
     def change(self, replica: Live, action: act.Action) -> None:
         """Do what the rollout asks for with one replica."""
-        now = time.monotonic()
+        now, before = time.monotonic(), replica.route_since
         change(replica, action, now)
         match action:
             case act.Pass():
@@ -95,14 +95,14 @@ class Crew:
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
         if isinstance(action, act.Cut):
-            self._record(ReplicaDrained, replica, replica.connections)
+            self._record(ReplicaDrained, replica, replica.connections, now - before)
 
     def announce(self) -> None:
         """Tell which replicas take traffic since the proxy follows."""
         for replica in self._fleet.replicas.values():
             if replica.serves and not replica.is_announced:
                 replica.is_announced = True
-                self._record(ReplicaRouted, replica)
+                self._record(ReplicaRouted, replica, time.monotonic() - replica.route_since)
 
     def bury(self) -> None:
         """Take the replicas that ended off the fleet, or out of the route until they run again."""
@@ -127,10 +127,11 @@ class Crew:
         replica.condemned = found.outdated
         self._fleet.add(replica)
         address = f"{running.host}:{running.port}"
-        self._journal.record(ReplicaAdopted(time.time(), found.id, found.release, address, running.pid))
+        self._journal.record(ReplicaAdopted(time.time(), found.id, found.release, address, running.pid, found.slot))
         self._log.info("replica adopted", replica=found.id, release=found.release, address=address)
 
     async def _start(self, replica: Live) -> None:
+        began = time.monotonic()
         try:
             artifact = await self._deployment.artifact(replica.release)
             spec = Spec(replica.id, self._settings.app, replica.release, replica.slot, artifact)
@@ -140,7 +141,8 @@ class Crew:
             self._accuse(replica, "start", str(error), 0.0)
         else:
             replica.running, replica.address = True, running
-            self._record(ReplicaStarted, replica, replica.release, f"{running.host}:{running.port}", running.pid)
+            address, took = f"{running.host}:{running.port}", time.monotonic() - began
+            self._record(ReplicaStarted, replica, replica.release, address, running.pid, replica.slot, took)
         self._wake()
 
     def _on_exit(self, end: Exit) -> None:
@@ -157,7 +159,7 @@ class Crew:
             return
         self._fleet.remove(end.id)
         if replica.stopping_since is not None:
-            self._bury(moment, end, replica.release, replica.leaving)
+            self._bury(moment, end, replica.release, replica.leaving, time.monotonic() - replica.stopping_since)
         else:
             self._bury(moment, end, replica.release)
             self._blame(replica, end)
@@ -178,13 +180,13 @@ class Crew:
         replica.address, replica.generation = running, None
         address = f"{running.host}:{running.port}"
         self._journal.record(
-            ReplicaStarted(moment, self._deployment.id, replica.id, replica.release, address, running.pid)
+            ReplicaStarted(moment, self._deployment.id, replica.id, replica.release, address, running.pid, replica.slot)
         )
         self._log.info("replica runs again", replica=replica.id, address=address)
 
-    def _bury(self, moment: float, end: Exit, release: str, retired: str = "") -> None:
+    def _bury(self, moment: float, end: Exit, release: str, retired: str = "", stop: float = 0.0) -> None:
         if retired:
-            self._journal.record(ReplicaRetired(moment, self._deployment.id, end.id, retired))
+            self._journal.record(ReplicaRetired(moment, self._deployment.id, end.id, retired, stop))
         else:
             self._journal.record(ReplicaExited(moment, end.id, release, end.code, end.oom))
             output = self._runtime.output(end.id)

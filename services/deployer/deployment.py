@@ -93,6 +93,7 @@ class Deployment:
 
     async def begin(self, release: str, by: str, pinned: str = "") -> str:
         """Start a deployment; its id. Raises RegistryError when there is no such release."""
+        began = time.monotonic()
         artifact = await self._registry.resolve(release, self._before(release))
         decisions, settings = self._journal.decisions, self._settings
         ongoing = Ongoing(uuid7(), release, by, settings.strategy, trace_id(), time.time(), pinned)
@@ -105,6 +106,7 @@ class Deployment:
             ongoing.strategy,
             settings.replicas,
             ongoing.trace,
+            time.monotonic() - began,
         )
         await self._journal.commit(choice.begun(decisions, ongoing, artifact), started)
         self._preparation, self.failure = "due", None

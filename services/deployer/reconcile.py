@@ -10,7 +10,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from schemas import subjects
-from schemas.events import ReleaseFound
+from schemas.events import ReleaseFound, ScaleSet
 from schemas.routing import Check, Health, Serving
 from services.common import lifecycle
 from services.common.errors import BusError, RegistryError
@@ -59,6 +59,7 @@ class Reconciler:
 
     async def start(self) -> None:
         """Take over from an earlier deployer, and look at the registry for the first time."""
+        self.journal.record(ScaleSet(time.time(), self.settings.replicas))
         await self.journal.load()
         await self.fleet.load()
         routed = await self.router.load()
