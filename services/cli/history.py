@@ -1,57 +1,122 @@
-"""Deployments as a fold of the deployer's events."""
+"""`longshore history` and `longshore diff`: what was deployed, and how it did."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
 
-import msgspec
+import typer
 
-from schemas.events import (
-    DeploymentFailed,
-    DeploymentRolledBack,
-    DeploymentStarted,
-    DeploymentSucceeded,
-)
-from services.common.remote import Recorded
+from schemas import subjects
+from services.cli import output
+from services.cli.verbs import Json, verb
+from services.common.remote import Recorded, Target, connect
+from services.metrics_gateway.state import Histogram
+from services.replay.comparison import Comparison, Side
+from services.replay.deployments import Deployment, deployments
+from services.replay.source import events, from_file, from_stream
 
+File = Annotated[str, typer.Option("--file", help="A log file to read instead of the running log.")]
+Name = Annotated[str, typer.Argument(help="A release, or the beginning of a deployment's id.", show_default=False)]
 
-class Deployment(msgspec.Struct):
-    """One deployment. `outcome`: "running", "succeeded", "failed", "rolled back". Times are unix seconds."""
-
-    deployment: str
-    app: str
-    host: str
-    release: str
-    previous: str
-    by: str
-    started: float
-    outcome: str = "running"
-    duration: float = 0.0
-    phase: str = ""
-    reason: str = ""
+DIGEST = 19
+"""Characters of a digest that are shown: its kind and twelve digits."""
 
 
-def deployments(events: Iterable[Recorded]) -> list[Deployment]:
-    """All deployments that the events tell of, oldest first."""
-    found: dict[str, Deployment] = {}
-    for recorded in events:
-        match recorded.event:
-            case DeploymentStarted() as event:
-                found[event.deployment] = Deployment(
-                    event.deployment, recorded.app, recorded.host, event.release, event.previous, event.by, event.time
-                )
-            case DeploymentSucceeded() | DeploymentFailed() | DeploymentRolledBack() as event:
-                if event.deployment in found:
-                    _end(found[event.deployment], event)
-    return list(found.values())
-
-
-def _end(deployment: Deployment, event: DeploymentSucceeded | DeploymentFailed | DeploymentRolledBack) -> None:
-    if isinstance(event, DeploymentRolledBack):
-        deployment.outcome = "rolled back"
+@verb
+async def history(target: Target, file: File = "", as_json: Json = False) -> None:
+    """List the deployments that the log holds: what changed, who asked, how long each phase took, how it ended."""
+    async with _events(target, file, "deployer") as found:
+        known = await deployments(found)
+    if as_json:
+        output.print_json(known)
         return
-    deployment.duration = event.duration
-    if isinstance(event, DeploymentSucceeded):
-        deployment.outcome = "succeeded"
-    else:
-        deployment.outcome, deployment.phase, deployment.reason = "failed", event.phase, event.reason
+    output.print_table(
+        ["STARTED", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"],
+        [_row(one) for one in known],
+    )
+
+
+@verb
+async def diff(target: Target, a: Name, b: Name, file: File = "", as_json: Json = False) -> None:
+    """Show two releases side by side: what they are, and how they did while they served."""
+    comparison = Comparison()
+    async with _events(target, file, "*") as found:
+        async for recorded in found:
+            comparison.add(recorded)
+    sides = [comparison.side(name) for name in (a, b)]
+    if as_json:
+        output.print_json(sides)
+        return
+    titles = [side.release if side.release == side.name else f"{side.release} ({side.name})" for side in sides]
+    left, right = map(_facts, sides)
+    output.print_table(["", *titles], [(name, left[name], right[name]) for name in left])
+
+
+@asynccontextmanager
+async def _events(target: Target, file: str, service: str) -> AsyncIterator[AsyncIterator[Recorded]]:
+    if file:
+        yield events(from_file(file), target.app)
+        return
+    async with connect(target) as remote:
+        yield events(from_stream(remote.bus, subject=subjects.events(service, target.app or "*")), target.app)
+
+
+def _row(one: Deployment) -> list[str]:
+    return [
+        output.clock(one.started),
+        one.app,
+        one.release,
+        one.previous or "-",
+        one.by,
+        one.outcome,
+        f"{one.duration:.1f}" if one.duration else "-",
+        " ".join(f"{phase} {seconds:.1f}" for phase, seconds in one.phases.items()) or "-",
+        one.digest[:DIGEST] or "-",
+        f"{one.phase}: {one.reason}" if one.reason else "",
+    ]
+
+
+def _facts(side: Side) -> dict[str, str]:
+    served, newest = side.served, side.deployments[-1] if side.deployments else None
+    first = [f"by {one.by}: {one.outcome}, {output.clock(one.started)}" for one in side.deployments]
+    return {
+        "digest": side.digest or "-",
+        "deployed": "; ".join(first) or "-",
+        "from": newest.previous or "-" if newest else "-",
+        "seconds": f"{newest.duration:.1f}" if newest and newest.duration else "-",
+        "phases": " ".join(f"{phase} {took:.1f}" for phase, took in newest.phases.items()) if newest else "-",
+        "reason": f"{newest.phase}: {newest.reason}" if newest and newest.reason else "-",
+        "replicas": str(served.replicas),
+        "served from": output.clock(served.first) if served.first else "-",
+        "served to": output.clock(served.last) if served.last else "now" if served.first else "-",
+        "connections": str(served.connections),
+        "bytes": str(served.bytes),
+        "failed dials": str(served.dial_failures),
+        "broken connections": str(served.broken),
+        "crashes": str(served.crashes),
+        "failed health checks": str(served.health_failures),
+        "connect latency": _spread(served.latency),
+        "connection duration": _spread(served.duration),
+    }
+
+
+def _spread(histogram: Histogram) -> str:
+    """Mean, and the bound below which 95 of 100 lie."""
+    if not histogram.count:
+        return "-"
+    return f"mean {_seconds(histogram.sum / histogram.count)}, p95 {_quantile(histogram, 0.95)}"
+
+
+def _quantile(histogram: Histogram, share: float) -> str:
+    below = 0
+    for bound, count in zip(histogram.bounds, histogram.counts, strict=False):
+        below += count
+        if below >= share * histogram.count:
+            return f"≤ {_seconds(bound)}"
+    return f"> {_seconds(histogram.bounds[-1])}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

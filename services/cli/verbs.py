@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import inspect
 from collections.abc import Callable, Coroutine
+from types import ModuleType
 from typing import Annotated, Any
 
 import msgspec
@@ -14,12 +15,12 @@ import typer
 from schemas.commands import Command, Deploy, Drain, Pause, Resume, Retry, Rollback
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
 from services.cli import output
-from services.cli.history import deployments
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.cli.overview import AppView, overview
 from services.common import log
 from services.common.errors import LongshoreError
 from services.common.remote import Recorded, Remote, Target, connect
+from services.replay.deployments import History
 
 PANEL = "Ask and tell"
 
@@ -28,20 +29,26 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end; 
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")]
 Verb = Callable[..., Coroutine[Any, Any, None]]
 
-_VERBS: list[tuple[str, Verb]] = []
+_VERBS: list[Verb] = []
 
 
 def verb(function: Verb) -> Verb:
-    """A verb: a coroutine of a Remote and options of its own; where to find the bus is added to them."""
-    _VERBS.append((function.__name__, function))
+    """A verb: a coroutine of a Remote, or of a Target if it need not have one, and of options of its own.
+
+    Where to find the bus is added to them.
+    """
+    _VERBS.append(function)
     return function
 
 
-def register(app: typer.Typer) -> None:
-    """Add all verbs to the application."""
-    for name, function in _VERBS:
-        COMMANDS[name] = fields_of(Target, omit=("log_format", "log_level"))
-        app.command(name, rich_help_panel=PANEL)(_command(name, function))
+def register(app: typer.Typer, *modules: ModuleType) -> None:
+    """Add all verbs of these modules to the application."""
+    for module in modules:
+        for function in _VERBS:
+            if function.__module__ == module.__name__:
+                name = function.__name__.rstrip("_")
+                COMMANDS[name] = fields_of(Target, omit=("spool_limit", "log_format", "log_level"))
+                app.command(name, rich_help_panel=PANEL)(_command(name, function))
 
 
 def _command(name: str, function: Verb) -> Callable[..., None]:
@@ -51,7 +58,7 @@ def _command(name: str, function: Verb) -> Callable[..., None]:
     def run(**values: Any) -> None:
         log.configure("text", "warning")
         mine = {parameter.name: values[parameter.name] for parameter in own}
-        asyncio.run(_connected(function, build(Target, values), mine))
+        asyncio.run(_called(function, build(Target, values), mine))
 
     keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *common)]
     run.__doc__ = function.__doc__
@@ -60,7 +67,10 @@ def _command(name: str, function: Verb) -> Callable[..., None]:
     return run
 
 
-async def _connected(function: Verb, target: Target, values: dict[str, Any]) -> None:
+async def _called(function: Verb, target: Target, values: dict[str, Any]) -> None:
+    if "target" in inspect.signature(function).parameters:
+        await function(target, **values)
+        return
     async with connect(target) as remote:
         await function(remote, **values)
 
@@ -80,33 +90,6 @@ async def status(remote: Remote, as_json: Json = False) -> None:
             ["REPLICA", "RELEASE", "ADDRESS", "HEALTH", "ROUTED"],
             [(one.id, one.release, one.address, one.health, one.routed) for one in app.replicas],
         )
-
-
-@verb
-async def history(remote: Remote, as_json: Json = False) -> None:
-    """List the deployments that the log holds."""
-    app = remote.target.app or "*"
-    until = await remote.last_sequence()
-    found = deployments([event async for event in remote.events(1, "deployer", app, until)])
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
-        ["STARTED", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "REASON"],
-        [
-            (
-                output.clock(one.started),
-                one.app,
-                one.release,
-                one.previous or "-",
-                one.by,
-                one.outcome,
-                f"{one.duration:.1f}" if one.duration else "-",
-                f"{one.phase}: {one.reason}" if one.reason else "",
-            )
-            for one in found
-        ],
-    )
 
 
 @verb
@@ -199,18 +182,19 @@ async def _tell(remote: Remote, command: Command, wait: bool, timeout: float, as
 
 
 async def _until_deployed(remote: Remote, deployment: str, start: int, as_json: bool) -> None:
-    seen: list[Recorded] = []
+    told, failure = History(), None
     async for recorded in remote.events(start, "deployer", await remote.app()):
         event = recorded.event
         if getattr(event, "deployment", "") != deployment:
             continue
-        seen.append(recorded)
+        told.add(recorded)
+        if isinstance(event, DeploymentFailed):
+            failure = event
         output.progress(_as_line(recorded))
         if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
             break
     if as_json:
-        output.print_json(deployments(seen))
-    failure = next((one.event for one in seen if isinstance(one.event, DeploymentFailed)), None)
+        output.print_json(told.deployments)
     if failure:
         raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
 

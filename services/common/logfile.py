@@ -9,6 +9,7 @@ full.
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -209,10 +210,10 @@ class Writer:
 
 @contextmanager
 def reading(path: str) -> Iterator[Reader]:
-    """The log file of this name. Raises LogFileError when it cannot be opened or is none."""
+    """The log file of this name; "-" is standard input. Raises LogFileError when it cannot be opened or is none."""
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(Path(path).open("rb"))
+            file = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
         except OSError as error:
             raise LogFileError(f"{path}: {error.strerror}") from None
         yield Reader(file, path)

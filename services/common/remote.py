@@ -43,6 +43,10 @@ class Remote:
         self._bus = bus
         self.target = target
 
+    @property
+    def bus(self) -> Bus:
+        return self._bus
+
     async def values(self, bucket: str, kind: type[T]) -> dict[str, T]:
         """All values of a bucket for the target's host and, if one is named, its app."""
         app = self.target.app or "*"
@@ -103,11 +107,11 @@ def _recorded(entry: reader.Entry) -> list[Recorded]:
 
 
 @asynccontextmanager
-async def connect(target: Target) -> AsyncIterator[Remote]:
+async def connect(target: Target, account: str = "cli") -> AsyncIterator[Remote]:
     """The bus of the target. Raises BusError when it cannot be reached."""
-    found = credentials.find(target, "cli")
+    found = credentials.find(target, account)
     try:
-        bus = await Bus.connect("cli", found, min(target.bus_timeout, 3.0))
+        bus = await Bus.connect(account, found, min(target.bus_timeout, 3.0))
     except BusError as error:
         if target.nats_url:
             raise

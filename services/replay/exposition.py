@@ -84,7 +84,10 @@ class Series:
             write(lines)
         write("# EOF\n")
 
-    def close(self) -> None:
+    def __enter__(self) -> Series:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._samples.close()
 
     def _rows(self, readings: Readings, time: float) -> Iterator[tuple[int, int, float, str]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 
-from schemas import subjects
+import msgspec
+
+from schemas import codec, subjects
 from services.common import logfile, reader
 from services.common.bus import Bus
 from services.common.logfile import Record
+from services.common.remote import Recorded
 
 Log: TypeAlias = AsyncIterator[list[Record]]
 
@@ -33,3 +36,21 @@ async def from_stream(bus: Bus, start: int = 1, subject: str = subjects.ALL_EVEN
         yield records
         if entries[-1].sequence >= end:
             return
+
+
+async def events(log: Log, app: str = "") -> AsyncIterator[Recorded]:
+    """The events of a log; those of one app and of services as a whole, if it is named."""
+    async for records in log:
+        for record in records:
+            for event in recorded(record):
+                if not app or event.app in (app, subjects.NO_APP):
+                    yield event
+
+
+def recorded(record: Record) -> list[Recorded]:
+    """The events of a message, each with its envelope; none if it is no batch."""
+    try:
+        batch = codec.decode(record.payload).batch
+    except msgspec.MsgspecError:
+        return []
+    return [Recorded(record.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]

@@ -1,0 +1,193 @@
+"""`longshore replay`, `export` and `import`: the log, again, or elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from services.cli import output
+from services.cli.verbs import Json, verb
+from services.common import logfile, reader
+from services.common.errors import SettingsError
+from services.common.logfile import Header
+from services.common.remote import Target, connect
+from services.replay import exporting
+from services.replay.source import Log, from_file, from_stream
+from services.replay.span import duration, span
+
+if TYPE_CHECKING:
+    from services.metrics_gateway.state import State
+    from services.replay.replay import Replay
+
+From = Annotated[str, typer.Option("--from", help="Sequence or time to begin with.", show_default="the log's start")]
+Until = Annotated[str, typer.Option("--until", help="Sequence or time to end with.", show_default="the log's end")]
+Format = Literal["text", "openmetrics", "json"]
+
+PATIENCE = 2.0
+"""Seconds between two lines about how far it is."""
+
+
+@verb
+async def replay(
+    target: Target,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="[FILE]", help="A log file, - for standard input; without it, the running log.", show_default=False
+        ),
+    ] = "",
+    stream: Annotated[bool, typer.Option("--stream", help="Read the running log, as without FILE.")] = False,
+    until: Until = "",
+    since: From = "",
+    output_format: Annotated[
+        Format | None, typer.Option("--format", help="How they are printed.", show_default="text")
+    ] = None,
+    every: Annotated[
+        str, typer.Option("--every", help="Print a time series in OpenMetrics with a sample every 15s, 1m, …")
+    ] = "",
+    buckets: Annotated[
+        list[str] | None,
+        typer.Option("--buckets", help="METRIC=BOUND,BOUND,…: other buckets for a histogram, in seconds. Repeatable."),
+    ] = None,
+) -> None:
+    """Print the metrics as they stood at any moment of the log, or as a time series.
+
+    Example: longshore replay --until 2026-11-21T14:05:00Z --buckets dewy.proxy.connect.latency=0.0001,0.001
+    """
+    from services.replay import buckets as parsing
+    from services.replay.replay import Replay, View
+
+    if file and stream:
+        raise SettingsError(f"--stream and {file}: say one of them")
+    view = View(span(since, until), target.app, parsing.parse(buckets or []))
+    if every and output_format not in (None, "openmetrics"):
+        raise SettingsError(f"--every writes OpenMetrics: leave --format {output_format} out")
+    seconds = duration("--every", every) if every else None
+    replayed = Replay(view, _Progress().folded)
+    async with _log(target, file) as log:
+        if seconds is None:
+            await _print_moment(replayed, log, output_format or "text")
+        else:
+            await _print_series(replayed, log, seconds)
+    _tell(replayed)
+
+
+@verb
+async def export(
+    target: Target,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write, - for standard output.")],
+    until: Until = "",
+    since: From = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a file that is there.")] = False,
+) -> None:
+    """Write the log to a file that `replay`, `import`, `history` and `diff` read."""
+    wanted, progress = span(since, until), _Progress()
+    async with connect(target) as remote:
+        stream = await reader.describe(remote.bus)
+        header = Header(logfile.VERSION, stream.created, target.app)
+        with exporting.writing(file, header, resume) as writer:
+            begun = writer.records
+            lost = stream.first - writer.sequence - 1
+            if begun and lost > 0:
+                output.progress(f"{lost} messages left the log before they were exported")
+            log = from_stream(remote.bus, writer.sequence + 1)
+            await exporting.export(log, writer, wanted, target.app, lambda now: progress.wrote(now.records))
+    output.progress(
+        f"exported {writer.records - begun} messages, {writer.records} in the file, to sequence {writer.sequence}"
+    )
+
+
+@verb
+async def import_(
+    target: Target,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A log file, - for standard input.")],
+    as_json: Json = False,
+) -> None:
+    """Append the messages of a log file to the log, but for those that it holds already."""
+    from services.replay.importing import import_log
+
+    progress = _Progress()
+    with logfile.reading(file) as opened:
+        async with connect(target, "admin") as remote:
+            done = await import_log(opened, remote.bus, lambda now: progress.wrote(now.added))
+    if as_json:
+        output.print_json([done])
+    else:
+        typer.echo(f"imported {done.added} messages; {done.known} were there already")
+
+
+@asynccontextmanager
+async def _log(target: Target, file: str) -> AsyncIterator[Log]:
+    if file:
+        yield from_file(file)
+        return
+    async with connect(target) as remote:
+        yield from_stream(remote.bus)
+
+
+async def _print_moment(replayed: Replay, log: Log, output_format: Format) -> None:
+    from services.replay.exposition import Series, points, text
+
+    moment, readings = await replayed.moment(log)
+    if output_format == "json":
+        output.print_json(points(readings, moment))
+    elif output_format == "text":
+        sys.stdout.write(text(readings))
+    else:
+        with Series() as series:
+            series.add(readings, moment)
+            series.write(sys.stdout.write)
+    output.progress(f"as of {_iso(moment)}, sequence {replayed.state.position}: {replayed.state.events} events")
+
+
+async def _print_series(replayed: Replay, log: Log, every: float) -> None:
+    from services.replay.exposition import Series
+
+    moments = 0
+    with Series() as series:
+        async for moment, readings in replayed.series(log, every):
+            series.add(readings, moment)
+            moments += 1
+        series.write(sys.stdout.write)
+    output.progress(f"{moments} moments, to sequence {replayed.state.position}: {replayed.state.events} events")
+
+
+def _tell(replayed: Replay) -> None:
+    """What the numbers do not show. Raises what damaged the log: they are those of what came before."""
+    state = replayed.state
+    if state.first > 1:
+        output.progress(f"the log begins with sequence {state.first}: what was before is not in these numbers")
+    if state.unknown:
+        output.progress(f"{state.unknown} events of kinds that this version does not know were passed over")
+    if state.undecodable:
+        output.progress(f"{state.undecodable} messages are no batches of events, or of a version that is not known")
+    if replayed.damage:
+        raise replayed.damage
+
+
+class _Progress:
+    """Lines for whom it takes long."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + PATIENCE
+
+    def folded(self, state: State) -> None:
+        self._say(f"sequence {state.position}, {state.events} events, {_iso(state.time)}")
+
+    def wrote(self, messages: int) -> None:
+        self._say(f"{messages} messages")
+
+    def _say(self, text: str) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PATIENCE
+            output.progress(text)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

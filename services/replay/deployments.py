@@ -1,0 +1,130 @@
+"""Deployments as a fold of the deployer's events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import get_args
+
+import msgspec
+
+from schemas import events as e
+from services.common.remote import Recorded
+
+PHASES: dict[type[e.Event], str] = {
+    e.ImagePulled: "pull",
+    e.ReplicaStarted: "start",
+    e.ReplicaReady: "check",
+    e.ReplicaRouted: "route",
+    e.ReplicaDrained: "drain",
+    e.ReplicaRetired: "stop",
+}
+"""What these events tell the end of, for one replica."""
+
+AnyEnd = e.DeploymentSucceeded | e.DeploymentFailed | e.DeploymentRolledBack
+
+
+class Deployment(msgspec.Struct):
+    """One deployment. `outcome`: "running", "succeeded", "failed", "rolled back".
+
+    `previous` ran before; digests are empty where the log does not tell them. `phases` are the seconds that each took,
+    of all replicas together, a rollback's included. Times are unix seconds.
+    """
+
+    deployment: str
+    app: str
+    host: str
+    release: str
+    previous: str
+    by: str
+    started: float
+    outcome: str = "running"
+    duration: float = 0.0
+    phase: str = ""
+    reason: str = ""
+    digest: str = ""
+    previous_digest: str = ""
+    strategy: str = ""
+    replicas: int = 0
+    ended: float | None = None
+    phases: dict[str, float] = {}
+
+
+class History:
+    """All deployments that the events tell of. Give it a deployer's events in their order."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Deployment] = {}
+        self._digests: dict[tuple[str, str, str], str] = {}
+        self._told: dict[str, float] = {}
+
+    @property
+    def deployments(self) -> list[Deployment]:
+        """Oldest first."""
+        return list(self._found.values())
+
+    def add(self, recorded: Recorded) -> None:
+        event = recorded.event
+        if isinstance(event, e.ReleaseFound):
+            self._digests[recorded.host, recorded.app, event.release] = event.digest
+        elif isinstance(event, e.DeploymentStarted):
+            self._start(recorded, event)
+        else:
+            found = self._found.get(getattr(event, "deployment", ""))
+            if found:
+                self._go_on(found, event)
+
+    def _start(self, recorded: Recorded, event: e.DeploymentStarted) -> None:
+        self._told[event.deployment] = event.time
+        self._found[event.deployment] = Deployment(
+            event.deployment,
+            recorded.app,
+            recorded.host,
+            event.release,
+            event.previous,
+            event.by,
+            event.time,
+            digest=self._digest(recorded, event.release),
+            previous_digest=self._digest(recorded, event.previous),
+            strategy=event.strategy,
+            replicas=event.replicas,
+            phases={"resolve": round(event.resolved, 6)} if event.resolved else {},
+        )
+
+    def _digest(self, recorded: Recorded, release: str) -> str:
+        return self._digests.get((recorded.host, recorded.app, release), "")
+
+    def _go_on(self, deployment: Deployment, event: e.AnyEvent) -> None:
+        since = self._told[deployment.deployment]
+        self._told[deployment.deployment] = max(since, event.time)
+        gap = max(0.0, event.time - since)
+        if isinstance(event, e.DeploymentFailed):
+            _took(deployment, event.phase, gap)
+        elif phase := PHASES.get(type(event)):
+            _took(deployment, phase, getattr(event, "duration", 0.0) or gap)
+        if isinstance(event, get_args(AnyEnd)):
+            _end(deployment, event)
+
+
+async def deployments(events: AsyncIterable[Recorded]) -> list[Deployment]:
+    """All deployments that the events tell of, oldest first."""
+    history = History()
+    async for recorded in events:
+        history.add(recorded)
+    return history.deployments
+
+
+def _took(deployment: Deployment, phase: str, seconds: float) -> None:
+    """Add to a phase. Old logs do not say what each took: then it is the time since the event before."""
+    deployment.phases[phase] = round(deployment.phases.get(phase, 0.0) + seconds, 6)
+
+
+def _end(deployment: Deployment, event: AnyEnd) -> None:
+    deployment.ended = event.time
+    if isinstance(event, e.DeploymentRolledBack):
+        deployment.outcome = "rolled back"
+        return
+    deployment.duration = event.duration
+    if isinstance(event, e.DeploymentSucceeded):
+        deployment.outcome = "succeeded"
+    else:
+        deployment.outcome, deployment.phase, deployment.reason = "failed", event.phase, event.reason

@@ -1,0 +1,122 @@
+"""The stream into a file, at once or in several goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from schemas import subjects
+from services.common.errors import LogFileError
+from services.common.logfile import Header, Reader, Record, Writer
+from services.replay.source import Log
+from services.replay.span import Span
+
+STDOUT = "-"
+
+
+class _Envelope(msgspec.Struct, array_like=True):
+    """A batch without its place in the chain, its events as they are."""
+
+    service: str
+    host: str
+    app: str
+    instance: str
+    sequence: int
+    events: msgspec.Raw
+
+
+_envelope = msgspec.msgpack.Decoder(_Envelope)
+_NO_EVENTS = msgspec.Raw(msgspec.msgpack.encode([]))
+
+
+@contextmanager
+def writing(path: str, header: Header, resume: bool) -> Iterator[Writer]:
+    """A writer to a new file or, to go on, to one that is there; "-" is standard output.
+
+    The file gets its last frame when the block ends well, and can be gone on with whenever it ends. Raises
+    LogFileError for a file that cannot be written, is there already, or holds another log.
+    """
+    try:
+        with _writing(path, header, resume and path != STDOUT and Path(path).exists()) as writer:
+            yield writer
+    except FileExistsError:
+        raise LogFileError(f"{path} is there already: go on with it with --resume, or name another file") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LogFileError(f"{path}: {error.strerror}; mend that and go on with --resume") from None
+
+
+async def export(log: Log, writer: Writer, span: Span, app: str, tell: Callable[[Writer], None]) -> None:
+    """Write what of a log lies in the span; of one app, if it is named."""
+    async for records in log:
+        for record in records:
+            if span.is_over(record.sequence, record.time):
+                return
+            if span.has_begun(record.sequence, record.time):
+                _add(writer, record, app)
+        tell(writer)
+
+
+def narrowed(record: Record, app: str) -> Record | None:
+    """A message as it is kept in the log of one app; None if it is no batch.
+
+    Batches of other apps stay, without events, so that no number of an instance's sequence is missing. The chain of
+    digests is left out, which would no longer hold.
+    """
+    try:
+        envelope = _envelope.decode(record.payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    if envelope.app not in (app, subjects.NO_APP):
+        envelope.events = _NO_EVENTS
+    return msgspec.structs.replace(record, payload=msgspec.msgpack.encode(envelope))
+
+
+def _add(writer: Writer, record: Record, app: str) -> None:
+    kept = narrowed(record, app) if app else record
+    if kept:
+        writer.add(kept)
+
+
+@contextmanager
+def _writing(path: str, header: Header, is_there: bool) -> Iterator[Writer]:
+    with ExitStack() as stack:
+        mode: Literal["r+b", "x+b"] = "r+b" if is_there else "x+b"
+        file = sys.stdout.buffer if path == STDOUT else stack.enter_context(Path(path).open(mode))
+        writer = _resumed(path, header, file) if is_there else Writer(file, header)
+        try:
+            yield writer
+        except BaseException:
+            writer.flush()
+            raise
+        writer.close()
+        if path != STDOUT:
+            os.fsync(file.fileno())
+
+
+def _resumed(path: str, header: Header, file: BinaryIO) -> Writer:
+    """Behind the last good record: what follows it is cut off, be it damage or the last frame."""
+    reader = Reader(file, path)
+    if reader.header != header:
+        raise LogFileError(
+            f"{path} holds another log ({_of(reader.header)}; asked for: {_of(header)}): name another file"
+        )
+    try:
+        for _ in reader:
+            pass
+    except LogFileError:
+        pass  # the end that is mended here
+    file.seek(reader.offset)
+    file.truncate()
+    return Writer.after(reader, file)
+
+
+def _of(header: Header) -> str:
+    return f"created {header.stream or 'unknown'}, {header.app or 'all apps'}"

@@ -1,0 +1,103 @@
+"""Time travel in tests: a recorded log as it stood after any of its events.
+
+`pytest_plugins = ["services.replay.testing"]` in a conftest.py gives the fixture `time_travel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import pytest
+
+from schemas import codec
+from schemas.codec import Batch
+from schemas.events import AnyEvent
+from services.common import logfile
+from services.common.logfile import Record
+from services.metrics_gateway.fold import apply
+from services.metrics_gateway.instrument import Value
+from services.metrics_gateway.state import State
+from services.replay.exposition import text
+from services.replay.measure import Readings, measure
+
+Stop: TypeAlias = int | Callable[[AnyEvent], bool] | None
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A moment: what the gateway knew, when (unix seconds), and the event that had just been told, if there was one."""
+
+    state: State
+    time: float
+    event: AnyEvent | None
+
+    @property
+    def readings(self) -> Readings:
+        return measure(self.state, self.time)
+
+    def metrics(self) -> str:
+        """What a scrape would have shown."""
+        return text(self.readings)
+
+    def value(self, metric: str, **labels: str) -> Value:
+        """A series by the metric's name, OpenTelemetry's or that on /metrics. Raises LookupError if there is none."""
+        for one, values in self.readings:
+            if metric in (one.name, one.prometheus, *one.aliases):
+                for found, value in values:
+                    if labels.items() <= dict(zip(one.labels, found, strict=True)).items():
+                        return value
+        raise LookupError(f"no series {metric} {labels}")
+
+
+class TimeTravel:
+    """A log file, to be replayed as often as one likes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = str(path)
+
+    def events(self) -> list[AnyEvent]:
+        """All events in the order of the log; `to(n)` is the moment after the n-th, counted from 1."""
+        return [event for record in self._records() for event in _events(record)]
+
+    def to(self, stop: Stop = None) -> Past:
+        """The moment after event number `stop`, after the first for which it is true, or at the end of the log.
+
+        Raises LookupError if there is no such event.
+        """
+        state, number, last = State(), 0, None
+        for record in self._records():
+            for place, event in enumerate(_events(record), 1):
+                number, last = number + 1, event
+                if stop is not None and (number == stop if isinstance(stop, int) else stop(event)):
+                    apply(state, record.sequence, record.time, _cut(record.payload, place))
+                    return Past(state, record.time, event)
+            apply(state, record.sequence, record.time, record.payload)
+        if stop:
+            raise LookupError(f"{self._path}: no such event among its {number}")
+        return Past(state, state.time, last) if stop is None else Past(State(), 0.0, None)
+
+    def _records(self) -> Iterator[Record]:
+        with logfile.reading(self._path) as file:
+            for records in file:
+                yield from records
+
+
+@pytest.fixture
+def time_travel() -> Callable[[str | Path], TimeTravel]:
+    """Opens a log file that `longshore export` wrote."""
+    return TimeTravel
+
+
+def _events(record: Record) -> list[AnyEvent]:
+    try:
+        return codec.decode(record.payload).batch.events
+    except msgspec.MsgspecError:
+        return []
+
+
+def _cut(payload: bytes, count: int) -> bytes:
+    """The batch with its first events only."""
+    batch: Batch = codec.decode(payload).batch
+    return codec.encode(msgspec.structs.replace(batch, events=batch.events[:count]))
