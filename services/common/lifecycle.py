@@ -16,6 +16,7 @@ from typing import Any
 from schemas import subjects
 from schemas.events import Event, ServiceHeartbeat, ServiceStarted, ServiceStopped
 from services.common import credentials, log
+from services.common.backlog import FOLDER, Backlog
 from services.common.bus import Bus
 from services.common.errors import LongshoreError
 from services.common.ids import uuid7
@@ -38,11 +39,17 @@ class Context:
         self.host = settings.host
         self.instance = uuid7()
         self.bus = bus
-        self.outbox = Outbox(bus, service, settings.host, self.instance)
+        self.spool_folder = str(Path(settings.state_dir) / FOLDER) if settings.spool_limit else ""
+        self.outbox = Outbox(bus, service, settings.host, self.instance, self._backlog(settings))
         self.stopping = asyncio.Event()
         self.log = log.get(service)
         self.failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _backlog(self, settings: Settings) -> Backlog | None:
+        if not self.spool_folder:
+            return None
+        return Backlog(Path(self.spool_folder), self.service, self.instance, settings.spool_limit << 20)
 
     def record(self, event: Event, app: str = subjects.NO_APP) -> None:
         """Publish an event of this service, about an app or about itself. Never waits."""
@@ -145,7 +152,8 @@ async def _heartbeat(context: Context) -> None:
         lag = max(0.0, loop.time() - before - HEARTBEAT_INTERVAL)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cpu = usage.ru_utime + usage.ru_stime
-        context.record(ServiceHeartbeat(time.time(), resident_bytes(os.getpid()), cpu, lag))
+        waiting = context.outbox.depth, context.outbox.size
+        context.record(ServiceHeartbeat(time.time(), resident_bytes(os.getpid()), cpu, lag, *waiting))
 
 
 def resident_bytes(pid: int) -> int:

@@ -1,17 +1,16 @@
 """The outbox: events on their way to the bus.
 
 Recording an event never waits and never fails. Batches leave in order; each keeps its place in its instance's
-sequence, which is its message id, so that sending one again is harmless. While the bus is away they wait in memory,
-up to a limit; beyond it the oldest are dropped and an EventsDropped event says how many events that was.
+sequence, which is its message id, so that sending one again is harmless. What the bus does not take at once waits on
+disk (`services.common.buffer`), also for the next process of the service; when that is full the oldest are dropped
+and an EventsDropped event says how many of which kind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Container
-from itertools import islice
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,57 +18,45 @@ import nats.errors
 from nats.js.api import PubAck
 
 from schemas import subjects
+from schemas.chain import Sealer
 from schemas.codec import encode_events
 from schemas.events import Event, EventsDropped
 from services.common import log
+from services.common.backlog import Backlog
+from services.common.buffer import Buffer
 from services.common.bus import Bus
+from services.common.spool import Parcel
 
-FLUSH_INTERVAL = 0.05
+FLUSH_INTERVAL = 0.005
+"""Seconds for which events are gathered into a batch."""
+
 FLUSH_EVENTS = 512
 WINDOW = 64
 ACK_TIMEOUT = 5.0
-DEFAULT_LIMIT = 64 << 20
-
-
-class _Envelope(msgspec.Struct, array_like=True):
-    """A Batch whose events are already encoded."""
-
-    service: str
-    host: str
-    app: str
-    instance: str
-    sequence: int
-    events: msgspec.Raw
-
-
-class _Waiting(msgspec.Struct):
-    subject: str
-    instance: str
-    app: str
-    sequence: int
-    events: int
-    payload: bytes
-
-    @property
-    def message_id(self) -> str:
-        return f"{self.instance}:{self.sequence}"
+RETRY = 0.05
+MEMORY_LIMIT = 64 << 20
 
 
 class Outbox:
-    """Collects the events of one service on one host, and of the children that it relays for."""
+    """Collects the events of one service on one host, and forwards the batches of its children."""
 
-    def __init__(self, bus: Bus, service: str, host: str, instance: str, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        service: str,
+        host: str,
+        instance: str,
+        backlog: Backlog | None = None,
+        limit: int = MEMORY_LIMIT,
+    ) -> None:
+        """Without a backlog, batches wait in memory only. `limit`: bytes of those that are not on disk."""
         self.instance = instance
-        self.dropped = 0
-        self._untold = 0
         self._bus = bus
         self._service = service
-        self._host = host
-        self._limit = limit
-        self._size = 0
+        self._sealer = Sealer(service, host, instance)
+        self._told = 0
         self._fresh: dict[str, list[Event]] = {}
-        self._waiting: deque[_Waiting] = deque()
-        self._sequences: dict[str, int] = {}
+        self._buffer = Buffer(service, backlog, limit)
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
         self._log = log.get(service)
@@ -77,7 +64,17 @@ class Outbox:
     @property
     def depth(self) -> int:
         """How many batches the bus has not taken yet."""
-        return len(self._waiting) + len(self._fresh) + (self._untold > 0)
+        return self._buffer.batches + len(self._fresh) + bool(self._buffer.lost)
+
+    @property
+    def dropped(self) -> int:
+        """How many events are lost."""
+        return self._told + self._buffer.lost.total()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the batches that the bus has not taken yet."""
+        return self._buffer.size
 
     def record(self, event: Event, app: str = subjects.NO_APP) -> None:
         """Add an event of this service's own instance.
@@ -92,22 +89,21 @@ class Outbox:
             self._seal(app)
         self._wake.set()
 
-    def relay(self, instance: str, app: str, events: msgspec.Raw, count: int) -> None:
-        """Add a batch of `count` encoded events of another instance (a proxy worker's)."""
-        self._append(instance, app, events, count)
-        self._wake.set()
+    def forward(
+        self, app: str, message_id: str, events: int, payload: bytes, on_safe: Callable[[], None] | None = None
+    ) -> None:
+        """Add a batch of `events` events of a child, sealed; `on_safe` is called once it outlives this process."""
+        self._buffer.add(Parcel(subjects.events(self._service, app), message_id, events, payload, on_safe=on_safe))
 
     async def run(self) -> None:
-        """Publish until cancelled."""
-        while True:
-            await self._wake.wait()
-            await asyncio.sleep(FLUSH_INTERVAL)
-            await self._bus.until_connected()
-            self._wake.clear()
-            self._tell_what_was_dropped()
+        """Publish until cancelled; then write to disk what the bus has not taken."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for work in (self._gather(), self._send(), self._buffer.keep(), self._buffer.adopt()):
+                    tasks.create_task(work)
+        finally:
             self._seal_all()
-            while self._waiting:
-                await self._publish_window()
+            await self._buffer.close()
 
     async def flush(self, timeout: float) -> bool:
         """Whether everything recorded so far was taken by the bus within `timeout` seconds; `run` must be running."""
@@ -121,80 +117,61 @@ class Outbox:
             return False
         return True
 
+    async def _gather(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(FLUSH_INTERVAL)
+            self._wake.clear()
+            self._seal_all()
+
     def _seal_all(self) -> None:
         for app in list(self._fresh):
             self._seal(app)
 
     def _seal(self, app: str) -> None:
         events = self._fresh.pop(app)
-        self._append(self.instance, app, msgspec.Raw(encode_events(events)), len(events))
+        payload = self._sealer.seal(app, msgspec.Raw(encode_events(events)))
+        message_id = f"{self.instance}:{self._sealer.sequence}"
+        self._buffer.add(Parcel(subjects.events(self._service, app), message_id, len(events), payload))
 
-    def _append(self, instance: str, app: str, events: msgspec.Raw, count: int) -> None:
-        sequence = self._sequences.get(instance, 0) + 1
-        self._sequences[instance] = sequence
-        payload = msgspec.msgpack.encode(_Envelope(self._service, self._host, app, instance, sequence, events))
-        self._waiting.append(_Waiting(subjects.events(self._service, app), instance, app, sequence, count, payload))
-        self._size += len(payload)
-        if self._size > self._limit:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        """Make room for a tenth of the limit at once, so that a long outage is told in few events."""
-        lost = 0
-        while self._waiting and self._size > self._limit * 0.9:
-            batch = self._waiting.popleft()
-            self._size -= len(batch.payload)
-            lost += batch.events
-        if not self._untold:
-            self._log.warning("the bus is away and the buffer is full: the oldest events are dropped")
-        self.dropped += lost
-        self._untold += lost
-
-    def _tell_what_was_dropped(self) -> None:
-        if self._untold:
-            self._log.warning("the bus is back", events_dropped=self._untold)
-            self.record(EventsDropped(time.time(), self._untold))
-            self._untold = 0
-
-    async def _publish_window(self) -> None:
-        """Send the oldest batches and remove those that the bus acknowledged.
-
-        All of a window is settled before the next one starts, and what was not acknowledged goes out again.
-        """
-        await self._bus.until_connected()
-        window = list(islice(self._waiting, WINDOW))
-        outcomes = await asyncio.gather(*map(self._publish, window), return_exceptions=True)
-        problems = {
-            batch.message_id: outcome
-            for batch, outcome in zip(window, outcomes, strict=True)
-            if isinstance(outcome, BaseException)
-        }
-        self._settle({batch.message_id for batch in window}, problems)
-        if problems:
-            reason = next(iter(problems.values()))
-            self._log.debug("publishing again", batches=len(problems), reason=repr(reason))
-            await asyncio.sleep(FLUSH_INTERVAL)
-        if not self.depth:
+    async def _send(self) -> None:
+        while True:
+            await self._buffer.ready.wait()
+            await self._bus.until_connected()
+            self._buffer.ready.clear()
+            self._tell_what_was_dropped()
+            while window := await self._buffer.window(WINDOW):
+                await self._publish_all(window)
+            self._tell_what_was_dropped()
             self._sent.set()
 
-    def _settle(self, window: set[str], problems: Container[str]) -> None:
-        """Remove the batches of a window that arrived; some may have been dropped in the meantime."""
-        again = []
-        while self._waiting and self._waiting[0].message_id in window:
-            batch = self._waiting.popleft()
-            if batch.message_id in problems:
-                again.append(batch)
-            else:
-                self._size -= len(batch.payload)
-        self._waiting.extendleft(reversed(again))
+    def _tell_what_was_dropped(self) -> None:
+        lost = self._buffer.take_lost()
+        if lost:
+            self._told += lost.total()
+            self._log.warning("events were dropped", events=lost.total())
+            self.record(EventsDropped(time.time(), lost.total(), dict(lost)))
 
-    async def _publish(self, batch: _Waiting) -> None:
+    async def _publish_all(self, window: list[Parcel]) -> None:
+        """Send parcels until all have arrived. What was not acknowledged goes out again."""
+        while window:
+            await self._bus.until_connected()
+            outcomes = await asyncio.gather(*map(self._publish, window), return_exceptions=True)
+            arrived, again = _sorted_out(window, outcomes)
+            await self._buffer.settle(arrived)
+            if again:
+                reason = next(outcome for outcome in outcomes if isinstance(outcome, BaseException))
+                self._log.debug("publishing again", batches=len(again), reason=repr(reason))
+                await asyncio.sleep(RETRY)
+            window = again
+
+    async def _publish(self, parcel: Parcel) -> None:
         future = await self._bus.jetstream.publish_async(
-            batch.subject,
-            batch.payload,
+            parcel.subject,
+            parcel.payload,
             wait_stall=ACK_TIMEOUT,
             stream=subjects.STREAM,
-            headers={"Nats-Msg-Id": batch.message_id},
+            headers={"Nats-Msg-Id": parcel.message_id},
         )
         await self._acknowledged(future)
 
@@ -209,3 +186,14 @@ class Outbox:
             future.cancel()
             raise nats.errors.TimeoutError
         future.result()
+
+
+def _sorted_out(window: list[Parcel], outcomes: list[Any]) -> tuple[list[Parcel], list[Parcel]]:
+    """Those that arrived, and those that are to be sent again: some may have been dropped in the meantime."""
+    arrived, again = [], []
+    for parcel, outcome in zip(window, outcomes, strict=True):
+        if not isinstance(outcome, BaseException):
+            arrived.append(parcel)
+        elif not parcel.is_settled:
+            again.append(parcel)
+    return arrived, again

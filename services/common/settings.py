@@ -19,8 +19,8 @@ from services.common.errors import SettingsError
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-SECRET = ("notify",)
-"""Lists of URLs that may hold secrets: a command line can be read by everyone on the host."""
+SECRET = ("notify", "metrics_token")
+"""Options that are or may hold secrets: a command line can be read by everyone on the host."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
@@ -32,12 +32,13 @@ def default_state_dir() -> str:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service needs. Times are seconds."""
+    """What every service needs. Times are seconds; `spool_limit` is in MiB, 0: no spool."""
 
     state_dir: str = msgspec.field(default_factory=default_state_dir)
     nats_url: list[str] = []
     bus_timeout: float = 10.0
     host: str = msgspec.field(default_factory=socket.gethostname)
+    spool_limit: int = 256
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
 
@@ -81,7 +82,11 @@ def arguments(settings: Settings) -> list[str]:
 def variables(settings: Settings) -> dict[str, str]:
     """The environment that gives the settings that may hold secrets."""
     values = {name: getattr(settings, name, None) for name in SECRET}
-    return {f"LONGSHORE_{name.upper()}": " ".join(value) for name, value in values.items() if value}
+    return {
+        f"LONGSHORE_{name.upper()}": value if isinstance(value, str) else " ".join(value)
+        for name, value in values.items()
+        if value
+    }
 
 
 def default(field: msgspec.structs.FieldInfo) -> Any:

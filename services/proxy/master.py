@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 
 import msgspec
 
@@ -14,7 +15,19 @@ from schemas.events import Event, ListenerClosed, ListenerOpened, ServiceStarted
 from schemas.routing import Route
 from services.common.lifecycle import VERSION, Context
 from services.proxy.listeners import Listener
-from services.proxy.messages import Answered, Failed, Following, Limits, Listening, Message, Recorded, Start, Stop
+from services.proxy.messages import (
+    Answered,
+    Failed,
+    Following,
+    Limits,
+    Listening,
+    Message,
+    Origin,
+    Recorded,
+    Start,
+    Stop,
+    Taken,
+)
 from services.proxy.pool import Pool, Retry, Steps
 from services.proxy.process import WorkerProcess
 from services.proxy.serving import Publisher
@@ -94,7 +107,7 @@ class Master:
         """One life of a worker; returns why it ended."""
         fds = [listener.fds[index] for listener in self._listeners]
         try:
-            worker = await WorkerProcess.launch(fds, self._on_message)
+            worker = await WorkerProcess.launch(self._context.host, fds, self._on_message)
         except OSError as error:
             return f"cannot start: {error}"
         if self._stopping.is_set():
@@ -112,7 +125,9 @@ class Master:
         most = (self._limits.max_connections + index) // len(self._keepers)
         limits = msgspec.structs.replace(self._limits, max_connections=most)
         listening = [Listening(app, port, fd) for (app, port), fd in zip(self._pools, fds, strict=True)]
-        worker.tell(Start(limits, listening, [pool.order() for pool in self._pools.values()]))
+        sealer = worker.sealer
+        origin = Origin(sealer.host, sealer.instance, sealer.sequence, sealer.head, self._context.spool_folder)
+        worker.tell(Start(limits, listening, [pool.order() for pool in self._pools.values()], origin))
 
     def _end(self, worker: WorkerProcess, reason: str) -> None:
         del self._workers[worker.instance]
@@ -121,12 +136,19 @@ class Master:
             self._take(pool, pool.worker_ended(worker.instance, time.time()))
 
     def _relay(self, worker: WorkerProcess, event: Event) -> None:
-        self._context.outbox.relay(worker.instance, subjects.NO_APP, msgspec.Raw(encode_events([event])), 1)
+        payload = worker.sealer.seal(subjects.NO_APP, msgspec.Raw(encode_events([event])))
+        self._context.outbox.forward(subjects.NO_APP, f"{worker.instance}:{worker.sealer.sequence}", 1, payload)
+
+    def _forward(self, worker: WorkerProcess, batch: Recorded) -> None:
+        worker.sealer.follow(batch.sequence, batch.payload)
+        message_id = f"{worker.instance}:{batch.sequence}"
+        taken = partial(worker.tell, Taken(batch.sequence))
+        self._context.outbox.forward(batch.app, message_id, batch.count, batch.payload, taken)
 
     def _on_message(self, worker: WorkerProcess, message: Message) -> None:
         match message:
             case Recorded():
-                self._context.outbox.relay(worker.instance, message.app, message.events, message.count)
+                self._forward(worker, message)
             case Following():
                 pool = self._pools[message.app, message.port]
                 self._take(pool, pool.worker_follows(worker.instance, message, time.time()))

@@ -46,12 +46,23 @@ class Follow(msgspec.Struct, array_like=True, tag=1, frozen=True):
     ejected: list[str] = []
 
 
+class Origin(msgspec.Struct, array_like=True, frozen=True):
+    """Who a worker is on the log, the last batch that was sealed for it, and where it leaves what nobody takes."""
+
+    host: str = ""
+    instance: str = ""
+    sequence: int = 0
+    head: bytes = b""
+    folder: str = ""
+
+
 class Start(msgspec.Struct, array_like=True, tag=2, frozen=True):
     """The first message: follow these routes, then accept on these sockets."""
 
     limits: Limits
     listening: list[Listening]
     routes: list[Follow]
+    origin: Origin = Origin()
 
 
 class Eject(msgspec.Struct, array_like=True, tag=3, frozen=True):
@@ -72,6 +83,12 @@ class Admit(msgspec.Struct, array_like=True, tag=4, frozen=True):
 
 class Stop(msgspec.Struct, array_like=True, tag=5, frozen=True):
     """Accept no more, let open connections finish within the drain time, then exit."""
+
+
+class Taken(msgspec.Struct, array_like=True, tag=6, frozen=True):
+    """A batch that was recorded is on the bus or on disk."""
+
+    sequence: int
 
 
 # --- worker to master ----------------------------------------------------------------------------------------
@@ -105,13 +122,14 @@ class Answered(msgspec.Struct, array_like=True, tag=12, frozen=True):
 
 
 class Recorded(msgspec.Struct, array_like=True, tag=13, frozen=True):
-    """`count` encoded events about an app."""
+    """A sealed batch of `count` events about an app."""
 
     app: str
+    sequence: int
     count: int
-    events: msgspec.Raw
+    payload: bytes
 
 
-ToWorker: TypeAlias = Follow | Start | Eject | Admit | Stop
+ToWorker: TypeAlias = Follow | Start | Eject | Admit | Stop | Taken
 ToMaster: TypeAlias = Following | Failed | Answered | Recorded
 Message: TypeAlias = ToWorker | ToMaster

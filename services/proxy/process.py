@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from schemas.chain import Sealer
 from services.common.ids import uuid7
 from services.common.processes import ended_how
 from services.proxy.frames import Unframer, frame
@@ -24,8 +25,9 @@ class WorkerProcess(asyncio.Protocol):
     _process: asyncio.subprocess.Process
     _transport: asyncio.WriteTransport
 
-    def __init__(self, on_message: OnMessage) -> None:
+    def __init__(self, host: str, on_message: OnMessage) -> None:
         self.instance = uuid7()
+        self.sealer = Sealer("proxy", host, self.instance)
         self._on_message = on_message
         self._unframer = Unframer()
         self._silent = asyncio.Event()
@@ -35,12 +37,12 @@ class WorkerProcess(asyncio.Protocol):
         return self._process.pid
 
     @classmethod
-    async def launch(cls, fds: list[int], on_message: OnMessage) -> WorkerProcess:
+    async def launch(cls, host: str, fds: list[int], on_message: OnMessage) -> WorkerProcess:
         """A running worker that inherits these descriptors. Raises OSError when there is no room for it.
 
         -P: a folder named services where the user happens to be must not come before ours.
         """
-        worker = cls(on_message)
+        worker = cls(host, on_message)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -57,7 +59,8 @@ class WorkerProcess(asyncio.Protocol):
         return worker
 
     def tell(self, message: ToWorker) -> None:
-        self._transport.write(frame(message))
+        if not self._transport.is_closing():
+            self._transport.write(frame(message))
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import decode_events
+from schemas.chain import Sealer
+from schemas.codec import decode
 from schemas.events import Event, EventsDropped, ListenerClosed
 from schemas.routing import Backend, BackendState
 from services.proxy.frames import Unframer, frame
@@ -120,7 +121,7 @@ def test_events_that_an_absent_reader_leaves_no_room_for_are_counted() -> None:
     ours, theirs = socket.socketpair()
     loop = Loop()
     channel = Channel(theirs, loop, lambda _: None, lambda: None)
-    recorder = Recorder(loop, channel)
+    recorder = Recorder(loop, channel, Sealer("proxy", "host", "worker"))
     count = 0
     while not channel.is_congested:
         recorder.record("web", ListenerClosed(0.0, count))
@@ -148,5 +149,5 @@ def hear(sock: socket.socket) -> list[Event]:
     while data := sock.recv(1 << 20):
         for message in unframer.feed(data):
             assert isinstance(message, Recorded)
-            events += decode_events(bytes(message.events))
+            events += decode(message.payload).batch.events
     return events

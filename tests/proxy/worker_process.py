@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -14,12 +15,23 @@ from typing import TypeVar
 import msgspec
 
 from schemas import subjects
-from schemas.codec import decode_events
+from schemas.codec import decode
 from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefused, Event
 from schemas.routing import Backend
 from services.proxy.frames import Unframer, frame
 from services.proxy.listeners import Listener, open_listeners
-from services.proxy.messages import Follow, Following, Limits, Listening, Message, Recorded, Start, Stop, ToWorker
+from services.proxy.messages import (
+    Follow,
+    Following,
+    Limits,
+    Listening,
+    Message,
+    Recorded,
+    Start,
+    Stop,
+    Taken,
+    ToWorker,
+)
 from tests.conftest import free_port
 
 DEADLINE = 15.0
@@ -142,10 +154,12 @@ class WorkerProcess:
             ) from None
         for message in self._unframer.feed(data):
             if isinstance(message, Recorded):
-                events = decode_events(bytes(message.events))
+                events = decode(message.payload).batch.events
                 assert len(events) == message.count
                 assert message.app in (APP, subjects.NO_APP)
                 self.events += events
+                with contextlib.suppress(OSError):
+                    self.tell(Taken(message.sequence))
             else:
                 self.said.append(message)
         return bool(data)

@@ -26,7 +26,7 @@ class Channel:
         self._on_lost = on_lost
         self._unframer = Unframer()
         self._unsent = bytearray()
-        self._is_lost = False
+        self.is_lost = False
         self._is_waiting = False
         sock.setblocking(False)
         loop.watch(sock.fileno(), IN, self._on_ready)
@@ -37,7 +37,7 @@ class Channel:
         return len(self._unsent) > CONGESTED
 
     def send(self, message: Message) -> None:
-        if self._is_lost:
+        if self.is_lost:
             return
         self._unsent += frame(message)
         if not self._is_waiting:
@@ -45,7 +45,7 @@ class Channel:
 
     def flush(self) -> None:
         """Wait until the master has been sent everything, but not for ever."""
-        if not self._is_lost:
+        if not self.is_lost:
             self._sock.settimeout(FLUSH_TIMEOUT)
             with contextlib.suppress(OSError):
                 self._sock.sendall(self._unsent)
@@ -53,7 +53,7 @@ class Channel:
     def _on_ready(self, events: int) -> None:
         if events & OUT:
             self._send()
-        if events & (IN | ERR | HUP) and not self._is_lost:
+        if events & (IN | ERR | HUP) and not self.is_lost:
             self._receive()
 
     def _send(self) -> None:
@@ -83,7 +83,7 @@ class Channel:
             self._on_message(message)
 
     def _lose(self) -> None:
-        self._is_lost = True
+        self.is_lost = True
         self._unsent.clear()
         self._loop.unwatch(self._sock.fileno())
         self._loop.soon(self._on_lost)

@@ -1,14 +1,17 @@
-"""Collects events and hands them to the master in batches."""
+"""Collects events and hands them to the master in sealed batches."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import msgspec
 
 from schemas import subjects
+from schemas.chain import Sealer
 from schemas.codec import encode_events
 from schemas.events import Event, EventsDropped
+from schemas.handover import Leftover
 from services.proxy.messages import Recorded
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
@@ -19,14 +22,19 @@ FLUSH_INTERVAL = 0.05
 
 
 class Recorder:
-    """Never waits: while the master does not read, batches are dropped beyond a limit, and counted."""
+    """Never waits: while the master does not read, batches are dropped beyond a limit, and counted.
 
-    def __init__(self, loop: Loop, channel: Channel) -> None:
+    `unsafe` are the batches that would be lost with the master, by their sequence.
+    """
+
+    def __init__(self, loop: Loop, channel: Channel, sealer: Sealer) -> None:
         self.slot: set[Timed] | None = None
+        self.unsafe: dict[int, Leftover] = {}
         self._loop = loop
         self._channel = channel
+        self._sealer = sealer
         self._fresh: dict[str, list[Event]] = {}
-        self._dropped = 0
+        self._dropped: Counter[str] = Counter()
 
     def record(self, app: str, event: Event) -> None:
         events = self._fresh.setdefault(app, [])
@@ -42,14 +50,24 @@ class Recorder:
     def flush(self) -> None:
         """Hand over everything now."""
         if self._dropped and not self._channel.is_congested:
-            self._fresh.setdefault(subjects.NO_APP, []).append(EventsDropped(time.time(), self._dropped))
-            self._dropped = 0
+            self._fresh.setdefault(subjects.NO_APP, []).append(self._dropped_event())
+            self._dropped.clear()
         for app in list(self._fresh):
             self._send(app)
+
+    def taken(self, sequence: int) -> None:
+        """A batch is on the bus or on disk."""
+        self.unsafe.pop(sequence, None)
 
     def _send(self, app: str) -> None:
         events = self._fresh.pop(app)
         if self._channel.is_congested:
-            self._dropped += len(events)
-        else:
-            self._channel.send(Recorded(app, len(events), msgspec.Raw(encode_events(events))))
+            self._dropped.update(type(event).__name__ for event in events)
+            return
+        payload = self._sealer.seal(app, msgspec.Raw(encode_events(events)))
+        sequence, count = self._sealer.sequence, len(events)
+        self.unsafe[sequence] = Leftover(app, f"{self._sealer.instance}:{sequence}", count, payload)
+        self._channel.send(Recorded(app, sequence, count, payload))
+
+    def _dropped_event(self) -> EventsDropped:
+        return EventsDropped(time.time(), self._dropped.total(), dict(self._dropped))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 
-from services.proxy.messages import Admit, Eject, Follow, Message, Start, Stop
+from schemas import subjects
+from schemas.chain import Sealer
+from schemas.events import ServiceStopped
+from services.proxy.messages import Admit, Eject, Follow, Message, Origin, Start, Stop, Taken
+from services.proxy.worker import handover
 from services.proxy.worker.admission import Admission
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.frontend import Frontend
@@ -15,11 +20,15 @@ from services.proxy.worker.recorder import Recorder
 from services.proxy.worker.resources import Resources, raise_file_limit, share
 from services.proxy.worker.timers import Timed
 
+LINGER = 5.0
+"""Seconds that the master has to take the last events."""
+
 
 class Worker:
     """Runs until its master says stop, or dies, and the connections that are open then have ended."""
 
     resources: Resources
+    origin: Origin
 
     def __init__(self, sock: socket.socket) -> None:
         self.slot: set[Timed] | None = None
@@ -32,8 +41,22 @@ class Worker:
     def run(self) -> None:
         while not self._is_stopping or self.resources.admission.occupants:
             self._loop.turn()
-        self.resources.recorder.flush()
+        self._say_last_words()
         self._channel.flush()
+
+    def _say_last_words(self) -> None:
+        """Return when the master has everything, or somebody will find what it has not."""
+        recorder = self.resources.recorder
+        recorder.flush()
+        deadline = time.monotonic() + LINGER
+        while recorder.unsafe and not self._channel.is_lost and time.monotonic() < deadline:
+            self._loop.set_timer(self, LINGER)
+            self._loop.turn()
+        if self._channel.is_lost:
+            recorder.record(subjects.NO_APP, ServiceStopped(time.time(), "its master ended"))
+            recorder.flush()
+        if recorder.unsafe and self.origin.folder:
+            handover.write(self.origin.folder, f"proxy-{self.origin.instance}", recorder.unsafe.values())
 
     def on_timer(self) -> None:
         """The drain time is over."""
@@ -50,12 +73,16 @@ class Worker:
                 self._frontends[message.app, message.port].eject(message.backend)
             case Admit():
                 self._frontends[message.app, message.port].admit(message.backend)
+            case Taken():
+                self.resources.recorder.taken(message.sequence)
             case Stop():
                 self._stop(accept_waiting=True)
 
     def _start(self, order: Start) -> None:
         most, pipes = share(raise_file_limit())
-        recorder = Recorder(self._loop, self._channel)
+        self.origin = origin = order.origin
+        sealer = Sealer("proxy", origin.host, origin.instance, origin.sequence, origin.head)
+        recorder = Recorder(self._loop, self._channel, sealer)
         admission = Admission(self._loop, order.limits.max_connections or most, self._serve_held)
         self.resources = Resources(self._loop, self._channel, recorder, order.limits, admission, Pipes(pipes))
         self._is_started = True

@@ -1,0 +1,196 @@
+"""Batches on disk until the bus has taken them: one SQLite file for each process that has some.
+
+SQLite's exclusive lock tells whether the process that owns a file still runs; what a dead one left behind is taken
+over by the next that looks. A commit survives the death of the process, and a reboot; a power cut may undo those that
+the operating system has not written yet (`synchronous=NORMAL`), and leaves the file whole.
+
+Everything here blocks: call it in a thread, always in the same one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+SUFFIX = ".spool"
+DAMAGED = ".damaged"
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS batches (
+    row INTEGER PRIMARY KEY, subject TEXT NOT NULL, id TEXT NOT NULL, events INTEGER NOT NULL, payload BLOB NOT NULL
+)"""
+
+
+class SpoolError(Exception):
+    """The disk is full, read-only or failing. What the file holds stays there."""
+
+
+class DamagedSpoolError(SpoolError):
+    """The file cannot be read: it is no spool, or not any more. `spool`: the one that was open."""
+
+    spool: Spool | None = None
+
+
+class OwnedSpoolError(SpoolError):
+    """The process that owns the file runs."""
+
+
+class Parcel(msgspec.Struct, eq=False):
+    """An encoded batch of `events` events on its way, and its place on disk if it has one.
+
+    `is_settled`: the bus has it, or it was dropped. `on_safe` is called once the bus or the disk has it.
+    """
+
+    subject: str
+    message_id: str
+    events: int
+    payload: bytes
+    row: int = 0
+    spool: Spool | None = None
+    is_settled: bool = False
+    on_safe: Callable[[], None] | None = None
+
+
+class Spool:
+    """A file that this process owns while it is open. Every method raises SpoolError.
+
+    `sent`: the row up to which everything was sent, whether or not it could be removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the file, or take it over. Raises OwnedSpoolError if another process has it."""
+        self.path = path
+        self.sent = 0
+        self.batches = self.events = self.size = self._last = 0
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            self._open()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def append(self, parcels: Sequence[Parcel]) -> None:
+        """Store parcels, all or none."""
+        rows = [
+            (self._last + n, parcel.subject, parcel.message_id, parcel.events, parcel.payload)
+            for n, parcel in enumerate(parcels, 1)
+        ]
+        with self._transaction():
+            self._connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?)", rows)
+        for parcel, (row, *_) in zip(parcels, rows, strict=True):
+            parcel.row, parcel.spool = row, self
+        self._last += len(rows)
+        self._count([(parcel.events, len(parcel.payload)) for parcel in parcels], 1)
+
+    def oldest(self, count: int) -> list[Parcel]:
+        """The parcels that wait longest."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT subject, id, events, payload, row FROM batches WHERE row > ? ORDER BY row LIMIT ?",
+                (self.sent, count),
+            ).fetchall()
+        return [Parcel(subject, id_, events, payload, row, self) for subject, id_, events, payload, row in rows]
+
+    def remove(self, parcels: Sequence[Parcel]) -> None:
+        """Forget parcels, also those that are not there."""
+        removed: list[tuple[int, int]] = []
+        with self._transaction():
+            for parcel in parcels:
+                removed += self._connection.execute(
+                    "DELETE FROM batches WHERE row = ? RETURNING events, length(payload)", (parcel.row,)
+                ).fetchall()
+        self._count(removed, -1)
+
+    def file_size(self) -> int:
+        """Bytes on disk, those included that are free."""
+        with self._errors():
+            return self.path.stat().st_size
+
+    def close(self) -> None:
+        """Let go of the file; an empty one is removed."""
+        with contextlib.suppress(SpoolError), self._errors():
+            if not self.batches:
+                self._unlink()
+            self._connection.close()
+
+    def set_aside(self) -> Path:
+        """Let go of a damaged file, and rename it so that nobody takes it for a spool."""
+        self._connection.close()
+        return set_aside(self.path)
+
+    def _open(self) -> None:
+        with self._errors():
+            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL"):
+                self._connection.execute(f"PRAGMA {pragma}")
+        with self._transaction():
+            self._connection.execute(_SCHEMA)
+            totals = self._connection.execute(
+                "SELECT count(*), coalesce(sum(events), 0), coalesce(sum(length(payload)), 0), coalesce(max(row), 0) "
+                "FROM batches"
+            ).fetchone()
+        self.batches, self.events, self.size, self._last = totals
+        if not self.path.exists():
+            raise OwnedSpoolError(f"{self.path}: removed by another process")
+
+    def _count(self, changes: Sequence[tuple[int, int]], sign: int) -> None:
+        self.batches += sign * len(changes)
+        self.events += sign * sum(events for events, _ in changes)
+        self.size += sign * sum(size for _, size in changes)
+
+    def _unlink(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # some errors have rolled it back already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            problem = _problem(self.path, error)
+            if isinstance(problem, DamagedSpoolError):
+                problem.spool = self
+            raise problem from error
+        except OSError as error:
+            raise SpoolError(f"{self.path}: {error.strerror}") from error
+
+
+def files(directory: Path, service: str, suffix: str) -> list[Path]:
+    """The files of a service, the oldest first."""
+    return sorted(directory.glob(f"{service}-*{suffix}"))
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file; its log, too, in case somebody wants to mend it."""
+    aside = path.with_suffix(DAMAGED)
+    with contextlib.suppress(OSError):
+        path.rename(aside)
+        path.with_name(path.name + "-wal").rename(aside.with_name(aside.name + "-wal"))
+    return aside
+
+
+def _problem(path: Path, error: sqlite3.Error) -> SpoolError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
+    if code in _BUSY:
+        return OwnedSpoolError(f"{path}: in use by another process")
+    if code in _DAMAGED:
+        return DamagedSpoolError(f"{path}: {error}")
+    return SpoolError(f"{path}: {error}")
