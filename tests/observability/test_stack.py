@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ BUDGET = 250 * 2**20
 UNITS = {"m": 2**20, "g": 2**30}
 
 
+@cache
 def composed(*files: str, profiles: str = "victoriametrics") -> dict[str, Any]:
     """The project that docker-compose makes of our files; what is in no profile that is asked for is left out."""
     arguments = [f"--file={COMPOSE_FOLDER / file}" for file in files or ("observability.yaml",)]
