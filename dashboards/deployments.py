@@ -90,15 +90,21 @@ COURSE = Row(
                     "{{app}} {{phase}}",
                 )
             ],
+            width=8,
         ),
         graph(
-            "Registry",
-            "Looks at the registry that failed, a second, and releases in quarantine.",
+            "Registry failures a second",
+            "Looks at the registry that failed.",
+            "cps",
+            [rate("longshore_registry_failures_total", APP, "app")],
+            width=8,
+        ),
+        graph(
+            "Quarantine",
+            "Releases that failed and are not tried again until `longshore retry`, or a newer one.",
             "short",
-            [
-                rate("longshore_registry_failures_total", APP, "app", "{{app}} failures a second"),
-                total("longshore_releases_quarantined", APP, "app", "{{app}} quarantined"),
-            ],
+            [total("longshore_releases_quarantined", APP, "app")],
+            width=8,
         ),
     ],
 )

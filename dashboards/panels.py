@@ -96,7 +96,7 @@ def graph(
     if stacked:
         panel.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL))
     if below_zero:
-        panel.override_by_regexp(f"/{below_zero}/", [DynamicConfigValue("custom.transform", "negative-Y")])
+        panel.override_by_regexp(f"/(^| ){below_zero}$/", [DynamicConfigValue("custom.transform", "negative-Y")])
     if limit:
         panel.thresholds(_thresholds(limit))
         style = common.GraphThresholdsStyleConfig().mode(shapes.GraphTresholdsStyleMode.DASHED)

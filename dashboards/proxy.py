@@ -52,15 +52,21 @@ CLIENTS = Row(
             "cps",
             [rate("longshore_proxy_connections_closed_total", PORT, "reason")],
             stacked=True,
+            width=8,
         ),
         graph(
-            "Held and cut connections",
-            "How long connections waited for a backend (p95), and open connections cut after the drain time, a second.",
-            "short",
-            [
-                quantile(0.95, "longshore_proxy_hold_duration_seconds", PORT, "app", exemplars=False),
-                rate("longshore_proxy_connections_cut_total", PORT, "app", "{{app}} cut a second"),
-            ],
+            "Time on hold, p95",
+            "How long connections waited until there was a backend, or until they were refused.",
+            "s",
+            [quantile(0.95, "longshore_proxy_hold_duration_seconds", PORT, "app")],
+            width=8,
+        ),
+        graph(
+            "Connections cut a second",
+            "Open connections of a retired replica that were closed when the drain time was over.",
+            "cps",
+            [rate("longshore_proxy_connections_cut_total", PORT, "app")],
+            width=8,
         ),
     ],
 )
