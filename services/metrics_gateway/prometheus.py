@@ -1,9 +1,10 @@
-"""The catalogue on /metrics: a prometheus_client collector over the state."""
+"""The catalogue on /metrics, as prometheus_client's families of metrics over the state."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import TypeAlias
 
@@ -16,9 +17,9 @@ from prometheus_client.metrics_core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
+from services.metrics_gateway import exposition
 from services.metrics_gateway.instrument import Instrument, Labels, Moment, Value
 from services.metrics_gateway.instruments import INSTRUMENTS
 from services.metrics_gateway.state import Histogram
@@ -26,6 +27,9 @@ from services.metrics_gateway.state import Histogram
 Values: TypeAlias = list[tuple[Labels, Value]]
 
 _COMPRESSION_LEVEL = 1
+_OPENMETRICS = "application/openmetrics-text"
+_NO_LABEL = re.compile(r"\W|^(?=\d)", re.ASCII)
+_ESCAPING = re.compile(r";\s*escaping=[^;,]*")  # no name of the catalogue needs any
 
 
 class Exposition(msgspec.Struct, frozen=True):
@@ -35,30 +39,26 @@ class Exposition(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
-class Exporter(Collector):
+class Exporter:
     """Renders the state of the moment when it is asked. `resource` becomes target_info, as a collector does it."""
 
     def __init__(self, moment: Callable[[], Moment], resource: Mapping[str, object]) -> None:
         self._moment = moment
-        self._resource = {name.replace(".", "_"): str(value) for name, value in resource.items()}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._resource = {_NO_LABEL.sub("_", name): str(value) for name, value in resource.items()}
 
     def expose(self, accept: str, accept_encoding: str) -> Exposition:
         """The metrics as text or OpenMetrics, compressed if the headers of the request allow it."""
-        encode, content_type = choose_encoder(accept)
-        body = encode(self._registry)
+        _, content_type = choose_encoder(_ESCAPING.sub("", accept))
+        write = exposition.openmetrics if content_type.startswith(_OPENMETRICS) else exposition.text
+        body = write(self.collect())
         headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
         if gzip_accepted(accept_encoding):
             body = gzip.compress(body, _COMPRESSION_LEVEL)
             headers["content-encoding"] = "gzip"
         return Exposition(body, headers)
 
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry need not measure to learn the names, which are its only collector's."""
-        return ()
-
     def collect(self) -> Iterator[Metric]:
+        """Every metric, and the resource."""
         moment = self._moment()
         for instrument in INSTRUMENTS:
             yield from families(instrument, list(instrument.read(moment)))

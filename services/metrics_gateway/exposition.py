@@ -1,0 +1,66 @@
+"""The Prometheus text format and OpenMetrics 1.0, for metrics whose names need no escaping.
+
+prometheus_client writes the same bytes, which a test compares. At 10,000 series this takes a quarter to half of its
+time, for which a scrape holds the fold up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.utils import floatToGoString
+
+_KNOWN = 1 << 16
+_TEXT_KINDS = {"info": "gauge", "unknown": "untyped"}
+_TEXT_SUFFIXES = {"counter": "_total", "info": "_info"}
+_SPECIAL = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
+_number = lru_cache(_KNOWN)(floatToGoString)
+
+
+def text(metrics: Iterable[Metric]) -> bytes:
+    """As a Prometheus before OpenMetrics reads it (text format 0.0.4)."""
+    lines: list[str] = []
+    for metric in metrics:
+        name = metric.name + _TEXT_SUFFIXES.get(metric.type, "")
+        help_text = metric.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        lines.append(f"# HELP {name} {help_text}\n# TYPE {name} {_TEXT_KINDS.get(metric.type, metric.type)}\n")
+        lines += [f"{_series(sample)} {_number(sample.value)}\n" for sample in metric.samples]
+    return "".join(lines).encode()
+
+
+def openmetrics(metrics: Iterable[Metric]) -> bytes:
+    """OpenMetrics 1.0, with exemplars."""
+    lines: list[str] = []
+    for metric in metrics:
+        lines.append(f"# HELP {metric.name} {_escaped(metric.documentation)}\n# TYPE {metric.name} {metric.type}\n")
+        lines += [
+            f"{_series(one)} {_number(one.value)}{_time(one)}{_exemplar(one.exemplar)}\n" for one in metric.samples
+        ]
+    lines.append("# EOF\n")
+    return "".join(lines).encode()
+
+
+def _series(sample: Sample) -> str:
+    labels = ",".join([f'{name}="{_escaped(value)}"' for name, value in sorted(sample.labels.items())])
+    return f"{sample.name}{{{labels}}}" if labels else sample.name
+
+
+@lru_cache(_KNOWN)
+def _escaped(value: str) -> str:
+    return value.translate(_SPECIAL)
+
+
+def _time(sample: Sample) -> str:
+    return "" if sample.timestamp is None else f" {sample.timestamp}"
+
+
+def _exemplar(exemplar: Exemplar | None) -> str:
+    if exemplar is None:
+        return ""
+    labels = ",".join([f'{name}="{_escaped(value)}"' for name, value in sorted(exemplar.labels.items())])
+    time = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
+    return f" # {{{labels}}} {floatToGoString(exemplar.value)}{time}"
