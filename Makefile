@@ -43,6 +43,8 @@ docs: .venv ## Write the generated reference pages again
 	@for page in events:schemas cli:services.cli metrics:services.metrics_gateway; do \
 		$(BIN)/python -c "from $${page#*:}.reference import markdown; print(markdown(), end='')" \
 			>docs/reference/$${page%%:*}.md || exit 1; done
+	@$(BIN)/python -c "from services.common.lifecycle import VERSION; from schemas.asyncapi import text; print(text(VERSION), end='')" \
+		>docs/reference/asyncapi.json
 
 dashboards: .venv ## Write Grafana's dashboards and the alert rules again
 	@echo "dashboards: writes compose/observability"

@@ -13,7 +13,7 @@ import msgspec
 
 from schemas import codec
 from schemas.codec import Batch
-from schemas.events import EVENT_TYPES, Event, HealthChanged, HealthChecked, ServiceStopped
+from schemas.events import EVENT_TYPES, AnyEvent, Event, HealthChanged, HealthChecked, ServiceStopped
 from schemas.reference import default_of, tag_of
 
 FILE = Path(__file__).parent / "golden.json"
@@ -38,6 +38,7 @@ class Agreed(msgspec.Struct):
 class Golden(msgspec.Struct):
     events: dict[str, Agreed] = {}
     batches: list[Sample] = []
+    envelope: str = ""
 
 
 BATCH = Batch(
@@ -59,7 +60,7 @@ def load() -> Golden:
     return msgspec.json.decode(FILE.read_bytes(), type=Golden)
 
 
-def fields(kind: type[Event]) -> list[str]:
+def fields(kind: type[Event] | type[Batch]) -> list[str]:
     """The fields in their order, as they are declared."""
     return [_declared(field) for field in msgspec.structs.fields(kind)]
 
@@ -71,6 +72,8 @@ def _declared(field: msgspec.structs.FieldInfo) -> str:
 
 def _type(kind: Any) -> str:
     """Without the comma and blank that part the fields."""
+    if kind == list[AnyEvent]:
+        return "list[AnyEvent]"
     return kind.__name__ if isinstance(kind, type) else str(kind).replace(", ", ",")
 
 
@@ -84,8 +87,10 @@ def sample(value: Event | Batch) -> Sample:
     return Sample(msgspec.json.encode(msgspec.msgpack.decode(encoded)).decode(), encoded.hex(" "))
 
 
-def objections(golden: Golden, kinds: tuple[type[Event], ...] = EVENT_TYPES) -> list[str]:
-    """What the events of the code break of what was agreed."""
+def objections(
+    golden: Golden, kinds: tuple[type[Event], ...] = EVENT_TYPES, envelope: type[Batch] = Batch
+) -> list[str]:
+    """What the code breaks of what was agreed."""
     code = {kind.__name__: kind for kind in kinds}
     owners = {agreed.tag: name for name, agreed in golden.events.items()}
     found = [f"{name} is gone" for name in golden.events if name not in code]
@@ -93,14 +98,15 @@ def objections(golden: Golden, kinds: tuple[type[Event], ...] = EVENT_TYPES) -> 
         owner = owners.get(tag_of(kind), name)
         if owner != name:
             found.append(f"{name} has the tag of {owner}")
-        if name in golden.events:
-            found += _changes(name, kind, golden.events[name])
-    return found
+        agreed = golden.events.get(name)
+        if agreed and tag_of(kind) != agreed.tag:
+            found.append(f"{name} has another tag than {agreed.tag}")
+        found += _changes(name, fields(kind), agreed.fields) if agreed else []
+    return found + (_changes("Batch", fields(envelope), golden.envelope) if golden.envelope else [])
 
 
-def _changes(name: str, kind: type[Event], agreed: Agreed) -> list[str]:
-    found = [] if tag_of(kind) == agreed.tag else [f"{name} has another tag than {agreed.tag}"]
-    now, before = fields(kind), agreed.fields.split(", ")
+def _changes(name: str, now: list[str], agreed: str) -> list[str]:
+    found, before = [], agreed.split(", ")
     if now[: len(before)] != before:
         found.append(f"{name} has other fields than agreed: a field is only ever appended")
     if not all(" = " in field for field in now[len(before) :]):
@@ -117,7 +123,7 @@ def appended(golden: Golden) -> Golden:
             samples = [*(before.samples if before else []), sample(instance(kind))]
             events[kind.__name__] = Agreed(tag_of(kind), ", ".join(fields(kind)), samples)
     batches = golden.batches if sample(BATCH) in golden.batches else [*golden.batches, sample(BATCH)]
-    return Golden(events, batches)
+    return Golden(events, batches, ", ".join(fields(Batch)))
 
 
 def main() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from schemas import codec
-from schemas.events import EVENT_TYPES, Event, HealthChecked
+from schemas.codec import Batch
+from schemas.events import EVENT_TYPES, AnyEvent, Event, HealthChecked
 from schemas.reference import tag_of
 from tests.schemas import golden
 
@@ -41,10 +44,55 @@ def test_bytes_that_were_once_written_are_read_for_ever(name: str) -> None:
 
 
 def test_a_batch_travels_as_agreed() -> None:
+    assert ", ".join(golden.fields(Batch)) == GOLDEN.envelope, "run `make golden` and commit what it appends"
     assert golden.sample(golden.BATCH) == GOLDEN.batches[-1]
     for sample in GOLDEN.batches:
         assert codec.decode(bytes.fromhex(sample.bytes)).unknown == 0
     assert codec.decode(bytes.fromhex(GOLDEN.batches[-1].bytes)).batch == golden.BATCH
+
+
+class Swapped(msgspec.Struct, array_like=True, frozen=True):
+    host: str
+    service: str
+    app: str
+    instance: str
+    sequence: int
+    events: list[AnyEvent]
+    previous: bytes = b""
+
+
+class Cut(msgspec.Struct, array_like=True, frozen=True):
+    service: str
+    host: str
+    app: str
+    instance: str
+    sequence: int
+    events: list[AnyEvent]
+
+
+class Widened(Batch, frozen=True):
+    more: int = 0
+
+
+class Burdened(msgspec.Struct, array_like=True, frozen=True):
+    service: str
+    host: str
+    app: str
+    instance: str
+    sequence: str
+    events: list[AnyEvent]
+    previous: bytes = b""
+
+
+@pytest.mark.parametrize("change", [Swapped, Cut, Burdened])
+def test_a_batch_whose_fields_are_reordered_removed_or_retyped_is_objected_to(change: Any) -> None:
+    assert golden.objections(GOLDEN, envelope=change) == [
+        "Batch has other fields than agreed: a field is only ever appended"
+    ]
+
+
+def test_a_batch_may_grow() -> None:
+    assert golden.objections(GOLDEN, envelope=Widened) == []
 
 
 class Retagged(Event, tag=62, frozen=True, gc=False):

@@ -1,0 +1,194 @@
+"""The AsyncAPI 3 document of everything that travels, made from the types."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_args
+
+import msgspec
+
+from schemas import commands, routing, subjects
+from schemas.codec import Batch
+from schemas.events import EVENT_TYPES, Event
+
+MSGPACK, JSON = "application/msgpack", "application/json"
+
+DIALECT = "application/schema+json;version=draft-2020-12"
+"""Of the schemas: AsyncAPI's own has no word for the places of an array."""
+
+VALUES: dict[str, type[msgspec.Struct]] = {
+    subjects.ROUTES: routing.Route,
+    subjects.REPLICAS: routing.Replica,
+    subjects.HEALTH: routing.Health,
+    subjects.SERVING: routing.Serving,
+    subjects.DECISIONS: routing.Decisions,
+}
+"""What the keys of each bucket hold."""
+
+SENDS = {
+    "proxy": ("events", subjects.SERVING),
+    "deployer": ("events", subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS),
+    "health": ("events", subjects.HEALTH),
+    "gateway": ("events", "commands"),
+    "cli": ("commands",),
+}
+RECEIVES = {
+    "proxy": (subjects.ROUTES,),
+    "deployer": ("commands", subjects.HEALTH, subjects.SERVING),
+    "health": (subjects.REPLICAS,),
+    "gateway": ("events",),
+    "cli": ("events", *VALUES),
+}
+"""Who sends to which channel, and who receives from it."""
+
+COMMANDS: tuple[type[msgspec.Struct], ...] = get_args(commands.Command)
+Document = dict[str, Any]
+
+
+def document(version: str) -> Document:
+    """The document, of this version of Longshore."""
+    texts: tuple[type[msgspec.Struct], ...] = (*COMMANDS, commands.Reply, *VALUES.values())
+    _, schemas = msgspec.json.schema_components([Batch, *texts], ref_template="#/components/schemas/{name}/schema")
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Longshore",
+            "version": version,
+            "description": "What travels on the bus: events, which are kept; requests; and key-value buckets.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": MSGPACK,
+        "servers": {
+            "bus": {"host": "localhost:4222", "protocol": "nats", "description": "NATS 2.10 or newer, with JetStream."}
+        },
+        "channels": {
+            "events": _events(),
+            "commands": _commands(),
+            "replies": _replies(),
+            **{name: _bucket(name) for name in VALUES},
+        },
+        "operations": _operations(),
+        "components": {
+            "messages": {
+                "Batch": _message(Batch, MSGPACK, headers={"$ref": "#/components/schemas/Headers"}),
+                **{kind.__name__: _message(kind, JSON) for kind in texts},
+            },
+            "schemas": {
+                "Headers": _headers(),
+                **{name: {"schemaFormat": DIALECT, "schema": _titled(schemas[name])} for name in sorted(schemas)},
+            },
+        },
+    }
+
+
+def text(version: str) -> str:
+    """The document as it is written to docs/reference/asyncapi.json."""
+    return msgspec.json.format(msgspec.json.encode(document(version)), indent=2).decode() + "\n"
+
+
+def _events() -> Document:
+    return {
+        "address": f"{subjects.EVENTS}.{{service}}.{{app}}",
+        "description": f"The log: stream {subjects.STREAM}. Each message is a batch of events, a MessagePack array.",
+        "messages": {"Batch": {"$ref": "#/components/messages/Batch"}},
+        "parameters": {
+            "service": {"description": "Who publishes.", "enum": list(subjects.SERVICES)},
+            "app": {"description": f"Which application; {subjects.NO_APP} for what concerns the service as a whole."},
+        },
+    }
+
+
+def _commands() -> Document:
+    return {
+        "address": f"{subjects.COMMANDS}.deployer.{{app}}.{{host}}",
+        "description": "Requests to the deployer of an application on a host.",
+        "messages": {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in COMMANDS},
+        "parameters": {
+            "app": {"description": "Which application."},
+            "host": {"description": "On which host; what cannot be part of a subject is an underscore."},
+        },
+    }
+
+
+def _replies() -> Document:
+    return {
+        "address": None,
+        "description": "Where whoever asks waits for the answer: an inbox of its own.",
+        "messages": {"Reply": {"$ref": "#/components/messages/Reply"}},
+    }
+
+
+def _bucket(name: str) -> Document:
+    kind = VALUES[name].__name__
+    return {
+        "address": f"$KV.{name}.{{key}}",
+        "description": f"Key-value bucket {name}: {_first_line(VALUES[name])}",
+        "messages": {kind: {"$ref": f"#/components/messages/{kind}"}},
+        "parameters": {"key": {"description": "Host, application and, but for decisions, what it is about."}},
+    }
+
+
+def _operations() -> Document:
+    found = {}
+    for action, table in (("send", SENDS), ("receive", RECEIVES)):
+        for service, channels in table.items():
+            for channel in channels:
+                found[f"{service}-{action}-{channel}"] = _operation(service, action, channel)
+    return found
+
+
+def _operation(service: str, action: str, channel: str) -> Document:
+    operation: Document = {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": f"{service} {action}s {channel}",
+        "tags": [{"name": service}],
+    }
+    if channel == "commands":
+        operation["reply"] = {
+            "address": {"location": "$message.header#/reply", "description": "The reply subject of the request."},
+            "channel": {"$ref": "#/channels/replies"},
+        }
+    return operation
+
+
+def _message(kind: type[msgspec.Struct], content: str, **more: Document) -> Document:
+    return {
+        "name": kind.__name__,
+        "contentType": content,
+        "summary": _first_line(kind),
+        "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
+        **more,
+    }
+
+
+def _headers() -> Document:
+    return {
+        "type": "object",
+        "description": "NATS headers of a batch.",
+        "properties": {
+            "Nats-Msg-Id": {"type": "string", "description": "<instance>:<sequence>, by which a repeat is dropped."},
+            "Longshore-Stored": {
+                "type": "string",
+                "description": "Of an imported message: when it was stored before, in unix seconds.",
+            },
+        },
+    }
+
+
+def _titled(schema: Document) -> Document:
+    """A schema whose array says which field stands where, which JSON Schema has no word for but a title."""
+    kind = _ARRAYS.get(schema.get("title", ""))
+    if kind and "prefixItems" in schema:
+        tag = ["tag"] if issubclass(kind, Event) else []
+        names = [*tag, *kind.__struct_fields__]
+        items = [{"title": name, **item} for name, item in zip(names, schema["prefixItems"], strict=True)]
+        return {**schema, "prefixItems": items}
+    return schema
+
+
+_ARRAYS: dict[str, type[msgspec.Struct]] = {"Batch": Batch, **{kind.__name__: kind for kind in EVENT_TYPES}}
+
+
+def _first_line(kind: type[msgspec.Struct]) -> str:
+    return (inspect.getdoc(kind) or "").split("\n")[0]
