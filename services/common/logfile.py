@@ -190,10 +190,10 @@ class Writer:
 
     def flush(self) -> None:
         """Write the records that wait as a frame; those before it can be read whatever happens next."""
-        if self._waiting:
-            self._put(_framed(RECORDS, zlib.compress(msgspec.msgpack.encode(self._waiting))))
+        records, self._waiting, self._size = self._waiting, [], 0
+        if records:  # also when the file takes no more, they are not written a second time
+            self._put(_framed(RECORDS, zlib.compress(msgspec.msgpack.encode(records))))
             self._file.flush()
-            self._waiting, self._size = [], 0
 
     def close(self) -> Footer:
         """Write the last frame. The file itself stays open."""

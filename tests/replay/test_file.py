@@ -1,0 +1,254 @@
+"""Export and import over a real bus: everything, in order, once, however often it is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from schemas import codec, subjects
+from schemas import events as e
+from schemas.codec import Batch
+from services.common import logfile
+from services.common.bus import Bus
+from services.common.errors import LogFileError
+from services.common.logfile import Header, Record
+from services.common.reader import describe, read
+from services.replay.exporting import export, narrowed, writing
+from services.replay.exposition import text
+from services.replay.importing import STORED, import_log
+from services.replay.presence import Presence, Ranges
+from services.replay.replay import Replay, View
+from services.replay.source import from_file, from_stream
+from services.replay.span import Span, span
+from tests.replay.recording import recorded, records, write
+
+ALL = Span()
+
+
+async def publish(bus: Bus, log: list[Record]) -> None:
+    for record in log:
+        await bus.jetstream.publish(record.subject, record.payload)
+
+
+async def exported(bus: Bus, path: Path, limits: Span = ALL, app: str = "", resume: bool = False) -> list[Record]:
+    header = Header(logfile.VERSION, (await describe(bus)).created, app)
+    with writing(str(path), header, resume) as writer:
+        await export(from_stream(bus, writer.sequence + 1), writer, limits, app, lambda _: None)
+    return contents(path)
+
+
+def contents(path: Path) -> list[Record]:
+    with logfile.reading(str(path)) as file:
+        return [record for records in file for record in records]
+
+
+async def stored(bus: Bus) -> list[tuple[str, bytes]]:
+    found = []
+    async for entries in read(bus, wait=False):
+        found += [(entry.subject, entry.payload) for entry in entries]
+    return found
+
+
+def unique(log: list[Record]) -> list[tuple[str, bytes]]:
+    """Subject and payload of each message once."""
+    return list(dict.fromkeys((record.subject, record.payload) for record in log))
+
+
+async def import_(bus: Bus, path: Path) -> tuple[int, int]:
+    with logfile.reading(str(path)) as file:
+        done = await import_log(file, bus, lambda _: None)
+    return done.added, done.known
+
+
+async def test_an_export_holds_every_message_with_its_sequence_and_time(bus: Bus, tmp_path: Path) -> None:
+    await publish(bus, recorded())
+    found = await exported(bus, tmp_path / "a.log")
+    assert [(one.subject, one.payload) for one in found] == [(one.subject, one.payload) for one in recorded()]
+    assert [one.sequence for one in found] == list(range(1, len(found) + 1))
+    async for entries in read(bus, wait=False):
+        times = {entry.sequence: entry.time for entry in entries}
+        assert all(found[sequence - 1].time == time for sequence, time in times.items())
+
+
+async def test_an_export_goes_on_where_it_was_interrupted(bus: Bus, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    await publish(bus, recorded()[:120])
+    whole = await exported(bus, path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-30])
+    with pytest.raises(LogFileError):
+        contents(path)
+    await publish(bus, recorded()[120:])
+    again = await exported(bus, path, resume=True)
+    assert again[: len(whole)] == whole
+    assert [one.payload for one in again] == [one.payload for one in recorded()]
+    assert await exported(bus, path, resume=True) == again
+
+
+async def test_an_export_that_is_cancelled_can_be_gone_on_with(bus: Bus, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    await publish(bus, recorded())
+    with contextlib.suppress(asyncio.CancelledError), writing(str(path), await header(bus), False) as writer:
+        writer.add(recorded()[0])
+        raise asyncio.CancelledError
+    with pytest.raises(LogFileError, match=r"ends after record 1 \(sequence 1\)"):
+        contents(path)
+    assert len(await exported(bus, path, resume=True)) == len(recorded())
+
+
+async def header(bus: Bus) -> Header:
+    return Header(logfile.VERSION, (await describe(bus)).created)
+
+
+async def test_an_export_does_not_touch_a_file_that_is_there_or_holds_another_log(bus: Bus, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.log", recorded())
+    before = path.read_bytes()
+    with pytest.raises(LogFileError, match="is there already: go on with it with --resume"):
+        await exported(bus, path)
+    with pytest.raises(LogFileError, match="holds another log"):
+        await exported(bus, path, resume=True)
+    assert path.read_bytes() == before
+    with pytest.raises(LogFileError, match="No such file or directory"):
+        await exported(bus, tmp_path / "none" / "a.log")
+
+
+async def test_a_disk_that_is_full_is_one_line_and_what_was_written_stays_usable(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    noise = [
+        Record(n, float(n), "longshore.events.proxy.a", bytes((n * k) % 251 for k in range(999))) for n in range(400)
+    ]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(LogFileError, match="File too large; mend that and go on with --resume"):
+            _fill(path, noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(LogFileError, match=r"after record \d+0 "):
+        contents(path)
+    with writing(str(path), Header(logfile.VERSION, "s"), True) as writer:
+        assert writer.records > 0
+        for record in noise[writer.records :]:
+            writer.add(record)
+    assert contents(path) == noise
+
+
+def _fill(path: Path, noise: list[Record]) -> None:
+    with writing(str(path), Header(logfile.VERSION, "s"), False) as writer:
+        for record in noise:
+            writer.add(record)
+            if writer.records % 10 == 0:
+                writer.flush()
+
+
+async def test_an_export_has_just_the_span_that_was_asked_for(bus: Bus, tmp_path: Path) -> None:
+    await publish(bus, recorded())
+    found = await exported(bus, tmp_path / "a.log", span("10", "20"))
+    assert [one.sequence for one in found] == list(range(10, 21))
+    inside = span(f"@{found[3].time:.6f}", f"@{found[5].time:.6f}")
+    again = await exported(bus, tmp_path / "b.log", inside)
+    assert set(found[4:5]) <= set(again) <= set(found)
+
+
+def _batch(app: str, number: int, count: int) -> bytes:
+    events: list[e.AnyEvent] = [e.ConnectionAccepted(1.0, n, 80) for n in range(count)]
+    return codec.encode(Batch("proxy", "h", app, "p", number, events, b"x" * 32))
+
+
+async def test_the_export_of_one_app_leaves_no_gap_and_no_event_of_another(bus: Bus, tmp_path: Path) -> None:
+    log = records([_batch("shop", 1, 2), _batch("blog", 2, 3), _batch("_", 3, 1), _batch("shop", 4, 4), b"\xc1"])
+    await publish(bus, log)
+    found = await exported(bus, tmp_path / "a.log", app="shop")
+    batches = [codec.decode(one.payload).batch for one in found]
+    assert [(one.app, one.sequence, len(one.events), one.previous) for one in batches] == [
+        ("shop", 1, 2, b""),
+        ("blog", 2, 0, b""),
+        ("_", 3, 1, b""),
+        ("shop", 4, 4, b""),
+    ]
+    replay = Replay(View())
+    await replay.moment(from_file(str(tmp_path / "a.log")))
+    assert (replay.state.missing(), replay.state.chain_breaks, replay.state.events) == (0, 0, 7)
+
+
+def test_events_of_a_later_version_stay_in_the_export_of_their_app() -> None:
+    payload = msgspec.msgpack.encode(["proxy", "h", "shop", "p", 1, [[9999, 1.0, "new"]], b"", "later"])
+    kept = narrowed(Record(1, 1.0, "longshore.events.proxy.shop", payload), "shop")
+    assert kept is not None
+    assert codec.decode(kept.payload).unknown == 1
+
+
+async def test_an_import_appends_every_message_in_order_with_the_time_that_it_had(bus: Bus, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.log", recorded())
+    expected = unique(recorded())
+    assert await import_(bus, path) == (len(expected), len(recorded()) - len(expected))
+    assert await stored(bus) == expected
+    message = await bus.jetstream.get_msg(subjects.STREAM, 1)
+    assert message.headers
+    assert float(message.headers[STORED]) == pytest.approx(recorded()[0].time, abs=1e-6)
+
+
+async def test_an_import_that_is_said_again_repeats_nothing_also_when_the_bus_has_forgotten_the_ids(
+    bus: Bus, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.log", recorded())
+    config = (await bus.jetstream.stream_info(subjects.STREAM)).config
+    config.duplicate_window = 0.1
+    await bus.jetstream.update_stream(config)
+    await import_(bus, path)
+    before = await stored(bus)
+    assert (await import_(bus, path))[0] == 0
+    assert await stored(bus) == before
+
+
+async def test_an_import_of_a_part_is_completed_by_the_whole(bus: Bus, tmp_path: Path) -> None:
+    part = write(tmp_path / "part.log", recorded()[:100], whole=False)
+    with pytest.raises(LogFileError, match="ends after record 100"):
+        await import_(bus, part)
+    assert len(await stored(bus)) == len(unique(recorded()[:100]))
+    await import_(bus, write(tmp_path / "whole.log", recorded()))
+    assert await stored(bus) == unique(recorded())
+
+
+async def test_the_numbers_after_an_import_are_those_of_the_file(bus: Bus, tmp_path: Path) -> None:
+    once = [Record(n, 1.0, subject, payload) for n, (subject, payload) in enumerate(unique(recorded()), 1)]
+    path = write(tmp_path / "a.log", once)
+    await import_(bus, path)
+    there, file = Replay(View()), Replay(View())
+    _, moved = await there.moment(from_stream(bus))
+    _, original = await file.moment(from_file(str(path)))
+    assert without_times(text(moved)) == without_times(text(original))
+
+
+def without_times(text: str) -> list[str]:
+    return [line for line in text.splitlines() if "state_age" not in line and "event_lag" not in line]
+
+
+async def test_a_record_for_no_event_s_subject_is_refused(bus: Bus, tmp_path: Path) -> None:
+    for subject in ("$JS.API.STREAM.DELETE.LONGSHORE", "longshore.commands.deployer.a.b", "longshore.events.>", ""):
+        path = write(tmp_path / "a.log", [Record(7, 1.0, subject, b"")])
+        with pytest.raises(LogFileError, match=r"the record of sequence 7 is for .*: no event"):
+            await import_(bus, path)
+    assert await stored(bus) == []
+
+
+def test_ranges_know_what_they_hold() -> None:
+    ranges = Ranges()
+    order = [5, 1, 2, 9, 8, 3, 4, 7, 6, 20]
+    assert [ranges.add(number) for number in order] == [True] * len(order)
+    assert not any(ranges.add(number) for number in order)
+    assert (ranges._starts, ranges._ends) == ([1, 20], [9, 20])
+
+
+def test_what_is_no_batch_is_told_apart_by_its_content() -> None:
+    presence = Presence()
+    assert presence.add(b"\xc1 one")
+    assert presence.add(b"\xc1 two")
+    assert presence.add(b"\xc1 one") == ""
+    assert presence.add(_batch("shop", 3, 1)) == "p:3"
+    assert presence.add(_batch("shop", 3, 2)) == ""
