@@ -71,7 +71,7 @@ ALERTS = (
     ),
     Alert(
         "LongshoreRestartLoop",
-        "increase(dewy_container_restarts[15m]) > 3",
+        "increase((max by (app, host, replica) (dewy_container_restarts))[15m:1m]) > 3",
         0,
         "warning",
         "A replica of {{ $labels.app }} on {{ $labels.host }} restarted {{ $value | humanize }} times in 15 minutes",

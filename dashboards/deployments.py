@@ -124,15 +124,20 @@ REPLICAS = Row(
         ),
         graph(
             "Restarts",
-            "How often each replica was started again.",
+            "How often each replica was started again, or one in its place.",
             "short",
-            [total("dewy_container_restarts", APP, "app, replica")],
+            [Query(f"max by (app, replica) (dewy_container_restarts{APP})", "{{app}} {{replica}}")],
         ),
         graph(
             "Age",
             "Time since each replica was started.",
             "s",
-            [Query(f"time() - dewy_container_started_timestamp_seconds{APP}", "{{app}} {{replica}}")],
+            [
+                Query(
+                    f"time() - max by (app, replica) (dewy_container_started_timestamp_seconds{APP})",
+                    "{{app}} {{replica}}",
+                )
+            ],
         ),
         graph(
             "Health checks a second",
@@ -148,12 +153,25 @@ REPLICAS = Row(
             "A probe that nears its timeout will fail soon.",
             "s",
             [quantile(0.95, "longshore_healthcheck_duration_seconds", APP, "app")],
-            width=24,
+        ),
+        graph(
+            "How replicas end",
+            "In the time range: replicas that ended by themselves, by reason.",
+            "short",
+            [
+                Query(
+                    f"sum by (app, reason) (increase(longshore_replica_exits_total{APP}[$__range]))",
+                    "{{app}} {{reason}}",
+                )
+            ],
         ),
         listing(
             "What runs",
             "Every replica with its release.",
-            Query(f"dewy_container_info{APP}", "{{app}}"),
+            Query(
+                f'dewy_container_info{APP} and on (app, host, container) dewy_container_status{{state="running"}} == 1',
+                "{{app}}",
+            ),
         ),
     ],
 )

@@ -54,7 +54,7 @@ def test_an_alert_names_metrics_of_the_catalogue_and_says_what_to_do(alert: Any)
 
 def test_grafana_gets_every_alert_and_asks_the_data_source_that_is_provisioned() -> None:
     rules = msgspec.yaml.decode(grafana())["groups"][0]["rules"]
-    source = msgspec.yaml.decode((FOLDER / "grafana/provisioning/datasources/longshore.yaml").read_text())
+    source = msgspec.yaml.decode((FOLDER / "grafana/provisioning/datasources/metrics.yaml").read_text())
     assert [rule["title"] for rule in rules] == [alert.name for alert in ALERTS]
     assert {rule["data"][0]["datasourceUid"] for rule in rules} <= {one["uid"] for one in source["datasources"]}
     assert len({rule["uid"] for rule in rules}) == len(rules)
