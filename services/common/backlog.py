@@ -124,11 +124,14 @@ class Backlog:
 
     def _trim(self) -> bool:
         """Whether some of the oldest could be dropped."""
-        parcels = self.oldest(_TRIM_AT_ONCE)
-        self._remove(parcels)
-        for parcel in parcels:
-            self._lost += codec.kinds(parcel.payload)
-        return bool(parcels)
+        for spool in list(self._spools):
+            parcels = spool.trim(_TRIM_AT_ONCE)
+            self._let_go_if_empty(spool)
+            for parcel in parcels:
+                self._lost += codec.kinds(parcel.payload)
+            if parcels:
+                return True
+        return False
 
     def _adopt(self, path: Path) -> None:
         try:

@@ -76,6 +76,11 @@ class Buffer:
             self._drop_oldest()
         self.ready.set()
 
+    def drop(self, parcels: Sequence[Parcel]) -> None:
+        """Count parcels as lost that the bus will never take."""
+        for parcel in parcels:
+            self._lose(codec.kinds(parcel.payload))
+
     async def window(self, count: int) -> list[Parcel]:
         """The parcels that wait longest, at most so many. Settle them all before asking again."""
         if self._backlog and self._is_spilled:
@@ -144,6 +149,7 @@ class Buffer:
             return False
         for parcel in parcels:
             self._stored(parcel)
+        self._forget_trimmed()
         if self._is_spilled or self._size > MEMORY:
             self._spill()
         return True
@@ -153,6 +159,13 @@ class Buffer:
         if parcel.is_settled:  # meanwhile
             self._settled.append(parcel)
             self._changed.set()
+
+    def _forget_trimmed(self) -> None:
+        """What had to go from the disk is not sent from memory: it is counted as lost."""
+        while self._queue and (spool := self._queue[0].spool) and self._queue[0].row <= spool.trimmed:
+            parcel = self._queue.popleft()
+            parcel.is_settled = True
+            self._size -= len(parcel.payload)
 
     def _spill(self) -> None:
         """Keep in memory only what is not on disk."""
@@ -181,7 +194,7 @@ class Buffer:
 
     def _lose(self, kinds: Counter[str]) -> None:
         if kinds and not self.lost:
-            self._log.warning("the bus is away and the spool is full: the oldest events are dropped")
+            self._log.warning("events are dropped: the spool is full, or they cannot be sent")
         self.lost += kinds
 
     async def _attempt(self, call: Callable[..., T], *arguments: object) -> T:

@@ -157,11 +157,11 @@ class Outbox:
         while window:
             await self._bus.until_connected()
             outcomes = await asyncio.gather(*map(self._publish, window), return_exceptions=True)
-            arrived, again = _sorted_out(window, outcomes)
-            await self._buffer.settle(arrived)
+            arrived, again, impossible = _sorted_out(window, outcomes)
+            self._buffer.drop(impossible)
+            await self._buffer.settle(arrived + impossible)
             if again:
-                reason = next(outcome for outcome in outcomes if isinstance(outcome, BaseException))
-                self._log.debug("publishing again", batches=len(again), reason=repr(reason))
+                self._log.debug("publishing again", batches=len(again))
                 await asyncio.sleep(RETRY)
             window = again
 
@@ -188,12 +188,14 @@ class Outbox:
         future.result()
 
 
-def _sorted_out(window: list[Parcel], outcomes: list[Any]) -> tuple[list[Parcel], list[Parcel]]:
-    """Those that arrived, and those that are to be sent again: some may have been dropped in the meantime."""
-    arrived, again = [], []
+def _sorted_out(window: list[Parcel], outcomes: list[Any]) -> tuple[list[Parcel], list[Parcel], list[Parcel]]:
+    """Those that arrived, those that are to be sent again, unless they were dropped, and those that are too large."""
+    arrived, again, impossible = [], [], []
     for parcel, outcome in zip(window, outcomes, strict=True):
         if not isinstance(outcome, BaseException):
             arrived.append(parcel)
+        elif isinstance(outcome, nats.errors.MaxPayloadError):
+            impossible.append(parcel)
         elif not parcel.is_settled:
             again.append(parcel)
-    return arrived, again
+    return arrived, again, impossible

@@ -59,13 +59,14 @@ class Parcel(msgspec.Struct, eq=False):
 class Spool:
     """A file that this process owns while it is open. Every method raises SpoolError.
 
-    `sent`: the row up to which everything was sent, whether or not it could be removed.
+    `sent`: the row up to which everything was sent, whether or not it could be removed; `trimmed`: up to which the
+    parcels that had not been sent were dropped.
     """
 
     def __init__(self, path: Path) -> None:
         """Create the file, or take it over. Raises OwnedSpoolError if another process has it."""
         self.path = path
-        self.sent = 0
+        self.sent = self.trimmed = 0
         self.batches = self.events = self.size = self._last = 0
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,6 +108,13 @@ class Spool:
                     "DELETE FROM batches WHERE row = ? RETURNING events, length(payload)", (parcel.row,)
                 ).fetchall()
         self._count(removed, -1)
+
+    def trim(self, count: int) -> list[Parcel]:
+        """Drop the parcels that wait longest, at most so many; these are they."""
+        parcels = self.oldest(count)
+        self.remove(parcels)
+        self.trimmed = max([self.trimmed, *(parcel.row for parcel in parcels)])
+        return parcels
 
     def file_size(self) -> int:
         """Bytes on disk, those included that are free."""
