@@ -6,6 +6,7 @@ later one of its instance, is applied, and the result is the same as if it had c
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from schemas.codec import Batch
 from services.metrics_gateway import fold_deployer as deployer
 from services.metrics_gateway import fold_proxy as proxy
 from services.metrics_gateway import fold_service as service
+from services.metrics_gateway import upkeep
+from services.metrics_gateway.instance import MISSED, Service
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.recent import remembered
 from services.metrics_gateway.state import Instance, State
@@ -25,10 +28,6 @@ HORIZON = 1024
 """A batch that is missing is waited for until its instance is so many batches further."""
 
 Handler = Callable[[Place, Any], None]
-
-
-def _ignored(place: Place, event: e.Event) -> None:
-    """An event that no number and no status depends on yet."""
 
 
 HANDLERS: dict[type[e.Event], Handler] = {
@@ -46,29 +45,29 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.DialFailed: proxy.dial_failed,
     e.BackendJoined: proxy.backend_joined,
     e.BackendLeft: proxy.backend_left,
-    e.BackendEjected: proxy.backend_left,
-    e.BackendDrained: _ignored,
-    e.ReleaseFound: _ignored,
+    e.BackendEjected: proxy.backend_ejected,
+    e.BackendDrained: proxy.backend_drained,
+    e.ReleaseFound: deployer.release_found,
     e.DeploymentStarted: deployer.deployment_started,
-    e.ImagePulled: _ignored,
+    e.ImagePulled: deployer.image_pulled,
     e.ReplicaStarted: deployer.replica_started,
     e.ReplicaReady: deployer.replica_ready,
-    e.ReplicaRetired: deployer.replica_ended,
-    e.ReplicaExited: deployer.replica_ended,
+    e.ReplicaRetired: deployer.replica_retired,
+    e.ReplicaExited: deployer.replica_exited,
     e.DeploymentSucceeded: deployer.deployment_succeeded,
     e.DeploymentFailed: deployer.deployment_failed,
     e.DeploymentRolledBack: deployer.deployment_rolled_back,
     e.ReleaseQuarantined: deployer.release_quarantined,
     e.QuarantineLifted: deployer.quarantine_lifted,
-    e.RegistryFailed: _ignored,
+    e.RegistryFailed: deployer.registry_failed,
     e.ReplicaAdopted: deployer.replica_adopted,
     e.ReplicaRouted: deployer.replica_routed,
     e.ReplicaDraining: deployer.replica_draining,
     e.DeploymentsPaused: deployer.deployments_paused,
     e.DeploymentsResumed: deployer.deployments_resumed,
-    e.RegistryRecovered: _ignored,
-    e.ReplicaDrained: _ignored,
-    e.ScaleSet: _ignored,
+    e.RegistryRecovered: deployer.registry_recovered,
+    e.ReplicaDrained: deployer.replica_drained,
+    e.ScaleSet: deployer.scale_set,
     e.HealthChecked: deployer.health_checked,
     e.HealthChanged: deployer.health_changed,
 }
@@ -80,6 +79,7 @@ def apply(state: State, position: int, time: float, payload: bytes) -> None:
     state.position = position
     state.first = state.first or position
     state.time = max(state.time, time)
+    upkeep.advance(state, time)
     try:
         decoded = codec.decode(payload)
     except msgspec.MsgspecError:
@@ -87,12 +87,16 @@ def apply(state: State, position: int, time: float, payload: bytes) -> None:
         return
     if apply_batch(state, decoded.batch):
         state.unknown += decoded.unknown
+        _measure_lag(state, decoded.batch, time)
         _check_chain(state, decoded.batch, payload)
 
 
 def apply_batch(state: State, batch: Batch) -> bool:
     """Apply a batch. False if it was applied before."""
     instance = state.instances.get(batch.instance) or _appeared(state, batch)
+    instance.heard = state.clock
+    if instance.ended == MISSED:
+        service.come_back(state, instance)
     was_missing = bool(instance.missing)
     if not _admit(state, instance, batch.sequence):
         return False
@@ -144,6 +148,16 @@ def _fill_gap(state: State, instance: Instance, sequence: int) -> bool:
     state.late += 1
     instance.missing.remove(sequence)
     return True
+
+
+def _measure_lag(state: State, batch: Batch, stored: float) -> None:
+    """How long the newest event of the batch took into the log; clocks of two hosts may disagree."""
+    known = state.services.get(batch.service)
+    if known is None:
+        known = state.services[batch.service] = state.new(Service)
+    if batch.events:
+        with contextlib.suppress(ValueError, OverflowError):
+            known.lag.observe(max(0.0, stored - batch.events[-1].time))
 
 
 def _check_chain(state: State, batch: Batch, payload: bytes) -> None:

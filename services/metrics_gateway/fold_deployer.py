@@ -3,11 +3,53 @@
 from __future__ import annotations
 
 from schemas import events as e
+from services.metrics_gateway.app import App, Exit
 from services.metrics_gateway.place import Place
+from services.metrics_gateway.port import count
 from services.metrics_gateway.state import DEPLOYMENTS_KEPT, Deployment, Phase, Replica
+
+UNSEEN = -1000
+"""The exit code of a replica whose end nobody saw."""
+
+
+def deployer_started(place: Place, name: str) -> None:
+    """A deployer of this app runs; it does not know yet whether the registry fails."""
+    app = place.delivery(name)
+    _speak(place, app)
+    if place.is_latest_of(name, "registry"):
+        app.streak = 0
+
+
+def scale_set(place: Place, event: e.ScaleSet) -> None:
+    if place.is_latest("desired"):
+        place.delivery().desired = event.replicas
+
+
+def release_found(place: Place, event: e.ReleaseFound) -> None:
+    if place.is_latest("found"):
+        place.delivery().registry = event.registry
+
+
+def registry_failed(place: Place, event: e.RegistryFailed) -> None:
+    app = place.delivery()
+    app.registry_failures += 1
+    if place.is_latest("registry"):
+        app.streak = event.streak
+
+
+def registry_recovered(place: Place, event: e.RegistryRecovered) -> None:
+    if place.is_latest("registry"):
+        place.delivery().streak = 0
+
+
+def image_pulled(place: Place, event: e.ImagePulled) -> None:
+    _passed(place, "pull", event.deployment, event.duration)
 
 
 def deployment_started(place: Place, event: e.DeploymentStarted) -> None:
+    _passed(place, "resolve", event.deployment, event.resolved)
+    if place.is_latest("desired"):
+        place.delivery().desired = event.replicas
     deployment = _deployment(place, event.deployment, event.release)
     deployment.previous = event.previous
     deployment.by = event.by
@@ -31,6 +73,7 @@ def deployment_succeeded(place: Place, event: e.DeploymentSucceeded) -> None:
 def deployment_failed(place: Place, event: e.DeploymentFailed) -> None:
     app = place.delivery()
     app.deployment_errors += 1
+    count(app.failures, event.phase)
     deployment = _deployment(place, event.deployment, event.release)
     deployment.outcome = "failed"
     deployment.ended = event.time
@@ -41,6 +84,7 @@ def deployment_failed(place: Place, event: e.DeploymentFailed) -> None:
 
 
 def deployment_rolled_back(place: Place, event: e.DeploymentRolledBack) -> None:
+    place.delivery().rollbacks += 1
     if place.is_latest("release"):
         place.delivery().release = event.to
     deployment = _deployment(place, event.deployment, event.release)
@@ -68,9 +112,11 @@ def deployments_resumed(place: Place, event: e.DeploymentsResumed) -> None:
 
 
 def replica_started(place: Place, event: e.ReplicaStarted) -> None:
-    replica = _runs(place, event)
-    replica.started = event.time
-    _enter(place, replica, "starting")
+    _passed(place, "start", event.deployment, event.duration)
+    _enter(place, _runs(place, event), "starting")
+    if not event.deployment and event.slot >= 0:
+        starts = place.delivery().starts
+        starts[event.slot] = starts.get(event.slot, 0) + 1
 
 
 def replica_adopted(place: Place, event: e.ReplicaAdopted) -> None:
@@ -81,12 +127,14 @@ def replica_adopted(place: Place, event: e.ReplicaAdopted) -> None:
 
 
 def replica_ready(place: Place, event: e.ReplicaReady) -> None:
+    _passed(place, "check", event.deployment, event.duration)
     replica = _replica(place, event.replica)
     if replica:
         _enter(place, replica, "ready")
 
 
 def replica_routed(place: Place, event: e.ReplicaRouted) -> None:
+    _passed(place, "route", event.deployment, event.duration)
     replica = _replica(place, event.replica)
     if replica:
         _enter(place, replica, "serving")
@@ -100,18 +148,33 @@ def replica_draining(place: Place, event: e.ReplicaDraining) -> None:
         _enter(place, replica, "draining")
 
 
-def replica_ended(place: Place, event: e.ReplicaRetired | e.ReplicaExited) -> None:
+def replica_drained(place: Place, event: e.ReplicaDrained) -> None:
+    _passed(place, "drain", event.deployment, event.duration)
+
+
+def replica_retired(place: Place, event: e.ReplicaRetired) -> None:
+    _passed(place, "stop", event.deployment, event.duration)
     replica = _replica(place, event.replica)
     if not replica or not place.is_latest("runs", event.replica):
         return
-    replica.running = False
+    replica.running, replica.exited = False, None
     if not place.gapped:
         del place.delivery().replicas[event.replica]
+
+
+def replica_exited(place: Place, event: e.ReplicaExited) -> None:
+    app = place.delivery()
+    count(app.exits, _how(event))
+    replica = _replica(place, event.replica)
+    if replica and place.is_latest("runs", event.replica):
+        replica.running, replica.exited = False, place.state.clock
+        replica.exit = Exit(event.code, event.oom)
 
 
 def health_checked(place: Place, event: e.HealthChecked) -> None:
     app = place.delivery()
     app.healthchecks += 1
+    app.healthcheck_duration.observe(event.latency)
     if not event.ok:
         app.healthcheck_failures += 1
 
@@ -127,12 +190,35 @@ def forget_ended_replicas(place: Place) -> None:
     for app in {key[0] for key in place.instance.positions}:
         known = place.state.apps.get((place.host, app))
         if known:
-            known.replicas = {replica.id: replica for replica in known.running}
+            is_over = (one.id for one in known.replicas.values() if not one.running and one.exited is None)
+            for identity in list(is_over):
+                del known.replicas[identity]
+
+
+def _speak(place: Place, app: App) -> None:
+    """The newest instance that speaks for an app is its deployer."""
+    if place.instance.born >= app.deployer:
+        app.deployer, app.lost = place.instance.born, False
+
+
+def _passed(place: Place, phase: str, deployment: str, duration: float) -> None:
+    """A part of a deployment took so long; what is not known, or of no deployment, is 0 or has no id."""
+    if deployment and duration:
+        place.delivery().phases[phase].observe(duration)
+
+
+def _how(event: e.ReplicaExited) -> str:
+    if event.oom:
+        return "oom"
+    if event.code == UNSEEN:
+        return "unseen"
+    return "signal" if event.code < 0 else "error" if event.code else "finished"
 
 
 def _deployment(place: Place, identity: str, release: str) -> Deployment:
     """The record of a deployment, the last one of the app if no later one has taken its place."""
     app = place.delivery()
+    _speak(place, app)
     is_latest = place.is_latest("deployment")
     for known in (app.deployment, *app.history):
         if known and known.id == identity:
@@ -154,12 +240,18 @@ def _replica(place: Place, identity: str) -> Replica | None:
 
 
 def _runs(place: Place, event: e.ReplicaStarted | e.ReplicaAdopted) -> Replica:
-    replica = place.delivery().replicas.setdefault(event.replica, Replica(event.replica))
+    app = place.delivery()
+    _speak(place, app)
+    replica = app.replicas.setdefault(event.replica, Replica(event.replica))
     if place.is_latest("runs", event.replica):
-        replica.running = True
+        replica.running, replica.exited = True, None
+    if place.is_latest("begun", event.replica):
         replica.release = event.release
         replica.address = event.address
         replica.pid = event.pid
+        replica.slot = event.slot
+        if isinstance(event, e.ReplicaStarted):
+            replica.started = event.time
     return replica
 
 

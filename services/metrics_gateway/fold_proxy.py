@@ -6,42 +6,58 @@ from bisect import bisect_left
 
 from schemas import events as e
 from services.metrics_gateway.place import Place
+from services.metrics_gateway.port import NEW, count
 
 
 def accepted(place: Place, event: e.ConnectionAccepted) -> None:
     totals, listener = place.ports.get(event.port) or place.port(event.port)
     totals.connections += 1
     if not place.gapped or event.connection not in listener.closed:
-        listener.open.setdefault(event.connection, 0)
+        listener.open.setdefault(event.connection, NEW)
 
 
 def established(place: Place, event: e.ConnectionEstablished) -> None:
-    histogram = (place.ports.get(event.port) or place.port(event.port))[0].latency
-    latency = event.latency
+    totals, listener = place.ports.get(event.port) or place.port(event.port)
+    latency, name = event.latency, event.backend
     nanoseconds = int(latency * 1e9 + 0.5)
-    histogram.counts[bisect_left(histogram.bounds, latency)] += 1
-    histogram.nanoseconds += nanoseconds
+    if event.held:
+        totals.hold.observe(event.held)
+    backend = totals.backends.get(name) or place.backend(event.port, name)
+    backend.seen = place.state.clock
+    backend.connections += 1
+    for histogram in (totals.latency, backend.latency):
+        histogram.counts[bisect_left(histogram.bounds, latency)] += 1
+        histogram.nanoseconds += nanoseconds
+    if not place.gapped or event.connection not in listener.closed:
+        known = listener.open.get(event.connection, NEW)
+        listener.open[event.connection] = (known[0], known[1], name)
 
 
 def progressed(place: Place, event: e.ConnectionProgressed) -> None:
     totals, listener = place.ports.get(event.port) or place.port(event.port)
-    transferred = event.bytes_in + event.bytes_out
     if place.gapped and event.connection in listener.closed:
         return
-    known = listener.open.get(event.connection, 0)
-    if transferred > known:
-        totals.bytes += transferred - known
-    listener.open[event.connection] = max(known, transferred)
+    known_in, known_out, backend = listener.open.get(event.connection, NEW)
+    bytes_in, bytes_out = max(known_in, event.bytes_in), max(known_out, event.bytes_out)
+    totals.bytes_in += bytes_in - known_in
+    totals.bytes_out += bytes_out - known_out
+    listener.open[event.connection] = (bytes_in, bytes_out, backend)
 
 
 def closed(place: Place, event: e.ConnectionClosed) -> None:
     totals, listener = place.ports.get(event.port) or place.port(event.port)
-    transferred = event.bytes_in + event.bytes_out
-    known = listener.open.pop(event.connection, 0)
-    if transferred > known:
-        totals.bytes += transferred - known
+    known_in, known_out, _ = listener.open.pop(event.connection, NEW)
+    if event.bytes_in > known_in:
+        totals.bytes_in += event.bytes_in - known_in
+    if event.bytes_out > known_out:
+        totals.bytes_out += event.bytes_out - known_out
     if place.gapped:
-        listener.closed[event.connection] = transferred
+        listener.closed.add(event.connection)
+    reasons, reason = totals.closed, event.reason
+    if reason in reasons:
+        reasons[reason] += 1
+    else:
+        count(reasons, reason)
     histogram = totals.duration
     duration = event.duration
     nanoseconds = int(duration * 1e9 + 0.5)
@@ -51,16 +67,20 @@ def closed(place: Place, event: e.ConnectionClosed) -> None:
 
 def refused(place: Place, event: e.ConnectionRefused) -> None:
     totals, listener = place.ports.get(event.port) or place.port(event.port)
-    totals.errors += 1
+    count(totals.refused, event.reason)
     listener.open.pop(event.connection, None)
     if place.gapped:
-        listener.closed[event.connection] = 0
+        listener.closed.add(event.connection)
     totals.duration.observe(event.duration)
+    totals.hold.observe(event.duration)
 
 
 def dial_failed(place: Place, event: e.DialFailed) -> None:
     totals, _ = place.ports.get(event.port) or place.port(event.port)
     totals.latency.observe(event.latency)
+    backend = place.backend(event.port, event.backend)
+    backend.latency.observe(event.latency)
+    count(backend.failures, event.reason)
 
 
 def listener_opened(place: Place, event: e.ListenerOpened) -> None:
@@ -77,11 +97,24 @@ def listener_closed(place: Place, event: e.ListenerClosed) -> None:
 
 def backend_joined(place: Place, event: e.BackendJoined) -> None:
     _, listener = place.port(event.port)
+    place.backend(event.port, event.backend)
     if place.is_latest("backend", str(event.port), event.backend):
         listener.backends[event.backend] = event.address
 
 
 def backend_left(place: Place, event: e.BackendLeft | e.BackendEjected) -> None:
     _, listener = place.port(event.port)
+    place.backend(event.port, event.backend)
     if place.is_latest("backend", str(event.port), event.backend):
         listener.backends.pop(event.backend, None)
+
+
+def backend_ejected(place: Place, event: e.BackendEjected) -> None:
+    backend_left(place, event)
+    place.backend(event.port, event.backend).ejections += 1
+
+
+def backend_drained(place: Place, event: e.BackendDrained) -> None:
+    totals, _ = place.port(event.port)
+    totals.cut += event.cut
+    place.backend(event.port, event.backend)

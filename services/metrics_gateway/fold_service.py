@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from schemas import events as e
+from services.metrics_gateway.app import App
+from services.metrics_gateway.fold_deployer import deployer_started
+from services.metrics_gateway.instance import MISSED, Heartbeat, Instance
 from services.metrics_gateway.place import Place
-from services.metrics_gateway.state import App, Heartbeat, Instance, State
+from services.metrics_gateway.state import State
 
 ENDED_KEPT = 1000
 """So many instances that ended are remembered, to know their batches when one is repeated."""
@@ -21,17 +24,15 @@ def service_started(place: Place, event: e.ServiceStarted) -> None:
     instance.started = event.time
     place.state.dropped.setdefault((instance.host, instance.service), 0)
     if event.unit.startswith(_DEPLOYER):
-        key = (instance.host, event.unit.removeprefix(_DEPLOYER))
-        place.state.apps[key] = place.state.apps.get(key) or place.state.new(App)
-    if event.parent:
-        _end_with_parent(place.state, instance)
-    else:
-        _take_over(place.state, instance)
+        deployer_started(place, event.unit.removeprefix(_DEPLOYER))
+    _take_place(place.state, instance)
 
 
 def service_heartbeat(place: Place, event: e.ServiceHeartbeat) -> None:
     if place.is_latest("heartbeat"):
-        place.instance.heartbeat = Heartbeat(event.time, event.rss, event.cpu, event.loop_lag)
+        place.instance.heartbeat = Heartbeat(
+            event.time, event.rss, event.cpu, event.loop_lag, event.spool_batches, event.spool_bytes
+        )
 
 
 def service_stopped(place: Place, event: e.ServiceStopped) -> None:
@@ -51,15 +52,47 @@ def end(state: State, instance: Instance, reason: str) -> None:
 
     Until its own last word it may still say how its connections ended: a proxy worker can outlive its master.
     """
-    if instance.ended is not None:
+    if instance.ended is not None and instance.ended != MISSED:
         return
-    instance.ended = reason
-    if state.units.get((instance.host, instance.unit)) == instance.id:
-        del state.units[instance.host, instance.unit]
+    _leave_place(state, instance, reason)
     for child in list(state.instances.values()):
         if child.parent == instance.id:
             end(state, child, "its parent ended")
     _forget_oldest_ended(state)
+
+
+def miss(state: State, instance: Instance) -> None:
+    """The instance was not heard for long: it is taken to be over, until it speaks again."""
+    _leave_place(state, instance, MISSED)
+    for app in _apps_of(state, instance):
+        app.lost = True
+    _forget_oldest_ended(state)
+
+
+def come_back(state: State, instance: Instance) -> None:
+    """An instance that was missed speaks."""
+    instance.ended = None
+    for app in _apps_of(state, instance):
+        app.lost = False
+    _take_place(state, instance)
+
+
+def _apps_of(state: State, instance: Instance) -> list[App]:
+    """The apps whose deployer it is."""
+    return [app for (host, _), app in state.apps.items() if host == instance.host and app.deployer == instance.born]
+
+
+def _take_place(state: State, instance: Instance) -> None:
+    if instance.parent:
+        _end_with_parent(state, instance)
+    elif instance.unit:
+        _take_over(state, instance)
+
+
+def _leave_place(state: State, instance: Instance, reason: str) -> None:
+    instance.ended = reason
+    if state.units.get((instance.host, instance.unit)) == instance.id:
+        del state.units[instance.host, instance.unit]
 
 
 def _take_over(state: State, instance: Instance) -> None:
@@ -77,7 +110,7 @@ def _take_over(state: State, instance: Instance) -> None:
 
 def _end_with_parent(state: State, instance: Instance) -> None:
     parent = state.instances.get(instance.parent)
-    if parent and parent.ended is not None:
+    if parent and parent.ended not in (None, MISSED):
         end(state, instance, "its parent ended")
 
 
@@ -85,4 +118,7 @@ def _forget_oldest_ended(state: State) -> None:
     ended = [instance for instance in state.instances.values() if instance.ended is not None]
     for instance in ended[:-ENDED_KEPT]:
         state.abandoned += len(instance.missing)
+        if instance.heartbeat:
+            key = (instance.service, instance.unit, instance.host)
+            state.spent[key] = state.spent.get(key, 0) + instance.heartbeat.nanoseconds
         del state.instances[instance.id]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from services.metrics_gateway.state import App, Histogram, Port, PortKey, State
+from services.metrics_gateway.state import App, AppKey, Histogram, Port, PortKey, State
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
 Labels: TypeAlias = tuple[str, ...]
@@ -18,9 +19,15 @@ Value: TypeAlias = int | float | Histogram
 PER_PORT = ("proxy_port", "app", "host")
 PER_APP = ("app", "host")
 
+LONGEST_LABEL = 200
+"""A longer label value is cut, and told from others by a digest: stores refuse series for less."""
+
 
 class Moment(msgspec.Struct, frozen=True):
-    """What is measured: the folded state, and what only this process knows at `now`. Times are unix seconds."""
+    """What is measured: the folded state, and what only this process knows at `now`. Times are unix seconds.
+
+    `pending`: messages of the log that are not folded yet; `fold_seconds`: time spent on those that are.
+    """
 
     state: State
     now: float
@@ -28,6 +35,8 @@ class Moment(msgspec.Struct, frozen=True):
     bus_connected: bool
     otlp_exports: dict[str, int]
     saved: float = 0.0
+    pending: int = 0
+    fold_seconds: float = 0.0
 
 
 Read: TypeAlias = Callable[[Moment], Iterator[tuple[Labels, Value]]]
@@ -58,18 +67,61 @@ class Section(msgspec.Struct, frozen=True):
     instruments: tuple[Instrument, ...]
 
 
+def label(value: str) -> str:
+    """The value, cut if it is very long."""
+    if len(value) <= LONGEST_LABEL:
+        return value
+    return f"{value[:LONGEST_LABEL]}…{sha256(value.encode()).hexdigest()[:16]}"
+
+
+def port_labels(key: PortKey) -> Labels:
+    """The values of PER_PORT."""
+    host, app, port = key
+    return str(port), label(app), label(host)
+
+
+def app_labels(key: AppKey) -> Labels:
+    """The values of PER_APP."""
+    host, app = key
+    return label(app), label(host)
+
+
 def per_port(value: Callable[[Port], Value]) -> Read:
     def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for (host, app, port), totals in moment.state.ports.items():
-            yield (str(port), app, host), value(totals)
+        for key, totals in moment.state.ports.items():
+            yield port_labels(key), value(totals)
+
+    return read
+
+
+def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
+    """One more label, before those of the port."""
+
+    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in moment.state.ports.items():
+            labels = port_labels(key)
+            for name, value in values(totals).items():
+                yield (label(name), *labels), value
 
     return read
 
 
 def per_app(value: Callable[[App], Value]) -> Read:
     def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for (host, app), totals in moment.state.apps.items():
-            yield (app, host), value(totals)
+        for key, totals in moment.state.apps.items():
+            yield app_labels(key), value(totals)
+
+    return read
+
+
+def per_app_and(values: Callable[[App], Mapping[str, Value]]) -> Read:
+    """One more label, before those of the app."""
+
+    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in moment.state.apps.items():
+            labels = app_labels(key)
+            for name, value in values(totals).items():
+                yield (label(name), *labels), value
 
     return read
 
@@ -97,27 +149,3 @@ def backends(state: State) -> dict[PortKey, dict[str, str]]:
         for (app, port), listener in instance.listeners.items():
             found[instance.host, app, port].update(listener.backends)
     return found
-
-
-def read_open_connections(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for (host, app, port), count in open_connections(moment.state).items():
-        yield (str(port), app, host), count
-
-
-def read_backends(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for (host, app, port), found in backends(moment.state).items():
-        yield (str(port), app, host), len(found)
-
-
-def read_dropped(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for (host, service), count in moment.state.dropped.items():
-        yield (service, host), count
-
-
-def read_otlp_exports(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for result, count in moment.otlp_exports.items():
-        yield (result,), count
-
-
-def read_build(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    yield (moment.version,), 1

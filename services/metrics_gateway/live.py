@@ -25,6 +25,7 @@ class Live:
         self.folded = 0
         self.backlog: int | None = None
         self.pending = 0
+        self.fold_seconds = 0.0
         self.is_whole = True
         self.saved = time.time()
         self.otlp_exports = Counter(success=0, failure=0)
@@ -49,11 +50,22 @@ class Live:
         if self.backlog is None:
             self.backlog = entry.pending + 1
         self.is_whole = False
+        began = time.perf_counter()
         apply(self.state, entry.sequence, entry.time, entry.payload)
+        self.fold_seconds += time.perf_counter() - began
         self.is_whole = True
         self.folded += 1
         self.pending = entry.pending
 
     def moment(self) -> Moment:
         """What the instruments measure now."""
-        return Moment(self.state, time.time(), VERSION, self.is_connected, dict(self.otlp_exports), self.saved)
+        return Moment(
+            self.state,
+            time.time(),
+            VERSION,
+            self.is_connected,
+            dict(self.otlp_exports),
+            self.saved,
+            self.pending,
+            self.fold_seconds,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schemas.codec import Batch
+from services.metrics_gateway.port import Backend
 from services.metrics_gateway.state import App, Instance, Listener, Port, State
 
 
@@ -29,18 +30,32 @@ class Place:
         self.ports[number] = totals, listener
         return totals, listener
 
-    def delivery(self) -> App:
-        """The app of the batch."""
-        app = self.state.apps.get((self.host, self.app))
+    def backend(self, port: int, name: str) -> Backend:
+        """A backend of a port, with which something happens now."""
+        known = (self.ports.get(port) or self.port(port))[0].backends
+        backend = known.get(name)
+        if backend is None:
+            backend = known[name] = self.state.new(Backend)
+        backend.seen = self.state.clock
+        return backend
+
+    def delivery(self, name: str = "") -> App:
+        """An app on the batch's host: its own, or the one of this name."""
+        key = (self.host, name or self.app)
+        app = self.state.apps.get(key)
         if app is None:
-            app = self.state.apps[self.host, self.app] = self.state.new(App)
+            app = self.state.apps[key] = self.state.new(App)
         return app
 
     def is_latest(self, *what: str) -> bool:
         """Whether no later batch of this instance, come earlier, has already spoken about this part of the app."""
+        return self.is_latest_of(self.app, *what)
+
+    def is_latest_of(self, app: str, *what: str) -> bool:
+        """The same for another app of the instance."""
         if not self.gapped:
             return True
-        key = (self.app, *what)
+        key = (app, *what)
         positions = self.instance.positions
         if positions.get(key, 0) > self.sequence:
             return False

@@ -18,13 +18,12 @@ from tests.contract.contract import Promise, promises
 from tests.gateway.process import Launch, publishing
 
 DEWY = promises("dewy")
+CONTAINERS = promises("dewy_containers")
 CATALOGUE = {instrument.name: instrument for instrument in INSTRUMENTS}
-TYPES = {"counter": "counter", "updowncounter": "gauge", "histogram": "histogram"}
-
-each = pytest.mark.parametrize("promise", DEWY, ids=lambda promise: promise.name)
+TYPES = {"counter": "counter", "updowncounter": "gauge", "gauge": "gauge", "histogram": "histogram"}
 
 
-@each
+@pytest.mark.parametrize("promise", [*DEWY, *CONTAINERS], ids=lambda promise: promise.name)
 def test_the_catalogue_keeps_the_promise(promise: Promise) -> None:
     instrument = CATALOGUE[promise.name]
     assert instrument.prometheus == promise.prometheus
@@ -36,9 +35,10 @@ def test_the_catalogue_keeps_the_promise(promise: Promise) -> None:
     assert instrument.description
 
 
-def test_the_catalogue_has_thirteen_metrics_under_this_name_and_no_more() -> None:
-    assert len(DEWY) == 13
-    assert {name for name in CATALOGUE if name.startswith("dewy.")} == {promise.name for promise in DEWY}
+def test_the_catalogue_has_these_metrics_under_this_name_and_no_more() -> None:
+    assert (len(DEWY), len(CONTAINERS)) == (13, 7)
+    promised = {promise.name for promise in (*DEWY, *CONTAINERS)}
+    assert {name for name in CATALOGUE if name.startswith("dewy.")} == promised
 
 
 async def test_a_scrape_right_after_start_up_has_every_series_at_zero(launch: Launch, bus: Bus) -> None:
@@ -54,7 +54,7 @@ async def test_a_scrape_right_after_start_up_has_every_series_at_zero(launch: La
             check(promise, name, families)
     series = {sample.name for family in families.values() for sample in family.samples}
     promised = {name for promise in DEWY for name in sample_names(promise)}
-    assert {name for name in series if name.startswith("dewy_")} == promised
+    assert {name for name in series if name.startswith("dewy_")} == promised | {"dewy_container_desired_replicas"}
 
 
 def check(promise: Promise, name: str, families: dict[str, Metric]) -> None:

@@ -1,8 +1,8 @@
 """A recorded event log: a file of batches, each preceded by its length as four bytes, big endian.
 
-`python -m tests.gateway.recording` writes the scenario below to `recorded.log`, and what the fold makes of it to
-`recorded.prom` and `recorded.snapshot`. The log stays as it is when the scenario changes: old logs must fold on as
-they did.
+`python -m tests.gateway.recording` writes what the fold makes of `recorded.log` to `recorded.prom` and
+`recorded.snapshot`, and the scenario below to `recorded.log` if there is none. The log stays as it is when the scenario
+changes: old logs must fold on as they did.
 """
 
 from __future__ import annotations
@@ -231,6 +231,7 @@ class Scenario:
 
 
 if __name__ == "__main__":
-    write(LOG, Scenario().play())
+    if not LOG.exists():
+        write(LOG, Scenario().play())
     GOLDEN.write_text(exposition(folded(list(read(LOG)))))
     SNAPSHOT.write_bytes(snapshot.encode(folded(list(read(LOG))), STREAM))

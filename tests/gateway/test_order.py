@@ -25,13 +25,13 @@ BYTES = st.integers(0, 1 << 40)
 PROXY_EVENTS = st.one_of(
     st.builds(e.ListenerOpened, SECONDS, PORTS, NAMES),
     st.builds(e.ListenerClosed, SECONDS, PORTS),
-    st.builds(e.ConnectionEstablished, SECONDS, CONNECTIONS, PORTS, NAMES, SECONDS, st.integers(1, 3)),
     st.builds(e.DialFailed, SECONDS, CONNECTIONS, PORTS, NAMES, SECONDS, NAMES),
     st.builds(e.BackendJoined, SECONDS, PORTS, NAMES, NAMES),
     st.builds(e.BackendLeft, SECONDS, PORTS, NAMES),
     st.builds(e.BackendEjected, SECONDS, PORTS, NAMES, NAMES),
     st.builds(e.ServiceHeartbeat, SECONDS, BYTES, SECONDS, SECONDS),
     st.builds(e.EventsDropped, SECONDS, st.integers(1, 9)),
+    st.builds(e.BackendDrained, SECONDS, PORTS, NAMES, st.integers(0, 3), SECONDS),
 )
 DEPLOYER_EVENTS = st.one_of(
     st.builds(e.ReplicaReady, SECONDS, NAMES, NAMES, SECONDS),
@@ -41,6 +41,11 @@ DEPLOYER_EVENTS = st.one_of(
     st.builds(e.QuarantineLifted, SECONDS, NAMES, NAMES),
     st.builds(e.DeploymentsPaused, SECONDS, NAMES),
     st.builds(e.DeploymentsResumed, SECONDS, NAMES),
+    st.builds(e.RegistryFailed, SECONDS, NAMES, NAMES, st.integers(1, 9)),
+    st.builds(e.RegistryRecovered, SECONDS, NAMES, st.integers(1, 9)),
+    st.builds(e.ReleaseFound, SECONDS, NAMES, NAMES, st.sampled_from(["img://a/b", "dir:///a"])),
+    st.builds(e.ScaleSet, SECONDS, st.integers(0, 9)),
+    st.builds(e.ImagePulled, SECONDS, NAMES, NAMES, SECONDS),
     st.builds(e.HealthChecked, SECONDS, NAMES, st.booleans(), SECONDS),
 )
 
@@ -51,12 +56,17 @@ def connection(draw: st.DrawFn, number: int) -> list[e.Event]:
     port = draw(PORTS)
     first, second, third = sorted(draw(st.lists(BYTES, min_size=3, max_size=3)))
     life: list[e.Event] = [e.ConnectionAccepted(1.0, number, port)]
-    life += [e.ConnectionProgressed(1.0, number, port, first, 0), e.ConnectionProgressed(1.0, number, port, second, 0)]
+    if draw(st.booleans()):
+        life.append(e.ConnectionEstablished(1.0, number, port, draw(NAMES), draw(SECONDS), 1, draw(SECONDS)))
+    life += [
+        e.ConnectionProgressed(1.0, number, port, first, second),
+        e.ConnectionProgressed(1.0, number, port, second, second),
+    ]
     life += [
         draw(
             st.sampled_from(
                 [
-                    e.ConnectionClosed(1.0, number, port, "a", third, 0, draw(SECONDS), "eof"),
+                    e.ConnectionClosed(1.0, number, port, "a", third, third, draw(SECONDS), "eof"),
                     e.ServiceHeartbeat(1.0, 1, 1.0, 1.0),
                 ]
             )
@@ -71,9 +81,9 @@ def replica(draw: st.DrawFn, number: int) -> list[e.Event]:
     name, deployment, release = f"r{number}", f"d{number}", f"v{number}"
     life: list[e.Event] = [
         e.DeploymentStarted(1.0, deployment, release, "", "registry", "rolling", number, ""),
-        e.ReplicaStarted(2.0, deployment, name, release, ":1", number),
+        e.ReplicaStarted(2.0, draw(st.sampled_from([deployment, ""])), name, release, ":1", number, number, 0.5),
         e.ReplicaReady(3.0, deployment, name, 1.0),
-        e.ReplicaRouted(4.0, deployment, name),
+        e.ReplicaRouted(4.0, deployment, name, 0.25),
         draw(
             st.sampled_from(
                 [
@@ -83,8 +93,16 @@ def replica(draw: st.DrawFn, number: int) -> list[e.Event]:
             )
         ),
     ]
-    end = [e.ReplicaDraining(6.0, deployment, name), e.ReplicaRetired(7.0, deployment, name, "replaced")]
-    return life + (end if draw(st.booleans()) else [])
+    ends: list[list[e.Event]] = [
+        [],
+        [e.ReplicaExited(6.0, name, release, draw(st.sampled_from([0, 1, -9, -1000])), draw(st.booleans()))],
+        [
+            e.ReplicaDraining(6.0, deployment, name),
+            e.ReplicaDrained(6.5, deployment, name, 1, 0.5),
+            e.ReplicaRetired(7.0, deployment, name, "replaced", 0.5),
+        ],
+    ]
+    return life + draw(st.sampled_from(ends))
 
 
 @st.composite

@@ -60,7 +60,7 @@ def test_what_is_kept_for_late_batches_is_forgotten_when_none_is_missing() -> No
     log.say("w", closed(1), e.ReplicaRetired(1.0, "d", "r", "replaced"), sequence=2)
     log.say("w", accepted(1), sequence=1)
     instance = log.state.instances["w"]
-    assert (instance.positions, instance.missing, instance.listeners["web", 80].closed) == ({}, set(), {})
+    assert (instance.positions, instance.missing, instance.listeners["web", 80].closed) == ({}, set(), set())
     assert log.app.replicas == {}
 
 
@@ -71,7 +71,7 @@ def test_a_gap_is_not_waited_for_for_ever_but_stays_counted() -> None:
         log.say("w", closed(sequence), sequence=sequence)
     instance = log.state.instances["w"]
     assert (log.state.missing(), instance.missing, instance.positions) == (1, set(), {})
-    assert instance.listeners["web", 80].closed == {}
+    assert instance.listeners["web", 80].closed == set()
     assert not log.say("w", accepted(2), sequence=2)
 
 

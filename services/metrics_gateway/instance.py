@@ -1,0 +1,68 @@
+"""A process that publishes events."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from services.metrics_gateway.histogram import EVENT_LAG, Histogram
+from services.metrics_gateway.port import Listener
+
+MISSED = "heartbeat missed"
+"""Why an instance is taken to be over that was not heard for long; unlike any other end, its next word undoes it."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """How an instance was at `time`: resident bytes, CPU seconds since its start, delay of its event loop.
+
+    `spool_batches` and `spool_bytes` wait for the bus.
+    """
+
+    time: float
+    rss: int
+    cpu: float
+    loop_lag: float
+    spool_batches: int = 0
+    spool_bytes: int = 0
+
+    @property
+    def nanoseconds(self) -> int:
+        """CPU time, 0 if what was told is no duration."""
+        return int(self.cpu * 1e9) if math.isfinite(self.cpu) else 0
+
+
+class Instance(msgspec.Struct):
+    """One process that publishes events, and how far its sequence is applied.
+
+    `born` numbers the instances as they appear in the log. `missing` holds the batches below `last` that may still
+    come; while there are any, `positions` tells which batch spoke last about what, so that a late one changes nothing
+    that a later one has decided. `ended` is the reason why it is over, None while it runs; `silent` says that its own
+    last word was heard. `heard` is when it last spoke, on the clock of the state. `links` are the ends of its chain
+    (`schemas.chain`).
+    """
+
+    id: str
+    service: str
+    host: str
+    born: int
+    last: int = 0
+    missing: set[int] = set()
+    positions: dict[tuple[str, ...], int] = {}
+    unit: str = ""
+    version: str = ""
+    pid: int = 0
+    parent: str = ""
+    started: float | None = None
+    heartbeat: Heartbeat | None = None
+    heard: float = 0.0
+    ended: str | None = None
+    silent: bool = False
+    links: dict[int, bytes] = {}
+    listeners: dict[tuple[str, int], Listener] = {}
+
+
+class Service(msgspec.Struct):
+    """All instances of a kind together. `lag`: from the newest event of a batch to its place in the log."""
+
+    lag: Histogram = msgspec.field(default_factory=lambda: Histogram.over(EVENT_LAG))

@@ -1,0 +1,273 @@
+"""What Longshore tells of itself: its processes, the log, and the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import add
+
+from services.metrics_gateway.histogram import EVENT_LAG
+from services.metrics_gateway.instance import Heartbeat
+from services.metrics_gateway.instrument import Instrument, Labels, Moment, Read, Section, Value, label, single
+from services.metrics_gateway.state import UnitKey
+
+PER_UNIT = ("service", "unit", "host")
+
+
+def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, float], float]) -> Read:
+    """Of every unit that runs, what the last heartbeats of its instances say, combined."""
+
+    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+        found: dict[UnitKey, float] = {}
+        for instance in moment.state.live():
+            if instance.heartbeat:
+                key, own = (instance.service, instance.unit, instance.host), value(instance.heartbeat)
+                found[key] = combine(found[key], own) if key in found else own
+        for key, total in found.items():
+            yield tuple(map(label, key)), total
+
+    return read
+
+
+def _cpu(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    """Of all instances that there ever were, so that a restart is no step back."""
+    totals = dict(moment.state.spent)
+    for instance in moment.state.instances.values():
+        if instance.heartbeat:
+            key = (instance.service, instance.unit, instance.host)
+            totals[key] = totals.get(key, 0) + instance.heartbeat.nanoseconds
+    for key, nanoseconds in totals.items():
+        yield tuple(map(label, key)), nanoseconds / 1e9
+
+
+def _lag(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for name, service in moment.state.services.items():
+        yield (label(name),), service.lag
+
+
+def _dropped(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for (host, service), count in moment.state.dropped.items():
+        yield (label(service), label(host)), count
+
+
+def _otlp_exports(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for result, count in moment.otlp_exports.items():
+        yield (result,), count
+
+
+def _build(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    yield (moment.version,), 1
+
+
+PROCESSES = Section(
+    "Processes",
+    (
+        Instrument(
+            "longshore.process.memory",
+            "longshore_process_memory_bytes",
+            "gauge",
+            "By",
+            "Resident memory of the unit's processes",
+            PER_UNIT,
+            _per_unit(lambda beat: beat.rss, add),
+        ),
+        Instrument(
+            "longshore.process.cpu",
+            "longshore_process_cpu_seconds_total",
+            "counter",
+            "s",
+            "CPU time that the unit's processes have used, those that ended included",
+            PER_UNIT,
+            _cpu,
+        ),
+        Instrument(
+            "longshore.process.loop.lag",
+            "longshore_process_loop_lag_seconds",
+            "gauge",
+            "s",
+            "Longest delay of an event loop of the unit that the last heartbeats tell of",
+            PER_UNIT,
+            _per_unit(lambda beat: beat.loop_lag, max),
+        ),
+        Instrument(
+            "longshore.spool.batches",
+            "longshore_spool_batches",
+            "gauge",
+            "{batch}",
+            "Batches of events that wait for the bus",
+            PER_UNIT,
+            _per_unit(lambda beat: beat.spool_batches, add),
+        ),
+        Instrument(
+            "longshore.spool.size",
+            "longshore_spool_size_bytes",
+            "gauge",
+            "By",
+            "Bytes of events that wait for the bus",
+            PER_UNIT,
+            _per_unit(lambda beat: beat.spool_bytes, add),
+        ),
+    ),
+)
+
+EVENTS = Section(
+    "Events",
+    (
+        Instrument(
+            "longshore.events.dropped",
+            "longshore_events_dropped_total",
+            "counter",
+            "{event}",
+            "Events that a service had to drop because the bus was away for too long",
+            ("service", "host"),
+            _dropped,
+        ),
+        Instrument(
+            "longshore.event.lag",
+            "longshore_event_lag_seconds",
+            "histogram",
+            "s",
+            "Time from the newest event of a batch until the log had it; as exact as the clocks of the hosts agree",
+            ("service",),
+            _lag,
+            buckets=EVENT_LAG,
+        ),
+    ),
+)
+
+GATEWAY = Section(
+    "The gateway",
+    (
+        Instrument(
+            "longshore.gateway.events",
+            "longshore_gateway_events_total",
+            "counter",
+            "{event}",
+            "Events of the log that these numbers are made of",
+            (),
+            single(lambda moment: moment.state.events),
+        ),
+        Instrument(
+            "longshore.gateway.events.unknown",
+            "longshore_gateway_events_unknown_total",
+            "counter",
+            "{event}",
+            "Events skipped: of a kind that this version does not know, or with an impossible value",
+            (),
+            single(lambda moment: moment.state.unknown + moment.state.malformed),
+        ),
+        Instrument(
+            "longshore.gateway.batches.undecodable",
+            "longshore_gateway_batches_undecodable_total",
+            "counter",
+            "{batch}",
+            "Messages of the log that are no batch of events",
+            (),
+            single(lambda moment: moment.state.undecodable),
+        ),
+        Instrument(
+            "longshore.gateway.batches.repeated",
+            "longshore_gateway_batches_repeated_total",
+            "counter",
+            "{batch}",
+            "Batches that came again and were skipped",
+            (),
+            single(lambda moment: moment.state.repeated),
+        ),
+        Instrument(
+            "longshore.gateway.batches.late",
+            "longshore_gateway_batches_late_total",
+            "counter",
+            "{batch}",
+            "Batches that came after a later one of their instance, and were applied",
+            (),
+            single(lambda moment: moment.state.late),
+        ),
+        Instrument(
+            "longshore.gateway.batches.missing",
+            "longshore_gateway_batches_missing",
+            "updowncounter",
+            "{batch}",
+            "Batches that never came, or not yet: anything but 0 means that numbers are too low",
+            (),
+            single(lambda moment: moment.state.missing()),
+        ),
+        Instrument(
+            "longshore.gateway.chain.breaks",
+            "longshore_gateway_chain_breaks_total",
+            "counter",
+            "{batch}",
+            "Batches that do not fit those before and after them: the log was altered (`longshore verify`)",
+            (),
+            single(lambda moment: moment.state.chain_breaks),
+        ),
+        Instrument(
+            "longshore.gateway.pending.messages",
+            "longshore_gateway_pending_messages",
+            "gauge",
+            "{message}",
+            "Messages of the log that these numbers do not contain yet",
+            (),
+            single(lambda moment: moment.pending),
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.gateway.fold",
+            "longshore_gateway_fold_seconds_total",
+            "counter",
+            "s",
+            "Time that this gateway has spent folding the log: the rate of events over that of this is its speed",
+            (),
+            single(lambda moment: moment.fold_seconds),
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.gateway.state.age",
+            "longshore_gateway_state_age_seconds",
+            "gauge",
+            "s",
+            "Time since the newest message of the log that these numbers contain was stored",
+            (),
+            single(lambda moment: max(0.0, moment.now - moment.state.time)),
+        ),
+        Instrument(
+            "longshore.gateway.snapshot.age",
+            "longshore_gateway_snapshot_age_seconds",
+            "gauge",
+            "s",
+            "Time since this gateway last saved its state, or since its start if it has not yet",
+            (),
+            single(lambda moment: max(0.0, moment.now - moment.saved)),
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.bus.connected",
+            "longshore_bus_connected",
+            "gauge",
+            "",
+            "1 while the gateway is connected to the bus; otherwise these numbers are those of the state's age",
+            (),
+            single(lambda moment: int(moment.bus_connected)),
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.otlp.exports",
+            "longshore_otlp_exports_total",
+            "counter",
+            "{export}",
+            "Pushes to the OTLP endpoint, by result: success or failure",
+            ("result",),
+            _otlp_exports,
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.build.info",
+            "longshore_build_info",
+            "gauge",
+            "",
+            "Always 1; the label says which version runs",
+            ("version",),
+            _build,
+            of_process=True,
+        ),
+    ),
+)
