@@ -73,7 +73,7 @@ def _added(
 
 def _histogram(documentation: str, label: str, value: float, exemplar: Exemplar) -> Metric:
     family = HistogramMetricFamily("a_histogram", documentation, labels=["l"])
-    family.add_metric([label], [("0.1", 1.0, None), ("1.0", 2.0, exemplar), ("+Inf", value, None)], value)
+    family.add_metric([label], [("0.1", 1.0), ("1.0", 2.0, exemplar), ("+Inf", value)], value)
     return family
 
 
