@@ -27,6 +27,14 @@ class Entry(msgspec.Struct, frozen=True):
     time: float
 
 
+class StreamReplacedError(Exception):
+    """The log is another one than that which was read, or does not reach as far any more. `stream`: as it is now."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(f"the stream {subjects.STREAM} was created at {stream.created} and ends at {stream.last}")
+        self.stream = stream
+
+
 class Stream(msgspec.Struct, frozen=True):
     """The log as it is now: when it was created, which tells it from any other, and its first and last sequence."""
 
@@ -51,26 +59,37 @@ async def last_sequence(bus: Bus) -> int:
 
 
 async def read(
-    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, wait: bool = True
+    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, wait: bool = True, created: str = ""
 ) -> AsyncGenerator[list[Entry], None]:
     """The log from stream sequence `start` on, in order, in lists as they arrive; for ever, or until its end now.
 
-    What the stream no longer holds is passed over: the first sequence tells.
+    What the stream no longer holds is passed over: the first sequence tells. Raises StreamReplacedError when it is
+    not the one that was `created` then, or ends before `start`.
     """
     logger = log.get(bus.service)
     position = start
+    problem = ""
     while True:
         await bus.until_connected()
         try:
+            if created:
+                _check_is_same(await describe(bus), created, position)
             async with contextlib.aclosing(_read_while_connected(bus, position, subject, wait)) as reading:
                 async for entries in reading:
                     if not entries:
                         return
-                    position = entries[-1].sequence + 1
+                    position, problem = entries[-1].sequence + 1, ""
                     yield entries
-        except (nats.errors.Error, TimeoutError) as error:
-            logger.warning("reading the log failed, trying again", reason=repr(error))
+        except (nats.errors.Error, TimeoutError, BusError) as error:
+            if repr(error) != problem:
+                logger.warning("reading the log failed, trying again", reason=str(error) or repr(error))
+            problem = repr(error)
             await asyncio.sleep(RECONNECT_WAIT)
+
+
+def _check_is_same(stream: Stream, created: str, position: int) -> None:
+    if stream.created != created or stream.last < position - 1:
+        raise StreamReplacedError(stream)
 
 
 async def _read_while_connected(bus: Bus, start: int, subject: str, wait: bool) -> AsyncGenerator[list[Entry], None]:

@@ -13,7 +13,8 @@ from services.common.errors import BusError
 from services.common.reader import Stream, describe
 from services.metrics_gateway import snapshot
 from services.metrics_gateway.live import Live
-from services.metrics_gateway.store import Store
+from services.metrics_gateway.snapshot import resume
+from services.metrics_gateway.store import REPLACED, Store
 
 INTERVAL = 10.0
 EVENTS = 100_000
@@ -61,6 +62,17 @@ class Saver:
             self._live.state = state
             self._position, self._tried_at = state.position, state.events
             self._tell_what_is_lost(stream)
+
+    @property
+    def stream(self) -> str:
+        """When the stream was created that the state is folded from."""
+        return self._stream
+
+    def follow(self, stream: Stream) -> None:
+        """The log was made anew, or has lost its end: go on with what is in it, and keep the sums."""
+        self._log.warning(REPLACED, messages=stream.last, folded=self._live.state.position)
+        self._live.state.position = resume(self._live.state.position, self._stream, stream.created, stream.last)
+        self._stream, self._position = stream.created, -1
 
     def folded(self) -> None:
         """Say that there is more in the state."""

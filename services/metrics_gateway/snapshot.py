@@ -1,7 +1,8 @@
 """A snapshot: the state of the fold as bytes. No I/O.
 
 It names the stream that it was folded from, and its position there: with the messages after that position it gives
-what the whole log gives.
+what the whole log gives. When the stream was made anew, or has lost its end, its sums go on with what is there: a
+batch that was folded before is known by its sequence.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Snapshot(Versioned, frozen=True, array_like=True):
     stream: str
     position: int
     state: msgspec.Raw
+    events: int = 0
 
 
 # Whole numbers beyond 64 bits, which MessagePack does not have, are written as text.
@@ -41,11 +43,11 @@ _states = msgspec.msgpack.Decoder(State, strict=False)
 
 def encode(state: State, stream: str) -> bytes:
     """The snapshot of a state folded from the stream that was created at `stream`."""
-    return msgspec.msgpack.encode(Snapshot(VERSION, stream, state.position, _packed(state)))
+    return msgspec.msgpack.encode(Snapshot(VERSION, stream, state.position, _packed(state), state.events))
 
 
 def decode(data: bytes, stream: str, last: int) -> Snapshot:
-    """A snapshot of the stream created at `stream` that ends at `last`, its state not decoded yet.
+    """A snapshot, its state not decoded yet, with the position from which it goes on in a stream (see `resume`).
 
     Raises SnapshotError.
     """
@@ -56,19 +58,23 @@ def decode(data: bytes, stream: str, last: int) -> Snapshot:
         snapshot = msgspec.msgpack.decode(data, type=Snapshot)
     except msgspec.MsgspecError as error:
         raise SnapshotError(f"no snapshot: {error}") from None
-    if snapshot.stream != stream:
-        raise SnapshotError(f"of a stream created {snapshot.stream}, and this one was created {stream}")
-    if snapshot.position > last:
-        raise SnapshotError(f"of position {snapshot.position}, and the stream ends at {last}")
-    return snapshot
+    position = resume(snapshot.position, snapshot.stream, stream, last)
+    return msgspec.structs.replace(snapshot, position=position)
+
+
+def resume(position: int, folded: str, stream: str, last: int) -> int:
+    """The position in a stream of a state that was at `position` in the stream created at `folded`."""
+    return min(position, last) if folded == stream else 0
 
 
 def restore(snapshot: Snapshot) -> State:
     """The state that was saved. Raises SnapshotError."""
     try:
-        return _states.decode(snapshot.state)
+        state = _states.decode(snapshot.state)
     except msgspec.MsgspecError as error:
         raise SnapshotError(f"no state: {error}") from None
+    state.position = snapshot.position
+    return state
 
 
 def _packed(value: Any) -> msgspec.Raw:

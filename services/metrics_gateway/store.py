@@ -14,6 +14,7 @@ from services.common.reader import Stream
 from services.metrics_gateway.snapshot import Snapshot, SnapshotError, decode, restore
 from services.metrics_gateway.state import State
 
+REPLACED = "the log was made anew: the numbers go on with what is in it"
 SLOTS = ("state-0", "state-1", "state-2")
 
 
@@ -29,11 +30,13 @@ class Store:
         """The newest state that can be used with this stream, None if there is none."""
         await self._objects.sweep()
         found = {slot: snapshot for slot in SLOTS if (snapshot := await self._read(slot, stream))}
-        self._oldest_first = sorted(SLOTS, key=lambda slot: found[slot].position if slot in found else -1)
+        self._oldest_first = sorted(SLOTS, key=lambda slot: _age(found.get(slot)))
         for slot in reversed(self._oldest_first):
             try:
                 if slot in found:
-                    return restore(found[slot])
+                    state = restore(found[slot])
+                    self._tell_what_changed(found[slot], stream)
+                    return state
             except SnapshotError as error:
                 self._reject(slot, error)
         return None
@@ -51,5 +54,14 @@ class Store:
             self._reject(slot, error)
             return None
 
+    def _tell_what_changed(self, snapshot: Snapshot, stream: Stream) -> None:
+        if snapshot.stream != stream.created:
+            self._log.warning(REPLACED, snapshot=snapshot.stream, log=stream.created)
+
     def _reject(self, slot: str, error: Exception) -> None:
         self._log.warning("snapshot not used", object=slot, reason=str(error))
+
+
+def _age(snapshot: Snapshot | None) -> tuple[int, int]:
+    """Snapshots in the order in which they were made: events are never uncounted, whatever the stream."""
+    return (snapshot.events, snapshot.position) if snapshot else (-1, -1)

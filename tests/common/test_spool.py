@@ -41,8 +41,8 @@ def parcels(count: int, size: int = 100) -> list[Parcel]:
 
 def batch(number: int) -> Parcel:
     """A parcel of two events of different kinds."""
-    events = [ServiceStopped(1.0, "x" * 500), HealthChanged(1.0, "r", True)]
-    payload = codec.encode(Batch("health", "host", "_", "i", number, [*events, *events[1:]]))
+    change = HealthChanged(1.0, "r", True)
+    payload = codec.encode(Batch("health", "host", "_", "i", number, [ServiceStopped(1.0, "x" * 500), change, change]))
     return Parcel("subject", f"i:{number}", 3, payload)
 
 

@@ -14,15 +14,16 @@ from schemas import codec, subjects
 from schemas import events as e
 from schemas.codec import Batch
 from services.common.bus import Bus
+from services.common.credentials import Credentials
 from services.common.objects import Objects
 from services.common.reader import Entry, describe, read
-from services.metrics_gateway import fold
+from services.metrics_gateway import fold, snapshot
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.saver import Saver
 from services.metrics_gateway.service import follow
 from services.metrics_gateway.state import State
-from services.metrics_gateway.store import Store
+from services.metrics_gateway.store import REPLACED, Store
 from tests.conftest import NatsServer
 from tests.gateway.process import publishing
 
@@ -185,7 +186,7 @@ async def test_events_that_left_the_stream_before_they_were_read_are_told(bus: B
     assert line["messages"] == 1
 
 
-async def test_a_stream_that_was_made_anew_is_folded_from_its_beginning(bus: Bus) -> None:
+async def test_after_a_restart_the_sums_go_on_with_a_stream_that_was_made_anew(bus: Bus) -> None:
     async with running(Gateway(bus)) as gateway:
         await publish(bus, "p-1", 30)
         await gateway.until_folded(30)
@@ -196,19 +197,60 @@ async def test_a_stream_that_was_made_anew_is_folded_from_its_beginning(bus: Bus
     await publish(bus, "p-3", 4)
     with capture_logs() as lines:
         async with running(Gateway(bus)) as restarted:
-            await restarted.until_folded(8)
-    assert [line["event"] for line in lines] == ["snapshot not used"]
+            await restarted.until_folded(38)
+            await restarted.saver.save()
+        async with running(Gateway(bus)) as once_more:
+            await publish(bus, "p-4", 1)
+            await once_more.until_folded(39)
+    assert [line["event"] for line in lines] == [REPLACED]
 
 
-async def test_a_state_of_the_old_stream_is_never_saved_as_one_of_the_new(bus: Bus) -> None:
+async def test_a_stream_deleted_under_a_running_gateway_is_told_and_the_sums_go_on(bus: Bus) -> None:
+    with capture_logs() as lines:
+        async with running(Gateway(bus)) as gateway, publishing(bus, "proxy", "p-1") as proxy:
+            proxy.record(e.ConnectionAccepted(1.0, 1, 8080), "shop")
+            await gateway.until_folded(1)
+            await bus.jetstream.delete_stream(subjects.STREAM)
+            await until(lambda: any("reading the log failed" in line["event"] for line in lines))
+            proxy.record(e.ConnectionAccepted(1.0, 2, 8080), "shop")
+            await bus.ensure()
+            await gateway.until_folded(2)
+            assert (gateway.live.state.missing(), gateway.live.state.chain_breaks) == (0, 0)
+            await gateway.saver.save()
+    told = [line["event"] for line in lines if line["log_level"] == "warning"]
+    assert told == ["reading the log failed, trying again", REPLACED]
+    state = await saved(bus)
+    assert state == gateway.live.state
+
+
+async def test_a_stream_replaced_while_the_gateway_was_cut_off_is_noticed(bus: Bus, nats_server: NatsServer) -> None:
     async with running(Gateway(bus)) as gateway:
         await publish(bus, "p-1", 30)
         await gateway.until_folded(30)
-        await bus.jetstream.delete_stream(subjects.STREAM)
-        await bus.ensure()
+        other = await Bus.connect("admin", Credentials([nats_server.url]))
+        nats_server.kill()
+        await until(lambda: not bus.is_connected)
+        nats_server.start()
+        await other.until_connected()
+        await other.jetstream.delete_stream(subjects.STREAM)
+        await other.ensure()
+        await other.close()
         await publish(bus, "p-2", 4)
+        await gateway.until_folded(34)
+
+
+async def test_a_stream_that_lost_its_end_is_followed_from_there(bus: Bus) -> None:
+    async with running(Gateway(bus)) as gateway:
+        await publish(bus, "p-1", 3)
+        await gateway.until_folded(3)
         await gateway.saver.save()
-    assert await saved(bus) is None
+    state = gateway.live.state
+    state.position += 5
+    ahead = Gateway(bus)
+    await ahead.store.save(snapshot.encode(state, (await describe(bus)).created))
+    async with running(ahead):
+        await publish(bus, "p-2", 2)
+        await ahead.until_folded(5)
 
 
 async def test_a_bus_that_is_away_delays_a_save_and_a_start(bus: Bus, nats_server: NatsServer) -> None:

@@ -87,13 +87,12 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
             decode(data, STREAM, LAST)
 
 
-def test_a_snapshot_of_another_stream_or_of_what_it_does_not_hold_is_refused() -> None:
-    data = encode(State(position=8), STREAM)
-    with pytest.raises(SnapshotError, match="of a stream created 2026-01-01"):
-        decode(data, "2026-02-02", LAST)
-    with pytest.raises(SnapshotError, match="of position 8, and the stream ends at 7"):
-        decode(data, STREAM, 7)
-    assert decode(data, STREAM, 8).position == 8
+@pytest.mark.parametrize(
+    ("stream", "last", "position"), [(STREAM, 8, 8), (STREAM, 99, 8), (STREAM, 7, 7), ("2026-02-02", 99, 0)]
+)
+def test_a_state_goes_on_where_the_stream_does(stream: str, last: int, position: int) -> None:
+    data = encode(State(position=8, events=30), STREAM)
+    assert restore(decode(data, stream, last)) == State(position=position, events=30)
 
 
 @settings(deadline=None)

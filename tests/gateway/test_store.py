@@ -17,7 +17,7 @@ from services.common.reader import Stream
 from services.metrics_gateway.fold import apply
 from services.metrics_gateway.snapshot import encode
 from services.metrics_gateway.state import State
-from services.metrics_gateway.store import SLOTS, Store
+from services.metrics_gateway.store import REPLACED, SLOTS, Store
 from tests.gateway.recording import LOG, START, folded, read
 
 CREATED = "2026-01-01T00:00:00+00:00"
@@ -149,24 +149,30 @@ async def test_a_damaged_snapshot_gives_way_to_an_older_one_with_one_line(bus: B
     assert await position(bus) == 40
 
 
-async def test_snapshots_of_a_stream_that_was_made_anew_are_not_used_and_soon_gone(bus: Bus) -> None:
+async def test_the_newest_snapshot_goes_on_with_a_stream_that_was_made_anew_with_one_line(bus: Bus) -> None:
     one = store(bus)
     for count in (10, 20, 30):
         await save(one, count)
     anew = Stream("2026-02-02T00:00:00+00:00", 1, 5)
     fresh = store(bus)
     with capture_logs() as lines:
-        assert await fresh.load(anew) is None
-    assert len(lines) == len(SLOTS)
-    await fresh.save(encode(after(4), anew.created))
-    assert await position(bus, anew) == 4
+        state = await fresh.load(anew)
+    assert [line["event"] for line in lines] == [REPLACED]
+    assert state
+    assert (state.position, state.events) == (0, after(30).events)
+    apply(state, 1, START, MESSAGES[30])
+    await fresh.save(encode(state, anew.created))
+    again = await store(bus).load(anew)
+    assert again == state
 
 
-async def test_a_stream_that_lost_its_end_gets_the_snapshot_before(bus: Bus) -> None:
+async def test_the_newest_snapshot_goes_on_with_a_stream_that_lost_its_end(bus: Bus) -> None:
     one = store(bus)
     for count in (10, 20, 30):
         await save(one, count)
-    assert await position(bus, Stream(CREATED, 1, 25)) == 20
+    state = await store(bus).load(Stream(CREATED, 1, 25))
+    assert state
+    assert (state.position, state.events) == (25, after(30).events)
 
 
 async def test_two_gateways_that_save_at_once_leave_whole_snapshots(bus: Bus) -> None:
