@@ -19,7 +19,7 @@ class Access(msgspec.Struct, frozen=True):
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
-    commands: bool = False
+    commands: tuple[str, ...] = ()
     answers: bool = False
 
 
@@ -31,8 +31,8 @@ ACCESS = {
         answers=True,
     ),
     "health": Access(reads=(subjects.REPLICAS,), writes=(subjects.HEALTH,)),
-    "gateway": Access(reads_log=True, stores=(subjects.SNAPSHOTS,)),
-    "cli": Access(publishes=False, reads_log=True, reads=subjects.BUCKETS, commands=True),
+    "gateway": Access(reads_log=True, stores=(subjects.SNAPSHOTS,), commands=("deployer",)),
+    "cli": Access(publishes=False, reads_log=True, reads=subjects.BUCKETS, commands=("deployer",)),
 }
 
 
@@ -57,8 +57,7 @@ def permissions(service: str, access: Access) -> dict[str, Any]:
     publish += [f"$KV.{bucket}.>" for bucket in access.writes]
     for store in access.stores:
         publish += _keep_objects(store)
-    if access.commands:
-        publish += [f"{subjects.COMMANDS}.>"]
+    publish += [f"{subjects.COMMANDS}.{commanded}.>" for commanded in access.commands]
     if access.answers:
         subscribe += [f"{subjects.COMMANDS}.{service}.>"]
     result: dict[str, Any] = {"publish": {"allow": publish}, "subscribe": {"allow": subscribe}}

@@ -87,7 +87,7 @@ HELP = {
     "otlp_endpoint": "host:port of an OpenTelemetry collector (gRPC). Switches telemetry on.",
     "otlp_insecure": "Plain text to the collector instead of TLS.",
     "admin_port": "Port of /metrics, /api and /healthz.",
-    "admin_address": "Address that the admin port is bound to. On another than loopback, reading needs the admin token.",
+    "admin_address": "Address of the admin port. On another than loopback, reading needs the admin token.",
     "admin_token_file": "File with the bearer token of the admin API, instead of the generated one.",
     "metrics_token": "Bearer token that /metrics asks for; better as a variable, or a file.",
     "metrics_token_file": "File with the bearer token that /metrics asks for.",

@@ -134,10 +134,16 @@ class Bus:
                 self._log.warning("watch failed, trying again", bucket=bucket, reason=repr(error))
                 await asyncio.sleep(RECONNECT_WAIT)
 
-    async def request(self, subject: str, command: msgspec.Struct, timeout: float = REQUEST_TIMEOUT) -> bytes:
+    async def request(
+        self,
+        subject: str,
+        command: msgspec.Struct,
+        timeout: float = REQUEST_TIMEOUT,
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
         """The reply to a command. Raises BusError when nobody listens or answers in time."""
         try:
-            message = await self.client.request(subject, msgspec.json.encode(command), timeout=timeout)
+            message = await self.client.request(subject, msgspec.json.encode(command), timeout=timeout, headers=headers)
         except nats.errors.NoRespondersError:
             raise BusError(f"nobody answers on {subject}: is its deployer running?") from None
         except (nats.errors.Error, TimeoutError) as error:

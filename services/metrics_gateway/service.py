@@ -17,13 +17,16 @@ from services.common import lifecycle
 from services.common.bus import Bus
 from services.common.lifecycle import VERSION, Context
 from services.common.objects import Objects
-from services.common.reader import Entry, read
+from services.common.reader import Entry, StreamReplacedError, read
 from services.metrics_gateway import api
+from services.metrics_gateway.api import tokens
+from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.prometheus import Exporter
 from services.metrics_gateway.saver import Saver
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.store import Store
+from services.metrics_gateway.traffic import INTERVAL, Traffic
 
 SERVICE = "gateway"
 SLICE = 0.002
@@ -34,18 +37,21 @@ SAVE_TIMEOUT = 3.0
 
 
 def run(settings: GatewaySettings) -> None:
-    """Run the gateway until SIGTERM or SIGINT. Raises PortTakenError before anything has started."""
+    """Run the gateway until SIGTERM or SIGINT. Raises PortTakenError and SettingsError before anything has started."""
     with api.listen(settings) as listener:
-        lifecycle.run(SERVICE, SERVICE, settings, partial(main, settings, listener))
+        lifecycle.run(SERVICE, SERVICE, settings, partial(main, settings, listener, tokens.load(settings)))
 
 
-async def main(settings: GatewaySettings, listener: socket.socket, context: Context) -> None:
+async def main(settings: GatewaySettings, listener: socket.socket, secrets: Tokens, context: Context) -> None:
     """Fold the log and serve the admin API until the service stops."""
     live = Live(context.bus)
     resource = describe(context)
-    app = api.create(settings, live, Exporter(live.moment, resource.attributes))
+    traffic = Traffic()
+    exporter = Exporter(live.moment, resource.attributes)
+    app = api.create(api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping))
     saver = Saver(live, context.bus, Store(Objects(context.bus, subjects.SNAPSHOTS), context.log), context.log)
     context.spawn(follow(live, context.bus, saver), "fold")
+    context.spawn(_sampling(live, traffic), "traffic")
     async with _saving(saver, context), _pushing(settings, live, resource, context):
         context.log.info("admin API", address=settings.admin_address, port=settings.admin_port)
         await api.serve(app, listener, context.stopping)
@@ -54,9 +60,13 @@ async def main(settings: GatewaySettings, listener: socket.socket, context: Cont
 async def follow(live: Live, bus: Bus, saver: Saver) -> None:
     """Fold the log from the newest snapshot on, for ever."""
     await saver.restore()
-    async for entries in read(bus, live.state.position + 1):
-        await _fold(live, entries)
-        saver.folded()
+    while True:
+        try:
+            async for entries in read(bus, live.state.position + 1, created=saver.stream):
+                await _fold(live, entries)
+                saver.folded()
+        except StreamReplacedError as error:
+            saver.follow(error.stream)
 
 
 async def _fold(live: Live, entries: list[Entry]) -> None:
@@ -66,6 +76,14 @@ async def _fold(live: Live, entries: list[Entry]) -> None:
         if time.perf_counter() - began > SLICE:
             await asyncio.sleep(0)
             began = time.perf_counter()
+
+
+async def _sampling(live: Live, traffic: Traffic) -> None:
+    """Measure rates, for ever; not while the past is read, which is no traffic of now."""
+    while True:
+        if live.is_caught_up:
+            traffic.sample(live.state, time.monotonic())
+        await asyncio.sleep(INTERVAL)
 
 
 def describe(context: Context) -> Resource:

@@ -8,6 +8,7 @@ import re
 from services.common.errors import SettingsError
 from services.common.settings import Settings, check_port
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]+)")
 
 
@@ -16,6 +17,9 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
 
     admin_port: int = 17539
     admin_address: str = "127.0.0.1"
+    admin_token_file: str = ""
+    metrics_token: str = ""
+    metrics_token_file: str = ""
     telemetry: bool = False
     otlp_endpoint: str = ""
     otlp_insecure: bool = False
@@ -23,8 +27,14 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_port("--admin-port", self.admin_port)
         _check_address("--admin-address", self.admin_address)
+        _check_metrics_token(self.metrics_token, self.metrics_token_file)
         if self.otlp_endpoint:
             _check_endpoint("--otlp-endpoint", self.otlp_endpoint)
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether only this host can reach the admin port."""
+        return ipaddress.ip_address(self.admin_address).is_loopback
 
     @property
     def telemetry_enabled(self) -> bool:
@@ -37,6 +47,13 @@ def _check_address(option: str, address: str) -> None:
         ipaddress.ip_address(address)
     except ValueError:
         raise SettingsError(f"{option} {address!r}: use an IP address, such as 127.0.0.1 or 0.0.0.0") from None
+
+
+def _check_metrics_token(token: str, file: str) -> None:
+    if token and file:
+        raise SettingsError("--metrics-token and --metrics-token-file: give one of them")
+    if token and not _TOKEN.fullmatch(token):
+        raise SettingsError("--metrics-token: use letters, digits and . _ ~ + / = - (it is not shown here)")
 
 
 def _check_endpoint(option: str, endpoint: str) -> None:

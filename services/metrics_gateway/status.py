@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from services.metrics_gateway.instrument import backends, open_connections
-from services.metrics_gateway.state import App, Deployment, Instance, Phase, Replica, State
+from services.metrics_gateway.state import App, Deployment, Instance, Phase, Port, PortKey, Replica, State
+from services.metrics_gateway.times import iso
+from services.metrics_gateway.traffic import PortTraffic, Traffic
 
 
 class LastDeployment(msgspec.Struct, frozen=True):
@@ -41,7 +41,10 @@ class AppStatus(msgspec.Struct, frozen=True):
 
 
 class ProxyStatus(msgspec.Struct, frozen=True):
-    """A proxy port. `backends` maps those that take new connections to their addresses."""
+    """A proxy port. `backends` maps those that take new connections to their addresses.
+
+    `connections`, `errors` and `bytes` are totals; `traffic` is what goes on now.
+    """
 
     app: str
     host: str
@@ -49,6 +52,10 @@ class ProxyStatus(msgspec.Struct, frozen=True):
     listening: bool
     backends: dict[str, str]
     open_connections: int
+    connections: int
+    errors: int
+    bytes: int
+    traffic: PortTraffic
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
@@ -113,13 +120,13 @@ class Containers(msgspec.Struct, frozen=True):
     containers: list[Container]
 
 
-def status(state: State, log: LogStatus, version: str) -> Status:
+def status(state: State, log: LogStatus, version: str, traffic: Traffic | None = None) -> Status:
     """Everything at a glance, in a stable order."""
     return Status(
         version,
         log,
         [_app(name, host, app) for (host, name), app in sorted(state.apps.items(), key=lambda item: item[0])],
-        _proxies(state),
+        _proxies(state, traffic or Traffic()),
         sorted((_service(instance) for instance in state.live()), key=lambda one: (one.host, one.unit, one.instance)),
     )
 
@@ -159,8 +166,8 @@ def _deployment(deployment: Deployment) -> LastDeployment:
         by=deployment.by,
         strategy=deployment.strategy,
         outcome=deployment.outcome,
-        started_at=_iso(deployment.started),
-        ended_at=_iso(deployment.ended),
+        started_at=iso(deployment.started),
+        ended_at=iso(deployment.ended),
         duration=deployment.duration,
         failed_phase=deployment.failed_phase,
         reason=deployment.reason,
@@ -168,7 +175,7 @@ def _deployment(deployment: Deployment) -> LastDeployment:
     )
 
 
-def _proxies(state: State) -> list[ProxyStatus]:
+def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
     listening = {
         (instance.host, app, port)
         for instance in state.live()
@@ -177,9 +184,27 @@ def _proxies(state: State) -> list[ProxyStatus]:
     }
     taking, connections = backends(state), open_connections(state)
     return [
-        ProxyStatus(app, host, port, (host, app, port) in listening, taking[host, app, port], count)
-        for (host, app, port), count in sorted(connections.items())
+        _proxy(state, key, key in listening, taking[key], count, traffic) for key, count in sorted(connections.items())
     ]
+
+
+def _proxy(
+    state: State, key: PortKey, is_listening: bool, taking: dict[str, str], count: int, traffic: Traffic
+) -> ProxyStatus:
+    host, app, port = key
+    totals = state.ports.get(key) or Port()
+    return ProxyStatus(
+        app=app,
+        host=host,
+        port=port,
+        listening=is_listening,
+        backends=taking,
+        open_connections=count,
+        connections=totals.connections,
+        errors=totals.errors,
+        bytes=totals.bytes,
+        traffic=traffic.of(key, totals.latency.bounds),
+    )
 
 
 def _service(instance: Instance) -> ServiceStatus:
@@ -192,8 +217,8 @@ def _service(instance: Instance) -> ServiceStatus:
         version=instance.version,
         pid=instance.pid,
         parent=instance.parent,
-        started_at=_iso(instance.started),
-        heartbeat_at=_iso(beat.time) if beat else None,
+        started_at=iso(instance.started),
+        heartbeat_at=iso(beat.time) if beat else None,
         rss=beat.rss if beat else None,
         cpu=beat.cpu if beat else None,
         loop_lag=beat.loop_lag if beat else None,
@@ -211,11 +236,6 @@ def _container(host: str, app: str, replica: Replica) -> Container:
         pid=replica.pid,
         status=replica.phase,
         healthy=replica.healthy,
-        started_at=_iso(replica.started),
-        deployed_at=_iso(replica.deployed),
+        started_at=iso(replica.started),
+        deployed_at=iso(replica.deployed),
     )
-
-
-def _iso(seconds: float | None) -> str | None:
-    """Unix seconds as RFC 3339 text."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -90,6 +90,7 @@ def launch(nats_server: NatsServer, bus: Bus, tmp_path: Path) -> Iterator[Launch
 
     def start(**options: object) -> Gateway:
         values = {"nats_url": [nats_server.url], "admin_port": free_port(), "host": "web-1", "telemetry": True}
+        values["state_dir"] = str(tmp_path / "state")
         settings = msgspec.convert({**values, **options}, GatewaySettings)
         gateway = Gateway(settings, tmp_path / f"gateway-{len(gateways)}.log")
         gateway.start()

@@ -20,10 +20,12 @@ from schemas import events as e
 from services.common.bus import Bus
 from services.common.reader import Entry
 from services.metrics_gateway import api, service
+from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.prometheus import Exporter
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.status import Container, Containers, Status
+from services.metrics_gateway.traffic import Traffic
 from tests.conftest import NatsServer, free_port
 from tests.gateway.process import Launch, publishing
 from tests.gateway.recording import LOG, read
@@ -174,8 +176,8 @@ async def test_metrics_outlive_the_bus_and_say_so(launch: Launch, bus: Bus, nats
 async def test_it_answers_with_nothing_but_one_line_until_the_log_is_read(bus: Bus) -> None:
     live = Live(bus)
     settings = GatewaySettings(admin_port=free_port(), telemetry=True)
-    app = api.create(settings, live, Exporter(live.moment, {}))
     stopping = asyncio.Event()
+    app = api.create(api.Core(settings, Tokens(), live, Traffic(), Exporter(live.moment, {}), bus, stopping))
     serving = asyncio.create_task(api.serve(app, api.listen(settings), stopping))
     payloads = list(read(LOG))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.admin_port}") as client:
@@ -216,14 +218,14 @@ async def test_a_client_that_never_reads_holds_nobody_up(launch: Launch, bus: Bu
     await gateway.until_ready()
     silent = [socket.create_connection(("127.0.0.1", gateway.settings.admin_port)) for _ in range(5)]
     for one in silent:
-        one.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+        one.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
     assert (await gateway.get("/metrics")).status_code == 200
     assert gateway.stop() == 0
     for one in silent:
         one.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/schema"])
+@pytest.mark.parametrize("path", ["/nothing", "/api", "/page/index.html"])
 async def test_other_paths_are_not_found(launch: Launch, path: str) -> None:
     gateway = launch()
     await gateway.until_ready()

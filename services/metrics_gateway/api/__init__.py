@@ -1,0 +1,8 @@
+"""The admin API: status, events, metrics and verbs of a Longshore over HTTP, and its status page."""
+
+from __future__ import annotations
+
+from services.metrics_gateway.api.app import create as create
+from services.metrics_gateway.api.core import Core as Core
+from services.metrics_gateway.api.server import listen as listen
+from services.metrics_gateway.api.server import serve as serve

@@ -1,0 +1,58 @@
+"""The application: its addresses and what holds for all of them."""
+
+from __future__ import annotations
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from services.common.lifecycle import VERSION
+from services.metrics_gateway.api import following, page, plain, problem, reading, verbs
+from services.metrics_gateway.api.access import guard
+from services.metrics_gateway.api.core import Core
+
+MOST_BODY = 64 << 10
+HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def create(core: Core) -> Litestar:
+    """The application of a gateway: the one place where it is made, and where it can be wrapped."""
+    app = Litestar(
+        [*page.HANDLERS, *reading.HANDLERS, *following.HANDLERS, *verbs.HANDLERS, *plain.HANDLERS],
+        state=State({"core": core}),
+        dependencies={"core": Provide(lambda: core, sync_to_thread=False)},
+        guards=[guard],
+        opt={"access": "read"},
+        exception_handlers={HTTPException: problem.answer, Exception: problem.unexpected},
+        response_headers=HEADERS,
+        request_max_body_size=MOST_BODY,
+        openapi_config=_description(),
+        logging_config=None,
+    )
+    _forbid_unknown_fields(app)
+    return app
+
+
+def _description() -> OpenAPIConfig:
+    """OpenAPI at /schema, as JSON only: the usual viewers load their parts from elsewhere."""
+    scheme = SecurityScheme(type="http", scheme="bearer", description="The token in the admin token file.")
+    return OpenAPIConfig(
+        title="Longshore admin API",
+        version=VERSION,
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        components=Components(security_schemes={"admin": scheme}),
+        use_handler_docstrings=True,
+        operation_id_creator=lambda handler, _method, _path: handler.handler_name,
+    )
+
+
+def _forbid_unknown_fields(app: Litestar) -> None:
+    """Says of the verbs' bodies what is so: a field that they do not have is refused."""
+    schemas = app.openapi_schema.components.schemas or {}
+    for order in verbs.ORDERS:
+        schemas[order.__name__].additional_properties = False

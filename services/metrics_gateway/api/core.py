@@ -1,0 +1,34 @@
+"""What the addresses of the admin API work with."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeAlias
+
+import msgspec
+from litestar.di import NamedDependency
+
+from services.common.bus import Bus
+from services.metrics_gateway.api.streams import Streams
+from services.metrics_gateway.api.tokens import Tokens
+from services.metrics_gateway.live import Live
+from services.metrics_gateway.prometheus import Exporter
+from services.metrics_gateway.settings import GatewaySettings
+from services.metrics_gateway.traffic import Traffic
+
+
+class Core(msgspec.Struct, frozen=True):
+    """A running gateway. `stopping` ends the open streams."""
+
+    settings: GatewaySettings
+    tokens: Tokens
+    live: Live
+    traffic: Traffic
+    exporter: Exporter
+    bus: Bus
+    stopping: asyncio.Event
+    streams: Streams = msgspec.field(default_factory=Streams)
+
+
+Given: TypeAlias = NamedDependency[Core]
+"""How a handler asks for it, under the name `core`."""

@@ -1,0 +1,31 @@
+"""Parameters that several addresses have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from litestar.params import QueryParameter
+
+from services.metrics_gateway.recent import KINDS, Wanted
+
+if TYPE_CHECKING:
+    Kind: TypeAlias = str
+else:
+    Kind = Literal[tuple(sorted(KINDS))]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$|^$"
+
+AppName: TypeAlias = Annotated[str, QueryParameter(pattern=NAME, description="Only this application's; empty: all.")]
+
+Kinds: TypeAlias = Annotated[
+    tuple[Kind, ...],
+    QueryParameter(
+        description="Only events of these kinds. Without it: all but those of single connections and probes."
+    ),
+]
+
+
+def wanted(app: str, kinds: Sequence[str]) -> Wanted:
+    """The events that a request asks for."""
+    return Wanted(app, frozenset(kinds))

@@ -1,0 +1,96 @@
+"""The bearer tokens: the admin's, which opens everything, and one that opens /metrics only."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from services.common import log
+from services.common.errors import SettingsError
+from services.metrics_gateway.settings import GatewaySettings
+
+FILE = "admin-token"
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+_OTHERS = 0o077
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """An empty admin token opens nothing; without a metrics token, /metrics asks for none."""
+
+    admin: str = ""
+    metrics: str = ""
+
+    def is_admin(self, presented: str) -> bool:
+        return _same(presented, self.admin)
+
+    def opens_metrics(self, presented: str) -> bool:
+        return _same(presented, self.metrics) or self.is_admin(presented)
+
+
+def load(settings: GatewaySettings) -> Tokens:
+    """The tokens of a gateway; the admin's is made on its first start. Raises SettingsError for a wrong file."""
+    metrics = settings.metrics_token
+    if settings.metrics_token_file:
+        metrics = _read("--metrics-token-file", Path(settings.metrics_token_file))
+    if settings.admin_token_file:
+        return Tokens(_read("--admin-token-file", Path(settings.admin_token_file)), metrics)
+    return Tokens(_own(Path(settings.state_dir) / FILE), metrics)
+
+
+def _own(path: Path) -> str:
+    """The token of a state directory. In one that cannot be written there is none: the numbers matter more."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _make(path)
+        is_open = bool(path.stat().st_mode & _OTHERS)
+    except OSError as error:
+        log.get("gateway").warning(
+            "no admin token, so that all verbs are refused: name one with --admin-token-file",
+            file=str(path),
+            reason=error.strerror,
+        )
+        return ""
+    if is_open:
+        log.get("gateway").warning("others can read the admin token: chmod 600 it", file=str(path))
+    return _read("--state-dir", path)
+
+
+def _make(path: Path) -> None:
+    """Write a new token at once and complete, unless somebody else is faster."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+        path.hardlink_to(unfinished)
+    except FileExistsError:
+        pass
+    finally:
+        unfinished.unlink()
+
+
+def _read(option: str, path: Path) -> str:
+    try:
+        token = path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{option}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not _TOKEN.fullmatch(token):
+        raise SettingsError(
+            f"{option}: {path} holds no token: write one word of letters, digits and . _ ~ + / = - "
+            "(remove a generated file to get a new one)"
+        )
+    return token
+
+
+def _same(presented: str, token: str) -> bool:
+    """Compared in a time that does not tell how far they agree."""
+    return bool(token) and hmac.compare_digest(presented.encode(), token.encode())
