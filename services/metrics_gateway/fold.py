@@ -156,8 +156,9 @@ def _measure_lag(state: State, batch: Batch, stored: float) -> None:
     if known is None:
         known = state.services[batch.service] = state.new(Service)
     if batch.events:
+        lag = stored - batch.events[-1].time
         with contextlib.suppress(ValueError, OverflowError):
-            known.lag.observe(max(0.0, stored - batch.events[-1].time))
+            known.lag.observe(0.0 if lag < 0 else lag)
 
 
 def _check_chain(state: State, batch: Batch, payload: bytes) -> None:

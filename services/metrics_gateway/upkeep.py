@@ -23,7 +23,7 @@ KEPT = 600.0
 MOST_KEPT = 200
 """So many of them at most, for a port or an app."""
 
-PERIOD = 5.0
+PERIOD = 15.0
 
 
 def advance(state: State, time: float) -> None:
