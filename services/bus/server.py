@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from services.bus import binary, configuration
@@ -9,6 +10,7 @@ from services.bus.permissions import ADMIN
 from services.common import credentials
 from services.common.bus import Bus
 from services.common.errors import BusError
+from services.common.keeping import keep
 from services.common.processes import Child, ended_how
 from services.common.settings import Settings
 from services.common.state import lock
@@ -24,6 +26,8 @@ class Server:
         self._program = nats_server
         self._child: Child | None = None
         self._failure = ""
+        self._bus: Bus | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._resources = contextlib.ExitStack()
 
     @property
@@ -43,6 +47,11 @@ class Server:
 
     async def stop(self) -> None:
         """End the server; what it stored stays."""
+        if self._keeping:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._bus:
+            await self._bus.close()
         if self._child:
             await self._child.stop(STOP_TIMEOUT)
         self._resources.close()
@@ -60,11 +69,9 @@ class Server:
 
     async def _create_streams(self) -> None:
         account = credentials.find(self._settings, ADMIN)
-        bus = await Bus.connect(ADMIN, account, self._settings.bus_timeout)
-        try:
-            await bus.ensure()
-        finally:
-            await bus.close()
+        self._bus = await Bus.connect(ADMIN, account, self._settings.bus_timeout)
+        await self._bus.ensure()
+        self._keeping = asyncio.create_task(keep(self._bus), name="keeping")
 
     def _note(self, _child: Child, code: int) -> bool:
         self._failure = ended_how(code)
