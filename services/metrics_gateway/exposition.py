@@ -63,4 +63,4 @@ def _exemplar(exemplar: Exemplar | None) -> str:
         return ""
     labels = ",".join([f'{name}="{_escaped(value)}"' for name, value in sorted(exemplar.labels.items())])
     time = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
-    return f" # {{{labels}}} {floatToGoString(exemplar.value)}{time}"
+    return f" # {{{labels}}} {_number(exemplar.value)}{time}"
