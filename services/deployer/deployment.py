@@ -22,6 +22,7 @@ from services.common.errors import LongshoreError
 from services.common.ids import trace_id, uuid7
 from services.common.lifecycle import Context
 from services.deployer import choice
+from services.deployer.feed import Resolved
 from services.deployer.hooks import Hooks
 from services.deployer.journal import Journal
 from services.deployer.registry import Registry
@@ -91,10 +92,14 @@ class Deployment:
         known = self._journal.decisions.artifacts.get(release)
         return known or await self._registry.resolve(release)
 
-    async def begin(self, release: str, by: str, pinned: str = "") -> str:
-        """Start a deployment; its id. Raises RegistryError when there is no such release."""
+    async def order(self, release: str, by: str, pinned: str = "") -> str:
+        """Start to deploy a release as it is now; its id. Raises RegistryError when there is no such release."""
         began = time.monotonic()
         artifact = await self._registry.resolve(release, self._before(release))
+        return await self.begin(release, by, Resolved(artifact, time.monotonic() - began), pinned)
+
+    async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "") -> str:
+        """Start a deployment; its id."""
         decisions, settings = self._journal.decisions, self._settings
         ongoing = Ongoing(uuid7(), release, by, settings.strategy, trace_id(), time.time(), pinned)
         started = DeploymentStarted(
@@ -106,9 +111,9 @@ class Deployment:
             ongoing.strategy,
             settings.replicas,
             ongoing.trace,
-            time.monotonic() - began,
+            resolved.took,
         )
-        await self._journal.commit(choice.begun(decisions, ongoing, artifact), started)
+        await self._journal.commit(choice.begun(decisions, ongoing, resolved.artifact), started)
         self._preparation, self.failure = "due", None
         self._log.info("deployment started", release=release, previous=decisions.current, by=by)
         self._wake()

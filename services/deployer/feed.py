@@ -1,13 +1,17 @@
-"""The registry's offer, looked at again and again."""
+"""The registry's offer, looked at again and again, beside the reconcile loop: a slow registry keeps nobody waiting."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+
+import msgspec
 
 from schemas.events import Event, RegistryFailed, RegistryRecovered
+from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import RegistryError
 from services.deployer.registry import Registry
@@ -16,35 +20,64 @@ from services.deployer.registry.backoff import pause
 LOOK_TIMEOUT = 60.0
 
 
-class Feed:
-    """`offered`: the releases of the last successful look, newest first; None before the first."""
+class Resolved(msgspec.Struct, frozen=True):
+    """What a release stands for, and how many seconds it took to find that out."""
 
-    def __init__(self, registry: Registry, record: Callable[[Event], None], changed: Callable[[], None]) -> None:
+    artifact: Artifact
+    took: float
+
+
+class Feed:
+    """`offered`: the releases of the last successful look, newest first; None before the first.
+
+    `resolved`: what those of them stand for that `wanted` asked for.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        record: Callable[[Event], None],
+        changed: Callable[[], None],
+        wanted: Callable[[Sequence[str]], Collection[str]],
+    ) -> None:
+        """`wanted`: of an offer, what is about to be announced or deployed."""
         self.registry = registry
         self.offered: list[str] | None = None
+        self.resolved: dict[str, Resolved] = {}
         self._record = record
         self._changed = changed
+        self._wanted = wanted
+        self._hurry = asyncio.Event()
         self._streak = 0
         self._retry_after: float | None = None
         self._log = log.get("deployer")
 
     async def run(self, interval: float, longest: float) -> None:
-        """Look every `interval` seconds for ever; up to every `longest` while the registry fails."""
+        """Look now, and every `interval` seconds for ever; up to every `longest` while the registry fails."""
         while True:
-            await asyncio.sleep(pause(interval, longest, self._streak, random.random(), self._retry_after))
             await self.look()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause(interval, longest, self._streak, random.random(), self._retry_after)):
+                    await self._hurry.wait()
+
+    def hurry(self) -> None:
+        """Look again soon, unless the registry fails."""
+        if not self._streak:
+            self._hurry.set()
 
     async def look(self) -> None:
         """Look once. A failure is told, and leaves what was known before."""
+        self._hurry.clear()
         try:
             async with asyncio.timeout(LOOK_TIMEOUT):
                 offered = await self.registry.offered()
+                resolved = {release: await self._resolve(release) for release in self._wanted(offered)}
         except RegistryError as error:
             self._failed(str(error), error.retry_after)
         except TimeoutError:
             self._failed(f"no answer from {self.registry.url} within {LOOK_TIMEOUT:g} s")
         else:
-            self._succeeded(offered)
+            self._succeeded(offered, resolved)
 
     def _failed(self, reason: str, retry_after: float | None = None) -> None:
         self._streak += 1
@@ -53,15 +86,19 @@ class Feed:
         if self._streak == 1:
             self._log.error("registry failed, running replicas are left alone", reason=reason)
 
-    def _succeeded(self, offered: list[str]) -> None:
+    def _succeeded(self, offered: list[str], resolved: dict[str, Resolved]) -> None:
         self._retry_after = None
         if self._streak:
             self._record(RegistryRecovered(time.time(), self.registry.url, self._streak))
             self._log.info("registry answers again", registry=self.registry.url, failures=self._streak)
             self._streak = 0
-        if offered == self.offered:
-            return
-        self.offered = offered
-        if not offered:
+        if not offered and offered != self.offered:
             self._log.warning("the registry offers no release", registry=self.registry.url)
-        self._changed()
+        is_news = offered != self.offered or bool(resolved)
+        self.offered, self.resolved = offered, resolved
+        if is_news:
+            self._changed()
+
+    async def _resolve(self, release: str) -> Resolved:
+        began = time.monotonic()
+        return Resolved(await self.registry.resolve(release), time.monotonic() - began)

@@ -87,7 +87,7 @@ class Orders:
             if pinned != decisions.pinned:
                 await self._journal.commit(replace(decisions, pinned=pinned))
             return Reply(True, f"release {release} is the current one already")
-        deployment = await self._deployment.begin(release, by, pinned)
+        deployment = await self._deployment.order(release, by, pinned)
         return Reply(True, f"release {release} is being deployed", deployment)
 
     async def _pause(self, by: str) -> Reply:
@@ -124,7 +124,7 @@ class Orders:
             bool(self._reconciler.fleet.replicas),
             self._feed.registry.is_newer,
         )
-        deployment = await self._deployment.begin(release, by) if release else ""
+        deployment = await self._deployment.order(release, by) if release else ""
         return Reply(True, f"{done}; release {release} is being deployed" if release else done, deployment)
 
     def _drain(self, identity: str) -> Reply:

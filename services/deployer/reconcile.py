@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from schemas import subjects
 from schemas.events import ReleaseFound, ScaleSet
 from schemas.routing import Check, Health, Serving
 from services.common import lifecycle
-from services.common.errors import BusError, RegistryError
+from services.common.errors import BusError
 from services.common.lifecycle import Context
 from services.deployer import actions as act
 from services.deployer import buckets, choice, rollout
@@ -42,7 +43,7 @@ class Reconciler:
         self.settings = settings
         self.lock = asyncio.Lock()
         self.journal = Journal(context, settings.app)
-        self.feed = Feed(registry, self.journal.record, self.wake)
+        self.feed = Feed(registry, self.journal.record, self.wake, self._wanted)
         self.fleet = Fleet(context.bus, context.host, settings.app, check(settings), runtime.passes)
         self.router = Router(context.bus, context.host, settings.app, settings.proxy_ports)
         self.deployment = Deployment(context, settings, self.journal, registry, runtime, self.wake)
@@ -58,7 +59,7 @@ class Reconciler:
         self._news.set()
 
     async def start(self) -> None:
-        """Take over from an earlier deployer, and look at the registry for the first time."""
+        """Take over from an earlier deployer, and look at the registry from now on."""
         self.journal.record(ScaleSet(time.time(), self.settings.replicas))
         await self.journal.load()
         await self.fleet.load()
@@ -68,7 +69,6 @@ class Reconciler:
         self.deployment.resume({replica.release for replica in self.fleet.replicas.values()})
         await self._follow(subjects.HEALTH, Health, self.fleet.health)
         await self._follow(subjects.SERVING, Serving, self.router.serving)
-        await self.feed.look()
         self.context.spawn(self.feed.run(self.settings.interval, self.settings.max_interval), "registry")
 
     async def run(self) -> None:
@@ -166,20 +166,26 @@ class Reconciler:
 
     async def _take_offer(self) -> None:
         """Announce the newest release, and begin a deployment when it is due."""
-        offered = self.feed.offered or []
-        try:
-            if offered and offered[0] not in (self.journal.decisions.found, self.journal.decisions.current):
-                artifact = await self.feed.registry.resolve(offered[0])
-                found = ReleaseFound(time.time(), offered[0], artifact.digest, self.feed.registry.url)
-                await self.journal.commit(replace(self.journal.decisions, found=offered[0]), found)
-            release = choice.due(
-                self.journal.decisions, offered, bool(self.fleet.replicas), self.feed.registry.is_newer
-            )
-            if release and not self._is_closing:
-                await self.deployment.begin(release, "registry")
-        except RegistryError as error:
-            self._log.warning("the release cannot be deployed now", reason=str(error))
-            self.feed.offered = None  # what it offered is not so: wait for the next look
+        offered, resolved, decisions = self.feed.offered or [], self.feed.resolved, self.journal.decisions
+        if self._is_new(offered) and offered[0] in resolved:
+            digest = resolved[offered[0]].artifact.digest
+            found = ReleaseFound(time.time(), offered[0], digest, self.feed.registry.url)
+            await self.journal.commit(replace(decisions, found=offered[0]), found)
+        release = "" if self._is_closing else self._due(offered)
+        if release in resolved:
+            await self.deployment.begin(release, "registry", resolved[release])
+        elif release:
+            self.feed.hurry()
+
+    def _wanted(self, offered: Sequence[str]) -> set[str]:
+        """What of an offer is to be announced or deployed."""
+        return ({offered[0]} if self._is_new(offered) else set()) | ({self._due(offered)} - {""})
+
+    def _is_new(self, offered: Sequence[str]) -> bool:
+        return bool(offered) and offered[0] not in (self.journal.decisions.found, self.journal.decisions.current)
+
+    def _due(self, offered: Sequence[str]) -> str:
+        return choice.due(self.journal.decisions, offered, bool(self.fleet.replicas), self.feed.registry.is_newer)
 
     async def _infer_current(self) -> None:
         """Without decisions (the bus was lost), what runs is what should run."""

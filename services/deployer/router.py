@@ -36,7 +36,8 @@ class Router:
         """Write the backends of each port; whether there was news. Raises BusError when that failed: then try again."""
         if backends == self._published:
             return False
-        self.generation += 1
+        followed = [serving.generation for serving in self._relevant()]
+        self.generation = max([self.generation, *followed]) + 1  # the bus may have lost what the proxy still follows
         for key, port in self._ports.items():
             await self._bus.put(subjects.ROUTES, key, Route(self._app, port, self.generation, backends[port]))
         self._published = backends

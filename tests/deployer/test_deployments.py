@@ -24,6 +24,7 @@ from schemas.events import (
     ReplicaRetired,
     ReplicaRouted,
     ReplicaStarted,
+    ScaleSet,
 )
 from tests.deployer.releases import CRASHING, PYTHON, SERVER, release
 from tests.deployer.site import Site
@@ -44,6 +45,7 @@ async def test_the_newest_release_is_deployed_and_each_step_is_told(site: Site) 
     assert len(started.trace) == 32
     per_replica = [ReplicaStarted, ReplicaReady, ReplicaRouted]
     assert [type(event) for event in site.events] == [
+        ScaleSet,
         ReleaseFound,
         DeploymentStarted,
         ImagePulled,

@@ -42,10 +42,10 @@ def server(tmp_path: Path, image_registry: DockerRegistry, engine: docker.Docker
 def kill(server: Gated, victim: str) -> None:
     """Kill a process with -9, and wait until another one has taken its place."""
     if victim == "supervisor":
-        children = server.children().values()
+        orphans = server.children().values()
         server.stop(signal.SIGKILL)
         server.release()  # its proxy ends when its last connection has
-        wait_for("the services end with their supervisor", lambda: not any(map(runs, children)), 60)
+        wait_for("the services end with their supervisor", lambda: not any(map(runs, orphans)), 60)
         server.start()
         return
     children = server.children()

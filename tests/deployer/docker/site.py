@@ -19,11 +19,11 @@ from tests.deployer.site import Site
 
 
 class DockerSite(Site):
-    """`engine` is the test's own way to the engine; `docker_host` is the deployer's. Stopping takes no time."""
+    """`engine` is the test's own way to the engine. Images are pushed to `store` and read from `host`."""
 
     def __init__(self, server: NatsServer, bus: Bus, state_dir: Path, registry: str, engine: docker.APIClient) -> None:
         super().__init__(server, bus, state_dir, Path("unused"))
-        self.host = registry
+        self.host = self.store = registry
         self.repository = f"longshore-test-{state_dir.parent.name.replace('_', '-').lower()}"
         self.engine = engine
         self.options: dict[str, Any] = {}
@@ -38,7 +38,7 @@ class DockerSite(Site):
 
     def release(self, tag: str, script: str = SERVE, **config: Any) -> str:
         """Offer a release; the digest of its image."""
-        return publish(self.host, self.repository, tag, script, **config)
+        return publish(self.store, self.repository, tag, script, **config)
 
     def visit(self, replica: Replica) -> str:
         if replica.check.path:

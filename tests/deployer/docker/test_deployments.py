@@ -17,6 +17,7 @@ from schemas.events import (
     ReplicaRetired,
     ReplicaRouted,
     ReplicaStarted,
+    ScaleSet,
 )
 from tests.deployer.docker.site import DockerSite
 from tests.deployer.waiting import eventually
@@ -32,6 +33,7 @@ async def test_the_newest_image_is_deployed_and_each_step_is_told(site: DockerSi
     assert site.of(ReleaseFound)[0].digest == digest
     per_replica = [ReplicaStarted, ReplicaReady, ReplicaRouted]
     assert [type(event) for event in site.events] == [
+        ScaleSet,
         ReleaseFound,
         DeploymentStarted,
         ImagePulled,

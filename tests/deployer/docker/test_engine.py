@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.events import DeploymentSucceeded, ReplicaExited
+from schemas.events import DeploymentSucceeded, ReplicaDraining, ReplicaExited, ReplicaRetired
 from services.common.errors import EngineAwayError, EngineError, SettingsError
+from services.deployer.runtime.docker import engine, runtime
 from services.deployer.runtime.docker.engine import Engine, url
 from services.deployer.runtime.docker.instance import identify
 from services.deployer.runtime.docker.runtime import check
@@ -71,6 +72,30 @@ async def test_a_deployment_survives_an_engine_that_is_away_for_a_moment(site: D
         await site.until(DeploymentSucceeded, 2)
 
 
+async def test_a_container_that_could_not_be_stopped_while_the_engine_was_away_is_not_left_over(
+    site: DockerSite, relay: Relay, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 0.2)
+    monkeypatch.setattr(runtime, "KILL_INTERVAL", 0.1)
+    site.release("1.0.0")
+    async with site.deployer(docker_host=relay.url):
+        (before,) = await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        site.busy[before] = 1
+        site.release("2.0.0")
+        await site.until(ReplicaDraining)
+        await relay.cut()
+        site.busy.clear()
+        told = [""]
+        await eventually(lambda: "cannot stop a container" in grown(told, capfd))
+        await relay.mend()
+        (after,) = await site.until_serving("2.0.0")
+        await site.until(DeploymentSucceeded, 2)
+        await eventually(lambda: site.containers() == {after: "running"})
+    assert [event.reason for event in site.of(ReplicaRetired)] == ["replaced"]
+    assert told[0].count("cannot stop a container") == 1
+
+
 async def test_an_engine_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(EngineAwayError) as refused:
         await check(DeployerSettings(runtime="docker", docker_host=f"unix://{tmp_path}/none.sock"))
@@ -100,12 +125,12 @@ def test_a_socket_that_is_not_ours_to_use_is_told_as_such(tmp_path: Path) -> Non
 
 
 async def test_a_refusal_is_one_line_with_its_status(site: DockerSite) -> None:
-    engine = Engine("")
+    client = Engine("")
     try:
         with pytest.raises(EngineError) as refused:
-            await engine.call(lambda client: client.inspect_container("no-such-container"))
+            await client.call(lambda client: client.inspect_container("no-such-container"))
     finally:
-        engine.close()
+        client.close()
     assert (refused.value.status, str(refused.value)) == (404, "No such container: no-such-container")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -52,7 +52,7 @@ class Hostile:
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://{self.host}"
 
-    async def __aenter__(self) -> Hostile:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self._address, 0, ssl=self._tls)
         self.host = f"{self._address}:{self._server.sockets[0].getsockname()[1]}"
         return self
@@ -64,12 +64,15 @@ class Hostile:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
+    async def _read(self, reader: asyncio.StreamReader) -> Request:
+        return await read(reader)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
         try:
-            self.requests.append(request := await _read(reader))
+            self.requests.append(request := await self._read(reader))
             await _write(writer, self.answer(request))
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
@@ -78,8 +81,9 @@ class Hostile:
             writer.close()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+async def read(reader: asyncio.StreamReader, start: bytes = b"") -> Request:
+    """A request, of which `start` was read already."""
+    head = (start + await reader.readuntil(b"\r\n\r\n")).decode()
     first, *lines = head.strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))

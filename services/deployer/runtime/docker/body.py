@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.folder import Record
 from services.deployer.runtime.protocol import Spec
 from services.deployer.settings import Port
+
+_EXPOSED = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/tcp)?")
 
 
 def labels(record: Record, app: str, instance: str) -> dict[str, str]:
@@ -32,8 +35,10 @@ def own(found: Mapping[str, str]) -> dict[str, str]:
 
 def exposed(image: Mapping[str, Any]) -> list[int]:
     """The TCP ports that an image exposes."""
-    ports = (image["Config"] or {}).get("ExposedPorts") or {}
-    return sorted(int(port.partition("/")[0]) for port in ports if port.partition("/")[2] in ("tcp", ""))
+    names = (image.get("Config") or {}).get("ExposedPorts") or {}
+    found = (_EXPOSED.fullmatch(name) for name in names)
+    ranges = (range(int(match[1]), int(match[2] or match[1]) + 1) for match in found if match)
+    return sorted({port for ports in ranges for port in ports})
 
 
 def replica_ports(wanted: Sequence[Port], image: Mapping[str, Any], artifact: Artifact) -> dict[int, int]:
@@ -43,7 +48,7 @@ def replica_ports(wanted: Sequence[Port], image: Mapping[str, Any], artifact: Ar
         known = exposed(image)
         if len(known) != 1:
             proxy = next(port.proxy for port in wanted if not port.replica)
-            problem = f"exposes the TCP ports {', '.join(map(str, known))}" if known else "exposes no TCP port"
+            problem = f"exposes the TCP ports {_some(known)}" if known else "exposes no TCP port"
             raise ReleaseError(f"{artifact.location} {problem}: name one with --port {proxy}:CONTAINER-PORT")
         ports[0] = known[0]
     return ports
@@ -76,3 +81,8 @@ def create(
         "HostConfig": {**arguments.host, "PortBindings": bindings},
         **({"Cmd": list(command)} if command else {}),
     }
+
+
+def _some(ports: list[int]) -> str:
+    shown = ", ".join(map(str, ports[:5]))
+    return f"{shown} and {len(ports) - 5} more" if len(ports) > 5 else shown

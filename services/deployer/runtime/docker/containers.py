@@ -19,13 +19,13 @@ class Containers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def find(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Those with these labels, whatever they do."""
+    async def find(self, labels: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """Those with these labels, whatever they do, by name; one that is just being removed may have none any more."""
         chosen = {"label": [f"{name}={value}" for name, value in labels.items()]}
         found: list[dict[str, Any]] = await self._engine.insist(
             lambda client: client.containers(all=True, filters=chosen)
         )
-        return found
+        return {one["Names"][0].removeprefix("/"): one for one in found if one["Names"]}
 
     async def create(self, name: str, body: dict[str, Any]) -> None:
         await self._engine.insist(lambda client: client.create_container_from_config(body, name))

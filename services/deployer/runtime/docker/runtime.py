@@ -28,6 +28,7 @@ from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Running, Spe
 from services.deployer.settings import DeployerSettings
 
 LISTEN_INTERVAL = 0.1
+KILL_INTERVAL = 5.0
 
 
 class DockerRuntime:
@@ -61,8 +62,7 @@ class DockerRuntime:
     async def adopt(self) -> list[Found]:
         """Watch our containers. What carries our labels and is not what we started is told and left alone."""
         found, records = [], dict(self._records())
-        for container in await self._containers.find(self._labels):
-            name = container["Names"][0].removeprefix("/")
+        for name, container in (await self._containers.find(self._labels)).items():
             record = records.pop(name, None)
             if record is None or body.own(container["Labels"]) != self._own_labels(record):
                 self._tell_lie(name)
@@ -189,10 +189,22 @@ class DockerRuntime:
             await asyncio.sleep(self._settings.probe_interval if heard else LISTEN_INTERVAL)
 
     async def _stop(self, watched: Watched, timeout: float) -> None:
-        await self._containers.kill(watched.id, watched.state.stop_signal)
+        await self._kill(watched, watched.state.stop_signal)
         await asyncio.sleep(timeout)
-        if watched.id in self._watch.watched:
-            await self._containers.kill(watched.id, "SIGKILL")
+        await self._kill(watched, "SIGKILL")
+
+    async def _kill(self, watched: Watched, signal: str) -> None:
+        """Send a signal, again and again until the engine takes it: no container is left over because it was away."""
+        told = ""
+        while watched.id in self._watch.watched:
+            try:
+                await self._containers.kill(watched.id, signal)
+                return
+            except EngineError as error:
+                if told != str(error):
+                    told = str(error)
+                    self._log.error("cannot stop a container, trying again", container=watched.id, reason=told)
+            await asyncio.sleep(KILL_INTERVAL)
 
     def _restarted(self, replica: str, container: Mapping[str, Any]) -> None:
         if record := Folder(self._root / replica).record:
@@ -221,8 +233,8 @@ class DockerRuntime:
     async def _clear_away(self) -> None:
         """Remove what was to be removed while the engine was away."""
         forgotten = {record.id for _, record in self._records() if Folder(self._root / record.id).is_forgotten}
-        for container in await self._containers.find(self._labels) if forgotten else []:
-            if (name := container["Names"][0].removeprefix("/")) in forgotten:
+        for name in await self._containers.find(self._labels) if forgotten else ():
+            if name in forgotten:
                 await self._containers.remove(name)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
