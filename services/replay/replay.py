@@ -29,6 +29,7 @@ class View(msgspec.Struct, frozen=True):
 
 class Replay:
     """A fold under way. `damage` is what ended it before the end of the log, `is_cut` that the log goes on after it.
+    A log of which nothing can be read is a LogFileError.
 
     `tell` is called with the state now and then.
     """
@@ -91,6 +92,8 @@ class Replay:
                     yield record
                 self._tell(self.state)
         except LogFileError as error:
+            if not self.state.position:
+                raise
             self.damage = error
 
 

@@ -12,6 +12,7 @@ from services.common import logfile, reader
 from services.common.bus import Bus
 from services.common.logfile import Record
 from services.common.remote import Recorded
+from services.replay.presence import Presence
 
 Log: TypeAlias = AsyncIterator[list[Record]]
 
@@ -39,10 +40,11 @@ async def from_stream(bus: Bus, start: int = 1, subject: str = subjects.ALL_EVEN
 
 
 async def events(log: Log, app: str = "") -> AsyncIterator[Recorded]:
-    """The events of a log; those of one app and of services as a whole, if it is named."""
+    """The events of a log, each once; those of one app and of services as a whole, if it is named."""
+    known = Presence()
     async for records in log:
         for record in records:
-            for event in recorded(record):
+            for event in recorded(record) if known.add(record.payload) else []:
                 if not app or event.app in (app, subjects.NO_APP):
                     yield event
 

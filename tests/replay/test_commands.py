@@ -1,0 +1,143 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from services.common.bus import Bus
+from services.replay.exposition import text
+from services.replay.replay import Replay, View
+from services.replay.source import from_file
+from services.replay.span import span
+from tests.conftest import NatsServer
+from tests.replay.program import PROGRAM, fails, longshore
+from tests.replay.recording import GOLDEN, recorded, write
+from tests.replay.test_file import publish, stored, unique
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    return str(write(tmp_path / "recorded.log", recorded()))
+
+
+async def test_replay_prints_what_the_gateway_showed(file: str) -> None:
+    done = longshore("replay", file, "--until", "100")
+    _, readings = await Replay(View(span("", "100"))).moment(from_file(file))
+    assert done.stdout.decode() == text(readings)
+    assert b"as of 2023-11-14T22:13:30.000+00:00, sequence 100" in done.stderr
+
+
+def test_replay_reads_standard_input(file: str) -> None:
+    assert longshore("replay", "-", stdin=Path(file).read_bytes()).stdout == longshore("replay", file).stdout
+
+
+def test_replay_prints_json_with_other_buckets(file: str) -> None:
+    done = longshore(
+        "replay", file, "--format", "json", "--app", "shop", "--buckets", "dewy.proxy.connect.latency=0.0001,0.001"
+    )
+    points = [json.loads(line) for line in done.stdout.splitlines()]
+    (latency,) = [one for one in points if one["metric"] == "dewy.proxy.connect.latency"]
+    assert list(latency["buckets"]) == ["0.0001", "0.001", "+Inf"]
+    assert latency["buckets"]["+Inf"] == latency["count"] > 0
+    assert latency["labels"] == {"proxy_port": "8080", "app": "shop", "host": "web-1"}
+    assert {one["labels"]["app"] for one in points} == {"shop"}
+
+
+def test_replay_prints_openmetrics_of_a_moment_and_of_many(file: str) -> None:
+    single = longshore("replay", file, "--format", "openmetrics").stdout.decode().splitlines()
+    assert single[-1] == "# EOF"
+    assert all(line.startswith("#") or line.endswith(" 1700000021.300") for line in single)
+    many = longshore("replay", file, "--every", "10s").stdout.decode().splitlines()
+    assert many[-1] == "# EOF"
+    assert {line.split()[-1] for line in many if not line.startswith("#")} == {
+        "1700000010.000",
+        "1700000020.000",
+        "1700000030.000",
+    }
+
+
+def test_what_the_numbers_do_not_show_is_said_beside_them(file: str) -> None:
+    said = longshore("replay", file).stderr.decode()
+    assert "1 events of kinds that this version does not know were passed over" in said
+    assert "1 messages are no batches of events, or of a version that is not known" in said
+
+
+def test_a_damaged_file_gives_what_comes_before_and_fails(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.log", recorded(), every=50)
+    path.write_bytes(path.read_bytes()[:-200])
+    done = longshore("replay", str(path), code=1)
+    assert done.stdout == longshore("replay", GOLDEN.as_posix(), "--until", "200").stdout
+    assert done.stderr.decode().splitlines()[-1].startswith(f"longshore: {path}: damaged at byte ")
+    assert "after record 200 (sequence 200)" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (
+            ["--until", "soon"],
+            2,
+            "--until 'soon': use a sequence (1200), a time (2026-11-21T14:05:00Z) or unix seconds",
+        ),
+        (["--every", "often"], 2, "--every 'often': use a duration such as"),
+        (["--every", "15s", "--format", "json"], 2, "--every writes OpenMetrics: leave --format json out"),
+        (["--buckets", "latency=1"], 2, "--buckets latency: no histogram has this name; there are"),
+        (["--buckets", "dewy.proxy.connect.latency=2,1"], 2, "put the bounds in rising order"),
+        (["--stream"], 2, "say one of them"),
+        (["--from", "9", "--until", "3"], 2, "--from 9 is after --until 3: swap them"),
+    ],
+)
+def test_a_mistake_is_one_line(file: str, words: list[str], code: int, line: str) -> None:
+    assert line in fails("replay", file, *words, code=code)
+
+
+def test_what_is_no_log_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    assert longshore("replay", str(tmp_path / "text"), code=1).stdout == b""
+    for words in (["replay"], ["import"], ["history", "--file"], ["diff", "1", "2", "--file"]):
+        assert "not a log file: write one with `longshore export`" in fails(*words, str(tmp_path / "text"))
+        assert "No such file or directory" in fails(*words, str(tmp_path / "none"))
+
+
+async def test_a_log_moves_from_one_bus_to_another(
+    bus: Bus, nats_server: NatsServer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    await publish(bus, recorded())
+    path = str(tmp_path / "moved.log")
+    said = longshore("export", path, "--nats-url", nats_server.url).stderr.decode()
+    assert f"exported {len(recorded())} messages" in said
+    assert "is there already" in fails("export", path, "--nats-url", nats_server.url)
+    assert "exported 0 messages" in longshore("export", path, "--resume", "--nats-url", nats_server.url).stderr.decode()
+    await bus.jetstream.purge_stream("LONGSHORE")
+    count = len(unique(recorded()))
+    done = json.loads(longshore("import", path, "--json", "--nats-url", nats_server.url).stdout)
+    assert done == {"added": count, "known": len(recorded()) - count}
+    assert longshore("import", path, "--nats-url", nats_server.url).stdout.startswith(b"imported 0 messages")
+    assert await stored(bus) == unique(recorded())
+    there = longshore("replay", "--stream", "--app", "shop", "--nats-url", nats_server.url).stdout
+    assert there == longshore("replay", path, "--app", "shop").stdout
+
+
+async def test_an_export_to_standard_output_is_a_log_file(bus: Bus, nats_server: NatsServer) -> None:
+    await publish(bus, recorded()[:20])
+    done = longshore("export", "-", "--nats-url", nats_server.url)
+    assert b"sequence 20: " in longshore("replay", "-", stdin=done.stdout).stderr
+
+
+def test_without_a_bus_there_is_one_line(tmp_path: Path) -> None:
+    for words in (["replay"], ["export", str(tmp_path / "a.log")], ["history"], ["diff", "1", "2"]):
+        assert "no bus in" in fails(*words, "--state-dir", str(tmp_path))
+    assert "no bus in" in fails("import", str(GOLDEN), "--state-dir", str(tmp_path))
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(file: str) -> None:
+    with subprocess.Popen([PROGRAM, "replay", file], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert "Traceback" not in said

@@ -1,0 +1,213 @@
+"""History and diff: what was deployed, how it went, and how two releases compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from schemas import events as e
+from services.common.errors import LongshoreError
+from services.common.remote import Recorded
+from services.replay.comparison import Comparison
+from services.replay.deployments import Deployment, History
+from services.replay.source import events, from_file
+from tests.replay.program import fails, longshore
+from tests.replay.recording import GOLDEN
+
+TRACE = "0" * 32
+COLUMNS = ["STARTED", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"]
+
+
+def told(*said: e.AnyEvent, app: str = "shop") -> list[Recorded]:
+    return [Recorded(n, "deployer", "web-1", app, event) for n, event in enumerate(said, 1)]
+
+
+def history(log: Sequence[Recorded]) -> list[Deployment]:
+    found = History()
+    for one in log:
+        found.add(one)
+    return found.deployments
+
+
+def compared(log: Sequence[Recorded]) -> Comparison:
+    found = Comparison()
+    for one in log:
+        found.add(one)
+    return found
+
+
+def deployed(deployment: str, release: str, previous: str, at: float, replica: str) -> list[e.AnyEvent]:
+    """A deployment whose steps say how long they took."""
+    return [
+        e.ReleaseFound(at, release, f"sha256:{release}", "dir:///srv"),
+        e.DeploymentStarted(at, deployment, release, previous, "ann", "rolling", 1, TRACE, 0.25),
+        e.ImagePulled(at + 2, deployment, release, 1.5),
+        e.ReplicaStarted(at + 3, deployment, replica, release, "127.0.0.1:1", 7, 0, 0.5),
+        e.ReplicaReady(at + 5, deployment, replica, 2.0),
+        e.ReplicaRouted(at + 6, deployment, replica, 0.125),
+    ]
+
+
+def retired(deployment: str, replica: str, at: float) -> list[e.AnyEvent]:
+    return [
+        e.ReplicaDraining(at, deployment, replica),
+        e.ReplicaDrained(at + 4, deployment, replica, 0, 4.0),
+        e.ReplicaRetired(at + 5, deployment, replica, "replaced", 1.0),
+    ]
+
+
+TWO = told(
+    *deployed("d-1", "1.0", "", 100.0, "r-1"),
+    e.DeploymentSucceeded(107.0, "d-1", "1.0", 7.0),
+    *deployed("d-2", "2.0", "1.0", 200.0, "r-2"),
+    *retired("d-2", "r-1", 206.5),
+    e.DeploymentSucceeded(212.0, "d-2", "2.0", 12.0),
+)
+
+
+def test_a_deployment_says_what_changed_who_asked_how_long_each_phase_took_and_how_it_ended() -> None:
+    first, second = history(TWO)
+    assert (second.release, second.digest, second.previous, second.previous_digest) == (
+        "2.0",
+        "sha256:2.0",
+        "1.0",
+        "sha256:1.0",
+    )
+    assert (second.by, second.outcome, second.duration, second.ended) == ("ann", "succeeded", 12.0, 212.0)
+    assert second.phases == {
+        "resolve": 0.25,
+        "pull": 1.5,
+        "start": 0.5,
+        "check": 2.0,
+        "route": 0.125,
+        "drain": 4.0,
+        "stop": 1.0,
+    }
+    assert "drain" not in first.phases
+
+
+def test_an_old_log_that_does_not_say_how_long_steps_took_tells_it_by_its_times() -> None:
+    (one,) = history(
+        told(
+            e.DeploymentStarted(10.0, "d", "1", "", "ann", "rolling", 1, TRACE),
+            e.ReplicaStarted(12.0, "d", "r", "1", "a:1"),
+            e.ReplicaReady(15.0, "d", "r", 3.0),
+            e.ReplicaRouted(15.5, "d", "r"),
+            e.ReplicaDraining(16.0, "d", "old"),
+            e.ReplicaRetired(20.0, "d", "old", "replaced"),
+        )
+    )
+    assert one.phases == {"start": 2.0, "check": 3.0, "route": 0.5, "stop": 4.0}
+    assert one.outcome == "running"
+
+
+def test_a_failure_says_phase_and_reason_and_the_time_until_then() -> None:
+    (one,) = history(
+        told(
+            e.DeploymentStarted(10.0, "d", "2", "1", "ann", "rolling", 1, TRACE),
+            e.ReplicaStarted(11.0, "d", "r", "2", "a:1", 1, 0, 1.0),
+            e.DeploymentFailed(41.0, "d", "2", "check", "no answer", 31.0),
+            e.ReplicaRetired(42.0, "d", "r", "rolled back", 0.5),
+            e.DeploymentRolledBack(43.0, "d", "2", "1"),
+        )
+    )
+    assert (one.outcome, one.phase, one.reason, one.duration, one.ended) == (
+        "rolled back",
+        "check",
+        "no answer",
+        31,
+        43,
+    )
+    assert one.phases == {"start": 1.0, "check": 30.0, "stop": 0.5}
+
+
+def test_a_rollback_is_a_new_deployment_and_changes_none_that_was_before() -> None:
+    again = told(*deployed("d-3", "1.0", "2.0", 300.0, "r-3"), e.DeploymentSucceeded(306.5, "d-3", "1.0", 6.5))
+    before, after = history(TWO), history([*TWO, *again])
+    assert after[:2] == before
+    assert (after[2].release, after[2].previous, after[2].outcome) == ("1.0", "2.0", "succeeded")
+
+
+def test_two_releases_are_told_apart_by_what_their_replicas_did() -> None:
+    traffic: list[e.AnyEvent] = [
+        e.ConnectionEstablished(110.0, 1, 80, "r-1", 0.002, 1),
+        e.ConnectionClosed(111.0, 1, 80, "r-1", 10, 20, 0.5, "eof"),
+        e.DialFailed(112.0, 2, 80, "r-1", 1.0, "refused"),
+        e.ConnectionEstablished(220.0, 3, 80, "r-2", 0.004, 1),
+        e.ConnectionClosed(221.0, 3, 80, "r-2", 1, 2, 0.25, "backend_reset"),
+        e.HealthChecked(222.0, "r-2", False, 1.0, "timeout"),
+        e.ConnectionEstablished(223.0, 4, 80, "r-2", float("nan"), 1),
+    ]
+    found = compared([*TWO, *told(*traffic)])
+    old, new = found.side("1.0"), found.side("2.0")
+    assert (old.digest, new.digest) == ("sha256:1.0", "sha256:2.0")
+    assert (old.served.connections, old.served.bytes, old.served.dial_failures, old.served.broken) == (1, 30, 1, 0)
+    assert (new.served.bytes, new.served.broken, new.served.health_failures) == (3, 1, 1)
+    assert (old.served.first, old.served.last) == (106.0, 206.5)
+    assert (new.served.first, new.served.last) == (206.0, None)
+    assert (old.served.latency.sum, new.served.latency.sum) == (0.002, 0.004)
+
+
+def test_a_deployment_is_named_by_the_beginning_of_its_id_and_a_replacement_belongs_to_it() -> None:
+    replaced = told(
+        e.ReplicaExited(400.0, "r-2", "2.0", 1),
+        e.ReplicaStarted(401.0, "", "r-9", "2.0", "a:1"),
+        e.ConnectionEstablished(402.0, 1, 80, "r-9", 0.001, 1),
+    )
+    found = compared([*TWO, *replaced]).side("d-2")
+    assert (found.release, found.served.replicas, found.served.connections, found.served.crashes) == ("2.0", 2, 1, 1)
+
+
+def test_what_is_neither_a_release_nor_a_deployment_is_told() -> None:
+    found = compared(TWO)
+    with pytest.raises(LongshoreError, match=r"'3\.0' is neither a release nor a deployment of this log"):
+        found.side("3.0")
+    with pytest.raises(LongshoreError, match="'d-' begins the id of several deployments"):
+        found.side("d-")
+    with pytest.raises(LongshoreError, match="is neither a release"):
+        found.side("")
+
+
+def test_a_release_of_several_applications_must_be_chosen() -> None:
+    other = [Recorded(n, "deployer", "web-1", "blog", one.event) for n, one in enumerate(TWO)]
+    renamed = [
+        Recorded(
+            one.sequence, "deployer", "web-1", "blog", e.DeploymentStarted(1.0, "x", "1.0", "", "a", "b", 1, TRACE)
+        )
+        for one in other[:1]
+    ]
+    with pytest.raises(LongshoreError, match=r"several applications \(blog, shop\): choose with --app"):
+        compared([*TWO, *renamed]).side("1.0")
+
+
+def test_the_commands_print_tables_and_json() -> None:
+    lines = longshore("history", "--file", str(GOLDEN)).stdout.decode().splitlines()
+    assert lines[0].split() == COLUMNS
+    assert [line.split()[2:5] for line in lines[1:]] == [
+        ["shop", "1.0.0", "-"],
+        ["shop", "1.1.0", "1.0.0"],
+        ["shop", "1.2.0", "1.1.0"],
+    ]
+    assert "rolled back" in lines[3]
+    assert "check: exited with 1" in lines[3]
+    known = [json.loads(line) for line in longshore("history", "--json", "--file", str(GOLDEN)).stdout.splitlines()]
+    assert [one["outcome"] for one in known] == ["succeeded", "succeeded", "rolled back"]
+    table = longshore("diff", "1.0.0", "deployment-1.1", "--file", str(GOLDEN)).stdout.decode()
+    assert "1.1.0 (deployment-1.1)" in table
+    sides = [
+        json.loads(s) for s in longshore("diff", "1.0.0", "1.1.0", "--json", "--file", str(GOLDEN)).stdout.splitlines()
+    ]
+    assert all(side["served"]["connections"] > 0 for side in sides)
+    assert "'9' is neither a release nor a deployment" in fails("diff", "9", "1.0.0", "--file", str(GOLDEN))
+
+
+async def test_every_connection_of_the_log_belongs_to_one_release_and_is_counted_once() -> None:
+    found = [event async for event in events(from_file(str(GOLDEN)))]
+    connections = [one.event for one in found if isinstance(one.event, e.ConnectionEstablished)]
+    counted = [one for one in connections if one.backend.startswith("shop-")]
+    assert len(counted) == len({one.connection for one in counted}) > 500
+    comparison = compared(found)
+    sides = [comparison.side(release) for release in ("1.0.0", "1.1.0", "1.2.0")]
+    assert sum(side.served.connections for side in sides) == len(counted)
