@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway import snapshot
 from services.metrics_gateway.fold import apply
 from services.metrics_gateway.state import CONNECT_LATENCY, CONNECTION_DURATION, State
 
@@ -105,8 +104,3 @@ def many_ports(ports: int) -> State:
     for number in range(1, ports + 1):
         apply(state, number, 1.0, batch("worker", number, port=number))
     return state
-
-
-def saved_and_loaded(state: State) -> State:
-    """What a restart makes of it, without the bus."""
-    return snapshot.restore(snapshot.decode(snapshot.encode(state, "stream"), "stream", state.position))

@@ -15,10 +15,15 @@ import httpx
 import msgspec
 
 from schemas import subjects
+from services.common import log
 from services.common.bus import Bus
 from services.common.credentials import Credentials
+from services.common.objects import Objects
+from services.common.reader import describe
 from services.demo import releases
+from services.metrics_gateway import snapshot
 from services.metrics_gateway.settings import GatewaySettings
+from services.metrics_gateway.store import Store
 from tests.benchmarks import folding
 from tests.conftest import NatsServer, free_port
 from tests.e2e.harness import Server, wait_for
@@ -65,6 +70,20 @@ async def catch_up(site: Site, batches: int) -> float:
     began = time.perf_counter()
     await site.gateway.until_ready()
     return batches * folding.EVENTS_A_BATCH / (time.perf_counter() - began)
+
+
+async def saved_and_loaded(site: Site, ports: int) -> list[float]:
+    """Seconds to save such a state on the bus and to load it again."""
+    stream = await describe(site.bus)
+    state = folding.many_ports(ports)
+    store = Store(Objects(site.bus, subjects.SNAPSHOTS), log.get("gateway"))
+    delays = []
+    for _ in range(5):
+        began = time.perf_counter()
+        await store.save(snapshot.encode(state, stream.created))
+        assert await store.load(stream)
+        delays.append(time.perf_counter() - began)
+    return delays
 
 
 async def scrapes_under_load(site: Site, ports: int) -> tuple[float, list[float]]:
