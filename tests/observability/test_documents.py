@@ -16,6 +16,7 @@ import typer
 
 from services.cli.app import app
 from services.common.settings import Settings
+from services.demo import releases
 from services.metrics_gateway.instruments import INSTRUMENTS
 from services.metrics_gateway.settings import GatewaySettings
 from tests.conftest import free_port
@@ -218,11 +219,13 @@ class Documented(Server):
 def test_the_command_starts_longshore_and_metrics_can_be_scraped(block: Block, tmp_path: Path) -> None:
     (command,) = block.commands
     server = Documented(tmp_path, command)
+    releases.publish(server.registry, releases.FIRST)
     server.start_documented()
     try:
         wait_for(f"metrics are there: {command}", lambda: "dewy_proxy_connections_total" in server.metrics(), 60)
     finally:
         server.stop()
+        server.end_replicas()
 
 
 @pytest.mark.e2e
