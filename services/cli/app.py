@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.bus.settings import BusSettings
-from services.cli import config, history, logs, verbs
+from services.cli import config, history, logs, verbs, verify
 from services.cli.options import COMMANDS, PANELS, build, command, fields_of
 from services.common.settings import Settings
 from services.deployer.settings import DeployerSettings
@@ -200,4 +200,4 @@ def demo(
     raise typer.Exit(run(once=once, as_json=as_json))
 
 
-verbs.register(app, verbs, history, logs)
+verbs.register(app, verbs, history, logs, verify)
