@@ -16,7 +16,6 @@ from services.metrics_gateway.api.access import guard
 from services.metrics_gateway.api.core import Core
 
 MOST_BODY = 64 << 10
-HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def create(core: Core) -> Litestar:
@@ -28,7 +27,7 @@ def create(core: Core) -> Litestar:
         guards=[guard],
         opt={"access": "read"},
         exception_handlers={HTTPException: problem.answer, Exception: problem.unexpected},
-        response_headers=HEADERS,
+        response_headers=problem.HEADERS,
         request_max_body_size=MOST_BODY,
         openapi_config=_description(),
         logging_config=None,

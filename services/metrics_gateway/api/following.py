@@ -22,6 +22,9 @@ from services.metrics_gateway.api.reading import READ, status_of
 from services.metrics_gateway.api.streams import MEDIA_TYPE, message
 from services.metrics_gateway.recent import Wanted, views
 
+LARGEST = 2**53 - 1
+"""Of the numbers that every reader of JSON takes as they are."""
+
 TICK = 1.0
 SHOWN = 50
 
@@ -29,13 +32,11 @@ PROBLEMS = specs(401, 421, 503)
 
 Start = Annotated[
     int,
-    QueryParameter(
-        ge=0, le=2**63 - 1, description="First stream sequence to tell; 0: the first that comes from now on."
-    ),
+    QueryParameter(ge=0, le=LARGEST, description="First stream sequence to tell; 0: the first that comes from now on."),
 ]
 LastEventId = Annotated[
     int | None,
-    HeaderParameter(name="Last-Event-ID", ge=0, le=2**63 - 2, description="Go on after this event; wins over start."),
+    HeaderParameter(name="Last-Event-ID", ge=0, le=LARGEST - 1, description="Go on after this event; wins over start."),
 ]
 Follow = Annotated[bool, QueryParameter(description="false: end when everything is told that is there now.")]
 

@@ -14,6 +14,8 @@ from structlog.typing import FilteringBoundLogger
 from services.common import log
 
 MEDIA_TYPE = "application/problem+json"
+HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+"""What every answer says: nobody keeps it, nobody takes it for something else."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -47,7 +49,7 @@ def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[by
 
 def _response(problem: Problem, headers: dict[str, str] | None) -> Response[bytes]:
     body = msgspec.json.encode(problem) + b"\n"
-    return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+    return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=HEADERS | (headers or {}))
 
 
 def _title(code: int) -> str:

@@ -41,6 +41,7 @@ async def serve(app: ASGIApp, listener: socket.socket, stopping: asyncio.Event) 
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=STOP_TIMEOUT,
     )
     server = _Server(config)

@@ -1,0 +1,71 @@
+"""A gateway with its token, and a real deployer beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from schemas import events as e
+from schemas import subjects
+from schemas.commands import Command, Deploy, Pause, Reply
+from services.common.bus import Bus
+from tests.gateway.process import Gateway, Launch, publishing
+
+
+class Deployer:
+    """Answers the commands of an application as a deployer does, and remembers what came, with its headers."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.obeyed: list[Command] = []
+        self.headers: list[dict[str, str]] = []
+
+    async def listen(self, app: str, host: str = "web-1") -> None:
+        """Be there, on the bus and in the log."""
+        await self.bus.client.subscribe(subjects.commands(app, host), cb=self._answer)
+        async with publishing(self.bus, "deployer", f"d-{app}") as outbox:
+            outbox.record(e.ServiceStarted(1.0, f"deployer:{app}", "0.1.0", 42))
+
+    async def _answer(self, message: object) -> None:
+        command = msgspec.json.decode(message.data, type=Command)  # type: ignore[attr-defined]  # a nats Msg
+        self.obeyed.append(command)
+        self.headers.append(dict(message.headers or {}))  # type: ignore[attr-defined]
+        await message.respond(msgspec.json.encode(self._reply(command)))  # type: ignore[attr-defined]
+
+    def _reply(self, command: Command) -> Reply:
+        if isinstance(command, Deploy) and command.release == "9.9":
+            return Reply(False, "the registry offers no release 9.9")
+        return Reply(True, "done", "" if isinstance(command, Pause) else "d-1")
+
+
+@pytest.fixture
+def deployer(bus: Bus) -> Deployer:
+    return Deployer(bus)
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Callable[[], str]:
+    """The token that the gateways of this test have made."""
+    return lambda: (tmp_path / "state" / "admin-token").read_text().strip()
+
+
+Post = Callable[..., Awaitable[httpx.Response]]
+
+
+@pytest.fixture
+async def gateway(launch: Launch) -> Gateway:
+    """A gateway that is ready."""
+    started = launch()
+    await started.until_ready()
+    return started
+
+
+@pytest.fixture
+async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token."""
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as one:
+        yield one
