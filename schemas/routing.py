@@ -50,7 +50,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Replica(msgspec.Struct, frozen=True):
-    """A running replica, to be probed at this address."""
+    """A running replica, to be probed at this address. `pid`: its process, a new one after a restart (0: unknown)."""
 
     app: str
     id: str
@@ -58,12 +58,14 @@ class Replica(msgspec.Struct, frozen=True):
     host: str
     port: int
     check: Check = Check()
+    pid: int = 0
 
 
 class Health(msgspec.Struct, frozen=True):
     """The verdict on a replica since `since` (unix seconds), with the reason of the last failure.
 
-    `starting`: it has never been healthy so far; `reason` is why not, and it is no verdict yet.
+    `starting`: it has never been healthy so far; `reason` is why not, and it is no verdict yet. `pid`: of the process
+    that was probed (0: unknown).
     """
 
     app: str
@@ -72,6 +74,7 @@ class Health(msgspec.Struct, frozen=True):
     since: float
     reason: str = ""
     starting: bool = False
+    pid: int = 0
 
 
 class Artifact(msgspec.Struct, frozen=True):

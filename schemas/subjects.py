@@ -9,6 +9,7 @@ SERVICES = ("proxy", "deployer", "health", "gateway", "bus")
 STREAM = "LONGSHORE"
 EVENTS = "longshore.events"
 COMMANDS = "longshore.commands"
+HOLDERS = "longshore.holders"
 ALL_EVENTS = f"{EVENTS}.>"
 
 ROUTES = "longshore-routes"
@@ -38,6 +39,11 @@ def events(service: str, app: str = NO_APP) -> str:
 def commands(app: str, host: str) -> str:
     """Where the deployer of an app on a host takes its commands."""
     return f"{COMMANDS}.deployer.{app}.{token(host)}"
+
+
+def holder(app: str, host: str) -> str:
+    """Where the deployer that has an app on a host answers another one that wants it."""
+    return f"{HOLDERS}.{app}.{token(host)}"
 
 
 def route_key(host: str, app: str, port: int) -> str:

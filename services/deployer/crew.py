@@ -118,7 +118,7 @@ class Crew:
         running, now = found.running, time.monotonic()
         assert running
         replica = Live(id=found.id, release=found.release, slot=found.slot, since=now, running=True, address=running)
-        if place:
+        if place and self._fleet.was_probed(found.id, running):
             replica.ready, replica.is_announced = True, place == "active"
             replica.route, replica.route_since, replica.generation = place, now, generation
         if found.stopping:

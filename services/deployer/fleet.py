@@ -58,7 +58,7 @@ class Fleet:
         for replica in self.replicas.values():
             verdict = self.health.get(subjects.replica_key(self._host, self._app, replica.id))
             is_reachable = replica.address is not None and self._passes(replica.id)
-            is_known = verdict is not None and not verdict.starting
+            is_known = verdict is not None and not verdict.starting and _is_about(verdict, replica.address)
             replica.healthy = is_reachable and (verdict.healthy if verdict and is_known else replica.ready)
             replica.problem = verdict.reason if verdict and not verdict.healthy else ""
             if replica.healthy:
@@ -100,9 +100,21 @@ class Fleet:
                 published[key] = probed
         self._published = published
 
+    def was_probed(self, replica: str, running: Running) -> bool:
+        """Whether it is still the process that an earlier deployer told health about, as far as that is known."""
+        known = (self._published or {}).get(subjects.replica_key(self._host, self._app, replica))
+        if known is None:
+            return True
+        return (known.host, known.port) == (running.host, running.port) and known.pid in (0, running.pid)
+
     def _probed(self) -> list[Probed]:
         return [
-            Probed(self._app, replica.id, replica.release, replica.address.host, replica.address.port, self._check)
+            Probed(self._app, replica.id, replica.release, at.host, at.port, self._check, at.pid)
             for replica in self.replicas.values()
-            if replica.address
+            if (at := replica.address)
         ]
+
+
+def _is_about(verdict: Health, running: Running | None) -> bool:
+    """A verdict on the process of before a restart says nothing."""
+    return running is not None and verdict.pid in (0, running.pid)

@@ -11,7 +11,7 @@ from schemas import subjects
 from services.common import lifecycle, log, state
 from services.common.errors import RegistryError
 from services.common.lifecycle import Context
-from services.deployer import registry
+from services.deployer import registry, rival
 from services.deployer.notices import announcer
 from services.deployer.orders import Orders
 from services.deployer.reconcile import Reconciler
@@ -33,6 +33,7 @@ def run(settings: DeployerSettings) -> None:
         math.inf,
         lambda holder: waits("another deployer has this application: waits for its end", app=settings.app, pid=holder),
     ):
+        asyncio.run(rival.wait_for_turn(settings))
         lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
 
 
@@ -57,6 +58,7 @@ def check(settings: DeployerSettings) -> None:
 
 async def serve(context: Context, settings: DeployerSettings) -> None:
     """Keep the application running until the context stops."""
+    await rival.hold(context.bus, settings)
     runtime = open_runtime(settings)
     try:
         reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime)

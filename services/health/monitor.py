@@ -66,11 +66,14 @@ class Monitor:
     def _tell_why_not_yet(self, now: float, reason: str) -> None:
         known = self._verdicts.get(self._key)
         if known is None or known.reason != reason:
-            health = Health(self.replica.app, self.replica.id, False, now, reason, starting=True)
-            self._verdicts.put(self._key, health)
+            self._put(False, now, reason, starting=True)
 
     def _change(self, now: float, healthy: bool, reason: str) -> None:
         self._record(HealthChanged(now, self.replica.id, healthy, reason), self.replica.app)
         before = self._verdicts.get(self._key)
         since = before.since if before and before.healthy == healthy else now
-        self._verdicts.put(self._key, Health(self.replica.app, self.replica.id, healthy, since, reason))
+        self._put(healthy, since, reason)
+
+    def _put(self, healthy: bool, since: float, reason: str, starting: bool = False) -> None:
+        replica = self.replica
+        self._verdicts.put(self._key, Health(replica.app, replica.id, healthy, since, reason, starting, replica.pid))

@@ -86,10 +86,12 @@ class Monitors:
         current = self._monitors.get(key)
         if current and current.replica == replica:
             return
-        if current and _address(current.replica) != _address(replica):
+        if current and _process(current.replica) != _process(replica):
             self._end(key)
         elif current:
             current.stop()
+        elif (known := self._verdicts.get(key)) and known.pid != replica.pid:
+            self._verdicts.delete(key)
         context = self._context
         monitor = Monitor(key, replica, self._prober.probe, context.record, self._verdicts)
         self._monitors[key] = monitor
@@ -104,5 +106,6 @@ class Monitors:
         self._verdicts.delete(key)
 
 
-def _address(replica: Replica) -> tuple[str, int]:
-    return replica.host, replica.port
+def _process(replica: Replica) -> tuple[str, int, int]:
+    """What a verdict is about."""
+    return replica.host, replica.port, replica.pid

@@ -30,7 +30,10 @@ E = TypeVar("E", bound=Event)
 
 
 class Site:
-    """`sick`: releases and replicas that fail their probes. `busy`: replicas whose connections do not end."""
+    """`sick`: releases and replicas that fail their probes. `busy`: replicas whose connections do not end.
+
+    `follows` and `probes`: whether the proxy and the health service do anything.
+    """
 
     def __init__(self, server: NatsServer, bus: Bus, state_dir: Path, registry: Path) -> None:
         self.server = server
@@ -40,10 +43,11 @@ class Site:
         self.sick: set[str] = set()
         self.busy: dict[str, int] = {}
         self.follows = True
+        self.probes = True
         self.events: list[AnyEvent] = []
         self.routes: list[Route] = []
         self.replicas: dict[str, Replica] = {}
-        self._verdicts: dict[str, bool] = {}
+        self._verdicts: dict[str, Health] = {}
 
     def settings(self, **options: Any) -> DeployerSettings:
         usual: dict[str, Any] = {
@@ -181,14 +185,15 @@ class Site:
         """Probe every replica by a connection."""
         told = self._verdicts
         while True:
-            for replica in list(self.replicas.values()):
+            for replica in list(self.replicas.values()) if self.probes else ():
                 ill = replica.release in self.sick or replica.id in self.sick
                 healthy = not ill and bool(await asyncio.to_thread(self.visit, replica))
-                if (healthy or replica.id in told) and told.get(replica.id) != healthy:
+                verdict = Health(replica.app, replica.id, healthy, 0.0, pid=replica.pid)
+                if (healthy or replica.id in told) and told.get(replica.id) != verdict:
                     key = subjects.replica_key(HOST, replica.app, replica.id)
                     with contextlib.suppress(BusError):
-                        await self.bus.put(subjects.HEALTH, key, Health(replica.app, replica.id, healthy, 0.0))
-                        told[replica.id] = healthy
+                        await self.bus.put(subjects.HEALTH, key, verdict)
+                        told[replica.id] = verdict
             await asyncio.sleep(0.01)
 
     async def _watch_replicas(self) -> None:

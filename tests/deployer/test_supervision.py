@@ -218,6 +218,32 @@ async def test_a_second_deployer_of_the_same_app_says_whom_it_waits_for_and_then
     assert await asyncio.wait_for(second.wait(), 60) == 0
 
 
+async def test_a_second_deployer_with_another_state_directory_waits_as_well_and_changes_nothing(
+    site: Site, tmp_path: Path
+) -> None:
+    release(site.registry, "1.0.0")
+    settings = msgspec.json.encode(site.settings(state_dir=str(tmp_path / "other"), stop_containers=True)).decode()
+    log = tmp_path / "second.log"
+    with log.open("wb") as output:
+        async with site.deployer():
+            before = await site.until_serving("1.0.0")
+            await site.until(DeploymentSucceeded)
+            second = await asyncio.create_subprocess_exec(
+                *[sys.executable, "-m", "tests.deployer.mortal", settings, "never"], stdout=output
+            )
+            await eventually(lambda: "waits for its end" in log.read_text())
+            assert f"state_dir={site.state_dir}" in log.read_text()
+            release(site.registry, "2.0.0")
+            after = await site.until_serving("2.0.0")
+            await site.until(DeploymentSucceeded, 2)
+            assert {event.replica for event in site.of(ReplicaStarted)} == {*before, *after}
+        await eventually(lambda: site.active() and site.active() != after)
+        (successor,) = await site.until_serving("2.0.0")
+        assert (tmp_path / "other" / "replicas" / "web" / successor).is_dir()
+    second.terminate()
+    assert await asyncio.wait_for(second.wait(), 60) == 0
+
+
 async def test_routes_and_replicas_of_this_host_alone_are_touched(site: Site) -> None:
     await site.bus.put(subjects.ROUTES, subjects.route_key("elsewhere", "web", 8080), site.settings())
     release(site.registry, "1.0.0")

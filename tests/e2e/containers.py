@@ -8,6 +8,7 @@ import urllib.request
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import docker
 from docker.models.containers import Container
@@ -60,7 +61,8 @@ class Containers(Server):
 class Gated(Containers):
     """One replica, and gates: files that hosts and containers see. What waits at one goes on when it is removed."""
 
-    def __init__(self, directory: Path, registry: DockerRegistry, engine: docker.DockerClient) -> None:
+    def __init__(self, directory: Path, registry: DockerRegistry, engine: docker.DockerClient, *words: str) -> None:
+        """`words`: for `docker run`."""
         self._folder = directory / "gates"
         self._folder.mkdir()
         self._registry = registry
@@ -68,10 +70,9 @@ class Gated(Containers):
         self._engine = engine
         folder = shlex.quote(str(self._folder))
         hook = f"touch {folder}/hooked; while test -e {folder}/hook; do sleep 0.05; done"
-        words = ["--before-deploy", hook, "--health-timeout", "8", "--stop-timeout", "30"]
-        super().__init__(
-            directory, f"{registry.host}/{self._repository}", *words, "--", "--volume", f"{self._folder}:/gates"
-        )
+        options = ["--before-deploy", hook, "--health-timeout", "8", "--stop-timeout", "30"]
+        options += ["--", "--volume", f"{self._folder}:/gates", *words]
+        super().__init__(directory, f"{registry.host}/{self._repository}", *options)
 
     def publish(self, release: str) -> None:
         images.publish(self._registry.host, self._repository, release, SCRIPTS[release])
@@ -108,6 +109,11 @@ class Gated(Containers):
     def outcomes(self) -> list[str]:
         """How its deployments ended."""
         return [json.loads(line)["outcome"] for line in self.verb("history", "--json").stdout.splitlines()]
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What the deployer told of one kind."""
+        found = map(json.loads, self.verb("events", "--service", "deployer", "--json").stdout.splitlines())
+        return [one for one in found if one["event"] == kind]
 
     def containers(self) -> list[str]:
         """What its containers are of; of those that do not run, what they do instead."""

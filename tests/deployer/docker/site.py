@@ -47,7 +47,7 @@ class DockerSite(Site):
 
     def verdicts(self) -> dict[str, bool]:
         """What the health service last said of each replica."""
-        return dict(self._verdicts)
+        return {replica: verdict.healthy for replica, verdict in self._verdicts.items()}
 
     def containers(self) -> dict[str, str]:
         """Every container of this host's deployers, with its status."""

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from schemas.events import DeploymentSucceeded, ReplicaDraining, ReplicaExited, ReplicaRetired
+from schemas.events import (
+    DeploymentSucceeded,
+    ReplicaDraining,
+    ReplicaExited,
+    ReplicaReady,
+    ReplicaRetired,
+    ReplicaStarted,
+)
 from services.common.errors import EngineAwayError, EngineError, SettingsError
 from services.deployer.runtime.docker import engine, runtime
 from services.deployer.runtime.docker.engine import Engine, url
@@ -70,6 +77,24 @@ async def test_a_deployment_survives_an_engine_that_is_away_for_a_moment(site: D
         await relay.mend()
         await site.until_serving("2.0.0")
         await site.until(DeploymentSucceeded, 2)
+
+
+async def test_a_container_that_was_restarted_unseen_takes_no_traffic_before_it_has_passed_a_probe_again(
+    site: DockerSite, relay: Relay
+) -> None:
+    site.release("1.0.0")
+    async with site.deployer(docker_host=relay.url):
+        (replica,) = await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        await relay.cut()
+        site.probes = False
+        await asyncio.to_thread(site.engine.restart, replica)
+        await relay.mend()
+        await site.until(ReplicaStarted, 2)
+        await eventually(lambda: site.active() == [])
+        site.probes = True
+        assert await site.until_serving("1.0.0") == [replica]
+    assert len(site.of(ReplicaReady)) == 2
 
 
 async def test_a_container_that_could_not_be_stopped_while_the_engine_was_away_is_not_left_over(

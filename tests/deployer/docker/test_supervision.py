@@ -162,6 +162,22 @@ async def test_what_ended_while_nobody_looked_is_told_with_its_exit_code(site: D
     assert [(event.replica, event.code) for event in site.of(ReplicaExited)] == [(before, 5)]
 
 
+async def test_one_that_was_restarted_while_nobody_looked_takes_no_traffic_before_it_has_passed_a_probe(
+    site: DockerSite,
+) -> None:
+    site.release("1.0.0")
+    async with site.deployer():
+        before = await serving(site, count=1)
+    site.probes = False
+    await asyncio.to_thread(site.engine.restart, before[0])
+    async with site.deployer():
+        await site.until(ReplicaAdopted)
+        await eventually(lambda: site.active() == [])
+        site.probes = True
+        assert await site.until_serving("1.0.0") == before
+        await site.until(ReplicaReady, 2)
+
+
 async def test_containers_whose_labels_lie_are_left_alone_and_told_once(
     site: DockerSite, capfd: pytest.CaptureFixture[str]
 ) -> None:
