@@ -9,12 +9,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from schemas import subjects
 from services.common import lifecycle
 from services.common.bus import Bus
+from services.common.keeping import keep
 from services.common.lifecycle import VERSION, Context
 from services.common.objects import Objects
 from services.common.reader import Entry, StreamReplacedError, read
@@ -50,16 +52,20 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     exporter = Exporter(live.moment, resource.attributes)
     app = api.create(api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping))
     saver = Saver(live, context.bus, Store(Objects(context.bus, subjects.SNAPSHOTS), context.log), context.log)
-    context.spawn(follow(live, context.bus, saver), "fold")
+    folding = context.spawn(follow(live, context.bus, saver), "fold")
+    if settings.nats_url:  # the embedded bus looks after its own
+        context.spawn(keep(context.bus), "keeping")
     context.spawn(_sampling(live, traffic), "traffic")
     async with _saving(saver, context), _pushing(settings, live, resource, context):
         context.log.info("admin API", address=settings.admin_address, port=settings.admin_port)
         await api.serve(app, listener, context.stopping)
+        folding.cancel()  # what is pushed last is what is saved last
 
 
 async def follow(live: Live, bus: Bus, saver: Saver) -> None:
     """Fold the log from the newest snapshot on, for ever."""
     await saver.restore()
+    live.on_restored()
     while True:
         try:
             async for entries in read(bus, live.state.position + 1, created=saver.stream):
@@ -94,7 +100,13 @@ def describe(context: Context) -> Resource:
         "service.instance.id": context.instance,
         "host.name": context.host,
     }
-    return Resource.create(own).merge(OTELResourceDetector().detect())
+    described = Resource.create(own).merge(OTELResourceDetector().detect())
+    return Resource({_text(name): _text(value) for name, value in described.attributes.items()}, described.schema_url)
+
+
+def _text(value: Any) -> Any:
+    """Text without what is no UTF-8 in a variable of the environment."""
+    return value.encode(errors="surrogateescape").decode(errors="replace") if isinstance(value, str) else value
 
 
 @asynccontextmanager
@@ -110,14 +122,15 @@ async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _pushing(settings: GatewaySettings, live: Live, resource: Resource, context: Context) -> AsyncIterator[None]:
-    """With an OTLP endpoint, push while inside. The exporter is only loaded when there is one: it is large."""
-    if not settings.otlp_endpoint:
+    """If metrics are to be pushed, push while inside. The exporter is only loaded then: it is large."""
+    if not settings.pushes("metrics"):
         yield
         return
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a push that fails is told once, by us
     from services.metrics_gateway.push import Pusher
 
     pusher = Pusher(settings, live, resource)
+    live.on_restored = pusher.begin
     running = context.spawn(pusher.run(), "otlp")
     try:
         yield
