@@ -9,12 +9,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from litestar.types import ASGIApp
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from schemas import subjects
-from services.common import lifecycle
+from services.common import lifecycle, log
 from services.common.bus import Bus
 from services.common.keeping import keep
 from services.common.lifecycle import VERSION, Context
@@ -23,12 +24,17 @@ from services.common.reader import Entry, StreamReplacedError, read
 from services.metrics_gateway import api
 from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.tokens import Tokens
+from services.metrics_gateway.complaints import Complaints
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.prometheus import Exporter
 from services.metrics_gateway.saver import Saver
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.store import Store
+from services.metrics_gateway.traces.requests import traced
 from services.metrics_gateway.traffic import INTERVAL, Traffic
+
+if TYPE_CHECKING:
+    from services.metrics_gateway.traces.export import Tracer
 
 SERVICE = "gateway"
 SLICE = 0.002
@@ -50,13 +56,19 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     resource = describe(context)
     traffic = Traffic()
     exporter = Exporter(live.moment, resource.attributes)
-    app = api.create(api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping))
+    app: ASGIApp = api.create(api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping))
     saver = Saver(live, context.bus, Store(Objects(context.bus, subjects.SNAPSHOTS), context.log), context.log)
     folding = context.spawn(follow(live, context.bus, saver), "fold")
     if settings.nats_url:  # the embedded bus looks after its own
         context.spawn(keep(context.bus), "keeping")
     context.spawn(_sampling(live, traffic), "traffic")
-    async with _saving(saver, context), _pushing(settings, live, resource, context):
+    async with (
+        _saving(saver, context),
+        _pushing(settings, live, resource, context),
+        _tracing(settings, live, resource, context) as tracer,
+    ):
+        if tracer:
+            app = traced(app, tracer.record)
         context.log.info("admin API", address=settings.admin_address, port=settings.admin_port)
         await api.serve(app, listener, context.stopping)
         folding.cancel()  # what is pushed last is what is saved last
@@ -64,13 +76,16 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
 
 async def follow(live: Live, bus: Bus, saver: Saver) -> None:
     """Fold the log from the newest snapshot on, for ever."""
+    complaints = Complaints(log.get(SERVICE))
     await saver.restore()
+    complaints.begin(live.state)
     live.on_restored()
     while True:
         try:
             async for entries in read(bus, live.state.position + 1, created=saver.stream):
                 await _fold(live, entries)
                 saver.folded()
+                complaints.look(live.state)
         except StreamReplacedError as error:
             saver.follow(error.stream)
 
@@ -137,3 +152,30 @@ async def _pushing(settings: GatewaySettings, live: Live, resource: Resource, co
     finally:
         running.cancel()
         await pusher.close()
+
+
+@asynccontextmanager
+async def _tracing(
+    settings: GatewaySettings, live: Live, resource: Resource, context: Context
+) -> AsyncIterator[Tracer | None]:
+    """With an endpoint for traces, push them while inside; else forget them."""
+    if not settings.pushes("traces"):
+        context.spawn(_discarding(live), "traces")
+        yield None
+        return
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from services.metrics_gateway.traces.export import Tracer
+
+    tracer = Tracer(settings, live, resource)
+    running = context.spawn(tracer.run(), "traces")
+    try:
+        yield tracer
+    finally:
+        running.cancel()
+        await tracer.close()
+
+
+async def _discarding(live: Live) -> None:
+    while True:
+        live.state.tracing.finished.clear()
+        await asyncio.sleep(INTERVAL)

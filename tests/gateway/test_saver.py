@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -18,6 +20,7 @@ from services.common.credentials import Credentials
 from services.common.objects import Objects
 from services.common.reader import Entry, describe, read
 from services.metrics_gateway import fold, snapshot
+from services.metrics_gateway.complaints import KINDS
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.saver import Saver
@@ -305,3 +308,21 @@ async def test_a_message_that_was_applied_by_half_is_never_saved(bus: Bus, monke
     assert await gateway.store.load(await describe(bus)) is None
     info = await bus.jetstream.stream_info(f"OBJ_{subjects.SNAPSHOTS}")
     assert info.state.messages == 0
+
+
+async def test_what_is_wrong_with_the_log_is_told_in_one_line_each_and_folded_past(bus: Bus) -> None:
+    newer = msgspec.msgpack.encode(["proxy", "web-1", "shop", "n", 1, [[127, 1.0, "?"]], b"", "a new field"])
+    with capture_logs() as lines:
+        async with running(Gateway(bus)) as gateway:
+            for payload in (b"rubbish", b"", newer, os.urandom(1 << 19)):
+                await bus.jetstream.publish(subjects.events("proxy", "shop"), payload)
+            await publish(bus, "p-1", 3)
+            await gateway.until_folded(3)
+            await until(lambda: gateway.live.state.unknown == 1)
+            for _ in range(50):
+                await bus.jetstream.publish(subjects.events("proxy", "shop"), b"more rubbish")
+            await publish(bus, "p-2", 3)
+            await gateway.until_folded(6)
+    assert gateway.live.state.undecodable == 53
+    told = sorted(line["event"] for line in lines)
+    assert told == [KINDS["unknown"], KINDS["undecodable"]]
