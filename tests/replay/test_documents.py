@@ -1,0 +1,82 @@
+"""The commands and samples of docs/replay.md work as they are printed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from services.common import logfile
+from services.common.bus import Bus
+from services.metrics_gateway.state import HISTOGRAMS
+from tests.conftest import NatsServer
+from tests.replay.program import PROGRAM
+from tests.replay.recording import GOLDEN, recorded
+from tests.replay.test_file import publish, unique
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "replay.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced samples of a language."""
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    return found
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines()]
+
+
+async def test_every_command_works_as_it_is_printed(bus: Bus, nats_server: NatsServer, tmp_path: Path) -> None:
+    await publish(bus, recorded())
+    environment = {
+        **os.environ,
+        "LONGSHORE_NATS_URL": nats_server.url,
+        "PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+    }
+    for command in commands():
+        if command.startswith("longshore import"):
+            await bus.jetstream.purge_stream("LONGSHORE")
+        done = await asyncio.to_thread(
+            subprocess.run, ["sh", "-ec", command], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr.decode()}"
+    assert (await bus.jetstream.stream_info("LONGSHORE")).state.messages == len(unique(recorded()))
+    assert any((tmp_path / "blocks").iterdir())
+    assert len(commands()) == 13
+
+
+def test_the_test_of_the_page_passes_as_it_is_printed(tmp_path: Path) -> None:
+    plugin, test = blocks("python")
+    (tmp_path / "conftest.py").write_text(plugin)
+    (tmp_path / "test_page.py").write_text(test)
+    shutil.copy(GOLDEN, tmp_path / "web-1.log")
+    words = [str(Path(PROGRAM).with_name("python")), "-m", "pytest", "-q", "--rootdir=.", "-p", "no:cacheprovider"]
+    done = subprocess.run([*words, "."], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_the_numbers_of_the_format_are_those_of_the_code() -> None:
+    assert logfile.MAGIC.hex(" ") in PAGE
+    assert f"Version {logfile.VERSION}." in PAGE
+    assert f"after {logfile.FRAME >> 10} KiB" in PAGE
+    assert f"at most {logfile.LARGEST >> 20} MiB" in PAGE
+    fields = {kind: ", ".join(kind.__struct_fields__) for kind in (logfile.Header, logfile.Record, logfile.Footer)}
+    assert all(f"`[{names}]`" in PAGE for names in fields.values())
+
+
+def test_every_metric_of_the_page_exists() -> None:
+    assert set(re.findall(r"--buckets (dewy[a-z.]+)=", PAGE)) <= set(HISTOGRAMS)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", PAGE))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (ROOT / "docs" / target).exists()

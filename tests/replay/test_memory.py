@@ -1,0 +1,65 @@
+"""A replay streams: its memory grows with the series of a log, not with its messages."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from schemas import codec
+from schemas import events as e
+from schemas.codec import Batch
+from services.replay.exposition import Series
+from services.replay.replay import Replay, View
+from services.replay.source import events, from_file
+from tests.replay.recording import records, write
+
+FEW, MANY = 1000, 6000
+SPARE = 256 << 10
+"""Bytes by which the peak may vary; a batch is 1,000 bytes."""
+
+
+def log(tmp_path: Path, batches: int) -> str:
+    payloads = [codec.encode(Batch("proxy", "h", "shop", "p", n, _events(n))) for n in range(1, batches + 1)]
+    return str(write(tmp_path / f"{batches}.log", records(payloads)))
+
+
+def _events(batch: int) -> list[e.AnyEvent]:
+    found: list[e.AnyEvent] = []
+    for connection in range(10 * batch, 10 * batch + 10):
+        found.append(e.ConnectionAccepted(1.0, connection, 80))
+        found.append(e.ConnectionClosed(1.0, connection, 80, "b", 10, 20, 0.5, "eof"))
+    return found
+
+
+async def moment(path: str) -> None:
+    await Replay(View()).moment(from_file(path))
+
+
+async def series(path: str) -> None:
+    with Series() as found:
+        async for at, readings in Replay(View()).series(from_file(path), 0.2):
+            found.add(readings, at)
+        found.write(lambda _: None)
+
+
+async def told(path: str) -> None:
+    async for _ in events(from_file(path)):
+        pass
+
+
+@pytest.mark.parametrize("work", [moment, series, told])
+async def test_a_log_six_times_as_long_takes_no_more_memory(
+    work: Callable[[str], Awaitable[None]], tmp_path: Path
+) -> None:
+    await work(log(tmp_path, FEW))  # loads what is loaded once
+    peaks = []
+    for batches in (FEW, MANY):
+        path = log(tmp_path, batches)
+        tracemalloc.start()
+        await work(path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + SPARE, peaks
