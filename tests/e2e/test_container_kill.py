@@ -37,6 +37,7 @@ def server(tmp_path: Path, image_registry: DockerRegistry, engine: docker.Docker
         one.release()
         one.stop()
         one.remove_containers()
+        print(one.log.read_text())
 
 
 def kill(server: Gated, victim: str) -> None:
