@@ -186,7 +186,8 @@ class ReleaseFound(Event, tag=30, frozen=True, gc=False):
 class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
     """A deployment began. `deployment` is a UUIDv7 and `trace` a W3C trace id; `by`: "registry" or a person.
 
-    `resolved`: seconds that it took before to find out what the release stands for.
+    `resolved`: seconds that it took before to find out what the release stands for. `parent`: the W3C span id of the
+    command that asked for it, if one did; `trace` is that command's trace then.
     """
 
     deployment: str
@@ -197,6 +198,7 @@ class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
     replicas: int
     trace: str
     resolved: float = 0.0
+    parent: str = ""
 
 
 class ImagePulled(Event, tag=32, frozen=True, gc=False):
@@ -362,6 +364,28 @@ class ScaleSet(Event, tag=50, frozen=True, gc=False):
     replicas: int
 
 
+class CommandAnswered(Event, tag=51, frozen=True, gc=False):
+    """Somebody asked the deployer for something, and has the answer, `duration` seconds later.
+
+    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain"; `deployment`: the one that it started.
+    `trace`, `span`, `parent`: W3C ids of the trace, of the command, and of who asked. Where `caller` is "cli", that is
+    a command line whose span nobody else tells: it asked at `sent` (unix seconds) and has the parent `caller_parent`.
+    """
+
+    command: str
+    by: str
+    ok: bool
+    message: str
+    duration: float
+    deployment: str = ""
+    trace: str = ""
+    span: str = ""
+    parent: str = ""
+    caller: str = ""
+    caller_parent: str = ""
+    sent: float = 0.0
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -420,6 +444,7 @@ AnyEvent: TypeAlias = (
     | RegistryRecovered
     | ReplicaDrained
     | ScaleSet
+    | CommandAnswered
     | HealthChecked
     | HealthChanged
 )

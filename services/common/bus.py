@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -150,11 +150,11 @@ class Bus:
             raise BusError(f"no answer on {subject} within {timeout:g} s: {error}") from None
         return message.data
 
-    async def respond(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
-        """Answer every request on a subject with what `answer` returns."""
+    async def respond(self, subject: str, answer: Callable[[bytes, Mapping[str, str]], Awaitable[bytes]]) -> None:
+        """Answer every request on a subject with what `answer` makes of it and of its headers."""
 
         async def reply(message: Msg) -> None:
-            await message.respond(await answer(message.data))
+            await message.respond(await answer(message.data, message.headers or {}))
 
         await self.client.subscribe(subject, cb=reply)
 

@@ -18,3 +18,8 @@ def uuid7() -> str:
 def trace_id() -> str:
     """A W3C trace id: 32 hexadecimal digits."""
     return os.urandom(16).hex()
+
+
+def span_id() -> str:
+    """A W3C span id: 16 hexadecimal digits."""
+    return os.urandom(8).hex()

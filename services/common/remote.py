@@ -12,7 +12,7 @@ from schemas import codec, subjects
 from schemas.commands import Command, Reply
 from schemas.events import AnyEvent
 from schemas.routing import Decisions
-from services.common import credentials, reader
+from services.common import credentials, reader, tracing
 from services.common.bus import Bus, Synced
 from services.common.errors import BusError, LongshoreError
 from services.common.settings import Settings
@@ -75,7 +75,7 @@ class Remote:
     async def ask(self, command: Command) -> Reply:
         """The deployer's answer. Raises LongshoreError when it refuses."""
         subject = subjects.commands(await self.app(), self.target.host)
-        reply = msgspec.json.decode(await self._bus.request(subject, command), type=Reply)
+        reply = msgspec.json.decode(await self._bus.request(subject, command, headers=tracing.begin()), type=Reply)
         if not reply.ok:
             raise LongshoreError(reply.message)
         return reply

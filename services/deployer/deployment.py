@@ -21,6 +21,7 @@ from schemas.routing import Artifact, Ongoing
 from services.common.errors import LongshoreError
 from services.common.ids import trace_id, uuid7
 from services.common.lifecycle import Context
+from services.common.tracing import Cause
 from services.deployer import choice
 from services.deployer.feed import Resolved
 from services.deployer.hooks import Hooks
@@ -33,7 +34,8 @@ from services.deployer.settings import DeployerSettings
 class Deployment:
     """It is prepared first (hook, pull) while the release before is kept running, and then rolled out.
 
-    `failure`: phase and reason of what went wrong, until the rollout takes notice of it.
+    `failure`: phase and reason of what went wrong, until the rollout takes notice of it. `cause`: the command that is
+    obeyed now.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Deployment:
     ) -> None:
         self.failure: tuple[str, str] | None = None
         self.undo_until = math.inf
+        self.cause = Cause()
         self._preparation: Literal["due", "running", "done"] = "due"
         self._context = context
         self._settings = settings
@@ -101,7 +104,7 @@ class Deployment:
     async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "") -> str:
         """Start a deployment; its id."""
         decisions, settings = self._journal.decisions, self._settings
-        ongoing = Ongoing(uuid7(), release, by, settings.strategy, trace_id(), time.time(), pinned)
+        ongoing = Ongoing(uuid7(), release, by, settings.strategy, self.cause.trace or trace_id(), time.time(), pinned)
         started = DeploymentStarted(
             ongoing.started,
             ongoing.deployment,
@@ -112,6 +115,7 @@ class Deployment:
             settings.replicas,
             ongoing.trace,
             resolved.took,
+            self.cause.span,
         )
         await self._journal.commit(choice.begun(decisions, ongoing, resolved.artifact), started)
         self._preparation, self.failure = "due", None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import msgspec
 from msgspec.structs import replace
 
 from schemas.commands import Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
-from schemas.events import DeploymentsPaused, DeploymentsResumed, QuarantineLifted
+from schemas.events import CommandAnswered, DeploymentsPaused, DeploymentsResumed, QuarantineLifted
+from services.common import tracing
 from services.common.errors import LongshoreError, RegistryError
+from services.common.ids import span_id, trace_id
+from services.common.tracing import Cause
 from services.deployer import choice, versions
 from services.deployer.reconcile import Reconciler
 
@@ -25,22 +29,53 @@ class Orders:
         self._deployment = reconciler.deployment
         self._feed = reconciler.feed
 
-    async def answer(self, payload: bytes) -> bytes:
+    async def answer(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
         """The Reply to an encoded Command; never raises for what is in it."""
-        return msgspec.json.encode(await self._answer(payload))
+        return msgspec.json.encode(await self._answer(payload, tracing.cause(headers)))
 
-    async def _answer(self, payload: bytes) -> Reply:
+    async def _answer(self, payload: bytes, cause: Cause) -> Reply:
         try:
             command = msgspec.json.decode(payload, type=Command)
         except msgspec.MsgspecError as error:
             return Reply(False, f"not a command: {error}")
+        own = Cause(cause.trace or trace_id(), span_id())
+        began = time.monotonic()
         try:
             async with self._reconciler.lock:
-                return await self._obey(command, command.by or NOBODY)
+                reply = await self._obey_for(own, command)
         except LongshoreError as error:
-            return Reply(False, str(error))
+            reply = Reply(False, str(error))
         finally:
             self._reconciler.wake()
+        self._tell(command, reply, time.monotonic() - began, own, cause)
+        return reply
+
+    async def _obey_for(self, cause: Cause, command: Command) -> Reply:
+        """A deployment that begins now is a part of the command's trace."""
+        self._deployment.cause = cause
+        try:
+            return await self._obey(command, command.by or NOBODY)
+        finally:
+            self._deployment.cause = Cause()
+
+    def _tell(self, command: Command, reply: Reply, took: float, own: Cause, caller: Cause) -> None:
+        self._journal.record(
+            CommandAnswered(
+                time.time(),
+                str(command.__struct_config__.tag),
+                command.by or NOBODY,
+                reply.ok,
+                reply.message,
+                took,
+                reply.deployment,
+                own.trace,
+                own.span,
+                caller.span,
+                caller.caller,
+                caller.caller_parent,
+                caller.sent,
+            )
+        )
 
     async def _obey(self, command: Command, by: str) -> Reply:
         if isinstance(command, Pause):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -53,7 +54,7 @@ async def hold(bus: Bus, settings: DeployerSettings) -> None:
     """Answer those who ask, from now on."""
     holder = msgspec.json.encode(_holder(settings))
 
-    async def answer(_: bytes) -> bytes:
+    async def answer(_payload: bytes, _headers: Mapping[str, str]) -> bytes:
         return holder
 
     await bus.respond(subjects.holder(settings.app, settings.host), answer)

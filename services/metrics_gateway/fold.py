@@ -23,6 +23,7 @@ from services.metrics_gateway.instance import MISSED, Service
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.recent import remembered
 from services.metrics_gateway.state import Instance, State
+from services.metrics_gateway.traces import fold as traces
 
 HORIZON = 1024
 """A batch that is missing is waited for until its instance is so many batches further."""
@@ -68,16 +69,18 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.RegistryRecovered: deployer.registry_recovered,
     e.ReplicaDrained: deployer.replica_drained,
     e.ScaleSet: deployer.scale_set,
+    e.CommandAnswered: traces.command_answered,
     e.HealthChecked: deployer.health_checked,
     e.HealthChanged: deployer.health_changed,
 }
-HANDLERS = {kind: remembered(kind, handler) for kind, handler in HANDLERS.items()}
+HANDLERS = {kind: remembered(kind, traces.traced(kind, handler)) for kind, handler in HANDLERS.items()}
 
 
 def apply(state: State, position: int, time: float, payload: bytes) -> None:
     """Apply the message at stream sequence `position`, stored at `time`. One that is no batch is counted."""
     state.position = position
     state.first = state.first or position
+    state.began = state.began or time
     state.time = max(state.time, time)
     upkeep.advance(state, time)
     try:
@@ -182,6 +185,7 @@ def _settle(place: Place) -> None:
     """No batch of the instance is missing: forget what was kept for one that comes late."""
     instance = place.instance
     deployer.forget_ended_replicas(place)
+    traces.settle(place)
     instance.positions.clear()
     for listener in instance.listeners.values():
         listener.closed.clear()

@@ -37,6 +37,7 @@ class Moment(msgspec.Struct, frozen=True):
     saved: float = 0.0
     pending: int = 0
     fold_seconds: float = 0.0
+    otlp_spans: dict[str, int] = {}
 
 
 Read: TypeAlias = Callable[[Moment], Iterator[tuple[Labels, Value]]]

@@ -54,6 +54,11 @@ def _otlp_exports(moment: Moment) -> Iterator[tuple[Labels, Value]]:
         yield (result,), count
 
 
+def _otlp_spans(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for result, count in moment.otlp_spans.items():
+        yield (result,), count
+
+
 def _build(moment: Moment) -> Iterator[tuple[Labels, Value]]:
     yield (moment.version,), 1
 
@@ -257,6 +262,16 @@ GATEWAY = Section(
             "Pushes to the OTLP endpoint, by result: success or failure",
             ("result",),
             _otlp_exports,
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.otlp.spans",
+            "longshore_otlp_spans_total",
+            "counter",
+            "{span}",
+            "Spans pushed to the OTLP endpoint, by result: success, failure (they go again) or dropped (never delivered)",
+            ("result",),
+            _otlp_spans,
             of_process=True,
         ),
         Instrument(

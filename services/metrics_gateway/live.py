@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from services.common.bus import Bus
 from services.common.lifecycle import VERSION
@@ -26,9 +27,11 @@ class Live:
         self.backlog: int | None = None
         self.pending = 0
         self.fold_seconds = 0.0
+        self.on_restored: Callable[[], None] = lambda: None
         self.is_whole = True
         self.saved = time.time()
         self.otlp_exports = Counter(success=0, failure=0)
+        self.otlp_spans = Counter(success=0, failure=0, dropped=0)
         self._bus = bus
 
     @property
@@ -68,4 +71,5 @@ class Live:
             self.saved,
             self.pending,
             self.fold_seconds,
+            dict(self.otlp_spans) | {"dropped": self.otlp_spans["dropped"] + self.state.tracing.dropped},
         )

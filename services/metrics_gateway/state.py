@@ -12,6 +12,7 @@ from services.metrics_gateway.app import DEPLOYMENTS_KEPT, App, Deployment, Exit
 from services.metrics_gateway.histogram import CONNECT_LATENCY, CONNECTION_DURATION, DEPLOYMENT_DURATION, Histogram
 from services.metrics_gateway.instance import Heartbeat, Instance, Service
 from services.metrics_gateway.port import Backend, Listener, Port
+from services.metrics_gateway.traces.story import Tracing
 
 __all__ = [
     "CONNECTION_DURATION",
@@ -74,9 +75,10 @@ Part = TypeVar("Part", bound=msgspec.Struct)
 class State(msgspec.Struct):
     """Everything. `position` and `time` are the stream sequence and store time (unix seconds) of the newest message.
 
-    `first` is the sequence at which the log began; `abandoned` counts batches that will not be waited for any more;
-    `malformed` counts known events with impossible values, `chain_breaks` batches that do not fit their neighbours.
-    `dropped` is by host and service. `buckets` are bounds of histograms other than the usual ones, by metric.
+    `first` and `began` are the sequence and the time at which the log began; `abandoned` counts batches that will not
+    be waited for any more; `malformed` counts known events with impossible values, `chain_breaks` batches that do not
+    fit their neighbours. `dropped` is by host and service. `buckets` are bounds of histograms other than the usual
+    ones, by metric.
     `clock`: seconds during which the log was written to, which stands still while nobody can; `told` is the store time
     that it last went by, `due` when it next closes what is over. `spent`: CPU time of instances that are forgotten, in
     nanoseconds.
@@ -84,6 +86,7 @@ class State(msgspec.Struct):
 
     position: int = 0
     first: int = 0
+    began: float = 0.0
     time: float = 0.0
     events: int = 0
     unknown: int = 0
@@ -106,6 +109,7 @@ class State(msgspec.Struct):
     clock: float = 0.0
     told: float = 0.0
     due: float = 0.0
+    tracing: Tracing = msgspec.field(default_factory=Tracing)
 
     def new(self, part: type[Part]) -> Part:
         """An empty part of the state, its histograms in the buckets that were asked for."""

@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -80,7 +80,7 @@ async def test_commands_reach_the_deployer_and_its_answer_comes_back(embedded: t
     _, settings = embedded
     deployer, cli = await _connect(settings, "deployer"), await _connect(settings, "cli")
 
-    async def answer(_request: bytes) -> bytes:
+    async def answer(_request: bytes, _headers: Mapping[str, str]) -> bytes:
         return b"paused"
 
     await deployer.respond(subjects.commands("web", "host"), answer)

@@ -1,0 +1,44 @@
+"""What somebody asked of a deployer, as spans. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from schemas.events import CommandAnswered
+from services.metrics_gateway.traces.span import Attribute, Span
+
+CLI = "cli"
+
+
+def spans(host: str, app: str, event: CommandAnswered) -> Iterator[Span]:
+    """The command as the deployer obeyed it, and before it, if that asked, the command line that waited for it."""
+    attributes: dict[str, Attribute] = {
+        "host.name": host,
+        "longshore.app": app,
+        "longshore.by": event.by,
+        "longshore.answer": event.message,
+    }
+    error = "" if event.ok else event.message
+    if event.caller == CLI:
+        yield Span(
+            trace=event.trace,
+            id=event.parent,
+            parent=event.caller_parent,
+            name=f"longshore {event.command}",
+            kind="client",
+            start=min(event.sent, event.time),
+            end=event.time,
+            attributes=attributes,
+            error=error,
+        )
+    yield Span(
+        trace=event.trace,
+        id=event.span,
+        parent=event.parent,
+        name=f"command {event.command}",
+        kind="server",
+        start=event.time - max(0.0, event.duration),
+        end=event.time,
+        attributes=attributes,
+        error=error,
+    )

@@ -1,0 +1,148 @@
+"""Pushing spans to an OTLP endpoint, in a thread, without harm when nobody is there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace.status import Status, StatusCode
+
+from services.common import log
+from services.common.lifecycle import VERSION
+from services.metrics_gateway import connection
+from services.metrics_gateway.live import Live
+from services.metrics_gateway.settings import GatewaySettings
+from services.metrics_gateway.traces.span import Span
+from services.metrics_gateway.traces.story import SPANS
+
+INTERVAL = 1.0
+STOP_TIMEOUT = 3.0
+BATCH = 512
+
+_KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
+_SCOPE = InstrumentationScope("longshore", VERSION)
+_EXPORTER_LOG = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter")
+
+
+class Tracer:
+    """Pushes what the fold has finished and what is recorded here, while `run` runs and once more on `close`.
+
+    What a push did not deliver goes out with the next. A span that was folded stays in the state until it is
+    delivered, so that a restart loses none; one that was delivered just before a crash may come again, the same id.
+    """
+
+    def __init__(self, settings: GatewaySettings, live: Live, resource: Resource) -> None:
+        self._endpoint = settings.endpoint("traces")
+        self._live = live
+        self._resource = resource
+        self._recorded: deque[Span] = deque(maxlen=SPANS)
+        self._log = log.get("gateway")
+        self._failing = False
+        self._reason = _Reason()
+        _EXPORTER_LOG.filters.insert(0, self._reason)
+        for problem in settings.certificates("traces").expired(time.time()):
+            self._log.warning("the collector will refuse a certificate", reason=problem)
+        self._exporter = OTLPSpanExporter(**connection.options(settings, "traces"))
+        self._pushing = asyncio.Lock()
+
+    def record(self, span: Span) -> None:
+        """A span of this process itself."""
+        if len(self._recorded) == SPANS:
+            self._live.otlp_spans["dropped"] += 1
+        self._recorded.append(span)
+
+    async def run(self) -> None:
+        """Push what there is, again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            while await self.push():
+                pass
+
+    async def push(self) -> bool:
+        """Push a batch; whether there may be more to push now."""
+        async with self._pushing:
+            if not self._live.is_caught_up:
+                return False
+            folded = self._live.state.tracing.finished[:BATCH]
+            own = list(self._recorded)[: BATCH - len(folded)]
+            spans = [*folded, *own]
+            if not spans:
+                return False
+            succeeded = await asyncio.to_thread(self._export, [_readable(span, self._resource) for span in spans])
+            self._account(succeeded, len(spans))
+            if succeeded:
+                self._delivered({(span.trace, span.id) for span in spans})
+            return succeeded and len(spans) == BATCH
+
+    async def close(self) -> None:
+        """Push what came last, within a few seconds, and end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT):
+                while await self.push():
+                    pass
+        self._exporter.shutdown()
+        _EXPORTER_LOG.removeFilter(self._reason)
+
+    def _delivered(self, ids: set[tuple[str, str]]) -> None:
+        tracing = self._live.state.tracing
+        tracing.finished = [span for span in tracing.finished if (span.trace, span.id) not in ids]
+        left = [span for span in self._recorded if (span.trace, span.id) not in ids]
+        self._recorded.clear()
+        self._recorded.extend(left)
+
+    def _export(self, spans: list[ReadableSpan]) -> bool:
+        try:
+            return self._exporter.export(spans) is SpanExportResult.SUCCESS
+        except Exception as error:
+            self._reason.text = repr(error)
+            return False
+
+    def _account(self, succeeded: bool, count: int) -> None:
+        self._live.otlp_spans["success" if succeeded else "failure"] += count
+        if succeeded and self._failing:
+            self._log.info("pushing traces works again", endpoint=self._endpoint)
+        if not succeeded and not self._failing:
+            self._log.warning("cannot push traces, trying on", endpoint=self._endpoint, reason=self._reason.text)
+        self._failing = not succeeded
+
+
+def _readable(span: Span, resource: Resource) -> ReadableSpan:
+    return ReadableSpan(
+        name=span.name,
+        context=_context(span.trace, span.id),
+        parent=_context(span.trace, span.parent) if span.parent else None,
+        resource=resource,
+        attributes=span.attributes,
+        links=[Link(_context(*link)) for link in span.links],
+        kind=_KINDS[span.kind],
+        status=Status(StatusCode.ERROR, span.error) if span.error else Status(StatusCode.UNSET),
+        start_time=int(span.start * 1e9),
+        end_time=int(max(span.start, span.end) * 1e9),
+        instrumentation_scope=_SCOPE,
+    )
+
+
+def _context(trace: str, span: str) -> SpanContext:
+    return SpanContext(int(trace, 16), int(span, 16), is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+class _Reason(logging.Filter):
+    """Keeps the exporter's last complaint about traces, and keeps it out of the log."""
+
+    text = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "traces" not in message:
+            return True
+        self.text = message
+        return False

@@ -1,0 +1,70 @@
+"""Events, folded into spans that are over. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from schemas import events as e
+from services.metrics_gateway.place import Place
+from services.metrics_gateway.traces import commands, deployments
+from services.metrics_gateway.traces.story import EVENTS, STORIES, Story
+
+Handler = Callable[[Place, Any], None]
+
+ENDS = (e.DeploymentSucceeded, e.DeploymentRolledBack)
+TOLD = frozenset({*deployments.STEPS, *ENDS, e.DeploymentStarted, e.DeploymentFailed})
+
+
+def traced(kind: type[e.Event], handler: Handler) -> Handler:
+    """The handler of a kind of event that a trace tells of."""
+    if kind is e.CommandAnswered:
+        return command_answered
+    if kind not in TOLD:
+        return handler
+
+    def trace(place: Place, event: Any) -> None:
+        handler(place, event)
+        if event.deployment:
+            _tell(place, event)
+
+    return trace
+
+
+def command_answered(place: Place, event: e.CommandAnswered) -> None:
+    if event.trace:
+        place.state.tracing.add(list(commands.spans(place.host, place.app, event)))
+
+
+def settle(place: Place) -> None:
+    """Nothing is missing any more: the deployments that are over can be told."""
+    for identity, story in list(place.state.tracing.open.items()):
+        if story.over and story.host == place.host:
+            _finish(place, identity)
+
+
+def _tell(place: Place, event: Any) -> None:
+    known = place.state.tracing.open
+    story = known.get(event.deployment)
+    if story is None:
+        if not (place.gapped or isinstance(event, e.DeploymentStarted)):
+            return
+        story = known[event.deployment] = Story(place.host, place.app)
+        if len(known) > STORIES:
+            del known[next(iter(known))]
+    if len(story.events) < EVENTS or isinstance(event, ENDS):
+        story.events.append(event)
+    if isinstance(event, ENDS):
+        story.over = True
+        if not place.gapped:
+            _finish(place, event.deployment)
+
+
+def _finish(place: Place, identity: str) -> None:
+    tracing = place.state.tracing
+    story = tracing.open.pop(identity)
+    story.events.sort(key=lambda event: event.time)
+    spans = deployments.spans(story, tracing.last.get((story.host, story.app)))
+    if spans:
+        tracing.last[story.host, story.app] = (spans[0].trace, spans[0].id)
+        tracing.add(spans)
