@@ -18,12 +18,25 @@ HEALTHCHECK_DURATION = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 EVENT_LAG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
+class Exemplar(msgspec.Struct, frozen=True):
+    """One duration that was observed, in seconds, when (unix seconds), and the span that tells of it (W3C ids)."""
+
+    trace: str
+    span: str
+    seconds: float
+    time: float
+
+
 class Histogram(msgspec.Struct):
-    """How many durations fell at or below each bound and above the one before; the last count is above all."""
+    """How many durations fell at or below each bound and above the one before; the last count is above all.
+
+    `exemplars` holds the newest of each count, where there is one.
+    """
 
     bounds: tuple[float, ...]
     counts: list[int]
     nanoseconds: int = 0
+    exemplars: dict[int, Exemplar] = {}
 
     @classmethod
     def over(cls, bounds: tuple[float, ...]) -> Histogram:
@@ -34,6 +47,13 @@ class Histogram(msgspec.Struct):
         nanoseconds = int(seconds * 1e9 + 0.5)
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.nanoseconds += nanoseconds
+
+    def illustrate(self, exemplar: Exemplar) -> None:
+        """Name a span for a duration that was observed."""
+        bucket = bisect_left(self.bounds, exemplar.seconds)
+        known = self.exemplars.get(bucket)
+        if not known or known.time <= exemplar.time:
+            self.exemplars[bucket] = exemplar
 
     @property
     def count(self) -> int:

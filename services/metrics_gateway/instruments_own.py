@@ -269,7 +269,7 @@ GATEWAY = Section(
             "longshore_otlp_spans_total",
             "counter",
             "{span}",
-            "Spans pushed to the OTLP endpoint, by result: success, failure (they go again) or dropped (never delivered)",
+            "Spans for the OTLP endpoint, by result: success, failure (they go again), dropped (never delivered)",
             ("result",),
             _otlp_spans,
             of_process=True,

@@ -6,7 +6,7 @@ import gzip
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from prometheus_client.exposition import choose_encoder, gzip_accepted
@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import (
     InfoMetricFamily,
     Metric,
 )
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from services.metrics_gateway import exposition
@@ -91,6 +92,9 @@ def _histogram(name: str, instrument: Instrument, values: Values) -> Metric:
     return family
 
 
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+def _buckets(histogram: Histogram) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
     bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
-    return list(zip(bounds, accumulate(histogram.counts), strict=True))
+    buckets: list[Any] = list(zip(bounds, accumulate(histogram.counts), strict=True))
+    for bucket, one in histogram.exemplars.items():
+        buckets[bucket] += (Exemplar({"trace_id": one.trace, "span_id": one.span}, one.seconds, one.time),)
+    return buckets

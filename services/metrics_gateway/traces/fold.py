@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas import events as e
+from services.metrics_gateway.app import App
+from services.metrics_gateway.histogram import Exemplar
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.traces import commands, deployments
+from services.metrics_gateway.traces.span import Span
 from services.metrics_gateway.traces.story import EVENTS, STORIES, Story
 
 Handler = Callable[[Place, Any], None]
 
+DURATIONS = (e.DeploymentSucceeded, e.DeploymentFailed)
 ENDS = (e.DeploymentSucceeded, e.DeploymentRolledBack)
 TOLD = frozenset({*deployments.STEPS, *ENDS, e.DeploymentStarted, e.DeploymentFailed})
 
@@ -68,3 +72,11 @@ def _finish(place: Place, identity: str) -> None:
     if spans:
         tracing.last[story.host, story.app] = (spans[0].trace, spans[0].id)
         tracing.add(spans)
+        _illustrate(place.delivery(story.app), spans[0], story)
+
+
+def _illustrate(app: App, root: Span, story: Story) -> None:
+    """The deployment is an exemplar of how long deployments take."""
+    ended = next((event for event in story.events if isinstance(event, DURATIONS)), None)
+    if ended:
+        app.deployment_duration.illustrate(Exemplar(root.trace, root.id, ended.duration, ended.time))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from services.common.bus import Bus
-from tests.gateway.process import Gateway, Launch, publishing
+from tests.conftest import free_port
+from tests.gateway.process import Gateway, Launch, publishing, running
 from tests.gateway.traces.receiver import Traces, receiving
-from tests.gateway.traces.story import TRACE, failed, succeeded
+from tests.gateway.traces.story import OTHER, TRACE, failed, succeeded
 
 PARENT = "00f067aa0ba902b7"
 
@@ -98,3 +103,36 @@ async def test_without_the_signal_no_span_leaves(launch: Launch, bus: Bus, trace
     await gateway.get("/api/status")
     assert gateway.stop() == 0
     assert traces.calls == 0
+
+
+async def test_a_real_prometheus_leads_from_the_duration_of_a_deployment_to_its_trace(
+    launch: Launch, bus: Bus, tmp_path: Path
+) -> None:
+    now = time.time()
+    await record(bus, "deployer-1", [*succeeded(at=now - 20), *failed(at=now - 40)])
+    gateway = launch()
+    await gateway.until("/metrics", lambda answer: "dewy_deployments_total" in answer.text)
+    port = free_port()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: longshore\n"
+        f"  static_configs: [{{targets: ['{gateway.url.removeprefix('http://')}']}}]\n"
+    )
+    options = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"]
+    options += [f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage"]
+    with running(["prometheus", *options], tmp_path / "prometheus.log"):
+        traces = await asyncio.to_thread(_exemplars, port, now)
+    assert traces == {TRACE, OTHER}
+
+
+def _exemplars(port: int, now: float) -> set[str]:
+    """The traces that Prometheus has for durations of deployments, once it has two."""
+    found: set[str] = set()
+    query = {"query": "dewy_deployment_duration_seconds_bucket", "start": str(now - 600), "end": str(now + 600)}
+    deadline = time.monotonic() + 60
+    while len(found) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query_exemplars", params=query).json()
+            found = {one["labels"]["trace_id"] for series in answer.get("data", []) for one in series["exemplars"]}
+    return found
