@@ -10,10 +10,12 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import docker
 import pytest
 
+from services.deployer.runtime.docker.engine import url as engine_url
 from tests.deployer.docker import images
 from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.e2e.containers import FIRST, SECOND, Containers
@@ -108,3 +110,29 @@ def test_a_killed_container_is_ejected_before_a_second_connection_fails(
             failed += 1
     assert failed <= 1
     wait_for("it is replaced", lambda: victim not in str(server.status()) and len(server.status()["replicas"]) == 3)
+
+
+def test_a_deployer_that_is_started_again_while_the_engine_is_away_goes_on_when_that_is_back(
+    tmp_path: Path, image_registry: DockerRegistry, engine: docker.DockerClient
+) -> None:
+    image, way = f"{image_registry.host}/engine-away", tmp_path / "engine"
+    socket = urlsplit(engine_url("")).path
+    way.symlink_to(socket)
+    images.publish(image_registry.host, "engine-away", FIRST)
+    server = Containers(tmp_path, image, "--docker-host", f"unix://{way}", "--stop-containers")
+    server.start()
+    try:
+        wait_for("it serves", lambda: server.serves(FIRST))
+        before = server.status()["replicas"]
+        way.unlink()
+        os.kill(server.children()["deployer"], signal.SIGKILL)
+        wait_for("that is told", lambda: "no container engine answers at" in server.log.read_text())
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=20) as answer:
+            assert answer.read().decode() == FIRST
+        way.symlink_to(socket)
+        wait_for("a deployer answers", lambda: server.verb("resume").returncode == 0)
+        assert server.status()["replicas"] == before
+        images.publish(image_registry.host, "engine-away", SECOND)
+        wait_for("the next release serves", lambda: server.serves(SECOND), 60)
+    finally:
+        server.stop()

@@ -10,13 +10,16 @@ from pathlib import Path
 import docker
 import pytest
 
+from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded
 from schemas.routing import Artifact
-from services.common.errors import ReleaseError
+from services.common.bus import Bus
 from services.deployer.runtime.docker.runtime import DockerRuntime
 from services.deployer.runtime.protocol import Exit, Running, Spec
 from services.deployer.settings import DeployerSettings
-from tests.deployer.docker.images import SERVE, publish
+from tests.conftest import NatsServer
+from tests.deployer.docker.images import publish
 from tests.deployer.docker.private import PrivateEngine
+from tests.deployer.docker.site import DockerSite
 from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.deployer.waiting import eventually
 
@@ -63,8 +66,8 @@ class Host:
         self.restarts.append(replica)
 
 
-def artifact(registry: DockerRegistry, script: str = SERVE, ballast: bytes = b"") -> Artifact:
-    digest = publish(registry.host, "private-engine", "1.0.0", script, ballast=ballast)
+def artifact(registry: DockerRegistry) -> Artifact:
+    digest = publish(registry.host, "private-engine", "1.0.0")
     return Artifact(digest, f"{registry.host}/private-engine@{digest}")
 
 
@@ -92,15 +95,25 @@ async def test_after_a_restart_of_the_engine_what_ended_and_what_runs_again_is_s
 
 
 @pytest.mark.parametrize("private", ["32m"], indirect=True)
-async def test_a_full_disk_fails_the_pull_with_the_words_of_the_engine(
-    private: PrivateEngine, image_registry: DockerRegistry, tmp_path: Path
+async def test_a_full_disk_fails_the_pull_with_the_words_of_the_engine_and_the_old_release_serves_on(
+    private: PrivateEngine, nats_server: NatsServer, bus: Bus, image_registry: DockerRegistry, tmp_path: Path
 ) -> None:
-    host = Host(private, tmp_path)
-    image = artifact(image_registry, ballast=os.urandom(40 << 20))
+    client = docker.APIClient(private.url, version="auto", timeout=30)
+    site = DockerSite(nats_server, bus, tmp_path / "state", image_registry.host, client)
+    site.release("1.0.0")
     try:
-        with pytest.raises(ReleaseError, match="no space left on device") as failed:
-            await host.runtime.pull(image)
+        async with site.played(), site.deployer(docker_host=private.url):
+            before = await site.until_serving("1.0.0")
+            await site.until(DeploymentSucceeded)
+            site.release("2.0.0", ballast=os.urandom(40 << 20))
+            failed = await site.until(DeploymentFailed)
+            await site.until(DeploymentRolledBack)
+            assert site.active() == before
+            assert site.visit(site.replicas[before[0]]) == "1.0.0"
     finally:
-        host.runtime.close()
-    assert str(failed.value).startswith(f"cannot pull {image.location}: ")
-    assert "\n" not in str(failed.value)
+        site.clean_up()
+        client.close()
+    assert failed.phase == "pull"
+    assert failed.reason.startswith(f"cannot pull {site.host}/{site.repository}@sha256:")
+    assert "no space left on device" in failed.reason
+    assert "\n" not in failed.reason
