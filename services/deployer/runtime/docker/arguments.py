@@ -60,7 +60,7 @@ def parse(words: Sequence[str]) -> Arguments:
     for name, value in _pairs(words):
         names.add(name)
         try:
-            _OPTIONS[name](arguments, value)
+            OPTIONS[name](arguments, value)
         except ValueError as error:
             raise SettingsError(f"-- --{name}: {error}") from None
     if "no-healthcheck" in names and any(name.startswith("health-") for name in names):
@@ -99,7 +99,7 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     rest = iter(enumerate(words, 1))
     for position, word in rest:
         spelled, name, value = _split(position, word)
-        if name not in _OPTIONS:
+        if name not in OPTIONS:
             raise SettingsError(f"-- {spelled}: {FORBIDDEN.get(name, 'not an option that Longshore passes on')}")
         if value is None:
             value = "true" if name in SWITCHES else next(rest, (0, None))[1]
@@ -185,7 +185,7 @@ def _user(arguments: Arguments, text: str) -> None:
     arguments.config["User"] = values.word(text)
 
 
-_OPTIONS: dict[str, Callable[[Arguments, str], None]] = {
+OPTIONS: dict[str, Callable[[Arguments, str], None]] = {
     "add-host": _hosts("ExtraHosts", values.host),
     "cpus": _host("NanoCpus", values.cpus),
     "dns": _hosts("Dns", values.address),
