@@ -172,6 +172,27 @@ class BackendDrained(Event, tag=21, frozen=True, gc=False):
     waited: float
 
 
+class ConnectionTraced(Event, tag=22, frozen=True, gc=False):
+    """A sampled connection ended, which ConnectionClosed told as well: when what happened, in seconds since its accept.
+
+    `held`, `latency`, `attempts`: as in ConnectionEstablished, which came after `established`. `first_byte`: when the
+    client was sent the first byte, -1 if none was. `bytes_in`, `bytes_out`, `reason`: as in ConnectionClosed.
+    """
+
+    connection: int
+    port: int
+    backend: str
+    duration: float
+    held: float
+    latency: float
+    attempts: int
+    established: float
+    first_byte: float
+    bytes_in: int
+    bytes_out: int
+    reason: str
+
+
 # --- deployer ------------------------------------------------------------------------------------------------
 
 
@@ -423,6 +444,7 @@ AnyEvent: TypeAlias = (
     | BackendLeft
     | BackendEjected
     | BackendDrained
+    | ConnectionTraced
     | ReleaseFound
     | DeploymentStarted
     | ImagePulled

@@ -48,6 +48,7 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.BackendLeft: proxy.backend_left,
     e.BackendEjected: proxy.backend_ejected,
     e.BackendDrained: proxy.backend_drained,
+    e.ConnectionTraced: traces.connection_traced,
     e.ReleaseFound: deployer.release_found,
     e.DeploymentStarted: deployer.deployment_started,
     e.ImagePulled: deployer.image_pulled,

@@ -21,6 +21,7 @@ DETAILS: frozenset[type[e.Event]] = frozenset(
         e.ConnectionProgressed,
         e.ConnectionClosed,
         e.ConnectionRefused,
+        e.ConnectionTraced,
         e.DialFailed,
         e.BackendJoined,
         e.BackendLeft,

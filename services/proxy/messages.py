@@ -20,7 +20,10 @@ class Listening(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Limits(msgspec.Struct, array_like=True, frozen=True):
-    """How long things may take, in seconds, and how many connections a worker may have (0: as many as it can)."""
+    """How long things may take, in seconds, how many connections a worker may have (0: as many as it can).
+
+    `trace_connections` is the share of them that is traced, from 0 to 1.
+    """
 
     hold: float = 10.0
     connect_timeout: float = 5.0
@@ -28,6 +31,7 @@ class Limits(msgspec.Struct, array_like=True, frozen=True):
     drain_time: float = 30.0
     max_connections: int = 0
     balance: Balance = "round-robin"
+    trace_connections: float = 0.0
 
 
 # --- master to worker ----------------------------------------------------------------------------------------

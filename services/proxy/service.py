@@ -77,4 +77,5 @@ def _limits(settings: ProxySettings) -> Limits:
         settings.drain_time,
         settings.max_connections,
         settings.balance,
+        settings.trace_connections,
     )

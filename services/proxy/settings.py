@@ -20,7 +20,10 @@ def default_workers() -> int:
 
 
 class ProxySettings(Settings, frozen=True, kw_only=True):
-    """Times are seconds. `max_connections` is for all workers together; 0: as many as open files allow."""
+    """Times are seconds. `max_connections` is for all workers together; 0: as many as open files allow.
+
+    `trace_connections` is the share of connections that is traced.
+    """
 
     listen: list[str] = msgspec.field(default_factory=list)
     workers: int = msgspec.field(default_factory=default_workers)
@@ -30,6 +33,7 @@ class ProxySettings(Settings, frozen=True, kw_only=True):
     drain_time: float = 30.0
     max_connections: int = 0
     balance: Balance = "round-robin"
+    trace_connections: float = 0.0
 
     def __post_init__(self) -> None:
         check_positive("--workers", self.workers)
@@ -39,6 +43,10 @@ class ProxySettings(Settings, frozen=True, kw_only=True):
         check_duration("--drain-time", self.drain_time)
         _check_max_connections(self.max_connections, self.workers)
         _check_ports(self.listen)
+        if not 0 <= self.trace_connections <= 1:
+            raise SettingsError(
+                f"--trace-connections {self.trace_connections:g}: use a share from 0 to 1, such as 0.01"
+            )
 
 
 def _check_max_connections(most: int, workers: int) -> None:

@@ -9,7 +9,7 @@ from schemas import events as e
 from services.metrics_gateway.app import App
 from services.metrics_gateway.histogram import Exemplar
 from services.metrics_gateway.place import Place
-from services.metrics_gateway.traces import commands, deployments
+from services.metrics_gateway.traces import commands, connections, deployments
 from services.metrics_gateway.traces.span import Span
 from services.metrics_gateway.traces.story import EVENTS, STORIES, Story
 
@@ -38,6 +38,15 @@ def traced(kind: type[e.Event], handler: Handler) -> Handler:
 def command_answered(place: Place, event: e.CommandAnswered) -> None:
     if event.trace:
         place.state.tracing.add(list(commands.spans(place.host, place.app, event)))
+
+
+def connection_traced(place: Place, event: e.ConnectionTraced) -> None:
+    instance = place.instance.id
+    place.state.tracing.add(connections.spans(place.host, place.app, instance, event))
+    totals, _ = place.port(event.port)
+    duration, latency = connections.exemplars(instance, event)
+    totals.duration.illustrate(duration)
+    totals.latency.illustrate(latency)
 
 
 def settle(place: Place) -> None:

@@ -12,6 +12,7 @@ from services.proxy.worker.balancer import Target
 from services.proxy.worker.connection import Connection
 from services.proxy.worker.loop import ERR, HUP, OUT, RDHUP
 from services.proxy.worker.timers import Timed
+from services.proxy.worker.traced import TracedConnection, is_sampled
 
 if TYPE_CHECKING:
     from services.proxy.worker.frontend import Frontend
@@ -117,7 +118,9 @@ class Arrival:
         latency = time.monotonic() - self.dialed_at
         target.occupants.discard(self)
         self.frontend.resources.admission.occupants.discard(self)
-        Connection(self.frontend, self.id, self.accepted_at, target, self.sock, self.outgoing).open(
+        is_traced = is_sampled(self.id, self.frontend.resources.limits.trace_connections)
+        kind = TracedConnection if is_traced else Connection
+        kind(self.frontend, self.id, self.accepted_at, target, self.sock, self.outgoing).open(
             latency, self.attempts, self.held
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from schemas import codec
@@ -116,3 +117,29 @@ def test_deployments_that_never_end_and_spans_that_nobody_takes_are_bounded() ->
     many = fold(*(succeeded(f"d{number}", f"{number + 1:032x}") for number in range(SPANS // 8 + 5)))
     assert len(many.tracing.finished) == SPANS
     assert many.tracing.dropped == 5 * 8
+
+
+def test_a_sampled_connection_is_a_trace_and_an_exemplar() -> None:
+    event = e.ConnectionTraced(100.0, 7, 8080, "web-1-a", 10.0, 0.5, 0.25, 2, 1.0, 1.5, 100, 2000, "eof")
+    state = fold([event])
+    spans = by_name(state)
+    assert {name: (span.start, span.end) for name, span in spans.items()} == {
+        "connection to web": (90.0, 100.0),
+        "hold": (90.25, 90.75),
+        "dial": (90.75, 91.0),
+        "first byte": (91.0, 91.5),
+        "transfer": (91.5, 100.0),
+    }
+    root = spans["connection to web"]
+    assert {span.parent for span in spans.values()} == {"", root.id}
+    assert root.attributes["longshore.backend"] == "web-1-a"
+    totals = state.ports["here", "web", 8080]
+    assert [one.trace for one in totals.duration.exemplars.values()] == [root.trace]
+    assert [(one.trace, one.span) for one in totals.latency.exemplars.values()] == [(root.trace, spans["dial"].id)]
+    other = fold([event], [msgspec.structs.replace(event, connection=8)])
+    assert len({span.trace for span in other.tracing.finished}) == 2
+
+
+def test_a_connection_that_was_not_held_and_sent_nothing_has_no_such_spans() -> None:
+    event = e.ConnectionTraced(100.0, 7, 8080, "web-1-a", 10.0, 0.0, 0.25, 1, 1.0, -1.0, 100, 0, "client_reset")
+    assert list(by_name(fold([event]))) == ["connection to web", "dial"]
