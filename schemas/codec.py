@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -86,6 +87,14 @@ def encode_events(events: Sequence[Event]) -> bytes:
 def decode_events(payload: bytes) -> list[AnyEvent]:
     """The events in `payload`, all of which must be known."""
     return _events.decode(payload)
+
+
+def value(payload: bytes, kind: Any) -> Any:
+    """A bucket's value or a command of a kind, from JSON. Raises msgspec.ValidationError or msgspec.DecodeError."""
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def kinds(payload: bytes) -> Counter[str]:

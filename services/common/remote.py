@@ -12,7 +12,7 @@ from schemas import codec, subjects
 from schemas.commands import Command, Reply
 from schemas.events import AnyEvent
 from schemas.routing import Decisions
-from services.common import credentials, reader, tracing
+from services.common import credentials, log, reader, tracing
 from services.common.bus import Bus, Synced
 from services.common.errors import BusError, LongshoreError
 from services.common.settings import Settings
@@ -57,7 +57,10 @@ class Remote:
             if isinstance(change, Synced):
                 break
             if change.value is not None:
-                found[change.key] = msgspec.json.decode(change.value, type=kind)
+                try:
+                    found[change.key] = codec.value(change.value, kind)
+                except msgspec.MsgspecError as error:
+                    log.get("cli").warning("value ignored", bucket=bucket, key=change.key, reason=str(error))
         await watch.aclose()
         return found
 

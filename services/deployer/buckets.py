@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from schemas import codec
 from services.common import log
 from services.common.bus import Bus, Synced
 
@@ -49,6 +50,6 @@ async def _values(bus: Bus, bucket: str, keys: str, kind: type[T]) -> AsyncGener
                 yield None
                 continue
             try:
-                yield change.key, None if change.value is None else msgspec.json.decode(change.value, type=kind)
+                yield change.key, None if change.value is None else codec.value(change.value, kind)
             except msgspec.MsgspecError as error:
                 log.get("deployer").warning("value ignored", bucket=bucket, key=change.key, reason=str(error))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from schemas import subjects
+from schemas import codec, subjects
 from schemas.events import Event
 from schemas.routing import Decisions
 from services.common.lifecycle import Context
@@ -27,8 +27,10 @@ class Journal:
     async def load(self) -> None:
         """Read what an earlier deployer decided."""
         value = await self._context.bus.get(subjects.DECISIONS, self._key)
-        if value is not None:
-            self.decisions = msgspec.json.decode(value, type=Decisions)
+        try:
+            self.decisions = Decisions() if value is None else codec.value(value, Decisions)
+        except msgspec.MsgspecError as error:
+            self._context.log.error("the decisions are damaged: begun anew", key=self._key, reason=str(error))
 
     async def commit(self, decisions: Decisions, *events: Event) -> None:
         """Decide something, and tell. Raises BusError when it could not be written; nothing is decided then."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
+from schemas import codec
 from schemas.commands import Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import CommandAnswered, DeploymentsPaused, DeploymentsResumed, QuarantineLifted
 from services.common import tracing
@@ -35,7 +36,7 @@ class Orders:
 
     async def _answer(self, payload: bytes, cause: Cause) -> Reply:
         try:
-            command = msgspec.json.decode(payload, type=Command)
+            command: Command = codec.value(payload, Command)
         except msgspec.MsgspecError as error:
             return Reply(False, f"not a command: {error}")
         own = Cause(cause.trace or trace_id(), span_id())

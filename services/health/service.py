@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from schemas import subjects
+from schemas import codec, subjects
 from schemas.routing import Replica
 from services.common import lifecycle
 from services.common.bus import Change, Synced
@@ -61,7 +61,7 @@ class Monitors:
             self._end(change.key)
             return
         try:
-            replica = msgspec.json.decode(change.value, type=Replica)
+            replica: Replica = codec.value(change.value, Replica)
         except msgspec.MsgspecError as error:
             self._context.log.warning("not a replica, ignored", key=change.key, reason=str(error))
             return

@@ -8,7 +8,7 @@ from collections.abc import Container
 
 import msgspec
 
-from schemas import subjects
+from schemas import codec, subjects
 from schemas.routing import Health
 from services.common import log
 from services.common.bus import Bus, Change, Synced
@@ -69,7 +69,7 @@ class Verdicts:
         if change.value is None:
             return
         with contextlib.suppress(msgspec.MsgspecError):
-            self._current[change.key] = msgspec.json.decode(change.value, type=Health)
+            self._current[change.key] = codec.value(change.value, Health)
 
     async def _write(self, key: str) -> None:
         health = self._current.get(key)

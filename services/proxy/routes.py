@@ -7,7 +7,7 @@ import ipaddress
 
 import msgspec
 
-from schemas import subjects
+from schemas import codec, subjects
 from schemas.routing import Backend, Route
 from services.common.bus import Change, Synced
 from services.common.lifecycle import Context
@@ -36,15 +36,19 @@ class Routes:
 
     def _apply(self, change: Change) -> None:
         if change.value is None:
-            _, app, port = change.key.split(".")
-            self._master.forget(app, int(port))
+            self._forget(change.key)
             return
         try:
-            route = msgspec.json.decode(change.value, type=Route)
+            route: Route = codec.value(change.value, Route)
         except msgspec.MsgspecError as error:
             self._context.log.warning("not a route, ignored", key=change.key, reason=str(error))
             return
         self._master.follow(msgspec.structs.replace(route, backends=self._usable(route)))
+
+    def _forget(self, key: str) -> None:
+        app, _, port = key.partition(".")[2].rpartition(".")
+        if port.isdecimal():  # nobody but a deployer writes routes, and its keys end with a port
+            self._master.forget(app, int(port))
 
     def _usable(self, route: Route) -> list[Backend]:
         """Names are not looked up: that would make every connection wait."""

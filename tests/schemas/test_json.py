@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas import codec
 from schemas.commands import Command, Reply
 from schemas.routing import Backend, BackendState, Check, Decisions, Health, Replica, Route, Serving
 
@@ -58,3 +59,11 @@ def test_fields_that_a_newer_writer_adds_are_passed_over(value: Any, extra: dict
 def test_what_is_not_a_command_is_a_decoding_error(garbage: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
         msgspec.json.decode(garbage, type=Command)
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=50).map(lambda text: b'{"app":"' + text + b'"}'))
+def test_rubbish_is_refused_as_such(payload: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        codec.value(payload, Route)
+    with pytest.raises(msgspec.MsgspecError):
+        codec.value(b"[" * 10_000, Route)
