@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -57,8 +58,8 @@ class Service:
         for number in range(1, BATCHES + 1):
             events = codec.encode_events([ServiceStopped(1.0, str(number))])
             payload = sealer.seal("_", msgspec.Raw(events))
-            safe = (instance, number)
-            outbox.forward("_", f"{instance}:{number}", 1, payload, lambda safe=safe: self.safe.add(safe))
+            safe = partial(self.safe.add, (instance, number))
+            outbox.forward("_", f"{instance}:{number}", 1, payload, safe)
 
     def _is_done(self, outbox: Outbox, is_bus_there: bool, instance: str) -> bool:
         mine = sum(one == instance for one, _ in self.safe) == BATCHES
