@@ -30,11 +30,28 @@ PANELS = {
     ),
     "Hooks and notices": ("before_deploy", "after_deploy", "on_failure", "hook_timeout", "notify"),
     "Containers": ("dial", "cmd", "docker_args", "docker_host", "pull_timeout", "keep_images"),
-    "Proxy": ("listen", "workers", "hold", "connect_timeout", "idle_timeout", "max_connections", "balance"),
+    "Proxy": (
+        "listen",
+        "workers",
+        "hold",
+        "connect_timeout",
+        "idle_timeout",
+        "max_connections",
+        "balance",
+        "trace_connections",
+    ),
     "Telemetry": (
         "telemetry",
+        "telemetry_signals",
         "otlp_endpoint",
         "otlp_insecure",
+        "otlp_ca",
+        "otlp_cert",
+        "otlp_key",
+        "otlp_header",
+        "otlp_compression",
+        "otlp_temporality",
+        "otlp_interval",
         "admin_port",
         "admin_address",
         "admin_token_file",
@@ -81,11 +98,20 @@ HELP = {
     "hold": "Seconds that a connection waits for a backend when none is ready.",
     "connect_timeout": "Seconds that a connection to a backend may take.",
     "idle_timeout": "Seconds without a byte either way after which a connection is closed; 0: never.",
+    "trace_connections": "Share of connections that leave a trace, from 0 (none) to 1 (all).",
     "max_connections": "Open connections at which the proxy stops accepting; 0: what the file limit allows.",
     "balance": "How a backend is picked.",
     "telemetry": "Serve Prometheus metrics at /metrics on the admin port.",
+    "telemetry_signals": "What is measured: metrics, traces, or both with a comma. Switches telemetry on.",
     "otlp_endpoint": "host:port of an OpenTelemetry collector (gRPC). Switches telemetry on.",
     "otlp_insecure": "Plain text to the collector instead of TLS.",
+    "otlp_ca": "File with the authority that signed the collector's certificate, in PEM form.",
+    "otlp_cert": "File with the certificate that is shown to the collector, in PEM form.",
+    "otlp_key": "File with the key of that certificate.",
+    "otlp_header": "NAME=VALUE to send with each push, the value percent-encoded. Repeatable; better in the variable.",
+    "otlp_compression": "How what is pushed is compressed.",
+    "otlp_temporality": "Whether sums are pushed as they stand, or as what was added since the last push.",
+    "otlp_interval": "Seconds between two pushes.",
     "admin_port": "Port of /metrics, /api and /healthz.",
     "admin_address": "Address of the admin port. On another than loopback, reading needs the admin token.",
     "admin_token_file": "File with the bearer token of the admin API, instead of the generated one.",
@@ -102,9 +128,18 @@ HELP = {
     "log_level": "The least severe lines that are logged.",
 }
 
+VARIABLES = {
+    "telemetry": [],
+    "telemetry_signals": ["LONGSHORE_TELEMETRY_SIGNALS", "LONGSHORE_TELEMETRY", "SCOTTY__TELEMETRY"],
+}
+"""Where they are others than LONGSHORE_ and the option's name, the first that is set counts."""
+
 SHORT = {"app": ("--name", "-n"), "port": ("-p",), "interval": ("-i",)}
 
 SHOWN_DEFAULTS = {
+    "otlp_compression": "$OTEL_EXPORTER_OTLP_COMPRESSION, else none",
+    "otlp_temporality": "$OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE, else cumulative",
+    "otlp_interval": "$OTEL_METRIC_EXPORT_INTERVAL, else 60",
     "state_dir": "$XDG_STATE_HOME/longshore",
     "host": "this host's name",
     "docker_host": "$DOCKER_HOST, else unix:///var/run/docker.sock",
@@ -178,7 +213,7 @@ def _annotation(field: msgspec.structs.FieldInfo) -> Any:
     option = typer.Option(
         f"--{field.name.replace('_', '-')}",
         *SHORT.get(field.name, ()),
-        envvar=f"LONGSHORE_{field.name.upper()}",
+        envvar=VARIABLES.get(field.name, f"LONGSHORE_{field.name.upper()}"),
         help=HELP[field.name],
         rich_help_panel=_panel(field.name),
         show_default=SHOWN_DEFAULTS.get(field.name, True),

@@ -40,7 +40,8 @@ def _row(parameter: Any) -> str:
     shown = (
         parameter.name.upper() if parameter.param_type_name == "argument" else ", ".join(f"`{name}`" for name in names)
     )
-    variable = f"`{parameter.envvar}`" if parameter.envvar else ""
+    variables = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ()
+    variable = ", ".join(f"`{name}`" for name in variables)
     return f"| {shown} | {variable} | {_default(parameter)} | {parameter.help or ''} |"
 
 

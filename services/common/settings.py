@@ -19,7 +19,7 @@ from services.common.errors import SettingsError
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-SECRET = ("notify", "metrics_token")
+SECRET = ("notify", "metrics_token", "otlp_header")
 """Options that are or may hold secrets: a command line can be read by everyone on the host."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
@@ -83,7 +83,9 @@ def variables(settings: Settings) -> dict[str, str]:
     """The environment that gives the settings that may hold secrets."""
     values = {name: getattr(settings, name, None) for name in SECRET}
     return {
-        f"LONGSHORE_{name.upper()}": value if isinstance(value, str) else " ".join(value)
+        f"LONGSHORE_{name.upper()}": value
+        if isinstance(value, str)
+        else " ".join(one.replace(" ", "%20") for one in value)
         for name, value in values.items()
         if value
     }

@@ -1,108 +1,187 @@
-"""The catalogue over OTLP/gRPC: observable instruments for what is one number, ready data points for histograms.
+"""The catalogue in OTLP's form: data points straight from the state, as they stand or what was added since a push.
 
-The SDK's synchronous instruments could not be restored after a restart and cost more than the whole fold; its
-observable ones read the state. They have no histograms, so those join what the SDK has collected.
+The SDK's instruments could not be restored after a restart, know no histograms that are summed already, and lose what
+a push that failed was to tell.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter, ObservableGauge, ObservableUpDownCounter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
+    Gauge,
     HistogramDataPoint,
-    InMemoryMetricReader,
     Metric,
     MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
 )
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from services.common.lifecycle import VERSION
-from services.metrics_gateway.instrument import Instrument, Labels, Moment
+from services.metrics_gateway.instrument import Instrument, Kind, Labels, Moment, Value
 from services.metrics_gateway.instruments import INSTRUMENTS
 from services.metrics_gateway.state import Histogram
 
 SCOPE = "longshore"
-SERIES_LIMIT = 1_000_000
-"""The SDK merges what is above its limit; the state is bounded already, and a push must equal a scrape."""
 
-_KINDS = (ObservableCounter, ObservableUpDownCounter, ObservableGauge)
+POINTS = 5000
+"""So many data points at most, a metric's own aside, go into one request: collectors refuse those above 4 MiB."""
+
+Values: TypeAlias = dict[Labels, Value]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The values of a moment, which the fold does not change any more."""
+
+    moment: Moment
+    values: dict[str, Values]
+
+
+@dataclass(frozen=True)
+class Push:
+    """One request, and what `Collector.pushed` is to be told when it has arrived."""
+
+    data: MetricsData
+    values: dict[str, Values]
+    moment: int
 
 
 class Collector:
-    """The metrics of one moment in the SDK's form. `temporality` is what the exporter prefers for each kind."""
+    """Makes requests out of the metrics of a moment.
 
-    def __init__(
-        self,
-        moment: Callable[[], Moment],
-        resource: Resource,
-        temporality: Mapping[type, AggregationTemporality] | None,
-    ) -> None:
+    Instruments whose kind is in `delta` tell what was added since the last push that arrived, or since `begin`.
+    """
+
+    def __init__(self, moment: Callable[[], Moment], resource: Resource, delta: Set[Kind]) -> None:
         self._moment = moment
-        self._now = moment()
-        self._started = time.time_ns()
-        self._reader = InMemoryMetricReader(dict(temporality or {}), None, dict.fromkeys(_KINDS, SERIES_LIMIT))
-        self._provider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
-        meter = self._provider.get_meter(SCOPE, VERSION)
-        create = {
-            "counter": meter.create_observable_counter,
-            "updowncounter": meter.create_observable_up_down_counter,
-            "gauge": meter.create_observable_gauge,
-        }
-        for one in INSTRUMENTS:
-            if one.kind != "histogram":
-                create[one.kind](one.name, [self._observer(one)], one.unit, one.description)
+        self._resource = resource
+        self._delta = delta
+        self._before: dict[str, Values] = {}
+        self._since: dict[str, int] = {}
+        self._began = time.time_ns()
 
-    def collect(self) -> MetricsData:
+    def begin(self) -> None:
+        """What is in the state now was told by an earlier gateway."""
+        moment = self._moment()
+        told = [one for one in INSTRUMENTS if one.kind in self._delta and not one.of_process]
+        self._before = {one.name: _copied(one, moment) for one in told}
+
+    def take(self) -> Taken:
         """All metrics as they are now."""
-        self._now = self._moment()
-        collected = self._reader.get_metrics_data()
-        if collected is None:
-            return MetricsData([])
-        histograms = [self._histogram(one) for one in INSTRUMENTS if one.kind == "histogram"]
-        (resource,) = collected.resource_metrics
-        (scope,) = resource.scope_metrics
-        scope = replace(scope, metrics=[*scope.metrics, *histograms])
-        return MetricsData([replace(resource, scope_metrics=[scope])])
+        moment = self._moment()
+        return Taken(moment, {one.name: _copied(one, moment) for one in INSTRUMENTS})
 
-    def close(self) -> None:
-        self._provider.shutdown()
+    def requests(self, taken: Taken) -> list[Push]:
+        """As many requests as they need. Takes its time: for a thread."""
+        moment = taken.moment
+        pushes: list[Push] = []
+        metrics: list[Metric] = []
+        values: dict[str, Values] = {}
+        count = 0
+        for instrument in INSTRUMENTS:
+            found = taken.values[instrument.name]
+            if count and count + len(found) > POINTS:
+                pushes.append(self._push(metrics, values, moment))
+                metrics, values, count = [], {}, 0
+            metrics.append(self._metric(instrument, found, moment))
+            values[instrument.name] = found
+            count += len(found)
+        return [*pushes, self._push(metrics, values, moment)]
 
-    def _observer(self, instrument: Instrument) -> Callable[[CallbackOptions], Iterator[Observation]]:
-        def observe(_options: CallbackOptions) -> Iterator[Observation]:
-            for labels, value in instrument.read(self._now):
-                if not isinstance(value, Histogram):
-                    yield Observation(value, _attributes(instrument, labels))
+    def pushed(self, push: Push) -> None:
+        """The receiver has it."""
+        self._before.update(push.values)
+        self._since.update(dict.fromkeys(push.values, push.moment))
 
-        return observe
+    def _push(self, metrics: list[Metric], values: dict[str, Values], moment: Moment) -> Push:
+        scope = ScopeMetrics(InstrumentationScope(SCOPE, VERSION), metrics, "")
+        data = MetricsData([ResourceMetrics(self._resource, [scope], self._resource.schema_url)])
+        return Push(data, values, _nanoseconds(moment.now))
 
-    def _histogram(self, instrument: Instrument) -> Metric:
-        points = [
-            self._point(_attributes(instrument, labels), value)
-            for labels, value in instrument.read(self._now)
-            if isinstance(value, Histogram)
-        ]
-        data = HistogramData(points, AggregationTemporality.CUMULATIVE)
+    def _metric(self, instrument: Instrument, values: Values, moment: Moment) -> Metric:
+        since = self._start(instrument, moment)
+        points = [self._point(instrument, labels, value, since, moment) for labels, value in values.items()]
+        data = _data(instrument, points, self._temporality(instrument))
         return Metric(instrument.name, instrument.description, instrument.unit, data)
 
-    def _point(self, attributes: dict[str, str], histogram: Histogram) -> HistogramDataPoint:
+    def _start(self, instrument: Instrument, moment: Moment) -> int:
+        """From when on is counted: cumulative values tell of the log from its beginning."""
+        if self._temporality(instrument) is AggregationTemporality.DELTA:
+            return self._since.get(instrument.name, self._began)
+        return self._began if instrument.of_process else _nanoseconds(moment.state.began)
+
+    def _temporality(self, instrument: Instrument) -> AggregationTemporality:
+        is_delta = instrument.kind in self._delta
+        return AggregationTemporality.DELTA if is_delta else AggregationTemporality.CUMULATIVE
+
+    def _point(
+        self, instrument: Instrument, labels: Labels, value: Value, since: int, moment: Moment
+    ) -> NumberDataPoint | HistogramDataPoint:
+        attributes = dict(zip(instrument.labels, labels, strict=True))
+        if self._temporality(instrument) is AggregationTemporality.DELTA:
+            value = _added(value, self._before.get(instrument.name, {}).get(labels))
+        now = _nanoseconds(moment.now)
+        if not isinstance(value, Histogram):
+            return NumberDataPoint(attributes, since, now, value)
         return HistogramDataPoint(
             attributes=attributes,
-            start_time_unix_nano=self._started,
-            time_unix_nano=int(self._now.now * 1e9),
-            count=histogram.count,
-            sum=histogram.sum,
-            bucket_counts=list(histogram.counts),
-            explicit_bounds=histogram.bounds,
+            start_time_unix_nano=since,
+            time_unix_nano=now,
+            count=value.count,
+            sum=value.sum,
+            bucket_counts=value.counts,
+            explicit_bounds=value.bounds,
             min=None,  # type: ignore[arg-type]  # optional in OTLP and in the encoder, only not in this type
             max=None,  # type: ignore[arg-type]
         )
 
 
-def _attributes(instrument: Instrument, labels: Labels) -> dict[str, str]:
-    return dict(zip(instrument.labels, labels, strict=True))
+def _data(
+    instrument: Instrument, points: list[NumberDataPoint | HistogramDataPoint], temporality: AggregationTemporality
+) -> Sum | Gauge | HistogramData:
+    if instrument.kind == "histogram":
+        return HistogramData([one for one in points if isinstance(one, HistogramDataPoint)], temporality)
+    numbers = [one for one in points if isinstance(one, NumberDataPoint)]
+    if instrument.kind == "gauge":
+        return Gauge(numbers)
+    return Sum(numbers, temporality, is_monotonic=instrument.kind == "counter")
+
+
+def _copied(instrument: Instrument, moment: Moment) -> Values:
+    return dict(_frozen(instrument.read(moment)))
+
+
+def _frozen(items: Iterator[tuple[Labels, Value]]) -> Iterator[tuple[Labels, Value]]:
+    for labels, value in items:
+        if isinstance(value, Histogram):
+            yield labels, Histogram(value.bounds, list(value.counts), value.nanoseconds)
+        else:
+            yield labels, value
+
+
+def _added(value: Value, before: Value | None) -> Value:
+    """What came to a sum since `before`; all of it where it began anew."""
+    if isinstance(value, Histogram):
+        return _added_to_histogram(value, before) if isinstance(before, Histogram) else value
+    return value - before if isinstance(before, int | float) and before <= value else value
+
+
+def _added_to_histogram(value: Histogram, before: Histogram) -> Histogram:
+    counts = [now - then for now, then in zip(value.counts, before.counts, strict=True)]
+    if min(counts) < 0:
+        return value
+    return Histogram(value.bounds, counts, value.nanoseconds - before.nanoseconds)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)

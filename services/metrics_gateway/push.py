@@ -1,4 +1,4 @@
-"""Pushing the metrics to an OTLP endpoint: at the SDK's interval, in a thread, without harm when nobody is there."""
+"""Pushing the metrics to an OTLP endpoint: at an interval, in a thread, without harm when nobody is there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import contextlib
 import logging
 import math
 import os
+import time
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.environment_variables import OTEL_METRIC_EXPORT_INTERVAL
-from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics import Histogram, ObservableCounter
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 
 from services.common import log
+from services.metrics_gateway import connection
+from services.metrics_gateway.instrument import Kind
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.otlp import Collector
 from services.metrics_gateway.settings import GatewaySettings
@@ -22,42 +26,63 @@ DEFAULT_INTERVAL = 60.0
 STOP_TIMEOUT = 3.0
 
 _EXPORTER_LOG = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter")
+_DELTA = AggregationTemporality.DELTA
 
 
 class Pusher:
     """Pushes while `run` runs, and once more on `close`. A streak of failures is one line in the log."""
 
     def __init__(self, settings: GatewaySettings, live: Live, resource: Resource) -> None:
-        self._endpoint = settings.otlp_endpoint
+        self._endpoint = settings.endpoint("metrics")
+        self._interval = settings.otlp_interval or export_interval()
         self._live = live
         self._log = log.get("gateway")
         self._failing = False
         self._reason = _Reason()
         _EXPORTER_LOG.addFilter(self._reason)
-        # None leaves the choice to OTEL_EXPORTER_OTLP_INSECURE, and TLS is its default.
-        self._exporter = OTLPMetricExporter(self._endpoint, insecure=True if settings.otlp_insecure else None)
-        self._collector = Collector(live.moment, resource, self._exporter._preferred_temporality)
+        for problem in settings.certificates("metrics").expired(time.time()):
+            self._log.warning("the collector will refuse a certificate", reason=problem)
+        self._exporter = OTLPMetricExporter(
+            **connection.options(settings, "metrics"), preferred_temporality=_temporality(settings)
+        )
+        self._collector = Collector(live.moment, resource, self._delta())
+        self._running: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """What the state holds now was pushed by an earlier gateway."""
+        self._collector.begin()
 
     async def run(self) -> None:
-        """Push at every interval, until cancelled."""
-        interval = export_interval()
+        """Push at every interval, until cancelled; what is under way then goes on."""
         while True:
-            await asyncio.sleep(interval)
-            await self.push()
+            await asyncio.sleep(self._interval)
+            self._running = asyncio.create_task(self.push(), name="push")
+            await asyncio.shield(self._running)
 
     async def push(self) -> None:
         """Push once, unless the state is not complete yet."""
         if self._live.is_caught_up:
-            succeeded = await asyncio.to_thread(self._export, self._collector.collect())
+            succeeded = True
+            for push in await asyncio.to_thread(self._collector.requests, self._collector.take()):
+                if await asyncio.to_thread(self._export, push.data):
+                    self._collector.pushed(push)
+                else:
+                    succeeded = False
             self._account(succeeded)
 
     async def close(self) -> None:
         """Push what came last, within a few seconds, and end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT):
+                if self._running:
+                    await self._running
                 await self.push()
         self._exporter.shutdown()
-        self._collector.close()
+
+    def _delta(self) -> set[Kind]:
+        preferred = self._exporter._preferred_temporality or {}
+        kinds: dict[Kind, type] = {"counter": ObservableCounter, "histogram": Histogram}
+        return {kind for kind, instrument in kinds.items() if preferred.get(instrument) is _DELTA}
 
     def _export(self, data: MetricsData) -> bool:
         try:
@@ -82,6 +107,14 @@ def export_interval() -> float:
     except ValueError:
         return DEFAULT_INTERVAL
     return seconds if 0 < seconds < math.inf else DEFAULT_INTERVAL
+
+
+def _temporality(settings: GatewaySettings) -> dict[type, AggregationTemporality]:
+    """What the option says; nothing: OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE decides."""
+    if settings.otlp_temporality is None:
+        return {}
+    chosen = AggregationTemporality[settings.otlp_temporality.upper()]
+    return {ObservableCounter: chosen, Histogram: chosen}
 
 
 class _Reason(logging.Filter):

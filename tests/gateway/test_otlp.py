@@ -1,271 +1,338 @@
-"""Pushing to real OTLP/gRPC receivers."""
+"""Pushing to a real OTLP/gRPC receiver: what it gets is what a scrape shows."""
 
 from __future__ import annotations
 
-import math
-import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from queue import SimpleQueue
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]  # it comes without types
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
-)
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
-    MetricsServiceServicer,
-    add_MetricsServiceServicer_to_server,
-)
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
-from prometheus_client.parser import text_string_to_metric_families
 
+from schemas import events as e
 from services.common.bus import Bus
+from services.common.lifecycle import VERSION
 from services.metrics_gateway.instrument import Instrument
 from services.metrics_gateway.instruments import INSTRUMENTS
 from services.metrics_gateway.push import export_interval
-from tests.conftest import free_port
-from tests.gateway.process import Gateway, Launch
-from tests.gateway.recording import LOG, read
+from tests.gateway.process import Gateway, Launch, publishing
+from tests.gateway.receiver import (
+    Labels,
+    Receiver,
+    Scrape,
+    check_histogram,
+    metrics,
+    number,
+    points,
+    receiving,
+    scraped,
+    until,
+)
+from tests.gateway.recording import APP, HOST, LOG, PORT, folded, read
 
-Points = dict[tuple[tuple[str, str], ...], Any]
-
-
-class Receiver(MetricsServiceServicer):
-    """Keeps what it gets, or refuses it."""
-
-    def __init__(self, refusal: grpc.StatusCode | None = None) -> None:
-        self.requests: SimpleQueue[ExportMetricsServiceRequest] = SimpleQueue()
-        self.refused = 0
-        self._refusal = refusal
-
-    def Export(  # noqa: N802  # the name is the protocol's
-        self, request: ExportMetricsServiceRequest, context: grpc.ServicerContext
-    ) -> ExportMetricsServiceResponse:
-        if self._refusal:
-            self.refused += 1
-            context.abort(self._refusal, "not today")
-        self.requests.put(request)
-        return ExportMetricsServiceResponse()
-
-    def last(self) -> ExportMetricsServiceRequest:
-        """The newest request, waiting for one if there is none."""
-        request = self.requests.get(timeout=20)
-        while not self.requests.empty():
-            request = self.requests.get()
-        return request
-
-
-@contextmanager
-def receiving(receiver: Receiver, credentials: grpc.ServerCredentials | None = None, port: int = 0) -> Iterator[int]:
-    """The port of a server that hands everything to `receiver`."""
-    server = grpc.server(ThreadPoolExecutor(2))
-    add_MetricsServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]  # generated code
-    address = f"localhost:{port}"
-    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop(0).wait()
-
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's own variables make gateways push five times a second, and give up after a second."""
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
 
 
 async def record(bus: Bus) -> None:
     """Put the recorded log on the bus."""
-    for number, payload in enumerate(read(LOG)):
-        await bus.jetstream.publish("longshore.events.proxy.shop", payload, headers={"Nats-Msg-Id": str(number)})
+    for index, payload in enumerate(read(LOG)):
+        await bus.jetstream.publish("longshore.events.proxy.shop", payload, headers={"Nats-Msg-Id": str(index)})
 
 
-def points(metric: Metric) -> Points:
-    data = getattr(metric, metric.WhichOneof("data") or "")
-    return {
-        tuple(sorted((one.key, one.value.string_value) for one in point.attributes)): point
-        for point in data.data_points
-    }
-
-
-def scraped(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
-    return found
-
-
-def changes_by_itself(name: str) -> bool:
-    """Counts of the gateway's own heartbeats and pushes differ from one moment to the next."""
-    own = {"longshore.gateway.events", "longshore.gateway.state.age", "longshore.gateway.snapshot.age"}
-    return name in {*own, "longshore.otlp.exports"}
+def changes_by_itself(labels: Labels, name: str) -> bool:
+    """What is of the gateway, its own process and events, differs from one moment to the next."""
+    is_own = ("service", "gateway") in labels
+    return is_own or NAMES[name].of_process or name in {"longshore.gateway.events", "longshore.gateway.state.age"}
 
 
 async def test_a_receiver_gets_the_names_kinds_units_and_values_of_the_scrape(launch: Launch, bus: Bus) -> None:
     await record(bus)
     receiver = Receiver()
     with receiving(receiver) as port:
-        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True)
+        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2)
         await gateway.until_ready()
-        receiver.last()
-        request, text = receiver.last(), (await gateway.get("/metrics")).text
-        (resource,) = request.resource_metrics
-        (scope,) = resource.scope_metrics
-        metrics = {metric.name: metric for metric in scope.metrics}
-        assert scope.scope.name == "longshore"
-        assert set(metrics) == {instrument.name for instrument in INSTRUMENTS}
+        await asyncio.to_thread(receiver.last)
+        request, text = await asyncio.to_thread(receiver.last), (await gateway.get("/metrics")).text
+        pushed = metrics(request)
+        assert set(pushed) == {instrument.name for instrument in INSTRUMENTS}
         for instrument in INSTRUMENTS:
-            check(instrument, metrics[instrument.name], scraped(text))
+            check(instrument, pushed[instrument.name], scraped(text))
 
 
-def check(instrument: Instrument, metric: Metric, scrape: dict[str, dict[tuple[tuple[str, str], ...], float]]) -> None:
+def check(instrument: Instrument, metric: Metric, scrape: Scrape) -> None:
     """The pushed metric is of the right kind, and equals the scraped one in every series."""
     assert (metric.unit, metric.description) == (instrument.unit, instrument.description)
     kind = metric.WhichOneof("data")
     assert kind == {"counter": "sum", "updowncounter": "sum"}.get(instrument.kind, instrument.kind)
     if kind == "sum":
         assert metric.sum.is_monotonic == (instrument.kind == "counter")
-        assert metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+        assert metric.sum.aggregation_temporality == CUMULATIVE
     pushed = points(metric)
     assert pushed
-    if instrument.kind == "histogram":
+    if kind == "histogram":
+        assert metric.histogram.aggregation_temporality == CUMULATIVE
         for labels, point in pushed.items():
-            check_histogram(instrument, labels, point, scrape)
-    elif not changes_by_itself(instrument.name):
-        assert {labels: number(point) for labels, point in pushed.items()} == scrape[instrument.prometheus]
+            assert tuple(point.explicit_bounds) == instrument.buckets
+            for name in (instrument.prometheus, *instrument.aliases):
+                if not changes_by_itself(labels, instrument.name):
+                    check_histogram(name, labels, point, scrape)
+        return
+    values = {key: number(point) for key, point in pushed.items() if not changes_by_itself(key, instrument.name)}
+    found = scrape[instrument.prometheus].items()
+    assert values == {labels: value for labels, value in found if not changes_by_itself(labels, instrument.name)}
 
 
-def check_histogram(
-    instrument: Instrument,
-    labels: tuple[tuple[str, str], ...],
-    point: Any,
-    scrape: dict[str, dict[tuple[tuple[str, str], ...], float]],
+async def test_cumulative_values_count_from_the_beginning_of_the_log_whoever_tells_them(
+    launch: Launch, bus: Bus
 ) -> None:
-    assert tuple(point.explicit_bounds) == instrument.buckets
-    for name in (instrument.prometheus, *instrument.aliases):
-        assert point.count == scrape[f"{name}_count"][labels] > 0
-        assert point.sum == scrape[f"{name}_sum"][labels]
-        total = 0
-        for bound, count in zip([*point.explicit_bounds, math.inf], point.bucket_counts, strict=True):
-            total += count
-            assert total == bucket(scrape[f"{name}_bucket"], labels, bound)
+    async with publishing(bus, "proxy", "p") as proxy:
+        proxy.record(e.ConnectionAccepted(time.time(), 1, 8080), "shop")
+    starts = []
+    for _ in range(2):
+        receiver = Receiver()
+        with receiving(receiver) as port:
+            gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2)
+            pushed = metrics(await asyncio.to_thread(receiver.last))
+            gateway.stop()
+        (point,) = points(pushed["dewy.proxy.connections.total"]).values()
+        starts.append(point.start_time_unix_nano)
+    assert starts[0] == starts[1] > time.time_ns() - 600 * 10**9
 
 
-def bucket(
-    samples: dict[tuple[tuple[str, str], ...], float], labels: tuple[tuple[str, str], ...], bound: float
-) -> float:
-    (value,) = [
-        value
-        for key, value in samples.items()
-        if float(dict(key)["le"]) == bound and set(labels) == {pair for pair in key if pair[0] != "le"}
-    ]
-    return value
+class Totals:
+    """What the deltas of all requests add up to."""
+
+    def __init__(self) -> None:
+        self.sums: dict[tuple[str, Labels], float] = {}
+        self.counts: dict[tuple[str, Labels], list[int]] = {}
+        self.ends: dict[tuple[str, Labels], int] = {}
+
+    def add(self, receiver: Receiver) -> None:
+        while not receiver.requests.empty():
+            for name, metric in metrics(receiver.requests.get()).items():
+                for labels, point in points(metric).items():
+                    self._add(name, labels, metric, point)
+
+    def _add(self, name: str, labels: Labels, metric: Metric, point: Any) -> None:
+        key = (name, labels)
+        if NAMES[name].kind == "histogram":
+            assert metric.histogram.aggregation_temporality == DELTA
+            known = self.counts.get(key, [0] * len(point.bucket_counts))
+            self.counts[key] = [one + other for one, other in zip(known, point.bucket_counts, strict=True)]
+        elif NAMES[name].kind == "counter":
+            assert metric.sum.aggregation_temporality == DELTA
+            assert number(point) >= 0
+            self.sums[key] = self.sums.get(key, 0) + number(point)
+        else:
+            return
+        assert point.start_time_unix_nano >= self.ends.get(key, 0)
+        self.ends[key] = point.time_unix_nano
+
+    def check(self, scrape: Scrape) -> None:
+        """They equal what is scraped."""
+        for (name, labels), total in self.sums.items():
+            if not changes_by_itself(labels, name):
+                assert total == scrape[NAMES[name].prometheus][labels], name
+        for (name, labels), counts in self.counts.items():
+            if not changes_by_itself(labels, name):
+                assert sum(counts) == scrape[f"{NAMES[name].prometheus}_count"][labels], name
 
 
-def number(point: Any) -> float:
-    value: float = getattr(point, point.WhichOneof("value"))
-    return value
+async def serve(bus: Bus, first: int, last: int) -> None:
+    """These connections come and go, a batch each."""
+    async with publishing(bus, "proxy", f"p-{first}") as proxy:
+        for connection in range(first, last):
+            now = time.time()
+            proxy.record(e.ConnectionAccepted(now, connection, 8080), "shop")
+            proxy.record(e.ConnectionEstablished(now, connection, 8080, "b", 0.003, 1), "shop")
+            proxy.record(e.ConnectionClosed(now, connection, 8080, "b", 100, 1000, 0.1, "eof"), "shop")
+            await asyncio.sleep(0.01)
+
+
+async def until_counted(gateway: Gateway, connections: int) -> str:
+    """The scrape that shows so many connections."""
+    line = f'dewy_proxy_connections_total{{app="shop",host="web-1",proxy_port="8080"}} {connections}.0'
+    return (await gateway.until("/metrics", lambda got: line in got.text)).text
+
+
+async def test_deltas_add_up_to_what_is_scraped_over_failures_and_restarts(launch: Launch, bus: Bus) -> None:
+    await record(bus)
+    recorded = folded(list(read(LOG))).ports[HOST, APP, PORT].connections
+    totals, receiver = Totals(), Receiver()
+    with receiving(receiver) as port:
+        gateway = launch(
+            otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2, otlp_temporality="delta"
+        )
+        await serve(bus, 0, 30)
+        await until_counted(gateway, recorded + 30)
+        await until(lambda: receiver.calls > 2)
+        receiver.mood = receiver.refuse
+        await serve(bus, 30, 60)
+        calls = receiver.calls
+        await until(lambda: receiver.calls > calls + 1)
+        receiver.mood = None
+        await until_counted(gateway, recorded + 60)
+        assert gateway.stop() == 0
+        await serve(bus, 60, 90)
+        gateway.start()
+        await until_counted(gateway, recorded + 90)
+        await serve(bus, 90, 120)
+        text = await until_counted(gateway, recorded + 120)
+        assert gateway.stop() == 0
+        totals.add(receiver)
+    totals.check(scraped(text))
+    assert {"dewy.proxy.connections.total", "longshore.proxy.bytes"} <= {name for name, _ in totals.sums}
+    assert {"dewy.proxy.connect.latency", "dewy.deployment.duration"} <= {name for name, _ in totals.counts}
+
+
+@pytest.mark.parametrize(
+    ("preference", "counters", "histograms"),
+    [("cumulative", CUMULATIVE, CUMULATIVE), ("DELTA", DELTA, DELTA), ("lowmemory", CUMULATIVE, DELTA)],
+)
+async def test_the_standard_variable_for_temporality_is_understood(
+    launch: Launch, bus: Bus, monkeypatch: pytest.MonkeyPatch, preference: str, counters: int, histograms: int
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", preference)
+    await record(bus)
+    receiver = Receiver()
+    with receiving(receiver) as port:
+        launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2)
+        pushed = metrics(await asyncio.to_thread(receiver.last))
+    assert pushed["dewy.proxy.connections.total"].sum.aggregation_temporality == counters
+    assert pushed["dewy.proxy.connect.latency"].histogram.aggregation_temporality == histograms
+    assert pushed["dewy.proxy.connections.active"].sum.aggregation_temporality == CUMULATIVE
 
 
 async def test_the_resource_says_who_pushes_and_target_info_says_the_same(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "delivery")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,odd=\udcff")
     receiver = Receiver()
     with receiving(receiver) as port:
-        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True)
-        (resource,) = receiver.last().resource_metrics
+        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2)
+        (resource,) = (await asyncio.to_thread(receiver.last)).resource_metrics
         attributes = {one.key: one.value.string_value for one in resource.resource.attributes}
-        assert attributes["service.name"] == "longshore"
+        assert attributes["service.name"] == "delivery"
+        assert attributes["service.version"] == VERSION
         assert attributes["host.name"] == "web-1"
         assert attributes["deployment.environment.name"] == "test"
-        assert {"service.version", "service.instance.id"} <= attributes.keys()
+        assert attributes["odd"] == "\ufffd"
+        assert attributes["service.instance.id"]
         target = scraped((await gateway.get("/metrics")).text)["target_info"]
         assert target == {tuple(sorted((key.replace(".", "_"), value) for key, value in attributes.items())): 1.0}
 
 
-async def until_failing(gateway: Gateway, count: int) -> None:
-    def failed_often(text: str) -> bool:
-        exports = scraped(text).get("longshore_otlp_exports_total", {})
-        return exports.get((("result", "failure"),), 0) >= count
-
-    await gateway.until("/metrics", lambda got: got.status_code == 200 and failed_often(got.text))
-
-
-async def test_a_receiver_that_refuses_costs_one_line_and_a_counter(launch: Launch) -> None:
-    receiver = Receiver(grpc.StatusCode.UNIMPLEMENTED)
-    with receiving(receiver) as port:
-        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True)
-        await until_failing(gateway, 4)
-        assert (await gateway.get("/healthz/ready")).status_code == 200
-        assert gateway.stop() == 0
-    lines = [line for line in gateway.log.read_text().splitlines() if "push" in line or "export" in line]
-    assert len(lines) == 1
-    assert "not today" in lines[0]
-    assert receiver.refused >= 4
-
-
-async def test_a_receiver_that_is_away_at_first_gets_everything_when_it_is_back(launch: Launch) -> None:
-    port = free_port()
-    gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, telemetry=True)
-    await gateway.until_ready()
-    await until_failing(gateway, 1)
-    receiver = Receiver()
-    with receiving(receiver, port=port):
-        assert receiver.last().resource_metrics
-        assert gateway.stop() == 0
-    assert gateway.log.read_text().count("cannot push metrics") == 1
-    assert gateway.log.read_text().count("works again") == 1
-
-
-async def test_stopping_pushes_what_came_last(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "3600000")
+async def test_stopping_pushes_what_came_last(launch: Launch, bus: Bus) -> None:
     receiver = Receiver()
     with receiving(receiver) as port:
-        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True)
-        await gateway.until_ready()
+        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=3600.0)
+        await serve(bus, 0, 3)
+        await until_counted(gateway, 3)
         assert receiver.requests.empty()
         assert gateway.stop() == 0
-        assert receiver.last().resource_metrics
+        (point,) = points(metrics(receiver.last())["dewy.proxy.connections.total"]).values()
+        assert number(point) == 3
 
 
-async def test_stopping_does_not_wait_for_a_receiver_that_is_away(
-    launch: Launch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
-    gateway = launch(otlp_endpoint=f"localhost:{free_port()}", otlp_insecure=True)
-    await gateway.until_ready()
-    assert gateway.stop() == 0
-    assert "retry" not in gateway.log.read_text()
-
-
-async def test_it_speaks_tls_unless_told_otherwise(
-    launch: Launch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
-    openssl(command)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(certificate))
+async def test_headers_reach_the_receiver(launch: Launch) -> None:
     receiver = Receiver()
-    pair = (key.read_bytes(), certificate.read_bytes())
-    with receiving(receiver, grpc.ssl_server_credentials([pair])) as port:
-        launch(otlp_endpoint=f"localhost:{port}")
-        assert receiver.last().resource_metrics
-        plain = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True)
-        await until_failing(plain, 1)
+    with receiving(receiver) as port:
+        launch(
+            otlp_endpoint=f"localhost:{port}",
+            otlp_insecure=True,
+            otlp_interval=0.2,
+            otlp_header=["Authorization=Bearer%20abc=", "x-scope=a b"],
+        )
+        assert await asyncio.to_thread(receiver.last)
+    assert (receiver.headers["authorization"], receiver.headers["x-scope"]) == ("Bearer abc=", "a b")
 
 
-def openssl(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+@pytest.mark.parametrize(("compression", "variable"), [("gzip", ""), (None, "gzip"), ("none", "gzip"), (None, "")])
+async def test_what_is_compressed_takes_less_on_the_wire(
+    launch: Launch, bus: Bus, monkeypatch: pytest.MonkeyPatch, compression: str | None, variable: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", variable)
+    await record(bus)
+    receiver = Receiver()
+    with receiving(receiver) as port:
+        async with counting(port) as wire:
+            gateway = launch(
+                otlp_endpoint=f"127.0.0.1:{wire.port}",
+                otlp_insecure=True,
+                otlp_interval=3600.0,
+                otlp_compression=compression,
+            )
+            await gateway.until_ready()
+            await asyncio.to_thread(gateway.stop)
+    payload = (await asyncio.to_thread(receiver.last)).ByteSize()
+    is_compressed = (compression or variable) == "gzip"
+    assert (wire.sent < payload / 2) == is_compressed
+
+
+class Wire:
+    """A way to a port on which bytes are counted."""
+
+    port = 0
+    sent = 0
+
+
+@asynccontextmanager
+async def counting(target: int) -> AsyncIterator[Wire]:
+    wire = Wire()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("localhost", target)
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer, counted=False), return_exceptions=True)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counted: bool = True) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                wire.sent += len(data) * counted
+                writer.write(data)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    wire.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield wire
+
+
+async def test_the_standard_variables_alone_are_enough(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = Receiver()
+    with receiving(receiver) as port:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://localhost:{port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue")
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        launch(telemetry=False)
+        assert await asyncio.to_thread(receiver.last)
+    assert receiver.headers["x-tenant"] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_METRICS_EXPORTER", "none"), ("SIGNALS", "traces")]
+)
+async def test_what_is_switched_off_is_not_pushed(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    receiver = Receiver()
+    with receiving(receiver) as port:
+        gateway = launch(
+            telemetry_signals=value if variable == "SIGNALS" else "",
+            otlp_endpoint=f"localhost:{port}",
+            otlp_insecure=True,
+            otlp_interval=0.1,
+        )
+        await gateway.until_ready()
+        assert (await gateway.get("/metrics")).status_code == (404 if variable == "SIGNALS" else 200)
+        assert gateway.stop() == 0
+    assert receiver.calls == 0
 
 
 @pytest.mark.parametrize(

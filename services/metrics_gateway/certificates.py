@@ -1,0 +1,85 @@
+"""The files of a TLS client: whether they are there, belong together and are still valid."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from services.common.errors import SettingsError
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_VERSION = 0xA0
+_UTC_TIME = 0x17
+
+
+class Certificates(msgspec.Struct, frozen=True):
+    """Paths: the authority that signed the server's certificate, and the client's own certificate and key.
+
+    Empty: the authorities of the system, and no certificate of its own.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    def check(self) -> None:
+        """Raises SettingsError, one line, for a file that cannot be used."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca:
+            _load(self.ca, "no certificate in PEM form", lambda: context.load_verify_locations(self.ca))
+        if self.cert and self.key:
+            read(self.key)
+            problem = f"no certificate in PEM form, or not the one of the key {self.key} (which must not be encrypted)"
+            _load(self.cert, problem, lambda: context.load_cert_chain(self.cert, self.key, lambda: b""))
+
+    def expired(self, now: float) -> Iterator[str]:
+        """What is over at `now` (unix seconds), in words: whoever checks it will refuse it."""
+        for file, choose in ((self.ca, max), (self.cert, next)):
+            end = choose(iter(_ends(file))) if file else now
+            if end < now:
+                yield f"{file} expired on {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def read(file: str) -> bytes:
+    """The contents. Raises SettingsError."""
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"certificate {file}: {error.strerror}") from None
+
+
+def _load(file: str, problem: str, load: Callable[[], None]) -> None:
+    read(file)
+    try:
+        load()
+    except (ssl.SSLError, ValueError):
+        raise SettingsError(f"certificate {file}: {problem}") from None
+
+
+def _ends(file: str) -> list[float]:
+    """When each certificate of a PEM file expires, in unix seconds."""
+    return [_not_after(ssl.PEM_cert_to_DER_cert(text)) for text in _PEM.findall(read(file).decode(errors="replace"))]
+
+
+def _not_after(certificate: bytes) -> float:
+    """RFC 5280: of the certificate's body, after its number and algorithm and issuer, the end of the validity."""
+    body = next(_parts(next(_parts(certificate))[1]))[1]
+    validity = [content for tag, content in _parts(body) if tag != _VERSION][3]
+    _, (tag, text) = _parts(validity)
+    return datetime.strptime(text.decode(), f"{'%y' if tag == _UTC_TIME else '%Y'}%m%d%H%M%S%z").timestamp()
+
+
+def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of each of the values in a row, in DER."""
+    while data:
+        tag, length, start = data[0], data[1], 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(data[2:start], "big")
+        yield tag, data[start : start + length]
+        data = data[start + length :]

@@ -1,0 +1,185 @@
+"""The options of telemetry: what is measured, and to whom it is pushed. OTEL_* variables stand in where none is given.
+
+Nothing here loads an exporter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal
+from urllib.parse import unquote
+
+import msgspec
+
+from services.common.errors import SettingsError
+from services.common.settings import Settings, check_port, check_positive
+from services.metrics_gateway import certificates
+
+Signal = Literal["metrics", "traces"]
+SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
+
+_YES = ("true", "yes", "on", "1", "t", "y")
+_NO = ("false", "no", "off", "0", "f", "n", "")
+_ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]+)")
+_URL = re.compile(r"(?P<scheme>https?)://(?P<rest>[^/]+)/?")
+_HEADER = re.compile(r"[a-z0-9_.-]+")
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+
+
+class TelemetrySettings(Settings, frozen=True, kw_only=True):
+    """What is measured, and to whom it is pushed. `otlp_interval` is seconds; None leaves a choice to OTEL_* variables.
+
+    `otlp_header` holds NAME=VALUE, the value percent-encoded where that is needed.
+    """
+
+    telemetry: bool = False
+    telemetry_signals: str = ""
+    otlp_endpoint: str = ""
+    otlp_insecure: bool = False
+    otlp_ca: str = ""
+    otlp_cert: str = ""
+    otlp_key: str = ""
+    otlp_header: list[str] = msgspec.field(default_factory=list)
+    otlp_compression: Literal["gzip", "none"] | None = None
+    otlp_temporality: Literal["cumulative", "delta"] | None = None
+    otlp_interval: float | None = None
+
+    def __post_init__(self) -> None:
+        parse_signals(self.telemetry_signals)
+        if self.otlp_endpoint:
+            check_endpoint("--otlp-endpoint", self.otlp_endpoint)
+        if self.otlp_interval is not None:
+            check_positive("--otlp-interval", self.otlp_interval)
+        for text in self.otlp_header:
+            parse_header(text)
+        self._check_transport()
+        for signal in SIGNALS:
+            if self.pushes(signal):
+                check_variables(signal)
+                self.certificates(signal).check()
+
+    @property
+    def signals(self) -> frozenset[Signal]:
+        """What is measured. Signals that are named, an endpoint, or --telemetry alone switch it on."""
+        named = parse_signals(self.telemetry_signals)
+        if named is not None:
+            return named
+        is_on = self.telemetry or any(self.endpoint(signal) for signal in SIGNALS)
+        return frozenset(SIGNALS if is_on else ())
+
+    @property
+    def telemetry_enabled(self) -> bool:
+        """Whether metrics are measured, and so are there to be scraped."""
+        return "metrics" in self.signals
+
+    def endpoint(self, signal: Signal) -> str:
+        """Where a signal is pushed to: host:port, or the URL of a standard variable; empty: nowhere."""
+        return self.otlp_endpoint or variable(signal, "ENDPOINT")
+
+    def pushes(self, signal: Signal) -> bool:
+        """Whether a signal is pushed at all."""
+        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return False
+        exporters = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") or "otlp"
+        return signal in self.signals and bool(self.endpoint(signal)) and "otlp" in exporters.split(",")
+
+    def is_insecure(self, signal: Signal) -> bool:
+        """Whether a signal is pushed in plain text: asked for by option or variable, or by the scheme of a URL."""
+        if self.otlp_insecure:
+            return True
+        url = _URL.fullmatch(self.endpoint(signal))
+        if url and url["scheme"] == "https":
+            return False
+        asked = variable(signal, "INSECURE").strip().lower()
+        return asked == "true" if asked else bool(url)
+
+    def certificates(self, signal: Signal) -> certificates.Certificates:
+        """The files that TLS needs; none without TLS."""
+        if self.is_insecure(signal):
+            return certificates.Certificates()
+        return certificates.Certificates(
+            self.otlp_ca or variable(signal, "CERTIFICATE"),
+            self.otlp_cert or variable(signal, "CLIENT_CERTIFICATE"),
+            self.otlp_key or variable(signal, "CLIENT_KEY"),
+        )
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What is sent with each push; empty: what OTEL_EXPORTER_OTLP_HEADERS says."""
+        return [parse_header(text) for text in self.otlp_header]
+
+    def _check_transport(self) -> None:
+        files = {"--otlp-ca": self.otlp_ca, "--otlp-cert": self.otlp_cert, "--otlp-key": self.otlp_key}
+        given = [option for option, file in files.items() if file]
+        if given and self.otlp_insecure:
+            raise SettingsError(f"--otlp-insecure and {given[0]}: plain text has no certificates; give one of them")
+        if bool(self.otlp_cert) != bool(self.otlp_key):
+            missing = "--otlp-cert" if self.otlp_key else "--otlp-key"
+            raise SettingsError(f"{missing} is missing: --otlp-cert and --otlp-key belong together")
+
+
+def variable(signal: Signal, name: str) -> str:
+    """What a standard variable says of a signal, or of all of them."""
+    prefix = "OTEL_EXPORTER_OTLP"
+    return os.environ.get(f"{prefix}_{signal.upper()}_{name}") or os.environ.get(f"{prefix}_{name}", "")
+
+
+def parse_signals(text: str) -> frozenset[Signal] | None:
+    """The signals that are named, None if that is left open. Raises SettingsError."""
+    words = [word.strip() for word in text.split(",")]
+    if words[0].lower() in _NO and len(words) == 1:
+        return None
+    if words[0].lower() in _YES and len(words) == 1:
+        return frozenset(SIGNALS)
+    unknown = next((word for word in words if word not in SIGNALS), None)
+    if unknown is not None:
+        raise SettingsError(f"--telemetry-signals {text!r}: {unknown!r} is no signal; use metrics, traces or both")
+    return frozenset(signal for signal in SIGNALS if signal in words)
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """Name and value of a header. Raises SettingsError, which does not show the value: it may be a secret."""
+    name, separator, value = text.partition("=")
+    name, value = name.strip().lower(), unquote(value.strip())
+    if not separator or not _HEADER.fullmatch(name):
+        raise SettingsError("--otlp-header: write NAME=VALUE, such as authorization=Bearer%20TOKEN (not shown here)")
+    if name.startswith("grpc-") or name.endswith("-bin"):
+        raise SettingsError(f"--otlp-header {name}: gRPC keeps grpc-… for itself, and …-bin for what is no text")
+    if not _PRINTABLE.fullmatch(value):
+        raise SettingsError(f"--otlp-header {name}: the value is empty or not plain ASCII (it is not shown here)")
+    return name, value
+
+
+def check_endpoint(option: str, endpoint: str) -> None:
+    """Raises SettingsError unless it is host:port."""
+    if "://" in endpoint:
+        raise SettingsError(
+            f"{option} {endpoint}: leave the scheme out and write host:port (gRPC; --otlp-insecure for plain text)"
+        )
+    match = _ENDPOINT.fullmatch(endpoint)
+    if not match:
+        raise SettingsError(f"{option} {endpoint!r}: write host:port, such as localhost:4317")
+    check_port(option, int(match["port"]))
+
+
+def check_variables(signal: Signal) -> None:
+    """Raises SettingsError for a standard variable that says what cannot be done."""
+    for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        if endpoint := os.environ.get(name, ""):
+            url = _URL.fullmatch(endpoint)
+            check_endpoint(name, url["rest"] if url else endpoint)
+    for name, known in {"PROTOCOL": ("grpc",), "COMPRESSION": ("gzip", "none")}.items():
+        value = variable(signal, name).strip().lower()
+        if value and value not in known:
+            raise SettingsError(f"OTEL_EXPORTER_OTLP_{name}={value}: Longshore knows {' and '.join(known)}")
+    if timeout := variable(signal, "TIMEOUT"):
+        _check_seconds("OTEL_EXPORTER_OTLP_TIMEOUT", timeout)
+
+
+def _check_seconds(name: str, text: str) -> None:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{name}={text}: use a number of seconds above 0")

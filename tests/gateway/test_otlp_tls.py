@@ -1,0 +1,105 @@
+"""Pushing over TLS: whom the gateway trusts, and how it shows who it is."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc  # type: ignore[import-untyped]  # it comes without types
+import pytest
+
+from tests.gateway.authority import Authority
+from tests.gateway.process import Launch
+from tests.gateway.receiver import Receiver, receiving
+from tests.gateway.test_otlp_faults import complaints, until_failing
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "authority")
+
+
+def server(authority: Authority, *validity: str, clients: bool = False) -> grpc.ServerCredentials:
+    """Of a receiver for localhost; `clients`: only those that the authority knows."""
+    certificate, key = authority.sign("receiver", *validity)
+    pair = (key.read_bytes(), certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], authority.certificate.read_bytes() if clients else None, clients)
+
+
+async def test_a_receiver_is_trusted_whose_certificate_the_given_authority_signed(
+    launch: Launch, authority: Authority, tmp_path: Path
+) -> None:
+    receiver, other = Receiver(), Authority(tmp_path / "other")
+    with receiving(receiver, server(authority)) as port:
+        launch(otlp_endpoint=f"localhost:{port}", otlp_ca=str(authority.certificate), otlp_interval=0.1)
+        assert (await asyncio.to_thread(receiver.last)).resource_metrics
+        for options in ({}, {"otlp_ca": str(other.certificate)}, {"otlp_insecure": True}):
+            refused = launch(otlp_endpoint=f"localhost:{port}", otlp_interval=0.1, **options)
+            await until_failing(refused, 1)
+            assert refused.stop() == 0
+            assert len(complaints(refused)) == 1
+
+
+async def test_a_receiver_that_wants_to_know_its_clients_gets_their_certificate(
+    launch: Launch, authority: Authority
+) -> None:
+    certificate, key = authority.sign("gateway")
+    receiver = Receiver()
+    with receiving(receiver, server(authority, clients=True)) as port:
+        trust = {"otlp_endpoint": f"localhost:{port}", "otlp_ca": str(authority.certificate), "otlp_interval": 0.1}
+        nobody = launch(**trust)
+        await until_failing(nobody, 1)
+        nobody.stop()
+        assert receiver.calls == 0
+        launch(**trust, otlp_cert=str(certificate), otlp_key=str(key))
+        assert (await asyncio.to_thread(receiver.last)).resource_metrics
+
+
+@pytest.mark.parametrize("signal", ["", "METRICS_"])
+async def test_the_standard_variables_name_the_same_files(
+    launch: Launch, authority: Authority, monkeypatch: pytest.MonkeyPatch, signal: str
+) -> None:
+    certificate, key = authority.sign("gateway")
+    prefix = f"OTEL_EXPORTER_OTLP_{signal}"
+    receiver = Receiver()
+    with receiving(receiver, server(authority, clients=True)) as port:
+        monkeypatch.setenv(f"{prefix}ENDPOINT", f"https://localhost:{port}")
+        monkeypatch.setenv(f"{prefix}CERTIFICATE", str(authority.certificate))
+        monkeypatch.setenv(f"{prefix}CLIENT_CERTIFICATE", str(certificate))
+        monkeypatch.setenv(f"{prefix}CLIENT_KEY", str(key))
+        launch(otlp_interval=0.1)
+        assert (await asyncio.to_thread(receiver.last)).resource_metrics
+
+
+async def test_a_receiver_whose_certificate_is_over_is_not_trusted_and_the_line_says_why(
+    launch: Launch, authority: Authority
+) -> None:
+    receiver = Receiver()
+    with receiving(receiver, server(authority, "-days", "-1")) as port:
+        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_ca=str(authority.certificate), otlp_interval=0.1)
+        await until_failing(gateway, 2)
+        assert gateway.stop() == 0
+    (line,) = complaints(gateway)
+    assert "certificate has expired" in line.lower() or "certificate_verify_failed" in line.lower()
+    assert receiver.calls == 0
+
+
+async def test_an_own_certificate_that_is_over_is_one_line_at_the_start(launch: Launch, authority: Authority) -> None:
+    certificate, key = authority.sign("gateway", "-days", "-1")
+    gateway = launch(
+        telemetry_signals="metrics",
+        otlp_endpoint="localhost:1",
+        otlp_ca=str(authority.certificate),
+        otlp_cert=str(certificate),
+        otlp_key=str(key),
+        otlp_interval=3600.0,
+    )
+    await gateway.until_ready()
+    lines = [line for line in gateway.log.read_text().splitlines() if "expired" in line]
+    assert len(lines) == 1
+    assert f"{certificate} expired on 20" in lines[0]
