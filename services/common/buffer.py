@@ -135,7 +135,7 @@ class Buffer:
     async def _store(self, backlog: Backlog) -> bool:
         """Whether the disk has taken all that is new."""
         parcels = [parcel for parcel in self._unstored if not (parcel.is_settled or parcel.spool)]
-        settled = self._settled
+        settled = self._settled + [parcel for parcel in self._unstored if parcel.is_settled and parcel.spool]
         self._unstored, self._settled = deque(), []
         if not (parcels or settled):
             return True

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from schemas import subjects
-from schemas.codec import decode
+from schemas.codec import Batch, decode
 from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefused, Event
 from schemas.routing import Backend
 from services.proxy.frames import Unframer, frame
@@ -26,6 +26,7 @@ from services.proxy.messages import (
     Limits,
     Listening,
     Message,
+    Origin,
     Recorded,
     Start,
     Stop,
@@ -43,11 +44,21 @@ E_ = TypeVar("E_", bound=Event)
 class WorkerProcess:
     """Collects all that the worker says."""
 
-    def __init__(self, limits: Limits, preexec: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        preexec: Callable[[], None] | None = None,
+        origin: Origin = Origin(),  # noqa: B008 - frozen
+        takes: bool = True,
+    ) -> None:
+        """`takes`: whether it is told that its events were taken."""
         self.port = free_port()
         self.events: list[Event] = []
         self.said: list[Message] = []
+        self.batches: list[tuple[bytes, Batch]] = []
         self._limits = limits
+        self._origin = origin
+        self._takes = takes
         self._revision = 0
         self._unframer = Unframer()
         self._listeners: list[Listener] = open_listeners([f"{APP}=127.0.0.1:{self.port}"], 1)
@@ -61,7 +72,7 @@ class WorkerProcess:
 
     def start(self, *backends: Backend) -> None:
         listening = Listening(APP, self.port, self._listeners[0].fds[0])
-        self.tell(Start(self._limits, [listening], [self._follow(backends)]))
+        self.tell(Start(self._limits, [listening], [self._follow(backends)], self._origin))
         self.wait_for(lambda: self.is_following(self._revision))
 
     def route(self, *backends: Backend) -> int:
@@ -154,12 +165,15 @@ class WorkerProcess:
             ) from None
         for message in self._unframer.feed(data):
             if isinstance(message, Recorded):
-                events = decode(message.payload).batch.events
+                batch = decode(message.payload).batch
+                events = batch.events
+                self.batches.append((message.payload, batch))
                 assert len(events) == message.count
                 assert message.app in (APP, subjects.NO_APP)
                 self.events += events
-                with contextlib.suppress(OSError):
-                    self.tell(Taken(message.sequence))
+                if self._takes:
+                    with contextlib.suppress(OSError):
+                        self.tell(Taken(message.sequence))
             else:
                 self.said.append(message)
         return bool(data)
@@ -167,10 +181,14 @@ class WorkerProcess:
 
 @contextmanager
 def running(
-    *backends: Backend, limits: Limits | None = None, preexec: Callable[[], None] | None = None
+    *backends: Backend,
+    limits: Limits | None = None,
+    preexec: Callable[[], None] | None = None,
+    origin: Origin = Origin(),  # noqa: B008 - frozen
+    takes: bool = True,
 ) -> Iterator[WorkerProcess]:
     """A worker that follows these backends."""
-    worker = WorkerProcess(msgspec.structs.replace(limits or Limits()), preexec)
+    worker = WorkerProcess(msgspec.structs.replace(limits or Limits()), preexec, origin, takes)
     try:
         worker.start(*backends)
         yield worker
