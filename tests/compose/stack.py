@@ -115,8 +115,14 @@ class Stack:
 
     def status(self) -> dict[str, Any]:
         """What the gateway says of the application."""
-        apps = self._json(f"http://127.0.0.1:{self.admin_port}/api/status").get("apps", [])
+        url = f"http://127.0.0.1:{self.admin_port}/api/status"
+        apps = self._json(url, Authorization=f"Bearer {self.admin_token()}").get("apps", [])
         return next(iter(apps), {})
+
+    def admin_token(self) -> str:
+        """What the gateway has made for those who may ask it."""
+        read = self.container("metrics-gateway").exec_run(["cat", "/var/lib/longshore/admin-token"])
+        return str(read.output.decode()).strip()
 
     def serves(self, release: str) -> bool:
         """Whether the last deployment brought this release, and is done."""
@@ -148,9 +154,9 @@ class Stack:
         found: list[Any] = self.engine.containers.list(all=True, filters=filters, ignore_removed=True)
         return found
 
-    def _json(self, url: str) -> dict[str, Any]:
+    def _json(self, url: str, **headers: str) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except OSError:
