@@ -30,7 +30,9 @@ def section(name: str, title: str) -> str:
 
 
 def block(text: str, language: str = "") -> str:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0]
+    found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
 
 
 def test_the_options_of_docker_run_that_are_listed_are_those_that_are_passed_on() -> None:

@@ -23,10 +23,11 @@ from schemas.events import (
     ReplicaRouted,
     ReplicaStarted,
 )
+from schemas.routing import Serving
 from services.common import state
 from tests.conftest import NatsServer
 from tests.deployer.releases import release
-from tests.deployer.site import Site
+from tests.deployer.site import HOST, Site
 from tests.deployer.waiting import answer, eventually
 
 
@@ -242,6 +243,15 @@ async def test_a_second_deployer_with_another_state_directory_waits_as_well_and_
         assert (tmp_path / "other" / "replicas" / "web" / successor).is_dir()
     second.terminate()
     assert await asyncio.wait_for(second.wait(), 60) == 0
+
+
+async def test_a_route_is_newer_than_the_one_that_the_proxy_still_follows_although_the_bus_lost_it(site: Site) -> None:
+    key = subjects.route_key(HOST, "web", 8080)
+    await site.bus.put(subjects.SERVING, key, Serving("web", 8080, 57))
+    release(site.registry, "1.0.0")
+    async with site.deployer():
+        await site.until_serving("1.0.0")
+    assert min(route.generation for route in site.routes) > 57
 
 
 async def test_routes_and_replicas_of_this_host_alone_are_touched(site: Site) -> None:
