@@ -45,9 +45,8 @@ def test_a_killed_service_comes_back_without_a_refused_or_broken_request(
         if name.endswith("_total") and after.get(name, 0) < before[name]
     }
     assert going_back == {}
-    if service != "proxy":
-        counted = wait_for("every connection is counted", lambda: _counted(one, traffic.answered))
-        assert counted == traffic.answered
+    counted = wait_for("every connection is counted", lambda: _counted(one, traffic.answered))
+    assert counted == traffic.answered
     wait_for("no connection is left open", lambda: one.metrics().get("dewy_proxy_connections_active") == 0)
 
 
