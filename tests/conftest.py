@@ -16,7 +16,6 @@ import structlog
 from services.common.bus import Bus
 from services.common.credentials import Credentials
 
-
 BUSY = ("compose", "deployer/docker", "e2e", "observability")
 """Folders whose tests keep a whole machine busy: no two of them run at once."""
 

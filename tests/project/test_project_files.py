@@ -122,8 +122,9 @@ def test_the_continuous_integration_script_can_be_run() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
-    steps = [line for line in script.read_text().splitlines() if line.startswith("make ")]
-    assert steps == ["make check", "make test"]
+    steps = re.findall(r"^\s*(?:if ! )?(make .*?)(?:; then)?$", script.read_text(), re.MULTILINE)
+    assert steps[:2] == ["make check", "make test"]
+    assert all("--last-failed" in step for step in steps[2:])
 
 
 def test_no_test_is_skipped_or_expected_to_fail_but_where_no_engine_answers() -> None:
