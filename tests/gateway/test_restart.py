@@ -16,7 +16,12 @@ from services.metrics_gateway.store import Store
 from tests.conftest import NatsServer
 from tests.gateway.process import DEADLINE, Gateway, Launch, publishing
 
-OWN = ("longshore_gateway_state_age", "longshore_gateway_snapshot_age", "target_info")
+OWN = (
+    "longshore_gateway_state_age",
+    "longshore_gateway_snapshot_age",
+    "longshore_gateway_fold_seconds",
+    "target_info",
+)
 MANY = 100_000
 """So many events make a snapshot due at once."""
 
