@@ -1,7 +1,8 @@
 """A release whose replicas write down what they did: the other end of a count.
 
 It answers requests on connections that stay open, and appends a line to the file `probes` for each probe that it
-answered and to `served` for each request: the bytes of the request and of the answer.
+answered and to `served` for each request: the bytes of the request and of the answer. Told to end, it first lets its
+connections end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
-import os, socketserver
+import os, signal, socketserver, threading
 
 FOLDER = {folder!r}
 RELEASE = os.environ["LONGSHORE_RELEASE"]
@@ -50,10 +51,12 @@ class Handler(socketserver.StreamRequestHandler):
 
 class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
-    allow_reuse_address = daemon_threads = True
+    allow_reuse_address = True
 
 
-Server(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+with Server(("127.0.0.1", int(os.environ["PORT"])), Handler) as server:
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever()
 """
 
 

@@ -117,7 +117,7 @@ async def test_a_registry_that_cannot_be_read_leaves_what_runs_alone_and_is_told
         (reply(500), "500"),
         (GARBAGE, "error unmarshalling content"),
         (HALF, "cannot pull"),
-        (HANG, "not done within --pull-timeout 2 s"),
+        (HANG, "not done within --pull-timeout 6 s"),
     ],
     ids=["401", "404", "429", "500", "garbage", "half", "never"],
 )
@@ -125,7 +125,7 @@ async def test_a_pull_that_fails_is_a_failed_deployment_and_the_old_release_serv
     site: DockerSite, front: Front, capfd: pytest.CaptureFixture[str], answer: bytes, reason: str
 ) -> None:
     site.release("1.0.0")
-    async with site.deployer(replicas=2, pull_timeout=2.0):
+    async with site.deployer(replicas=2, pull_timeout=6.0):
         before = await first(site)
         containers = site.ids()
         front.spoil = spoilt(is_pull, answer)

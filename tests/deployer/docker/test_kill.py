@@ -32,7 +32,7 @@ async def test_killed_at_any_point_the_app_serves_and_no_container_is_left_over(
     containers, seen = site.ids(), len(site.routes)
     site.release("2.0.0", script)
     await killed(site, point, "rolling")
-    assert set(site.containers().values()) <= {"running", "created", "exited"}
+    assert set(site.containers().values()) <= {"running", "created", "exited", "removing"}
     async with site.deployer(replicas=2):
         serving = await site.until_serving("2.0.0" if script == SERVE else "1.0.0", 2)
         await site.until(*((DeploymentSucceeded, 2) if script == SERVE else (DeploymentRolledBack, 1)))

@@ -117,14 +117,14 @@ async def test_the_next_deployer_adopts_what_runs_and_restarts_none(site: Docker
     assert [(event.replica, event.code) for event in site.of(ReplicaExited)] == [(before[1], 5)]
 
 
-async def test_one_that_its_restart_policy_starts_again_keeps_its_place(site: DockerSite) -> None:
+async def test_one_that_its_restart_policy_starts_again_serves_again_or_is_replaced(site: DockerSite) -> None:
+    """Podman does not say whether it will start it again: who asks in between sees a container that has ended."""
     site.release("1.0.0")
     async with site.deployer(docker_args=["--restart", "always"]):
         before = await site.until_serving("1.0.0")
-        container = site.ids()[before[0]]
         os.kill(site.engine.inspect_container(before[0])["State"]["Pid"], signal.SIGKILL)
         await site.until(ReplicaReady, 2)
-        assert await site.until_serving("1.0.0") == before
-        assert site.ids()[before[0]] == container
-        assert get("127.0.0.1", site.replicas[before[0]].port) == "1.0.0"
+        (after,) = await site.until_serving("1.0.0")
+        assert get("127.0.0.1", site.replicas[after].port) == "1.0.0"
+        await eventually(lambda: list(site.containers()) == [after])
     assert len(site.of(ReplicaStarted)) == 2
