@@ -1,13 +1,14 @@
-"""A gateway with its token, and a real deployer beside it."""
+"""A gateway with its token, and somebody who answers for its deployers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 
 from schemas import events as e
 from schemas import subjects
@@ -30,11 +31,11 @@ class Deployer:
         async with publishing(self.bus, "deployer", f"d-{app}") as outbox:
             outbox.record(e.ServiceStarted(1.0, f"deployer:{app}", "0.1.0", 42))
 
-    async def _answer(self, message: object) -> None:
-        command = msgspec.json.decode(message.data, type=Command)  # type: ignore[attr-defined]  # a nats Msg
+    async def _answer(self, message: Msg) -> None:
+        command = msgspec.json.decode(message.data, type=Command)
         self.obeyed.append(command)
-        self.headers.append(dict(message.headers or {}))  # type: ignore[attr-defined]
-        await message.respond(msgspec.json.encode(self._reply(command)))  # type: ignore[attr-defined]
+        self.headers.append(dict(message.headers or {}))
+        await message.respond(msgspec.json.encode(self._reply(command)))
 
     def _reply(self, command: Command) -> Reply:
         if isinstance(command, Deploy) and command.release == "9.9":
@@ -51,9 +52,6 @@ def deployer(bus: Bus) -> Deployer:
 def token(tmp_path: Path) -> Callable[[], str]:
     """The token that the gateways of this test have made."""
     return lambda: (tmp_path / "state" / "admin-token").read_text().strip()
-
-
-Post = Callable[..., Awaitable[httpx.Response]]
 
 
 @pytest.fixture
