@@ -6,7 +6,7 @@ from typing import Any
 
 from grpc import ChannelCredentials, Compression, ssl_channel_credentials  # type: ignore[import-untyped] # has no types
 
-from services.metrics_gateway.certificates import Certificates, read
+from services.common.certificates import Certificates, read
 from services.metrics_gateway.telemetry import Signal, TelemetrySettings, variable
 
 

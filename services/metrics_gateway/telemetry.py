@@ -12,9 +12,9 @@ from urllib.parse import unquote
 
 import msgspec
 
+from services.common import certificates
 from services.common.errors import SettingsError
 from services.common.settings import Settings, check_port, check_positive
-from services.metrics_gateway import certificates
 
 Signal = Literal["metrics", "traces"]
 SIGNALS: tuple[Signal, ...] = ("metrics", "traces")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,14 @@ _VERSION = 0xA0
 _UTC_TIME = 0x17
 
 
+class Options(msgspec.Struct, frozen=True):
+    """What the three files are called in a message."""
+
+    ca: str = "certificate"
+    cert: str = "certificate"
+    key: str = "certificate"
+
+
 class Certificates(msgspec.Struct, frozen=True):
     """Paths: the authority that signed the server's certificate, and the client's own certificate and key.
 
@@ -27,15 +36,21 @@ class Certificates(msgspec.Struct, frozen=True):
     cert: str = ""
     key: str = ""
 
-    def check(self) -> None:
-        """Raises SettingsError, one line, for a file that cannot be used."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    def check(self, options: Options = Options()) -> ssl.SSLContext:  # noqa: B008 - frozen
+        """What a client is to use. Raises SettingsError, one line, for a file that cannot be used."""
+        context = ssl.create_default_context()
         if self.ca:
-            _load(self.ca, "no certificate in PEM form", lambda: context.load_verify_locations(self.ca))
+            read(self.ca, options.ca)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            with _refused(options.ca, self.ca, "no certificate in PEM form"):
+                context.load_verify_locations(self.ca)
         if self.cert and self.key:
-            read(self.key)
+            read(self.cert, options.cert)
+            read(self.key, options.key)
             problem = f"no certificate in PEM form, or not the one of the key {self.key} (which must not be encrypted)"
-            _load(self.cert, problem, lambda: context.load_cert_chain(self.cert, self.key, lambda: b""))
+            with _refused(options.cert, self.cert, problem):
+                context.load_cert_chain(self.cert, self.key, lambda: b"")
+        return context
 
     def expired(self, now: float) -> Iterator[str]:
         """What is over at `now` (unix seconds), in words: whoever checks it will refuse it."""
@@ -45,20 +60,20 @@ class Certificates(msgspec.Struct, frozen=True):
                 yield f"{file} expired on {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def read(file: str) -> bytes:
+def read(file: str, option: str = "certificate") -> bytes:
     """The contents. Raises SettingsError."""
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        raise SettingsError(f"certificate {file}: {error.strerror}") from None
+        raise SettingsError(f"{option} {file}: {error.strerror}") from None
 
 
-def _load(file: str, problem: str, load: Callable[[], None]) -> None:
-    read(file)
+@contextmanager
+def _refused(option: str, file: str, problem: str) -> Iterator[None]:
     try:
-        load()
+        yield
     except (ssl.SSLError, ValueError):
-        raise SettingsError(f"certificate {file}: {problem}") from None
+        raise SettingsError(f"{option} {file}: {problem}") from None
 
 
 def _ends(file: str) -> list[float]:
