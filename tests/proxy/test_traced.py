@@ -15,6 +15,10 @@ from tests.proxy.backends import echo, read_all, serving
 from tests.proxy.worker_process import running
 
 
+def swallow(sock: socket.socket) -> None:
+    read_all(sock)
+
+
 def test_a_traced_connection_tells_when_what_happened() -> None:
     with serving(echo) as server, running(server.backend(), limits=Limits(trace_connections=1.0)) as worker:
         with worker.connect() as client:
@@ -30,7 +34,7 @@ def test_a_traced_connection_tells_when_what_happened() -> None:
 
 
 def test_a_connection_whose_client_got_nothing_has_no_first_byte() -> None:
-    with serving(read_all) as server, running(server.backend(), limits=Limits(trace_connections=1.0)) as worker:
+    with serving(swallow) as server, running(server.backend(), limits=Limits(trace_connections=1.0)) as worker:
         with worker.connect() as client:
             client.sendall(b"hello")
             client.shutdown(socket.SHUT_WR)
