@@ -17,6 +17,7 @@ from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway import fold_deployer as deployer
 from services.metrics_gateway import fold_proxy as proxy
+from services.metrics_gateway import fold_replica as replica
 from services.metrics_gateway import fold_service as service
 from services.metrics_gateway import upkeep
 from services.metrics_gateway.instance import MISSED, Service
@@ -52,27 +53,27 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.ReleaseFound: deployer.release_found,
     e.DeploymentStarted: deployer.deployment_started,
     e.ImagePulled: deployer.image_pulled,
-    e.ReplicaStarted: deployer.replica_started,
-    e.ReplicaReady: deployer.replica_ready,
-    e.ReplicaRetired: deployer.replica_retired,
-    e.ReplicaExited: deployer.replica_exited,
+    e.ReplicaStarted: replica.replica_started,
+    e.ReplicaReady: replica.replica_ready,
+    e.ReplicaRetired: replica.replica_retired,
+    e.ReplicaExited: replica.replica_exited,
     e.DeploymentSucceeded: deployer.deployment_succeeded,
     e.DeploymentFailed: deployer.deployment_failed,
     e.DeploymentRolledBack: deployer.deployment_rolled_back,
     e.ReleaseQuarantined: deployer.release_quarantined,
     e.QuarantineLifted: deployer.quarantine_lifted,
     e.RegistryFailed: deployer.registry_failed,
-    e.ReplicaAdopted: deployer.replica_adopted,
-    e.ReplicaRouted: deployer.replica_routed,
-    e.ReplicaDraining: deployer.replica_draining,
+    e.ReplicaAdopted: replica.replica_adopted,
+    e.ReplicaRouted: replica.replica_routed,
+    e.ReplicaDraining: replica.replica_draining,
     e.DeploymentsPaused: deployer.deployments_paused,
     e.DeploymentsResumed: deployer.deployments_resumed,
     e.RegistryRecovered: deployer.registry_recovered,
-    e.ReplicaDrained: deployer.replica_drained,
+    e.ReplicaDrained: replica.replica_drained,
     e.ScaleSet: deployer.scale_set,
     e.CommandAnswered: traces.command_answered,
-    e.HealthChecked: deployer.health_checked,
-    e.HealthChanged: deployer.health_changed,
+    e.HealthChecked: replica.health_checked,
+    e.HealthChanged: replica.health_changed,
 }
 HANDLERS = {kind: remembered(kind, traces.traced(kind, handler)) for kind, handler in HANDLERS.items()}
 
@@ -185,7 +186,7 @@ def _give_up_the_oldest(state: State, instance: Instance) -> None:
 def _settle(place: Place) -> None:
     """No batch of the instance is missing: forget what was kept for one that comes late."""
     instance = place.instance
-    deployer.forget_ended_replicas(place)
+    replica.forget_ended_replicas(place)
     traces.settle(place)
     instance.positions.clear()
     for listener in instance.listeners.values():

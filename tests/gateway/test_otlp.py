@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
@@ -17,9 +16,8 @@ from services.common.lifecycle import VERSION
 from services.metrics_gateway.instrument import Instrument
 from services.metrics_gateway.instruments import INSTRUMENTS
 from services.metrics_gateway.push import export_interval
-from tests.gateway.process import Gateway, Launch, publishing
+from tests.gateway.process import Launch, publishing
 from tests.gateway.receiver import (
-    Labels,
     Receiver,
     Scrape,
     check_histogram,
@@ -28,25 +26,10 @@ from tests.gateway.receiver import (
     points,
     receiving,
     scraped,
-    until,
 )
-from tests.gateway.recording import APP, HOST, LOG, PORT, folded, read
+from tests.gateway.traffic import changes_by_itself, record, serve, until_counted
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
-NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
-
-
-async def record(bus: Bus) -> None:
-    """Put the recorded log on the bus."""
-    for index, payload in enumerate(read(LOG)):
-        await bus.jetstream.publish("longshore.events.proxy.shop", payload, headers={"Nats-Msg-Id": str(index)})
-
-
-def changes_by_itself(labels: Labels, name: str) -> bool:
-    """What is of the gateway, its own process and events, differs from one moment to the next."""
-    is_own = ("service", "gateway") in labels
-    return is_own or NAMES[name].of_process or name in {"longshore.gateway.events", "longshore.gateway.state.age"}
 
 
 async def test_a_receiver_gets_the_names_kinds_units_and_values_of_the_scrape(launch: Launch, bus: Bus) -> None:
@@ -101,110 +84,6 @@ async def test_cumulative_values_count_from_the_beginning_of_the_log_whoever_tel
         (point,) = points(pushed["dewy.proxy.connections.total"]).values()
         starts.append(point.start_time_unix_nano)
     assert starts[0] == starts[1] > time.time_ns() - 600 * 10**9
-
-
-class Totals:
-    """What the deltas of all requests add up to."""
-
-    def __init__(self) -> None:
-        self.sums: dict[tuple[str, Labels], float] = {}
-        self.counts: dict[tuple[str, Labels], list[int]] = {}
-        self.ends: dict[tuple[str, Labels], int] = {}
-
-    def add(self, receiver: Receiver) -> None:
-        while not receiver.requests.empty():
-            for name, metric in metrics(receiver.requests.get()).items():
-                for labels, point in points(metric).items():
-                    self._add(name, labels, metric, point)
-
-    def _add(self, name: str, labels: Labels, metric: Metric, point: Any) -> None:
-        key = (name, labels)
-        if NAMES[name].kind == "histogram":
-            assert metric.histogram.aggregation_temporality == DELTA
-            known = self.counts.get(key, [0] * len(point.bucket_counts))
-            self.counts[key] = [one + other for one, other in zip(known, point.bucket_counts, strict=True)]
-        elif NAMES[name].kind == "counter":
-            assert metric.sum.aggregation_temporality == DELTA
-            assert number(point) >= 0
-            self.sums[key] = self.sums.get(key, 0) + number(point)
-        else:
-            return
-        assert point.start_time_unix_nano >= self.ends.get(key, 0)
-        self.ends[key] = point.time_unix_nano
-
-    def check(self, scrape: Scrape) -> None:
-        """They equal what is scraped."""
-        for (name, labels), total in self.sums.items():
-            if not changes_by_itself(labels, name):
-                assert total == scrape[NAMES[name].prometheus][labels], name
-        for (name, labels), counts in self.counts.items():
-            if not changes_by_itself(labels, name):
-                assert sum(counts) == scrape[f"{NAMES[name].prometheus}_count"][labels], name
-
-
-async def serve(bus: Bus, first: int, last: int) -> None:
-    """These connections come and go, a batch each."""
-    async with publishing(bus, "proxy", f"p-{first}") as proxy:
-        for connection in range(first, last):
-            now = time.time()
-            proxy.record(e.ConnectionAccepted(now, connection, 8080), "shop")
-            proxy.record(e.ConnectionEstablished(now, connection, 8080, "b", 0.003, 1), "shop")
-            proxy.record(e.ConnectionClosed(now, connection, 8080, "b", 100, 1000, 0.1, "eof"), "shop")
-            await asyncio.sleep(0.01)
-
-
-async def until_counted(gateway: Gateway, connections: int) -> str:
-    """The scrape that shows so many connections."""
-    line = f'dewy_proxy_connections_total{{app="shop",host="web-1",proxy_port="8080"}} {connections}.0'
-    return (await gateway.until("/metrics", lambda got: line in got.text)).text
-
-
-async def test_deltas_add_up_to_what_is_scraped_over_failures_and_restarts(launch: Launch, bus: Bus) -> None:
-    await record(bus)
-    recorded = folded(list(read(LOG))).ports[HOST, APP, PORT].connections
-    totals, receiver = Totals(), Receiver()
-    with receiving(receiver) as port:
-        gateway = launch(
-            otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2, otlp_temporality="delta"
-        )
-        await serve(bus, 0, 30)
-        await until_counted(gateway, recorded + 30)
-        await until(lambda: receiver.calls > 2)
-        receiver.mood = receiver.refuse
-        await serve(bus, 30, 60)
-        calls = receiver.calls
-        await until(lambda: receiver.calls > calls + 1)
-        receiver.mood = None
-        await until_counted(gateway, recorded + 60)
-        assert gateway.stop() == 0
-        await serve(bus, 60, 90)
-        gateway.start()
-        await until_counted(gateway, recorded + 90)
-        await serve(bus, 90, 120)
-        text = await until_counted(gateway, recorded + 120)
-        assert gateway.stop() == 0
-        totals.add(receiver)
-    totals.check(scraped(text))
-    assert {"dewy.proxy.connections.total", "longshore.proxy.bytes"} <= {name for name, _ in totals.sums}
-    assert {"dewy.proxy.connect.latency", "dewy.deployment.duration"} <= {name for name, _ in totals.counts}
-
-
-@pytest.mark.parametrize(
-    ("preference", "counters", "histograms"),
-    [("cumulative", CUMULATIVE, CUMULATIVE), ("DELTA", DELTA, DELTA), ("lowmemory", CUMULATIVE, DELTA)],
-)
-async def test_the_standard_variable_for_temporality_is_understood(
-    launch: Launch, bus: Bus, monkeypatch: pytest.MonkeyPatch, preference: str, counters: int, histograms: int
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", preference)
-    await record(bus)
-    receiver = Receiver()
-    with receiving(receiver) as port:
-        launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2)
-        pushed = metrics(await asyncio.to_thread(receiver.last))
-    assert pushed["dewy.proxy.connections.total"].sum.aggregation_temporality == counters
-    assert pushed["dewy.proxy.connect.latency"].histogram.aggregation_temporality == histograms
-    assert pushed["dewy.proxy.connections.active"].sum.aggregation_temporality == CUMULATIVE
 
 
 async def test_the_resource_says_who_pushes_and_target_info_says_the_same(

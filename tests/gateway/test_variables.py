@@ -15,7 +15,7 @@ VARIABLES = ("LONGSHORE_TELEMETRY", "LONGSHORE_TELEMETRY_SIGNALS", "SCOTTY__TELE
 
 def gateway(folder: Path, admin_port: int, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A gateway that ends at once: its admin port is taken."""
-    program = Path(sys.executable).with_name("longshore")
+    program = str(Path(sys.executable).with_name("longshore"))
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     command = [program, "gateway", "--nats-url=nats://127.0.0.1:1", f"--admin-port={admin_port}", *options]
     return subprocess.run(

@@ -1,52 +1,10 @@
-"""What Longshore tells of itself: its processes, the log, and the gateway."""
+"""What the gateway tells of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from operator import add
+from collections.abc import Iterator
 
-from services.metrics_gateway.histogram import EVENT_LAG
-from services.metrics_gateway.instance import Heartbeat
-from services.metrics_gateway.instrument import Instrument, Labels, Moment, Read, Section, Value, label, single
-from services.metrics_gateway.state import UnitKey
-
-PER_UNIT = ("service", "unit", "host")
-
-
-def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, float], float]) -> Read:
-    """Of every unit that runs, what the last heartbeats of its instances say, combined."""
-
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        found: dict[UnitKey, float] = {}
-        for instance in moment.state.live():
-            if instance.heartbeat:
-                key, own = (instance.service, instance.unit, instance.host), value(instance.heartbeat)
-                found[key] = combine(found[key], own) if key in found else own
-        for key, total in found.items():
-            yield tuple(map(label, key)), total
-
-    return read
-
-
-def _cpu(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    """Of all instances that there ever were, so that a restart is no step back."""
-    totals = dict(moment.state.spent)
-    for instance in moment.state.instances.values():
-        if instance.heartbeat:
-            key = (instance.service, instance.unit, instance.host)
-            totals[key] = totals.get(key, 0) + instance.heartbeat.nanoseconds
-    for key, nanoseconds in totals.items():
-        yield tuple(map(label, key)), nanoseconds / 1e9
-
-
-def _lag(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for name, service in moment.state.services.items():
-        yield (label(name),), service.lag
-
-
-def _dropped(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for (host, service), count in moment.state.dropped.items():
-        yield (label(service), label(host)), count
+from services.metrics_gateway.instrument import Instrument, Labels, Moment, Section, Value, single
 
 
 def _otlp_exports(moment: Moment) -> Iterator[tuple[Labels, Value]]:
@@ -62,82 +20,6 @@ def _otlp_spans(moment: Moment) -> Iterator[tuple[Labels, Value]]:
 def _build(moment: Moment) -> Iterator[tuple[Labels, Value]]:
     yield (moment.version,), 1
 
-
-PROCESSES = Section(
-    "Processes",
-    (
-        Instrument(
-            "longshore.process.memory",
-            "longshore_process_memory_bytes",
-            "gauge",
-            "By",
-            "Resident memory of the unit's processes",
-            PER_UNIT,
-            _per_unit(lambda beat: beat.rss, add),
-        ),
-        Instrument(
-            "longshore.process.cpu",
-            "longshore_process_cpu_seconds_total",
-            "counter",
-            "s",
-            "CPU time that the unit's processes have used, those that ended included",
-            PER_UNIT,
-            _cpu,
-        ),
-        Instrument(
-            "longshore.process.loop.lag",
-            "longshore_process_loop_lag_seconds",
-            "gauge",
-            "s",
-            "Longest delay of an event loop of the unit that the last heartbeats tell of",
-            PER_UNIT,
-            _per_unit(lambda beat: beat.loop_lag, max),
-        ),
-        Instrument(
-            "longshore.spool.batches",
-            "longshore_spool_batches",
-            "gauge",
-            "{batch}",
-            "Batches of events that wait for the bus",
-            PER_UNIT,
-            _per_unit(lambda beat: beat.spool_batches, add),
-        ),
-        Instrument(
-            "longshore.spool.size",
-            "longshore_spool_size_bytes",
-            "gauge",
-            "By",
-            "Bytes of events that wait for the bus",
-            PER_UNIT,
-            _per_unit(lambda beat: beat.spool_bytes, add),
-        ),
-    ),
-)
-
-EVENTS = Section(
-    "Events",
-    (
-        Instrument(
-            "longshore.events.dropped",
-            "longshore_events_dropped_total",
-            "counter",
-            "{event}",
-            "Events that a service had to drop because the bus was away for too long",
-            ("service", "host"),
-            _dropped,
-        ),
-        Instrument(
-            "longshore.event.lag",
-            "longshore_event_lag_seconds",
-            "histogram",
-            "s",
-            "Time from the newest event of a batch until the log had it; as exact as the clocks of the hosts agree",
-            ("service",),
-            _lag,
-            buckets=EVENT_LAG,
-        ),
-    ),
-)
 
 GATEWAY = Section(
     "The gateway",
