@@ -16,19 +16,6 @@ import structlog
 from services.common.bus import Bus
 from services.common.credentials import Credentials
 
-BUSY = ("compose", "deployer/docker", "e2e", "observability")
-"""Folders whose tests keep a whole machine busy: no two of them run at once."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, a file is one process's, and so are all that keep the machine busy."""
-    root = Path(__file__).parent
-    for item in items:
-        file = str(item.path.relative_to(root))
-        group = "busy" if file.startswith(BUSY) else file
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 def free_port() -> int:
     """A TCP port on loopback that nobody uses now."""

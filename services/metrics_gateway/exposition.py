@@ -18,7 +18,7 @@ _TEXT_KINDS = {"info": "gauge", "unknown": "untyped"}
 _TEXT_SUFFIXES = {"counter": "_total", "info": "_info"}
 _SPECIAL = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
-_number = lru_cache(_KNOWN)(floatToGoString)
+_known_number = lru_cache(_KNOWN)(floatToGoString)
 
 
 def text(metrics: Iterable[Metric]) -> bytes:
@@ -42,6 +42,10 @@ def openmetrics(metrics: Iterable[Metric]) -> bytes:
         ]
     lines.append("# EOF\n")
     return "".join(lines).encode()
+
+
+def _number(value: float) -> str:
+    return str(_known_number(value or repr(value)))  # 0.0 and -0.0 are equal, and written differently
 
 
 def _series(sample: Sample) -> str:

@@ -83,6 +83,7 @@ def _value(prometheus: Prometheus, expression: str) -> float:
 def test_promtool_finds_nothing_wrong_with_the_exposition(server: Callable[..., Server]) -> None:
     one = server()
     wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    wait_for("the log is read", one.metrics)
     with urllib.request.urlopen(one.metrics_url, timeout=5) as answer:
         check = subprocess.run(["promtool", "check", "metrics"], input=answer.read(), capture_output=True, check=False)
     assert check.returncode == 0, check.stdout + check.stderr
