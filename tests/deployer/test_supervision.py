@@ -102,6 +102,7 @@ async def test_a_replica_that_died_while_nobody_watched_is_told_with_its_code_an
     async with site.deployer(replicas=2):
         exited = await site.until(ReplicaExited)
         assert (exited.replica, exited.code) == (before[0], -11)
+        await eventually(lambda: before[0] not in site.replicas and before[0] not in site.active())
         assert before[1] in await site.until_serving("1.0.0", 2)
     async with site.deployer(replicas=2):
         await site.until(ReplicaAdopted, 3)
