@@ -22,6 +22,7 @@ VALUES: dict[str, type[msgspec.Struct]] = {
     subjects.HEALTH: routing.Health,
     subjects.SERVING: routing.Serving,
     subjects.DECISIONS: routing.Decisions,
+    subjects.LEASES: routing.Lease,
 }
 """What the keys of each bucket hold."""
 
@@ -29,7 +30,7 @@ SENDS = {
     "proxy": ("events", subjects.SERVING),
     "deployer": ("events", subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS),
     "health": ("events", subjects.HEALTH),
-    "gateway": ("events", "commands"),
+    "gateway": ("events", "commands", subjects.LEASES),
     "cli": ("commands",),
 }
 RECEIVES = {

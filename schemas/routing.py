@@ -117,3 +117,10 @@ class Decisions(msgspec.Struct, frozen=True):
     ongoing: Ongoing | None = None
     found: str = ""
     artifacts: dict[str, Artifact] = {}
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """Who does what only one may do: an instance, on a host. It is written again and again by its holder."""
+
+    holder: str
+    host: str

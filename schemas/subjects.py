@@ -17,7 +17,8 @@ REPLICAS = "longshore-replicas"
 HEALTH = "longshore-health"
 SERVING = "longshore-serving"
 DECISIONS = "longshore-decisions"
-BUCKETS = (ROUTES, REPLICAS, HEALTH, SERVING, DECISIONS)
+LEASES = "longshore-leases"
+BUCKETS = (ROUTES, REPLICAS, HEALTH, SERVING, DECISIONS, LEASES)
 
 SNAPSHOTS = "longshore-snapshots"
 OBJECT_STORES = (SNAPSHOTS,)

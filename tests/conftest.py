@@ -25,6 +25,17 @@ def free_port() -> int:
         return port
 
 
+def until_listening(port: int, process: subprocess.Popen[bytes], log: Path, address: str = "127.0.0.1") -> None:
+    """Wait until somebody accepts connections there; an assertion with the log if the process ends before."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((address, port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError(log.read_text())
+
+
 class NatsServer:
     """A nats-server process on loopback, without accounts, that a test may stop and start again."""
 
@@ -45,13 +56,7 @@ class NatsServer:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise AssertionError((self._directory / "nats.log").read_text())
+        until_listening(self.port, self._process, self._directory / "nats.log")
 
     def kill(self) -> None:
         if self._process:

@@ -36,7 +36,7 @@ ACCESS = {
         holds=True,
     ),
     "health": Access(reads=(subjects.REPLICAS,), writes=(subjects.HEALTH,)),
-    "gateway": Access(reads_log=True, stores=(subjects.SNAPSHOTS,), commands=("deployer",)),
+    "gateway": Access(reads_log=True, writes=(subjects.LEASES,), stores=(subjects.SNAPSHOTS,), commands=("deployer",)),
     "cli": Access(publishes=False, reads_log=True, reads=subjects.BUCKETS, commands=("deployer",)),
 }
 

@@ -12,6 +12,7 @@ from services.common.bus import Bus
 from services.common.errors import BusError
 from services.common.keeping import keep
 from services.common.processes import Child, ended_how
+from services.common.provision import limits
 from services.common.settings import Settings
 from services.common.state import lock
 
@@ -70,7 +71,7 @@ class Server:
     async def _create_streams(self) -> None:
         account = credentials.find(self._settings, ADMIN)
         self._bus = await Bus.connect(ADMIN, account, self._settings.bus_timeout)
-        await self._bus.ensure()
+        await self._bus.ensure(limits(self._settings))
         self._keeping = asyncio.create_task(keep(self._bus), name="keeping")
 
     def _note(self, _child: Child, code: int) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.bus.export import Way
 from services.bus.settings import BusSettings
 from services.cli import config, history, logs, verbs, verify
-from services.cli.options import COMMANDS, PANELS, build, command, fields_of
+from services.cli.options import COMMANDS, PANELS, build, command, fields_of, group
 from services.common.settings import Settings
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
@@ -32,6 +34,7 @@ SHARED: tuple[type[Settings], ...] = (ProxySettings, HealthSettings, GatewaySett
 ALL_IN_ONE: tuple[type[Settings], ...] = (DeployerSettings, *SHARED)
 APP = fields_of(DeployerSettings, omit=Settings.__struct_fields__)
 CONTAINERS = PANELS["Containers"]
+FOR_A_SERVER = tuple(name for name in Settings.__struct_fields__ if name.startswith("nats_"))
 START = "Start"
 SERVICES = "One service alone"
 
@@ -94,10 +97,41 @@ def container(values: dict[str, Any]) -> None:
     run(_plan(values, [build(DeployerSettings, values, runtime="docker", docker_args=words)]))
 
 
-@command(app, "bus", BusSettings, omit=("nats_url",), rich_help_panel=SERVICES)
+CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+bus_app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+app.add_typer(bus_app, name="bus", rich_help_panel=SERVICES)
+
+
+@group(bus_app, "bus", BusSettings, omit=FOR_A_SERVER, own=[CONTEXT])
 def bus(values: dict[str, Any]) -> None:
-    """Start the embedded bus: nats-server with JetStream on loopback."""
+    """Start the embedded bus: nats-server with JetStream on loopback. Or prepare a server that runs already."""
     from services.bus.service import run
+
+    if values["context"].invoked_subcommand is None:
+        run(build(BusSettings, values))
+
+
+@bus_app.command("config")
+def bus_config(
+    out: Annotated[Path, typer.Option("--out", help="Folder for each account's secret; what is there is kept.")],
+    auth: Annotated[Way, typer.Option("--auth", help="What accounts sign in with.")] = "nkey",
+) -> None:
+    """Print accounts of least permissions for a nats-server that runs already, and how to use them.
+
+    Example: longshore bus config --out /etc/longshore/nats > longshore.conf
+    """
+    from services.bus.export import export
+
+    typer.echo(export(out, auth), nl=False)
+
+
+@command(bus_app, "setup", BusSettings, omit=("nats_server", "host", "spool_limit"))
+def bus_setup(values: dict[str, Any]) -> None:
+    """Create the streams, buckets and object stores on a nats-server that runs already, or change their limits.
+
+    Example: longshore bus setup --nats-url nats://nats-1:4222,nats://nats-2:4222 --nats-replicas 3 --max-age 30d
+    """
+    from services.bus.setup import run
 
     run(build(BusSettings, values))
 

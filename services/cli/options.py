@@ -58,7 +58,26 @@ PANELS = {
         "metrics_token",
         "metrics_token_file",
     ),
-    "Bus and host": ("state_dir", "nats_url", "nats_server", "bus_timeout", "host", "spool_limit", "concurrency"),
+    "Bus and host": (
+        "state_dir",
+        "nats_url",
+        "nats_ca",
+        "nats_cert",
+        "nats_key",
+        "nats_user",
+        "nats_password",
+        "nats_password_file",
+        "nats_nkey_file",
+        "nats_creds",
+        "nats_replicas",
+        "max_age",
+        "max_bytes",
+        "nats_server",
+        "bus_timeout",
+        "host",
+        "spool_limit",
+        "concurrency",
+    ),
     "Logging": ("log_format", "log_level"),
 }
 
@@ -118,7 +137,18 @@ HELP = {
     "metrics_token": "Bearer token that /metrics asks for; better as a variable, or a file.",
     "metrics_token_file": "File with the bearer token that /metrics asks for.",
     "state_dir": "Folder of the bus's store and the replicas' logs.",
-    "nats_url": "A NATS server to use instead of the embedded one. Repeatable.",
+    "nats_url": "NATS servers to use instead of the embedded one, with commas between them. Repeatable.",
+    "nats_ca": "File with the authority that signed the NATS servers' certificates, in PEM form. Asks for TLS.",
+    "nats_cert": "File with the certificate that is shown to the NATS servers; {service} is the service's name.",
+    "nats_key": "File with the key of that certificate.",
+    "nats_user": "User at the NATS servers; {service} is the service's name.",
+    "nats_password": "Password of that user; better as a variable, or a file.",
+    "nats_password_file": "File with that password; {service} is the service's name.",
+    "nats_nkey_file": "File with the nkey seed to sign in with; {service} is the service's name.",
+    "nats_creds": "Credentials file (JWT and seed) to sign in with; {service} is the service's name.",
+    "nats_replicas": "Servers of a cluster that keep each stream, bucket and object store.",
+    "max_age": "How long the log keeps events, such as 7d; 0: for ever. Changes a log that is there.",
+    "max_bytes": "How much the log keeps, such as 8GiB; 0: without a limit. Changes a log that is there.",
     "nats_server": "The nats-server program to run as the embedded bus.",
     "bus_timeout": "Seconds to wait for the bus at start.",
     "host": "Name of this host on the bus.",
@@ -146,6 +176,8 @@ SHOWN_DEFAULTS = {
     "workers": "one per core, at most 4",
     "admin_token_file": "admin-token in --state-dir",
     "nats_server": "the one on PATH, else the bundled one",
+    "max_age": "as it is; 7d for a new log",
+    "max_bytes": "as it is; 8GiB for a new log",
 }
 
 S = TypeVar("S", bound=Settings)
@@ -176,8 +208,10 @@ def command(
     `own`: parameters of this command that are no settings.
     """
     COMMANDS[name] = fields_of(*kinds, omit=omit)
-    shown = [*own, *parameters(COMMANDS[name])]
+    return _registered([*own, *parameters(COMMANDS[name])], app.command(name, **extra))
 
+
+def _registered(shown: list[inspect.Parameter], add: Callable[[Any], Any]) -> Callable[[Body], Body]:
     def register(function: Body) -> Body:
         def run(**values: Any) -> None:
             log.configure(values["log_format"], values["log_level"])
@@ -186,10 +220,18 @@ def command(
         run.__doc__ = function.__doc__
         run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined] # typer reads it through inspect
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
-        app.command(name, **extra)(run)
+        add(run)
         return function
 
     return register
+
+
+def group(
+    app: typer.Typer, name: str, *kinds: type[Settings], omit: tuple[str, ...], own: Sequence[inspect.Parameter]
+) -> Callable[[Body], Body]:
+    """Decorate a function as what `app` does when none of its own commands is named."""
+    COMMANDS[name] = fields_of(*kinds, omit=omit)
+    return _registered([*own, *parameters(COMMANDS[name])], app.callback(invoke_without_command=True))
 
 
 def build(kind: type[S], values: dict[str, Any], **fixed: Any) -> S:

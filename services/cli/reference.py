@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 from typer.core import TyperGroup
@@ -24,9 +25,17 @@ def markdown() -> str:
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     parts = [HEADER, "## longshore\n", _options(group)]
-    for name, command in group.commands.items():
+    for name, command in _commands(group):
         parts += [f"## longshore {name}\n", inspect.cleandoc(command.help or "") + "\n", _options(command)]
     return "\n".join(parts)
+
+
+def _commands(group: TyperGroup, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its name, those below another one after it."""
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if isinstance(command, TyperGroup):
+            yield from _commands(command, f"{prefix}{name} ")
 
 
 def _options(command: Any) -> str:

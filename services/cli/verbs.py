@@ -23,6 +23,7 @@ from services.common.remote import Recorded, Remote, Target, connect
 from services.replay.deployments import History
 
 PANEL = "Ask and tell"
+OF_SERVICES = ("nats_replicas", "max_age", "max_bytes", "spool_limit", "log_format", "log_level")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end; the exit code tells it.")]
@@ -47,7 +48,7 @@ def register(app: typer.Typer, *modules: ModuleType) -> None:
         for function in _VERBS:
             if function.__module__ == module.__name__:
                 name = function.__name__.rstrip("_")
-                COMMANDS[name] = fields_of(Target, omit=("spool_limit", "log_format", "log_level"))
+                COMMANDS[name] = fields_of(Target, omit=OF_SERVICES)
                 app.command(name, rich_help_panel=PANEL)(_command(name, function))
 
 

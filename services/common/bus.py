@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 import msgspec
-import nats
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
-from nats.js.kv import KeyValue
 
 from schemas import subjects
-from services.common import log
+from services.common import log, provision
+from services.common.client import RECONNECT_WAIT, ReconnectingClient, attempt
 from services.common.credentials import Credentials
+from services.common.denial import Denials
 from services.common.errors import BusError
-from services.common.provision import MAX_AGE, MAX_BYTES, provision
+from services.common.patience import answered
+from services.common.provision import Limits
 from services.common.pull import Start, consume
+from services.common.refusal import explain, forbidden
 
 OLDEST_SERVER = (2, 10)
-RECONNECT_WAIT = 0.5
 SYNC_TIMEOUT = 1.0
 """Seconds without news after which a watch asks whether what it waits for was deleted in the meantime."""
 REQUEST_TIMEOUT = 5.0
+
+T = TypeVar("T")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -45,21 +46,27 @@ class Synced(msgspec.Struct, frozen=True):
 class Bus:
     """A connection that reconnects for ever. Create it with `Bus.connect`."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, credentials: Credentials = Credentials([])) -> None:  # noqa: B008 - frozen
         self.service = service
-        self.client = Client()
+        self.client = ReconnectingClient(credentials)
         self.epoch = 0
+        self._credentials = credentials
+        self._patience = 0.0
+        self._limits = Limits()
+        self._denials = Denials(service)
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._refused = asyncio.Event()
+        self._refusals = 0
+        self._reason = ""
         self._last_error: Exception | None = None
         self._log = log.get(service)
 
     @classmethod
     async def connect(cls, service: str, credentials: Credentials, timeout: float = 10.0) -> Bus:
         """A bus that is connected. Raises BusError: unreachable within `timeout` seconds, refused, too old."""
-        bus = cls(service)
-        await bus._connect(credentials, timeout)
+        bus = cls(service, credentials)
+        await bus._connect(timeout)
         return bus
 
     @property
@@ -90,32 +97,55 @@ class Bus:
         with contextlib.suppress(OSError):  # what still waits for a bus that is away cannot be sent
             await self.client.close()
 
-    async def ensure(self, replicas: int = 1, max_age: float = MAX_AGE, max_bytes: int = MAX_BYTES) -> None:
-        """Create the stream, the buckets and the object stores that are missing. Needs an account that may."""
+    async def ensure(self, wanted: Limits | None = None) -> None:
+        """Create the stream, the buckets and the object stores that are missing, as this was asked for last.
+
+        Raises BusError: this account may not, or the servers cannot.
+        """
+        self._limits = wanted or self._limits
         try:
-            await provision(self.jetstream, replicas, max_age, max_bytes)
+            async with asyncio.timeout(self._patience + REQUEST_TIMEOUT):
+                await answered(lambda: provision.provision(self, self._limits), self._patience)
+        except nats.js.errors.APIError as error:
+            reason = provision.problem(error, self._limits) or str(error)
+            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
         except (nats.errors.Error, TimeoutError) as error:
-            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {error}") from error
+            reason = str(error) or "no answer; have the servers of the cluster a quorum?"
+            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
 
     async def put(self, bucket: str, key: str, value: msgspec.Struct) -> None:
         """Set a key. Raises BusError when the bus does not take it."""
-        kv = await self._bucket(bucket)
-        await self._call(f"cannot write {key} in {bucket}", kv.put(key, msgspec.json.encode(value)))
+
+        async def write() -> None:
+            kv = await self.jetstream.key_value(bucket)
+            await kv.put(key, msgspec.json.encode(value))
+
+        await self._call(f"cannot write {key} in {bucket}", bucket, write)
 
     async def get(self, bucket: str, key: str) -> bytes | None:
-        """The value of a key, None if it has none."""
-        kv = await self._bucket(bucket)
-        try:
-            entry = await self._call(f"cannot read {key} in {bucket}", kv.get(key))
-        except _MissingError:
-            return None
-        value: bytes | None = entry.value
-        return value
+        """The value of a key, None if it has none. Raises BusError."""
+
+        async def read() -> bytes | None:
+            kv = await self.jetstream.key_value(bucket)
+            try:
+                return (await kv.get(key)).value
+            except nats.js.errors.KeyNotFoundError:
+                return None
+
+        return await self._call(f"cannot read {key} in {bucket}", bucket, read)
 
     async def delete(self, bucket: str, key: str) -> None:
-        """Delete a key, also one that is not there."""
-        kv = await self._bucket(bucket)
-        await self._call(f"cannot delete {key} in {bucket}", kv.delete(key))
+        """Delete a key, also one that is not there. Raises BusError."""
+
+        async def remove() -> None:
+            kv = await self.jetstream.key_value(bucket)
+            await kv.delete(key)
+
+        await self._call(f"cannot delete {key} in {bucket}", bucket, remove)
+
+    async def unless_denied(self, name: str, call: Awaitable[T]) -> T:
+        """What a call gives that uses subjects with `name`. Raises DeniedError at once when this account may not."""
+        return await self._denials.unless_denied(name, call)
 
     async def watch(self, bucket: str, keys: str) -> AsyncGenerator[Change | Synced, None]:
         """Every matching key as it is now, then Synced, then each change, for ever.
@@ -158,48 +188,36 @@ class Bus:
 
         await self.client.subscribe(subject, cb=reply)
 
-    async def _connect(self, credentials: Credentials, timeout: float) -> None:
-        options: dict[str, Any] = {
-            "servers": credentials.servers,
-            "name": f"longshore-{self.service}",
-            "max_reconnect_attempts": -1,
-            "reconnect_to_server_handler": _reconnect_with_jitter,
-            "connect_timeout": 2,
-            "reconnect_time_wait": 0.1,
-            "inbox_prefix": f"_INBOX_{self.service}",
-            "pending_size": 32 << 20,
+    async def _connect(self, timeout: float) -> None:
+        self._patience = timeout
+        options = self.client.options_for(self.service) | {
             "disconnected_cb": self._on_lost,
             "reconnected_cb": self._on_reconnected,
             "error_cb": self._on_error,
-            "allow_reconnect": True,
         }
-        if credentials.user:
-            options |= {"user": credentials.user, "password": credentials.password}
-        await self._first_connection(options, ", ".join(credentials.servers), timeout)
+        in_the_way = await attempt(self.client.connect(**options), self._refused, timeout)
+        if in_the_way:
+            await self.client.abort()
+            raise BusError(self._why_not(in_the_way, timeout))
         version = self.client.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
             await self.client.close()
             raise BusError(
-                f"the NATS server at {credentials.servers[0]} is {version.major}.{version.minor}: "
+                f"the NATS server at {self._credentials.shown} is {version.major}.{version.minor}: "
                 "use nats-server 2.10 or newer"
             )
         self._jetstream = self.client.jetstream(timeout=REQUEST_TIMEOUT, publish_async_max_pending=4096)
         self._connected.set()
 
-    async def _first_connection(self, options: dict[str, Any], servers: str, timeout: float) -> None:
-        connecting = asyncio.ensure_future(self.client.connect(**options))
-        refused = asyncio.ensure_future(self._refused.wait())
-        await asyncio.wait({connecting, refused}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        refused.cancel()
-        if connecting.done() and not connecting.exception():
-            return
-        connecting.cancel()
-        problem = await _outcome(connecting) or self._last_error
-        if self._refused.is_set() or _is_refusal(problem):
-            raise BusError(f"the bus at {servers} refuses {self.service}: wrong user or password")
-        if isinstance(problem, ValueError):
-            raise BusError(f"--nats-url {servers}: {problem}; use nats://host:4222")
-        raise BusError(f"no bus at {servers} within {timeout:g} s ({problem}): start it, or mend --nats-url")
+    def _why_not(self, error: BaseException, timeout: float) -> str:
+        servers = self._credentials.shown
+        reason = explain(error, self._credentials) or self._reason
+        if reason:
+            return f"the bus at {servers} refuses {self.service}: {reason}"
+        if not isinstance(error, TimeoutError):
+            return f"--nats-url {servers}: {error}; use nats://host:4222"
+        last = self._last_error or "no answer"
+        return f"no bus at {servers} within {timeout:g} s ({last}): start it, or mend --nats-url"
 
     async def _on_lost(self) -> None:
         if self._connected.is_set() and not self.client.is_closed:
@@ -209,27 +227,38 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         self._lost = asyncio.Event()
+        self._reason = ""
         self.epoch += 1
         self._connected.set()
         self._log.info("bus is back")
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
-        if _is_refusal(error):
-            self._refused.set()
-        if self._connected.is_set():
+        subject, reason = forbidden(error), explain(error, self._credentials)
+        if subject:
+            if not self._denials.tell(subject):
+                self._log.warning("the account may not use this on the bus", subject=subject)
+        elif reason and not self._connected.is_set():
+            self._tell_refusal(reason)
+        elif self._connected.is_set():
             self._log.warning("bus error", reason=str(error) or type(error).__name__)
 
-    async def _bucket(self, bucket: str) -> KeyValue:
-        kv: KeyValue = await self._call(f"no bucket {bucket} on the bus", self.jetstream.key_value(bucket))
-        return kv
+    def _tell_refusal(self, reason: str) -> None:
+        """The end of a start when all servers say so; later one line, and we go on trying."""
+        self._refusals += 1
+        if self._refusals >= len(self._credentials.servers):
+            self._refused.set()
+        if self._lost.is_set() and reason != self._reason:
+            self._log.warning("the bus refuses us, trying on", reason=reason)
+        self._reason = reason
 
-    async def _call(self, what: str, call: Awaitable[Any]) -> Any:
+    async def _call(self, what: str, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        """What a call gives that may be made again."""
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT + 1):
-                return await call
-        except nats.js.errors.KeyNotFoundError:
-            raise _MissingError from None
+                return await self.unless_denied(name, answered(call, REQUEST_TIMEOUT))
+        except BusError as error:
+            raise BusError(f"{what}: {error}") from None
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"{what}: {error or type(error).__name__}") from error
 
@@ -260,21 +289,3 @@ def _change(message: Msg, prefix: str) -> Change:
     headers = message.headers or {}
     is_gone = "KV-Operation" in headers or "Nats-Marker-Reason" in headers
     return Change(message.subject.removeprefix(prefix), None if is_gone else message.data)
-
-
-class _MissingError(Exception):
-    """The key has no value."""
-
-
-def _reconnect_with_jitter(servers: list[Server], _info: dict[str, Any]) -> tuple[Server | None, float]:
-    return random.choice(servers), RECONNECT_WAIT * random.uniform(0.5, 1.5)
-
-
-def _is_refusal(error: BaseException | None) -> bool:
-    return isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()
-
-
-async def _outcome(task: asyncio.Future[None]) -> BaseException | None:
-    """What a task that was cancelled or has failed died of; None for the cancellation itself."""
-    (result,) = await asyncio.gather(task, return_exceptions=True)
-    return None if isinstance(result, asyncio.CancelledError) else result

@@ -22,6 +22,16 @@ class BusError(LongshoreError):
     """The bus cannot be reached, refuses us, or is too old."""
 
 
+class DeniedError(BusError):
+    """The account may not do that on the bus."""
+
+    def __init__(self, service: str, subject: str) -> None:
+        super().__init__(
+            f"the account of {service} may not use {subject} on the bus: give it what `longshore bus config` prints, "
+            "or another account with --nats-user, --nats-nkey-file or --nats-creds"
+        )
+
+
 class ObjectError(BusError):
     """An object on the bus is damaged or not all there."""
 

@@ -21,7 +21,9 @@ from services.common.bus import Bus
 from services.common.errors import LongshoreError
 from services.common.ids import uuid7
 from services.common.outbox import Outbox
+from services.common.provision import limits
 from services.common.settings import Settings
+from services.common.steering import steer
 
 HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
@@ -97,9 +99,14 @@ def run(service: str, unit: str, settings: Settings, main: Main, stop_timeout: f
 
 
 async def _run(service: str, unit: str, settings: Settings, main: Main, stop_timeout: float = STOP_TIMEOUT) -> None:
+    wanted = limits(settings)
     bus = await Bus.connect(service, credentials.find(settings, service), settings.bus_timeout)
     if settings.nats_url:  # the embedded bus has its streams already
-        await bus.ensure()
+        try:
+            await bus.ensure(wanted)
+        except BaseException:
+            await bus.close()
+            raise
     context = Context(service, settings, bus)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,6 +114,7 @@ async def _run(service: str, unit: str, settings: Settings, main: Main, stop_tim
     outbox = asyncio.create_task(context.outbox.run(), name="outbox")
     context.record(ServiceStarted(time.time(), unit, VERSION, os.getpid()))
     context.spawn(_heartbeat(context), "heartbeat")
+    context.spawn(steer(bus), "steering")
     try:
         await _until_done(context, main, stop_timeout)
     finally:

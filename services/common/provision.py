@@ -2,28 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 import nats.js.errors
 from nats.js.api import RetentionPolicy, StorageType, StoreCompression, StreamConfig
-from nats.js.client import JetStreamContext
 
 from schemas import subjects
+from services.common import log, units
+from services.common.errors import BusError, DeniedError, SettingsError
+from services.common.settings import Settings
+
+if TYPE_CHECKING:
+    from services.common.bus import Bus
 
 MAX_AGE = 7 * 24 * 3600.0
 MAX_BYTES = 8 << 30
 DUPLICATE_WINDOW = 120.0
+SMALLEST = 1 << 20
+"""Bytes: a log must have room for the largest batch."""
+
+_NOT_CLUSTERED, _NO_PEERS = 10074, 10005
+_NO_STORAGE = (10023, 10047)
+_NO_JETSTREAM = (10039, 10076)
+
+Create = Callable[[], Awaitable[Any]]
 
 
-async def provision(jetstream: JetStreamContext, replicas: int, max_age: float, max_bytes: int) -> None:
-    """Create what is missing; what is there stays as it is. `max_age` in seconds. Raises the client's errors."""
-    await _stream(jetstream, replicas, max_age, max_bytes)
+class Limits(msgspec.Struct, frozen=True):
+    """How many servers keep everything, and how much the log keeps. None: as it is, or the usual for a new one.
+
+    `max_age` in seconds, 0: for ever; `max_bytes`, 0: without a limit.
+    """
+
+    replicas: int = 1
+    max_age: float | None = None
+    max_bytes: int | None = None
+
+    @property
+    def stored_bytes(self) -> int | None:
+        """As the server wants it."""
+        return -1 if self.max_bytes == 0 else self.max_bytes
+
+
+def limits(settings: Settings) -> Limits:
+    """What the options say. Raises SettingsError."""
+    if settings.nats_replicas not in (1, 2, 3, 4, 5):
+        raise SettingsError(f"--nats-replicas {settings.nats_replicas}: use 1, 3 or 5")
+    if settings.nats_replicas > 1 and not settings.nats_url:
+        raise SettingsError(
+            f"--nats-replicas {settings.nats_replicas} needs --nats-url: the embedded bus is one server"
+        )
+    max_age = units.duration("--max-age", settings.max_age) if settings.max_age else None
+    max_bytes = units.size("--max-bytes", settings.max_bytes) if settings.max_bytes else None
+    if max_age and max_age < 1:
+        raise SettingsError(f"--max-age {settings.max_age}: use a second at least, or 0 for no limit")
+    if max_bytes and max_bytes < SMALLEST:
+        raise SettingsError(f"--max-bytes {settings.max_bytes}: use 1MiB at least, or 0 for no limit")
+    return Limits(settings.nats_replicas, max_age, max_bytes)
+
+
+async def provision(bus: Bus, wanted: Limits) -> None:
+    """Create what is missing, change what `wanted` says otherwise; the rest stays as it is.
+
+    What this account may not see is left to the others. Raises BusError and the client's errors.
+    """
+    for stream, create in _streams(bus, wanted).items():
+        try:
+            found = await bus.unless_denied(stream, bus.jetstream.stream_info(stream))
+        except DeniedError:
+            continue
+        except nats.js.errors.NotFoundError:
+            await _create(bus, stream, create)
+        else:
+            await _update(bus, found.config, wanted)
+
+
+def problem(error: nats.js.errors.APIError, wanted: Limits) -> str:
+    """What an answer of the server means for the options; empty: nothing special."""
+    if error.err_code == _NOT_CLUSTERED:
+        return f"--nats-replicas {wanted.replicas}: the server is not one of a cluster; leave the option out"
+    if error.err_code == _NO_PEERS:
+        return (
+            f"--nats-replicas {wanted.replicas}: fewer servers of the cluster are there; start more, or ask for fewer"
+        )
+    if error.err_code in _NO_STORAGE:
+        return "the server has not room enough: give it a larger max_file_store, or the log a smaller --max-bytes"
+    if error.err_code in _NO_JETSTREAM:
+        return "the server has no JetStream for this account: add `jetstream: enabled`, see `longshore bus config`"
+    return ""
+
+
+def _streams(bus: Bus, wanted: Limits) -> dict[str, Create]:
+    """Every stream, also those below buckets and stores, and how it is created."""
+    context, replicas = bus.jetstream, wanted.replicas
+    found: dict[str, Create] = {subjects.STREAM: partial(context.add_stream, _log(wanted))}
     for bucket in subjects.BUCKETS:
-        await _bucket(jetstream, bucket, replicas)
+        found[f"KV_{bucket}"] = partial(context.create_key_value, bucket=bucket, history=1, replicas=replicas)
     for store in subjects.OBJECT_STORES:
-        await _object_store(jetstream, store, replicas)
+        found[f"OBJ_{store}"] = partial(context.create_object_store, store, storage=StorageType.FILE, replicas=replicas)
+    return found
 
 
-async def _stream(jetstream: JetStreamContext, replicas: int, max_age: float, max_bytes: int) -> None:
-    config = StreamConfig(
+def _log(wanted: Limits) -> StreamConfig:
+    max_age = MAX_AGE if wanted.max_age is None else wanted.max_age
+    return StreamConfig(
         name=subjects.STREAM,
         description="What happened, in order",
         subjects=[subjects.ALL_EVENTS],
@@ -31,26 +116,51 @@ async def _stream(jetstream: JetStreamContext, replicas: int, max_age: float, ma
         storage=StorageType.FILE,
         compression=StoreCompression.S2,
         max_age=max_age,
-        max_bytes=max_bytes,
-        duplicate_window=DUPLICATE_WINDOW,
-        num_replicas=replicas,
+        max_bytes=MAX_BYTES if wanted.stored_bytes is None else wanted.stored_bytes,
+        duplicate_window=_duplicate_window(max_age),
+        num_replicas=wanted.replicas,
         allow_direct=True,
     )
+
+
+async def _create(bus: Bus, stream: str, create: Create) -> None:
     try:
-        await jetstream.stream_info(subjects.STREAM)
-    except nats.js.errors.NotFoundError:
-        await jetstream.add_stream(config)
+        await bus.unless_denied(stream, create())
+    except DeniedError:
+        raise BusError(
+            f"the stream {stream} is missing and the account of {bus.service} may not create it: run "
+            "`longshore bus setup` with one that may"
+        ) from None
 
 
-async def _bucket(jetstream: JetStreamContext, bucket: str, replicas: int) -> None:
+async def _update(bus: Bus, config: StreamConfig, wanted: Limits) -> None:
+    changes = changed(config, wanted)
+    if not changes:
+        return
+    stream = config.name or ""
     try:
-        await jetstream.key_value(bucket)
-    except nats.js.errors.BucketNotFoundError:
-        await jetstream.create_key_value(bucket=bucket, history=1, replicas=replicas)
+        await bus.unless_denied(stream, bus.jetstream.update_stream(config.evolve(**changes)))
+    except DeniedError:
+        raise BusError(
+            f"the account of {bus.service} may not change the limits of {stream}: run `longshore bus setup` with one "
+            "that may"
+        ) from None
+    log.get(bus.service).info("changed on the bus", stream=stream, **changes)
 
 
-async def _object_store(jetstream: JetStreamContext, store: str, replicas: int) -> None:
-    try:
-        await jetstream.object_store(store)
-    except nats.js.errors.BucketNotFoundError:
-        await jetstream.create_object_store(store, storage=StorageType.FILE, replicas=replicas)
+def changed(config: StreamConfig, wanted: Limits) -> dict[str, Any]:
+    """What is to be changed of a stream: limits of the log that were asked for, and replicas if more were."""
+    changes: dict[str, Any] = {}
+    if wanted.replicas > (config.num_replicas or 1):
+        changes["num_replicas"] = wanted.replicas
+    if config.name != subjects.STREAM:
+        return changes
+    if wanted.max_age is not None and wanted.max_age != (config.max_age or 0):
+        changes |= {"max_age": wanted.max_age, "duplicate_window": _duplicate_window(wanted.max_age)}
+    if wanted.stored_bytes is not None and wanted.stored_bytes != config.max_bytes:
+        changes["max_bytes"] = wanted.stored_bytes
+    return changes
+
+
+def _duplicate_window(max_age: float) -> float:
+    return min(DUPLICATE_WINDOW, max_age or DUPLICATE_WINDOW)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 BATCH = 500
 EXPIRES = 30.0
 IDLE = 120.0
+HEARTBEAT = 3.0
+SILENCE = 8.0
+"""Seconds without a word, though the server is to say that there is nothing new: it has lost the consumer, as one of a
+cluster does whose server is gone while ours is still there."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -54,10 +58,10 @@ class Consumer:
     async def fetch(self, timeout: float | None = None) -> list[Msg]:
         """The messages that come next, in order; none when it is lost, or after `timeout` seconds.
 
-        Raises the client's errors.
+        Raises the client's errors, also when the consumer is silent for too long.
         """
         if self._asked <= BATCH // 2:
-            request = {"batch": BATCH, "expires": int(EXPIRES * 1e9)}
+            request = {"batch": BATCH, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
             await self._bus.client.publish(subject, msgspec.json.encode(request), reply=self._inbox)
             self._asked += BATCH
@@ -86,11 +90,14 @@ class Consumer:
         queue = self._subscription._pending_queue
         if queue.empty():
             arriving = asyncio.ensure_future(self._subscription.next_msg(timeout=None))
+            limit = SILENCE if timeout is None else timeout
             try:
-                await asyncio.wait({arriving, self._lost}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({arriving, self._lost}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 arriving.cancel()
             if not arriving.done():
+                if timeout is None and not self.is_lost:
+                    raise nats.errors.TimeoutError
                 return []
             messages = [arriving.result()]
         else:

@@ -12,7 +12,8 @@ from nats.aio.msg import Msg
 
 from schemas import subjects
 from services.common import log
-from services.common.bus import RECONNECT_WAIT, Bus
+from services.common.bus import Bus
+from services.common.client import RECONNECT_WAIT
 from services.common.errors import BusError
 from services.common.pull import Start, consume
 

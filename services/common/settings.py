@@ -19,7 +19,7 @@ from services.common.errors import SettingsError
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-SECRET = ("notify", "metrics_token", "otlp_header")
+SECRET = ("notify", "metrics_token", "otlp_header", "nats_url", "nats_password")
 """Options that are or may hold secrets: a command line can be read by everyone on the host."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
@@ -32,10 +32,25 @@ def default_state_dir() -> str:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service needs. Times are seconds; `spool_limit` is in MiB, 0: no spool."""
+    """What every service needs. Times are seconds; `spool_limit` is in MiB, 0: no spool.
+
+    `{service}` in `nats_user` and in the paths of secrets stands for the name of the service's account. `max_age` and
+    `max_bytes` are the log's limits in words (`services.common.units`); empty: as they are.
+    """
 
     state_dir: str = msgspec.field(default_factory=default_state_dir)
     nats_url: list[str] = []
+    nats_ca: str = ""
+    nats_cert: str = ""
+    nats_key: str = ""
+    nats_user: str = ""
+    nats_password: str = ""
+    nats_password_file: str = ""
+    nats_nkey_file: str = ""
+    nats_creds: str = ""
+    nats_replicas: int = 1
+    max_age: str = ""
+    max_bytes: str = ""
     bus_timeout: float = 10.0
     host: str = msgspec.field(default_factory=socket.gethostname)
     spool_limit: int = 256

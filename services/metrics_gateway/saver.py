@@ -8,7 +8,8 @@ import time
 
 from structlog.typing import FilteringBoundLogger
 
-from services.common.bus import RECONNECT_WAIT, Bus
+from services.common.bus import Bus
+from services.common.client import RECONNECT_WAIT
 from services.common.errors import BusError
 from services.common.reader import Stream, describe
 from services.metrics_gateway import snapshot

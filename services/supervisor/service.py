@@ -15,12 +15,12 @@ from collections.abc import Mapping
 import msgspec
 
 from services.bus.server import Server
-from services.common import log, ports
+from services.common import credentials, log, ports
 from services.common.bus import Bus
-from services.common.credentials import Credentials
 from services.common.errors import LongshoreError
 from services.common.lifecycle import STOP_TIMEOUT
 from services.common.processes import Child, ended_how
+from services.common.provision import limits
 from services.common.settings import Settings, arguments, variables
 from services.common.state import lock
 from services.deployer.service import check
@@ -111,7 +111,9 @@ class Supervisor:
         if not settings.nats_url:
             await self.bus.start()
             return
-        bus = await Bus.connect("supervisor", Credentials(settings.nats_url), settings.bus_timeout)
+        limits(settings)
+        found = [credentials.find(settings, service) for service in ("deployer", "health", "proxy", "gateway")]
+        bus = await Bus.connect("supervisor", found[-1], settings.bus_timeout)
         await bus.close()
 
     async def _check(self, deployers: list[DeployerSettings]) -> None:

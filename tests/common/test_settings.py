@@ -36,7 +36,7 @@ def test_settings_survive_the_command_line(settings: Settings, monkeypatch: pyte
     def run(values: dict[str, Any]) -> None:
         parsed.append(build(type(settings), values))
 
-    result = CliRunner().invoke(app, arguments(settings))
+    result = CliRunner().invoke(app, arguments(settings), env=variables(settings))
     assert result.exit_code == 0, result.output
     assert parsed == [settings]
 

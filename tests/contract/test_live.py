@@ -13,6 +13,7 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.metrics_gateway.app import PHASES
 from services.metrics_gateway.instruments import INSTRUMENTS
 from tests.contract.contract import promises
 from tests.contract.pipeline import Client, Releases, gateway_alone
@@ -161,6 +162,8 @@ def live(site: Site) -> None:
     site.until("dewy_container_desired_replicas", 2)
     site.until("longshore_replicas_healthy", 2)
     scrape = site.scrape()
+    steps = scrape["longshore_deployment_phase_duration_seconds_count"].items()
+    assert {dict(labels)["phase"]: count > 0 for labels, count in steps} == dict.fromkeys(PHASES, True)
     versions = {dict(labels)["version"]: dict(labels)["container"] for labels in scrape["dewy_container_info"]}
     assert set(versions) == {"1.1.0", "1.2.0"}
     broken = versions["1.2.0"]

@@ -1,0 +1,45 @@
+"""What an account may not do: the server says so beside the request, which itself is never answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from services.common.errors import DeniedError
+
+T = TypeVar("T")
+
+_INBOX = "_inbox"
+
+
+class Denials:
+    """Brings the server's refusals to the requests that they are about."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._waiting: list[tuple[str, asyncio.Future[str]]] = []
+
+    def tell(self, subject: str) -> bool:
+        """A subject was refused. Whether somebody waits for what was sent there."""
+        found = [one for name, one in self._waiting if name in subject.lower() or _INBOX in subject.lower()]
+        for waiting in found:
+            if not waiting.done():
+                waiting.set_result(subject)
+        return bool(found)
+
+    async def unless_denied(self, name: str, call: Awaitable[T]) -> T:
+        """What a call gives that uses subjects with `name`. Raises DeniedError as soon as one of them is refused."""
+        working = asyncio.ensure_future(call)
+        denied: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        entry = (name.lower(), denied)
+        self._waiting.append(entry)
+        try:
+            waiting: set[asyncio.Future[Any]] = {working, denied}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise DeniedError(self._service, denied.result())
+            return working.result()
+        finally:
+            self._waiting.remove(entry)
+            working.cancel()
