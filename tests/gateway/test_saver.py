@@ -44,10 +44,14 @@ class Gateway:
 
     @property
     def connections(self) -> int:
-        return sum(port.connections for port in self.live.state.ports.values())
+        return connections_of(self.live.state)
 
     async def until_folded(self, connections: int) -> None:
         await until(lambda: self.connections == connections)
+
+
+def connections_of(state: State) -> int:
+    return sum(port.connections for port in state.ports.values())
 
 
 async def until(is_there: Callable[[], bool]) -> None:
@@ -80,11 +84,11 @@ async def saved(bus: Bus) -> State | None:
     return await Gateway(bus).store.load(await describe(bus))
 
 
-async def until_saved(bus: Bus, connections: int) -> None:
+async def until_saved(bus: Bus, connections: int, undecodable: int = 0) -> None:
     async with asyncio.timeout(20):
         while True:
             state = await saved(bus)
-            if state and sum(port.connections for port in state.ports.values()) == connections:
+            if state and (connections_of(state), state.undecodable) == (connections, undecodable):
                 return
             await asyncio.sleep(0.02)
 
@@ -266,7 +270,7 @@ async def test_a_bus_that_is_away_delays_a_save_and_a_start(bus: Bus, nats_serve
         async with running(Gateway(bus)) as second:
             nats_server.start()
             await second.until_folded(3)
-        assert second.live.state.undecodable == 0
+        await until_saved(bus, 3, undecodable=1)
 
 
 async def test_a_bus_that_refuses_a_save_is_told_once_and_tried_again(

@@ -25,28 +25,34 @@ class Relay:
         """Close the socket and everything that goes through it."""
         if self._server:
             self._server.close()
+            self._server = None
             self._path.unlink(missing_ok=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._server:  # accepted just before the socket was closed
+            writer.transport.abort()
+            return
         self.connections += 1
         task = asyncio.create_task(self._join(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        engine_reader, engine_writer = await asyncio.open_unix_connection(self._target)
+        writers = [writer]
         try:
+            engine_reader, engine_writer = await asyncio.open_unix_connection(self._target)
+            writers.append(engine_writer)
             async with asyncio.TaskGroup() as group:
                 group.create_task(_copy(reader, engine_writer))
                 group.create_task(_copy(engine_reader, writer))
         finally:
-            for one in (writer, engine_writer):
+            for one in writers:
                 one.close()
-                with contextlib.suppress(OSError):
-                    await one.wait_closed()
+            await asyncio.gather(*(one.wait_closed() for one in writers), return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
