@@ -187,7 +187,7 @@ class Site:
         while True:
             for replica in list(self.replicas.values()) if self.probes else ():
                 ill = replica.release in self.sick or replica.id in self.sick
-                healthy = not ill and bool(await asyncio.to_thread(self.visit, replica))
+                healthy = not ill and await self._answers(replica)
                 verdict = Health(replica.app, replica.id, healthy, 0.0, pid=replica.pid)
                 if (healthy or replica.id in told) and told.get(replica.id) != verdict:
                     key = subjects.replica_key(HOST, replica.app, replica.id)
@@ -195,6 +195,13 @@ class Site:
                         await self.bus.put(subjects.HEALTH, key, verdict)
                         told[replica.id] = verdict
             await asyncio.sleep(0.01)
+
+    async def _answers(self, replica: Replica) -> bool:
+        """Nobody at two probes in a row, as for health: an engine's forwarder resets a connection now and then."""
+        for _ in range(2):
+            if await asyncio.to_thread(self.visit, replica):
+                return True
+        return False
 
     async def _watch_replicas(self) -> None:
         async for change in self.bus.watch(subjects.REPLICAS, f"{HOST}.>"):
