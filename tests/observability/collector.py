@@ -23,12 +23,12 @@ KNOWN: dict[str, dict[str, set[str]]] = {
         "nop": set(),
         "otlp_grpc": {"endpoint", "headers", "tls", "compression"},
         "otlp_http": {"endpoint", "headers", "tls", "compression"},
-        "prometheusremotewrite": {"endpoint", "headers", "tls", "resource_to_telemetry_conversion"},
+        "prometheus_remote_write": {"endpoint", "headers", "tls", "resource_to_telemetry_conversion"},
         "zipkin": {"endpoint", "tls"},
     },
     "extensions": {"health_check": {"endpoint"}},
 }
-WITH_SCHEME = {"otlp_http", "prometheusremotewrite", "zipkin"}
+WITH_SCHEME = {"otlp_http", "prometheus_remote_write", "zipkin"}
 
 
 def laid_over(base: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def test_docker_is_told_of_files_services_and_containers_that_exist(command: str
     profiles = variables.get("COMPOSE_PROFILES", "victoriametrics")
     services = composed(*files, profiles=profiles)["services"]
     verb, *rest = re.sub(r"^compose|--file \S+", "", words).split()
-    assert verb in {"up", "ps", "restart"}
+    assert verb in {"up", "ps", "restart", "down"}
     assert {word for word in rest if not word.startswith("--")} <= set(services)
     assert {name for name in variables if name != "COMPOSE_PROFILES"} <= set(
         re.findall(r"^(\w+)=", (COMPOSE_FOLDER / ".env").read_text(), re.MULTILINE)

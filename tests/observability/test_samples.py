@@ -79,6 +79,12 @@ def test_tempo_listens_where_the_collector_sends() -> None:
     assert tempo["networks"]["default"]["aliases"] == ["jaeger"]
 
 
+def test_tempo_keeps_traces_by_a_key_that_version_2_and_version_3_know() -> None:
+    config = read(SAMPLES / "tempo-config.yaml")
+    assert "compactor" not in config  # version 3 refuses it
+    assert config["overrides"]["defaults"]["compaction"]["block_retention"] == "168h"
+
+
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("source", ["prometheus", "victoria_metrics"])

@@ -102,6 +102,11 @@ def test_thirty_days_are_kept_and_one_variable_changes_that() -> None:
     assert re.search(r"^RETENTION=30d$", (COMPOSE_FOLDER / ".env").read_text(), re.MULTILINE)
 
 
+def test_victoriametrics_fills_its_caches_anew_within_its_limit_when_it_is_started_again() -> None:
+    """What they held takes over 48 MB to load, so that it would be killed and started for ever."""
+    assert composed()["services"]["victoriametrics"]["tmpfs"] == ["/victoria-metrics-data/cache"]
+
+
 def test_the_stack_can_be_started_together_with_longshore() -> None:
     services = composed("compose.yaml", "observability.yaml")["services"]
     gateway = services["metrics-gateway"]
@@ -119,8 +124,8 @@ def test_the_collector_gets_otlp_limits_itself_batches_logs_and_passes_on() -> N
         assert pipeline["receivers"] == ["otlp"]
         assert pipeline["processors"] == ["memory_limiter", "batch"]
         assert "debug" in pipeline["exporters"]
-    assert any("prometheusremotewrite" in name for name in pipelines["metrics"]["exporters"])
-    assert config["exporters"]["prometheusremotewrite"]["endpoint"] == "http://metrics:8428/api/v1/write"
+    assert any("prometheus_remote_write" in name for name in pipelines["metrics"]["exporters"])
+    assert config["exporters"]["prometheus_remote_write"]["endpoint"] == "http://metrics:8428/api/v1/write"
     assert "otlp_grpc/jaeger" in pipelines["traces"]["exporters"]
     protocols = config["receivers"]["otlp"]["protocols"]
     assert {name: one["endpoint"].split(":")[1] for name, one in protocols.items()} == {"grpc": "4317", "http": "4318"}
@@ -129,7 +134,7 @@ def test_the_collector_gets_otlp_limits_itself_batches_logs_and_passes_on() -> N
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"exporters": {"prometheusremotewrites": {}}}, "exporters: no prometheusremotewrites"),
+        ({"exporters": {"prometheus_remote_writes": {}}}, "exporters: no prometheus_remote_writes"),
         ({"exporters": {"debug": {"loglevel": "debug"}}}, "exporters: debug has no loglevel"),
         ({"exporters": {"otlp_grpc": {"endpoint": "http://jaeger:4317"}}}, "otlp_grpc: http://jaeger:4317"),
         (
