@@ -10,6 +10,7 @@ import typer
 
 from schemas import subjects
 from services.cli import output
+from services.cli.beginning import tell_beginning
 from services.cli.verbs import Json, verb
 from services.common.remote import Recorded, Target, connect
 from services.metrics_gateway.state import Histogram
@@ -60,6 +61,7 @@ async def _events(target: Target, file: str, service: str) -> AsyncIterator[Asyn
         yield events(from_file(file), target.app)
         return
     async with connect(target) as remote:
+        await tell_beginning(remote.bus)
         yield events(from_stream(remote.bus, subject=subjects.events(service, target.app or "*")), target.app)
 
 

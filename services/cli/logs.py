@@ -94,7 +94,7 @@ async def export(
         with exporting.writing(file, header, resume) as writer:
             begun = writer.records
             lost = stream.first - writer.sequence - 1
-            if begun and lost > 0:
+            if lost > 0:
                 output.progress(f"{lost} messages left the log before they were exported")
             log = from_stream(remote.bus, writer.sequence + 1)
             await exporting.export(log, writer, wanted, target.app, lambda now: progress.wrote(now.records))

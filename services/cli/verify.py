@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from services.cli import output
+from services.cli.beginning import tell_beginning
 from services.cli.verbs import Json, verb
 from services.common import logfile
 from services.common.errors import LogFileError, LongshoreError, SettingsError
@@ -65,6 +66,7 @@ async def _log(target: Target, file: str) -> AsyncIterator[Log]:
             yield _records(opened)
             return
     async with connect(target) as remote:
+        await tell_beginning(remote.bus)
         yield from_stream(remote.bus)
 
 

@@ -6,11 +6,12 @@ In options, `{service}` stands for the service's account, so that one command li
 from __future__ import annotations
 
 import ssl
+import stat
 from pathlib import Path
 
 import msgspec
 
-from services.common import certificates, nkey
+from services.common import certificates, log, nkey
 from services.common.certificates import Certificates
 from services.common.errors import BusError, SettingsError
 from services.common.nkey import NkeyError
@@ -95,7 +96,7 @@ def find(settings: Settings, service: str) -> Credentials:
         Certificates(settings.nats_ca, _for(settings.nats_cert, service), _for(settings.nats_key, service)),
         _wants_tls(settings),
     )
-    _check(settings, found)
+    _check(settings, found, service)
     return found
 
 
@@ -128,7 +129,7 @@ def _embedded(settings: Settings, service: str) -> Credentials:
         raise BusError(f"cannot read the bus credentials {file}: {error}") from None
 
 
-def _check(settings: Settings, found: Credentials) -> None:
+def _check(settings: Settings, found: Credentials, service: str) -> None:
     ways = {"--nats-user": found.user, "--nats-nkey-file": found.nkey_file, "--nats-creds": found.creds}
     given = [option for option, value in ways.items() if value]
     if len(given) > 1:
@@ -143,6 +144,21 @@ def _check(settings: Settings, found: Credentials) -> None:
     found.context()
     if found.nkey_file or found.creds:
         found.nkey()
+    _warn_of_readers(
+        {
+            "--nats-password-file": _for(settings.nats_password_file, service),
+            "--nats-nkey-file": found.nkey_file,
+            "--nats-creds": found.creds,
+            "--nats-key": _for(settings.nats_key, service),
+        },
+        service,
+    )
+
+
+def _warn_of_readers(files: dict[str, str], service: str) -> None:
+    for option, file in files.items():
+        if file and Path(file).stat().st_mode & stat.S_IROTH:
+            log.get(service).warning("everyone on this host can read this secret: chmod 600", option=option, file=file)
 
 
 def _check_unused(settings: Settings) -> None:

@@ -50,7 +50,7 @@ class Limits(msgspec.Struct, frozen=True):
 def limits(settings: Settings) -> Limits:
     """What the options say. Raises SettingsError."""
     if settings.nats_replicas not in (1, 2, 3, 4, 5):
-        raise SettingsError(f"--nats-replicas {settings.nats_replicas}: use 1, 3 or 5")
+        raise SettingsError(f"--nats-replicas {settings.nats_replicas}: use 1 to 5")
     if settings.nats_replicas > 1 and not settings.nats_url:
         raise SettingsError(
             f"--nats-replicas {settings.nats_replicas} needs --nats-url: the embedded bus is one server"

@@ -15,6 +15,8 @@ KINDS = {
     "unknown": "events of the log are of kinds that this version does not know: passed over",
     "malformed": "events of the log have impossible values: passed over",
     "chain_breaks": "batches of the log do not fit those beside them: it was altered, see `longshore verify`",
+    "messages_lost": "messages left the log before this gateway read them: numbers are too low; let it keep more, with "
+    "--max-age or --max-bytes",
 }
 
 

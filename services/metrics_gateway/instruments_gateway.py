@@ -88,6 +88,15 @@ GATEWAY = Section(
             single(lambda moment: moment.state.chain_breaks),
         ),
         Instrument(
+            "longshore.gateway.messages.lost",
+            "longshore_gateway_messages_lost_total",
+            "counter",
+            "{message}",
+            "Messages that left the log, by its limits, before they were folded: numbers are too low by what they held",
+            (),
+            single(lambda moment: moment.state.messages_lost),
+        ),
+        Instrument(
             "longshore.gateway.pending.messages",
             "longshore_gateway_pending_messages",
             "gauge",

@@ -53,12 +53,23 @@ class Live:
         if self.backlog is None:
             self.backlog = entry.pending + 1
         self.is_whole = False
+        self.pass_over(entry.sequence)
         began = time.perf_counter()
         apply(self.state, entry.sequence, entry.time, entry.payload)
         self.fold_seconds += time.perf_counter() - began
         self.is_whole = True
         self.folded += 1
         self.pending = entry.pending
+
+    def pass_over(self, first: int) -> int:
+        """The next message is that of sequence `first`: how many left the log between it and the state, now counted.
+
+        What was there before anything was ever folded is not counted.
+        """
+        lost = max(0, first - self.state.position - 1) if self.state.position else 0
+        self.state.messages_lost += lost
+        self.state.position += lost
+        return lost
 
     def moment(self) -> Moment:
         """What the instruments measure now."""

@@ -13,6 +13,7 @@ from services.common.client import RECONNECT_WAIT
 from services.common.errors import BusError
 from services.common.reader import Stream, describe
 from services.metrics_gateway import snapshot
+from services.metrics_gateway.complaints import KINDS
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.snapshot import resume
 from services.metrics_gateway.store import REPLACED, Store
@@ -119,6 +120,5 @@ class Saver:
         self._failing = problem is not None
 
     def _tell_what_is_lost(self, stream: Stream) -> None:
-        lost = stream.first - self._position - 1
-        if lost > 0:
-            self._log.warning("messages left the log before this gateway read them: numbers are too low", messages=lost)
+        if lost := self._live.pass_over(stream.first):
+            self._log.warning(KINDS["messages_lost"], count=lost, up_to=stream.first - 1)

@@ -14,7 +14,7 @@ import msgspec
 
 from services.metrics_gateway.state import State
 
-VERSION = 2
+VERSION = 3
 """One more whenever the state has another layout, or the fold makes something else of an event."""
 
 

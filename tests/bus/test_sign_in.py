@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from services.common.credentials import find
 from services.common.errors import LongshoreError
 from services.common.nkey import Nkey
+from services.common.settings import Settings
 from tests.bus.server import ConfiguredServer, connected, serving
 from tests.gateway.authority import Authority
 
@@ -183,6 +185,16 @@ async def test_an_nkey_signs_in(tmp_path: Path) -> None:
         await _works(nats_url=[server.url], nats_nkey_file=f"{tmp_path}/{{service}}.nk")
         line = await _problem(nats_url=[server.url], nats_nkey_file=f"{tmp_path}/stranger.nk")
         assert line.endswith(f"it does not know the key of --nats-nkey-file {tmp_path}/stranger.nk")
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, []), (0o640, []), (0o644, ["--nats-nkey-file"])])
+def test_a_secret_that_everyone_can_read_is_warned_of(mode: int, warned: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "proxy.nk"
+    file.write_text(Nkey.new().seed)
+    file.chmod(mode)
+    with capture_logs() as lines:
+        find(Settings(nats_url=["nats://localhost:1"], nats_nkey_file=str(file)), "proxy")
+    assert [line["option"] for line in lines] == warned
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,13 @@ from schemas.codec import Batch
 from services.common.bus import Bus
 from services.common.credentials import Credentials
 from services.common.objects import Objects
+from services.common.provision import Limits
 from services.common.reader import Entry, describe, read
 from services.metrics_gateway import fold, snapshot
 from services.metrics_gateway.complaints import KINDS
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.place import Place
+from services.metrics_gateway.prometheus import Exporter
 from services.metrics_gateway.saver import Saver
 from services.metrics_gateway.service import follow
 from services.metrics_gateway.state import State
@@ -188,9 +190,43 @@ async def test_events_that_left_the_stream_before_they_were_read_are_told(bus: B
     await publish(bus, "p-2", 5)
     await bus.jetstream.purge_stream(subjects.STREAM)
     with capture_logs() as lines:
-        await Gateway(bus).saver.restore()
+        async with running(Gateway(bus)) as restarted:
+            await publish(bus, "p-3", 2)
+            await restarted.until_folded(32)
+            await restarted.saver.save()
     (line,) = lines
-    assert line["messages"] == 1
+    assert (line["event"], line["count"]) == (KINDS["messages_lost"], 1)
+    async with running(Gateway(bus)) as once_more:
+        await publish(bus, "p-4", 1)
+        await once_more.until_folded(33)
+        assert once_more.live.state.messages_lost == 1
+        page = Exporter(once_more.live.moment, {}).expose("text/plain", "").body
+        assert b"longshore_gateway_messages_lost_total 1.0\n" in page
+
+
+async def test_a_running_gateway_that_falls_behind_the_limits_tells_how_much_it_lost(bus: Bus) -> None:
+    async with running(Gateway(bus)) as gateway:
+        await publish(bus, "p-1", 30)
+        await gateway.until_folded(30)
+        behind = Entry(gateway.live.state.position + 8, subjects.STREAM, b"", 0, 1.0)
+        gateway.live.fold(behind)
+        assert gateway.live.state.messages_lost == 7
+
+
+async def test_events_that_leave_by_the_limits_of_a_log_that_is_there_stay_in_the_sums(bus: Bus) -> None:
+    async with running(Gateway(bus)) as gateway:
+        await publish(bus, "p-1", 30)
+        await gateway.until_folded(30)
+        await gateway.saver.save()
+    await bus.ensure(Limits(max_age=1))
+    async with asyncio.timeout(30):
+        while (await bus.jetstream.stream_info(subjects.STREAM)).state.messages:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.1)
+    await bus.ensure(Limits(max_age=3600))
+    async with running(Gateway(bus)) as restarted:
+        await publish(bus, "p-2", 4)
+        await restarted.until_folded(34)
+        assert restarted.live.state.messages_lost == 0
 
 
 async def test_after_a_restart_the_sums_go_on_with_a_stream_that_was_made_anew(bus: Bus) -> None:

@@ -141,3 +141,20 @@ def test_a_reader_that_goes_away_ends_it_quietly(file: str) -> None:
         process.stdout.close()
         said = process.stderr.read().decode()
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("verb", ["history", "verify", "replay", "export"])
+async def test_a_reader_says_that_the_log_begins_later(
+    verb: str, bus: Bus, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    await publish(bus, recorded())
+    await bus.jetstream.purge_stream("LONGSHORE", seq=3)
+    words = {"replay": ["--stream"], "export": [str(tmp_path / "late.log")]}.get(verb, [])
+    said = _said(verb, *words, "--nats-url", nats_server.url)
+    says = "2 messages left the log before" if verb == "export" else "the log begins with sequence 3"
+    assert says in said
+
+
+def _said(*words: str) -> str:
+    """What a command says beside its result, however it ends: the recorded log is not whole."""
+    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=60, check=False).stderr

@@ -1,0 +1,50 @@
+"""The commands of docs/bus.md work as they are printed, and its links and options exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from services.common.settings import Settings
+from tests.bus.server import serving
+from tests.replay.program import PROGRAM
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "bus.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) for line in block.splitlines()
+]
+ELSEWHERE = {"--auth", "--out"}
+
+
+def _run(command: str, folder: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}", "HOME": str(folder)}
+    done = subprocess.run(
+        ["sh", "-ec", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_every_command_works_as_it_is_printed(tmp_path: Path) -> None:
+    config, *others = COMMANDS
+    _run(config, tmp_path)
+    with serving(tmp_path / "nats", (tmp_path / "longshore.conf").read_text()) as server:
+        for command in others:
+            _run(command.replace("nats://localhost:4222", server.url), tmp_path)
+    assert len(others) == 3
+
+
+def test_every_option_exists() -> None:
+    options = {
+        word.removeprefix("--").replace("-", "_") for word in set(re.findall(r"--[a-z][a-z-]+", PAGE)) - ELSEWHERE
+    }
+    assert options <= set(Settings.__struct_fields__)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", PAGE))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (DOCS / target).exists()
