@@ -200,6 +200,7 @@ def test_a_secret_that_everyone_can_read_is_warned_of(mode: int, warned: list[st
 @pytest.mark.parametrize(
     ("content", "says"),
     [("", "no seed of a user"), ("UABC", "no seed"), (Nkey.new().seed[:-4] + "AAAA", "seed"), ("\0\xff", "no seed")],
+    ids=["empty", "public", "checksum", "binary"],
 )
 async def test_a_file_without_a_seed_is_told(content: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(content)
