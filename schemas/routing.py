@@ -120,7 +120,11 @@ class Decisions(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Who does what only one may do: an instance, on a host. It is written again and again by its holder."""
+    """Who does what only one may do: an instance, on a host. It is written again and again by its holder.
+
+    `done`: up to this message of the log its work is done, as far as that can be said.
+    """
 
     holder: str
     host: str
+    done: int = 0

@@ -21,7 +21,7 @@ from services.common.bus import Bus
 
 TERM = 3.0
 RENEWAL = 1.0
-LOOK = 0.25
+LOOK = 0.5
 """Seconds between two looks of those that wait."""
 
 
@@ -31,17 +31,28 @@ def clock() -> float:
 
 
 class Lease:
-    """Held by `holder`, an id that nobody else has, while `is_held`."""
+    """Held by `holder`, an id that nobody else has, while `is_held`.
+
+    `turn` counts how often it was taken from somebody else, or from nobody: as long as it stands still, nobody else
+    has held the lease. `done`: up to which message of the log the holder has done its work; the holder sets it, and
+    everybody else finds it there.
+    """
 
     def __init__(self, bus: Bus, key: str, holder: str, host: str, term: float = TERM) -> None:
         self.key = key
+        self.turn = 0
+        self.done = 0
         self._bus = bus
-        self._value = Value(holder, host)
+        self._holder = holder
+        self._host = host
         self._term = term
         self._revision = 0
         self._seen = -1
         self._since = 0.0
         self._until = 0.0
+        self._bucket: KeyValue | None = None
+        self._is_given_back = False
+        self._writing = asyncio.Lock()
         self._log = log.get(bus.service)
 
     @property
@@ -50,49 +61,53 @@ class Lease:
         return clock() < self._until
 
     async def run(self) -> None:
-        """Take it when it is free, and keep it, until cancelled."""
-        while True:
+        """Take it when it is free, and keep it, until it is given back."""
+        while not self._is_given_back:
             was_held = self.is_held
-            try:
-                await self._round()
-            except (nats.errors.Error, TimeoutError) as error:
-                self._log.debug("the lease is not renewed", key=self.key, reason=str(error) or type(error).__name__)
+            await self.round()
             if self.is_held != was_held:
                 self._log.info("holds the lease" if self.is_held else "does not hold the lease any more", key=self.key)
             await asyncio.sleep(RENEWAL if self.is_held else LOOK)
 
-    async def release(self) -> None:
-        """Give it back, so that the next one need not wait."""
-        held, self._until = self.is_held, 0.0
+    async def round(self) -> None:
+        """Renew it, or look whether it is free and take it. A bus that does not answer is no error: time decides."""
         try:
-            async with asyncio.timeout(self._term):
+            await self._bus.until_connected()
+            async with asyncio.timeout(self._term), self._writing:
+                if not self._is_given_back and not (self._revision and await self._write(self._revision)):
+                    await self._look()
+        except (nats.errors.Error, TimeoutError) as error:
+            self._bucket = None
+            self._log.debug("the lease is not renewed", key=self.key, reason=str(error) or type(error).__name__)
+
+    async def release(self) -> None:
+        """Give it back for good, so that the next one need not wait."""
+        self._is_given_back = True
+        try:
+            async with asyncio.timeout(self._term), self._writing:
+                held, self._until = self.is_held, 0.0
                 if held:
-                    await (await self._bucket()).delete(self.key, last=self._revision)
+                    await (await self._open()).delete(self.key, last=self._revision)
         except (nats.errors.Error, TimeoutError) as error:
             self._log.debug("the lease is not given back", key=self.key, reason=str(error) or type(error).__name__)
 
-    async def _round(self) -> None:
-        await self._bus.until_connected()
-        async with asyncio.timeout(self._term):
-            bucket = await self._bucket()
-            if self._revision and await self._write(bucket, self._revision):
-                return
-            await self._look(bucket)
-
-    async def _look(self, bucket: KeyValue) -> None:
+    async def _look(self) -> None:
         """Take it if it is free: never held, given back, or not renewed for the term."""
         self._revision = 0
-        revision, value = await self._read(bucket)
+        revision, value = await self._read()
         if revision != self._seen:
             self._seen, self._since = revision, clock()
-        is_mine = value is not None and value.holder == self._value.holder
-        if value is None or is_mine or clock() - self._since >= self._term:
-            await self._write(bucket, revision)
+        is_mine = value is not None and value.holder == self._holder
+        if value is not None and not is_mine:
+            self.done = value.done
+        is_free = value is None or clock() - self._since >= self._term
+        if (is_mine or is_free) and await self._write(revision) and not is_mine:
+            self.turn += 1
 
-    async def _read(self, bucket: KeyValue) -> tuple[int, Value | None]:
+    async def _read(self) -> tuple[int, Value | None]:
         """The newest revision, 0 if there is none, and who holds it; rubbish is held by nobody we know."""
         try:
-            entry = await bucket.get(self.key)
+            entry = await (await self._open()).get(self.key)
         except nats.js.errors.KeyNotFoundError as error:
             return getattr(error.entry, "revision", None) or 0, None
         try:
@@ -100,16 +115,19 @@ class Lease:
         except msgspec.MsgspecError:
             return entry.revision or 0, Value("", "")
 
-    async def _write(self, bucket: KeyValue, last: int) -> bool:
+    async def _write(self, last: int) -> bool:
         """Whether nobody wrote it since the revision `last`, and so it is ours."""
-        began = clock()
+        bucket, began = await self._open(), clock()
+        value = Value(self._holder, self._host, self.done)
         try:
-            self._revision = await bucket.update(self.key, msgspec.json.encode(self._value), last=last)
+            self._revision = await bucket.update(self.key, msgspec.json.encode(value), last=last)
         except nats.js.errors.KeyWrongLastSequenceError:
             self._until = 0.0
             return False
         self._until = began + self._term
         return True
 
-    async def _bucket(self) -> KeyValue:
-        return await self._bus.jetstream.key_value(subjects.LEASES)
+    async def _open(self) -> KeyValue:
+        if self._bucket is None:
+            self._bucket = await self._bus.jetstream.key_value(subjects.LEASES)
+        return self._bucket

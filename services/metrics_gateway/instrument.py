@@ -12,6 +12,9 @@ import msgspec
 from services.metrics_gateway.state import App, AppKey, Histogram, Port, PortKey, State
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
+Duty = Literal["snapshots", "metrics", "traces"]
+"""What one gateway of several on a bus does alone: save the state, push metrics, push traces."""
+
 Labels: TypeAlias = tuple[str, ...]
 Value: TypeAlias = int | float | Histogram
 
@@ -26,7 +29,8 @@ LONGEST_LABEL = 200
 class Moment(msgspec.Struct, frozen=True):
     """What is measured: the folded state, and what only this process knows at `now`. Times are unix seconds.
 
-    `pending`: messages of the log that are not folded yet; `fold_seconds`: time spent on those that are.
+    `pending`: messages of the log that are not folded yet; `fold_seconds`: time spent on those that are. `duties`:
+    whether this gateway has each of its possible duties now.
     """
 
     state: State
@@ -38,6 +42,7 @@ class Moment(msgspec.Struct, frozen=True):
     pending: int = 0
     fold_seconds: float = 0.0
     otlp_spans: dict[str, int] = {}
+    duties: dict[Duty, bool] = {}
 
 
 Read: TypeAlias = Callable[[Moment], Iterator[tuple[Labels, Value]]]

@@ -17,6 +17,11 @@ def _otlp_spans(moment: Moment) -> Iterator[tuple[Labels, Value]]:
         yield (result,), count
 
 
+def _duties(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for duty, is_ours in moment.duties.items():
+        yield (duty,), int(is_ours)
+
+
 def _build(moment: Moment) -> Iterator[tuple[Labels, Value]]:
     yield (moment.version,), 1
 
@@ -124,6 +129,16 @@ GATEWAY = Section(
             "Time since the newest message of the log that these numbers contain was stored",
             (),
             single(lambda moment: max(0.0, moment.now - moment.state.time)),
+        ),
+        Instrument(
+            "longshore.gateway.leader",
+            "longshore_gateway_leader",
+            "gauge",
+            "1",
+            "Whether this gateway, of all on the bus, saves snapshots, pushes metrics, pushes traces",
+            ("duty",),
+            _duties,
+            of_process=True,
         ),
         Instrument(
             "longshore.gateway.snapshot.age",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
 
 from services.common.bus import Bus
+from services.common.lease import Lease
 from services.common.lifecycle import VERSION
 from services.common.reader import Entry
 from services.metrics_gateway.fold import apply
-from services.metrics_gateway.instrument import Moment
+from services.metrics_gateway.instrument import Duty, Moment
 from services.metrics_gateway.state import State
 
 
@@ -18,7 +18,7 @@ class Live:
     """Folds what the reader brings. Nothing is shown before `is_caught_up`, so that no counter is seen to go back.
 
     `is_whole`: no message is applied by half. `saved`: when the state was last saved, or this began (unix
-    seconds).
+    seconds). `leases`: of what only one gateway of several on the bus does.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -27,7 +27,7 @@ class Live:
         self.backlog: int | None = None
         self.pending = 0
         self.fold_seconds = 0.0
-        self.on_restored: Callable[[], None] = lambda: None
+        self.leases: dict[Duty, Lease] = {}
         self.is_whole = True
         self.saved = time.time()
         self.otlp_exports = Counter(success=0, failure=0)
@@ -47,6 +47,11 @@ class Live:
     def age(self) -> float:
         """Seconds since the newest message of the state was stored."""
         return max(0.0, time.time() - self.state.time)
+
+    def does(self, duty: Duty) -> bool:
+        """Whether it is for this gateway to do that now. To be asked right before each time."""
+        lease = self.leases.get(duty)
+        return lease is None or lease.is_held
 
     def fold(self, entry: Entry) -> None:
         """Apply a message of the log."""
@@ -83,4 +88,5 @@ class Live:
             self.pending,
             self.fold_seconds,
             dict(self.otlp_spans) | {"dropped": self.otlp_spans["dropped"] + self.state.tracing.dropped},
+            {duty: lease.is_held for duty, lease in self.leases.items()},
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Gauge,
@@ -39,6 +40,9 @@ POINTS = 5000
 Values: TypeAlias = dict[Labels, Value]
 
 
+_told = msgspec.msgpack.Decoder(dict[str, Values])
+
+
 @dataclass(frozen=True)
 class Taken:
     """The values of a moment, which the fold does not change any more."""
@@ -59,7 +63,8 @@ class Push:
 class Collector:
     """Makes requests out of the metrics of a moment.
 
-    Instruments whose kind is in `delta` tell what was added since the last push that arrived, or since `begin`.
+    Instruments whose kind is in `delta` tell what was added since the last push that arrived, of this gateway or of the
+    one before it (`told`, `begin`).
     """
 
     def __init__(self, moment: Callable[[], Moment], resource: Resource, delta: Set[Kind]) -> None:
@@ -70,11 +75,19 @@ class Collector:
         self._since: dict[str, int] = {}
         self._began = time.time_ns()
 
-    def begin(self) -> None:
-        """What is in the state now was told by an earlier gateway."""
-        moment = self._moment()
-        told = [one for one in INSTRUMENTS if one.kind in self._delta and not one.of_process]
-        self._before = {one.name: _copied(one, moment) for one in told}
+    @property
+    def is_delta(self) -> bool:
+        return bool(self._delta)
+
+    def told(self) -> bytes:
+        """What the receiver has been told of the log, for the gateway that goes on after this one."""
+        told = {one.name: self._before[one.name] for one in _of_log(self._delta) if one.name in self._before}
+        return msgspec.msgpack.encode(told)
+
+    def begin(self, told: bytes | None) -> None:
+        """Go on after an earlier gateway. Raises MsgspecError when these are no bytes of `told`."""
+        self._before |= _told.decode(told) if told else {}
+        self._since = dict.fromkeys((one.name for one in _of_log(self._delta)), time.time_ns())
 
     def take(self) -> Taken:
         """All metrics as they are now."""
@@ -144,6 +157,10 @@ class Collector:
             min=None,  # type: ignore[arg-type]  # optional in OTLP and in the encoder, only not in this type
             max=None,  # type: ignore[arg-type]
         )
+
+
+def _of_log(kinds: Set[Kind]) -> list[Instrument]:
+    return [one for one in INSTRUMENTS if one.kind in kinds and not one.of_process]
 
 
 def _data(

@@ -9,6 +9,7 @@ import math
 import os
 import time
 
+import msgspec
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.environment_variables import OTEL_METRIC_EXPORT_INTERVAL
 from opentelemetry.sdk.metrics import Histogram, ObservableCounter
@@ -16,6 +17,8 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExpor
 from opentelemetry.sdk.resources import Resource
 
 from services.common import log
+from services.common.errors import BusError, ObjectError
+from services.common.objects import Objects
 from services.metrics_gateway import connection
 from services.metrics_gateway.instrument import Kind
 from services.metrics_gateway.live import Live
@@ -23,6 +26,9 @@ from services.metrics_gateway.otlp import Collector
 from services.metrics_gateway.settings import GatewaySettings
 
 DEFAULT_INTERVAL = 60.0
+TOLD = "pushed"
+"""Object with what the collector was told, when it is told what was added."""
+
 STOP_TIMEOUT = 3.0
 
 _EXPORTER_LOG = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter")
@@ -32,7 +38,7 @@ _DELTA = AggregationTemporality.DELTA
 class Pusher:
     """Pushes while `run` runs, and once more on `close`. A streak of failures is one line in the log."""
 
-    def __init__(self, settings: GatewaySettings, live: Live, resource: Resource) -> None:
+    def __init__(self, settings: GatewaySettings, live: Live, resource: Resource, objects: Objects) -> None:
         self._endpoint = settings.endpoint("metrics")
         self._interval = settings.otlp_interval or export_interval()
         self._live = live
@@ -47,10 +53,8 @@ class Pusher:
         )
         self._collector = Collector(live.moment, resource, self._delta())
         self._running: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        """What the state holds now was pushed by an earlier gateway."""
-        self._collector.begin()
+        self._objects = objects
+        self._turn = 0
 
     async def run(self) -> None:
         """Push at every interval, until cancelled; what is under way then goes on."""
@@ -60,15 +64,19 @@ class Pusher:
             await asyncio.shield(self._running)
 
     async def push(self) -> None:
-        """Push once, unless the state is not complete yet."""
-        if self._live.is_caught_up:
-            succeeded = True
-            for push in await asyncio.to_thread(self._collector.requests, self._collector.take()):
-                if await asyncio.to_thread(self._export, push.data):
-                    self._collector.pushed(push)
-                else:
-                    succeeded = False
-            self._account(succeeded)
+        """Push once, unless the state is not complete yet, or another gateway does."""
+        if not self._live.is_caught_up or not self._live.does("metrics") or not await self._has_begun():
+            return
+        succeeded = True
+        for push in await asyncio.to_thread(self._collector.requests, self._collector.take()):
+            if not self._live.does("metrics"):  # it was stopped for a while: another one may push now
+                return
+            if await asyncio.to_thread(self._export, push.data):
+                self._collector.pushed(push)
+            else:
+                succeeded = False
+        self._account(succeeded)
+        await self._keep()
 
     async def close(self) -> None:
         """Push what came last, within a few seconds, and end."""
@@ -83,6 +91,31 @@ class Pusher:
         preferred = self._exporter._preferred_temporality or {}
         kinds: dict[Kind, type] = {"counter": ObservableCounter, "histogram": Histogram}
         return {kind for kind, instrument in kinds.items() if preferred.get(instrument) is _DELTA}
+
+    async def _has_begun(self) -> bool:
+        """Whether it is known what the gateway before this one has pushed. Deltas go on from there."""
+        lease = self._live.leases.get("metrics")
+        if not self._collector.is_delta or lease is None or lease.turn == self._turn:
+            return True
+        turn = lease.turn
+        try:
+            self._collector.begin(await self._objects.get(TOLD))
+        except BusError as error:
+            self._log.warning("cannot read what was pushed, trying again", reason=str(error))
+            return False
+        except (ObjectError, msgspec.MsgspecError) as error:
+            self._log.warning("what was pushed before is not known: pushing everything", reason=str(error))
+            self._collector.begin(None)
+        self._turn = turn
+        return True
+
+    async def _keep(self) -> None:
+        """Keep what was pushed, for the gateway that goes on after this one."""
+        if self._collector.is_delta:
+            try:
+                await self._objects.put(TOLD, self._collector.told())
+            except BusError as error:
+                self._log.warning("cannot keep what was pushed: it may be pushed again", reason=str(error))
 
     def _export(self, data: MetricsData) -> bool:
         try:

@@ -100,6 +100,9 @@ class Saver:
     async def save(self) -> None:
         """Save the state if it has changed. If the bus does not take it, the next save makes up for it."""
         state = self._live.state
+        if not self._live.does("snapshots"):
+            self._live.saved = time.time()  # another gateway does
+            return
         if state.position == self._position or not self._live.is_whole or not self._bus.is_connected:
             return
         position, self._tried_at = state.position, state.events

@@ -18,6 +18,7 @@ from schemas import subjects
 from services.common import lifecycle, log
 from services.common.bus import Bus
 from services.common.keeping import keep
+from services.common.lease import Lease
 from services.common.lifecycle import VERSION, Context
 from services.common.objects import Objects
 from services.common.reader import Entry, StreamReplacedError, read
@@ -25,11 +26,13 @@ from services.metrics_gateway import api
 from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.complaints import Complaints
+from services.metrics_gateway.instrument import Duty
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.prometheus import Exporter
 from services.metrics_gateway.saver import Saver
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.store import Store
+from services.metrics_gateway.telemetry import SIGNALS
 from services.metrics_gateway.traces.requests import traced
 from services.metrics_gateway.traffic import INTERVAL, Traffic
 
@@ -57,14 +60,16 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     traffic = Traffic()
     exporter = Exporter(live.moment, resource.attributes)
     app: ASGIApp = api.create(api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping))
-    saver = Saver(live, context.bus, Store(Objects(context.bus, subjects.SNAPSHOTS), context.log), context.log)
+    objects = Objects(context.bus, subjects.SNAPSHOTS)
+    saver = Saver(live, context.bus, Store(objects, context.log), context.log)
     folding = context.spawn(follow(live, context.bus, saver), "fold")
     if settings.nats_url:  # the embedded bus looks after its own
         context.spawn(keep(context.bus), "keeping")
     context.spawn(_sampling(live, traffic), "traffic")
     async with (
+        _leasing(settings, live, context),
         _saving(saver, context),
-        _pushing(settings, live, resource, context),
+        _pushing(settings, live, resource, objects, context),
         _tracing(settings, live, resource, context) as tracer,
     ):
         if tracer:
@@ -79,7 +84,6 @@ async def follow(live: Live, bus: Bus, saver: Saver) -> None:
     complaints = Complaints(log.get(SERVICE))
     await saver.restore()
     complaints.begin(live.state)
-    live.on_restored()
     while True:
         try:
             async for entries in read(bus, live.state.position + 1, created=saver.stream):
@@ -125,6 +129,19 @@ def _text(value: Any) -> Any:
 
 
 @asynccontextmanager
+async def _leasing(settings: GatewaySettings, live: Live, context: Context) -> AsyncIterator[None]:
+    """Ask for each duty that this gateway can have while inside, and give them back at the end."""
+    duties: list[Duty] = ["snapshots", *(signal for signal in SIGNALS if settings.pushes(signal))]
+    live.leases = {duty: Lease(context.bus, f"{SERVICE}.{duty}", context.instance, context.host) for duty in duties}
+    for duty, lease in live.leases.items():
+        context.spawn(lease.run(), f"lease of {duty}")
+    try:
+        yield
+    finally:
+        await asyncio.gather(*(lease.release() for lease in live.leases.values()))
+
+
+@asynccontextmanager
 async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
     """Save the state now and then while inside, and at the end."""
     running = context.spawn(saver.run(), "snapshots")
@@ -136,7 +153,9 @@ async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _pushing(settings: GatewaySettings, live: Live, resource: Resource, context: Context) -> AsyncIterator[None]:
+async def _pushing(
+    settings: GatewaySettings, live: Live, resource: Resource, objects: Objects, context: Context
+) -> AsyncIterator[None]:
     """If metrics are to be pushed, push while inside. The exporter is only loaded then: it is large."""
     if not settings.pushes("metrics"):
         yield
@@ -144,8 +163,7 @@ async def _pushing(settings: GatewaySettings, live: Live, resource: Resource, co
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a push that fails is told once, by us
     from services.metrics_gateway.push import Pusher
 
-    pusher = Pusher(settings, live, resource)
-    live.on_restored = pusher.begin
+    pusher = Pusher(settings, live, resource, objects)
     running = context.spawn(pusher.run(), "otlp")
     try:
         yield

@@ -38,6 +38,7 @@ class Tracer:
 
     What a push did not deliver goes out with the next. A span that was folded stays in the state until it is
     delivered, so that a restart loses none; one that was delivered just before a crash may come again, the same id.
+    Of several gateways one pushes what was folded; the others forget what they see that it has pushed.
     """
 
     def __init__(self, settings: GatewaySettings, live: Live, resource: Resource) -> None:
@@ -53,6 +54,7 @@ class Tracer:
             self._log.warning("the collector will refuse a certificate", reason=problem)
         self._exporter = OTLPSpanExporter(**connection.options(settings, "traces"))
         self._pushing = asyncio.Lock()
+        self._seen: dict[tuple[str, str], int] = {}
 
     def record(self, span: Span) -> None:
         """A span of this process itself."""
@@ -64,6 +66,7 @@ class Tracer:
         """Push what there is, again and again, until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL)
+            self._forget()
             while await self.push():
                 pass
 
@@ -72,9 +75,12 @@ class Tracer:
         async with self._pushing:
             if not self._live.is_caught_up:
                 return False
-            folded = self._live.state.tracing.finished[:BATCH]
+            state, pushes = self._live.state, self._live.does("traces")
+            position, folded = state.position, state.tracing.finished[:BATCH] if pushes else []
             own = list(self._recorded)[: BATCH - len(folded)]
             spans = [*folded, *own]
+            if pushes and not folded:
+                self._done(position)
             if not spans:
                 return False
             succeeded = await asyncio.to_thread(self._export, [_readable(span, self._resource) for span in spans])
@@ -82,6 +88,23 @@ class Tracer:
             if succeeded:
                 self._delivered({(span.trace, span.id) for span in spans})
             return succeeded and len(spans) == BATCH
+
+    def _done(self, position: int) -> None:
+        """Everything is pushed that was over at that message of the log."""
+        if lease := self._live.leases.get("traces"):
+            lease.done = position
+
+    def _forget(self) -> None:
+        """Forget what another gateway has pushed, or had when this one took over from it."""
+        lease, state = self._live.leases.get("traces"), self._live.state
+        if lease is None:
+            return
+        for span in state.tracing.finished:
+            self._seen.setdefault((span.trace, span.id), state.position)
+        pushed = {one for one, position in self._seen.items() if position <= lease.done}
+        state.tracing.finished = [span for span in state.tracing.finished if (span.trace, span.id) not in pushed]
+        left = {(span.trace, span.id) for span in state.tracing.finished}
+        self._seen = {one: position for one, position in self._seen.items() if one in left}
 
     async def close(self) -> None:
         """Push what came last, within a few seconds, and end."""
