@@ -145,7 +145,7 @@ GATEWAY = Section(
             "longshore_gateway_snapshot_age_seconds",
             "gauge",
             "s",
-            "Time since this gateway last saved its state, or since its start if it has not yet",
+            "Time since this gateway last saved its state, found that another one does, or started",
             (),
             single(lambda moment: max(0.0, moment.now - moment.saved)),
             of_process=True,

@@ -111,7 +111,7 @@ class Pusher:
 
     async def _keep(self) -> None:
         """Keep what was pushed, for the gateway that goes on after this one."""
-        if self._collector.is_delta:
+        if self._collector.is_delta and self._live.does("metrics"):
             try:
                 await self._objects.put(TOLD, self._collector.told())
             except BusError as error:

@@ -46,6 +46,7 @@ class Saver:
         self._failing = False
         self._due = asyncio.Event()
         self._closing = False
+        self._turn = 0
 
     async def restore(self) -> None:
         """Give the gateway the newest saved state. Waits for the bus: numbers that are too low are worse than none."""
@@ -107,6 +108,7 @@ class Saver:
             return
         position, self._tried_at = state.position, state.events
         try:
+            await self._survey()
             await self._store.save(snapshot.encode(state, self._stream))
         except BusError as error:
             self._tell(str(error))
@@ -114,6 +116,14 @@ class Saver:
         self._tell(None)
         self._position = position
         self._live.saved = time.time()
+
+    async def _survey(self) -> None:
+        """Another gateway may have saved since this one looked: then what it saved last is not what is replaced."""
+        lease = self._live.leases.get("snapshots")
+        if lease and lease.turn != self._turn:
+            turn = lease.turn
+            await self._store.survey(await describe(self._bus))
+            self._turn = turn
 
     def _tell(self, problem: str | None) -> None:
         if problem and not self._failing:

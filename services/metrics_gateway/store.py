@@ -1,7 +1,7 @@
 """The newest few snapshots on the bus.
 
-Each is an object of its own, replaced at once or not at all. Gateways that run at the same time write to the same
-objects: the last writer wins, and whoever reads finds the whole snapshot of one of them.
+Each is an object of its own, replaced at once or not at all. Of gateways that run at the same time one saves. Should
+one that was stopped for a while save late, it replaces one object, and whoever reads takes the newest of the others.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class Store:
     async def load(self, stream: Stream) -> State | None:
         """The newest state that can be used with this stream, None if there is none."""
         await self._objects.sweep()
-        found = {slot: snapshot for slot in SLOTS if (snapshot := await self._read(slot, stream))}
-        self._oldest_first = sorted(SLOTS, key=lambda slot: _age(found.get(slot)))
+        found = await self.survey(stream)
         for slot in reversed(self._oldest_first):
             try:
                 if slot in found:
@@ -40,6 +39,12 @@ class Store:
             except SnapshotError as error:
                 self._reject(slot, error)
         return None
+
+    async def survey(self, stream: Stream) -> dict[str, Snapshot]:
+        """The snapshots that there are, by object. The next save replaces the oldest of them."""
+        found = {slot: snapshot for slot in SLOTS if (snapshot := await self._read(slot, stream))}
+        self._oldest_first = sorted(SLOTS, key=lambda slot: _age(found.get(slot)))
+        return found
 
     async def save(self, data: bytes) -> None:
         """Put a snapshot in the place of the oldest."""

@@ -43,6 +43,11 @@ class Gateway:
             command = [sys.executable, "-c", _PROGRAM, msgspec.json.encode(self.settings).decode()]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def stop(self) -> int:
         """End it as a supervisor does, and return its exit code."""
         if self._process is None:

@@ -44,7 +44,7 @@ class Totals:
             self.sums[key] = self.sums.get(key, 0) + number(point)
         else:
             return
-        assert point.start_time_unix_nano >= self.ends.get(key, 0)
+        assert NAMES[name].of_process or point.start_time_unix_nano >= self.ends.get(key, 0)
         self.ends[key] = point.time_unix_nano
 
     def check(self, scrape: Scrape) -> None:

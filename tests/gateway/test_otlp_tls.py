@@ -36,8 +36,9 @@ async def test_a_receiver_is_trusted_whose_certificate_the_given_authority_signe
 ) -> None:
     receiver, other = Receiver(), Authority(tmp_path / "other")
     with receiving(receiver, server(authority)) as port:
-        launch(otlp_endpoint=f"localhost:{port}", otlp_ca=str(authority.certificate), otlp_interval=0.1)
+        trusting = launch(otlp_endpoint=f"localhost:{port}", otlp_ca=str(authority.certificate), otlp_interval=0.1)
         assert (await asyncio.to_thread(receiver.last)).resource_metrics
+        trusting.stop()
         for options in ({}, {"otlp_ca": str(other.certificate)}, {"otlp_insecure": True}):
             refused = launch(otlp_endpoint=f"localhost:{port}", otlp_interval=0.1, **options)
             await until_failing(refused, 1)
