@@ -106,7 +106,8 @@ class Decisions(msgspec.Struct, frozen=True):
 
     `current` serves, `previous` is what a rollback returns to, `pinned` is what an operator chose over the
     registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
-    release that was announced. `artifacts` holds what the releases named here stand for.
+    release that was announced. `artifacts` holds what the releases named here stand for. `telling`: the encoded events
+    of the last decision, until they are on the log; the next deployer tells them if this one could not.
     """
 
     current: str = ""
@@ -117,6 +118,7 @@ class Decisions(msgspec.Struct, frozen=True):
     ongoing: Ongoing | None = None
     found: str = ""
     artifacts: dict[str, Artifact] = {}
+    telling: bytes = b""
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas import codec, subjects
 from schemas.events import Event
 from schemas.routing import Decisions
+from services.common.errors import BusError
 from services.common.lifecycle import Context
 
 FLUSH_TIMEOUT = 2.0
@@ -25,21 +28,26 @@ class Journal:
         self._key = subjects.decisions_key(context.host, app)
 
     async def load(self) -> None:
-        """Read what an earlier deployer decided."""
+        """Read what an earlier deployer decided, and tell what it could not tell any more."""
         value = await self._context.bus.get(subjects.DECISIONS, self._key)
         try:
-            self.decisions = Decisions() if value is None else codec.value(value, Decisions)
+            found = Decisions() if value is None else codec.value(value, Decisions)
+            untold = codec.decode_events(found.telling) if found.telling else []
         except msgspec.MsgspecError as error:
             self._context.log.error("the decisions are damaged: begun anew", key=self._key, reason=str(error))
+            return
+        self.decisions = replace(found, telling=b"")
+        await self._tell(untold)
 
     async def commit(self, decisions: Decisions, *events: Event) -> None:
-        """Decide something, and tell. Raises BusError when it could not be written; nothing is decided then."""
-        await self._context.bus.put(subjects.DECISIONS, self._key, decisions)
+        """Decide something, and tell. Raises BusError when it could not be written; nothing is decided then.
+
+        What is to be told is written together with what was decided, so that a deployer that is killed in between
+        loses neither. Should it be killed after it has told, the events come twice, and the fold counts them once.
+        """
+        await self._put(replace(decisions, telling=codec.encode_events(events) if events else b""))
         self.decisions = decisions
-        for event in events:
-            self.record(event)
-        if events:
-            await self._context.outbox.flush(FLUSH_TIMEOUT)
+        await self._tell(events)
 
     async def write(self) -> None:
         """Write the decisions as they are: nobody wrote them yet, or the bus may have lost them."""
@@ -48,3 +56,13 @@ class Journal:
     def record(self, event: Event) -> None:
         self._context.record(event, self._app)
         self.observe(event)
+
+    async def _tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.record(event)
+        if events and await self._context.outbox.flush(FLUSH_TIMEOUT):
+            with contextlib.suppress(BusError):
+                await self._put(self.decisions)
+
+    async def _put(self, decisions: Decisions) -> None:
+        await self._context.bus.put(subjects.DECISIONS, self._key, decisions)

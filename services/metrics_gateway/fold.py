@@ -75,7 +75,9 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.HealthChecked: replica.health_checked,
     e.HealthChanged: replica.health_changed,
 }
-HANDLERS = {kind: remembered(kind, traces.traced(kind, handler)) for kind, handler in HANDLERS.items()}
+HANDLERS = {
+    kind: deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))) for kind, handler in HANDLERS.items()
+}
 
 
 def apply(state: State, position: int, time: float, payload: bytes) -> None:

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 from schemas import events as e
 from services.metrics_gateway.app import App
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.port import count
 from services.metrics_gateway.state import DEPLOYMENTS_KEPT, Deployment
+
+Handler: TypeAlias = Callable[[Place, Any], None]
+
+_TOLD: dict[type[e.Event], Callable[[Deployment], bool]] = {
+    e.DeploymentStarted: lambda known: known.started is not None,
+    e.DeploymentSucceeded: lambda known: known.outcome != "running",
+    e.DeploymentFailed: lambda known: known.outcome != "running",
+    e.DeploymentRolledBack: lambda known: known.rolled_back_to is not None,
+}
+"""Whether a deployment's record already says what an event tells."""
+
+
+def told_once(kind: type[e.Event], handler: Handler) -> Handler:
+    """The handler of an event that a deployer may tell again after a crash: the second time it is nothing new."""
+    is_told = _TOLD.get(kind)
+    if is_told is None:
+        return handler
+
+    def once(place: Place, event: Any) -> None:
+        known = _known(place.delivery(), event.deployment)
+        if known is None or not is_told(known):
+            handler(place, event)
+
+    return once
 
 
 def deployer_started(place: Place, name: str) -> None:
@@ -125,12 +152,15 @@ def _deployment(place: Place, identity: str, release: str) -> Deployment:
     app = place.delivery()
     speak(place, app)
     is_latest = place.is_latest("deployment")
-    for known in (app.deployment, *app.history):
-        if known and known.id == identity:
-            return known
+    if known := _known(app, identity):
+        return known
     fresh = Deployment(identity, release)
     app.history += [one for one in (app.deployment if is_latest else fresh,) if one]
     if is_latest:
         app.deployment = fresh
     del app.history[:-DEPLOYMENTS_KEPT]
     return fresh
+
+
+def _known(app: App, identity: str) -> Deployment | None:
+    return next((one for one in (app.deployment, *app.history) if one and one.id == identity), None)

@@ -67,7 +67,8 @@ class History:
         if isinstance(event, e.ReleaseFound):
             self._digests[recorded.host, recorded.app, event.release] = event.digest
         elif isinstance(event, e.DeploymentStarted):
-            self._start(recorded, event)
+            if event.deployment not in self._found:  # a deployer may tell it again after a crash
+                self._start(recorded, event)
         else:
             found = self._found.get(getattr(event, "deployment", ""))
             if found:

@@ -1,7 +1,7 @@
 """A deployer process that kills itself with SIGKILL at a chosen point: `mortal.py SETTINGS POINT`.
 
-POINT is "before X" or "after X" for an action X of the rollout, or "spawned": right after a shim was started or a
-container was created.
+POINT is "before X" or "after X" for an action X of the rollout, "telling X" for an event X that follows from what was
+just decided, or "spawned": right after a shim was started or a container was created.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
+from schemas.events import Event
 from services.deployer import service
 from services.deployer.actions import Action
+from services.deployer.journal import Journal
 from services.deployer.reconcile import Reconciler
 from services.deployer.runtime import process
 from services.deployer.runtime.docker.containers import Containers
@@ -39,6 +41,14 @@ def main(settings: DeployerSettings, point: str) -> None:
         if (when, name) == ("after", type(action).__name__):
             die()
 
+    record = Journal.record
+
+    def untold(self: Journal, event: Event) -> None:
+        if (when, name) == ("telling", type(event).__name__):
+            die()
+        record(self, event)
+
+    Journal.record = untold  # type: ignore[method-assign] # every decision is told through it
     Reconciler._apply = fatal  # type: ignore[method-assign] # the one seam through which all changes go
     service.run(settings)
 

@@ -16,7 +16,9 @@ from tests.deployer.waiting import eventually
 
 ACTIONS = ("Pull", "Start", "Pass", "Activate", "Retire", "Drain", "Cut", "Stop", "Succeed")
 GOOD = ["spawned", "before Succeed", *(f"after {action}" for action in ACTIONS)]
+GOOD += ["telling DeploymentStarted", "telling DeploymentSucceeded"]
 BAD = ["before Fail", "after Fail", "before Undone", "after Undone"]
+BAD += ["telling DeploymentFailed", "telling DeploymentRolledBack"]
 
 
 async def killed(site: Site, point: str, strategy: str) -> None:
@@ -33,7 +35,7 @@ async def killed(site: Site, point: str, strategy: str) -> None:
         *((SERVER, point, "blue-green") for point in ("after Start", "after Activate", "after Drain")),
         *((CRASHING, point, "rolling") for point in BAD),
     ],
-    ids=lambda value: value if len(value) < 20 and "\n" not in value else "",
+    ids=lambda value: value if len(value) < 30 and "\n" not in value else "",
 )
 async def test_killed_at_any_point_the_app_serves_and_nothing_is_left_half_done(
     site: Site, program: str, point: str, strategy: str

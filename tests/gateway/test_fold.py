@@ -13,6 +13,7 @@ from schemas.codec import Batch
 from services.metrics_gateway.fold import HANDLERS, apply_batch
 from services.metrics_gateway.state import App, Port
 from tests.gateway.events import Log, accepted, closed, established, progressed, started
+from tests.gateway.traces.story import failed, succeeded
 
 
 def test_no_event_of_the_schemas_is_forgotten() -> None:
@@ -180,3 +181,23 @@ def test_the_fold_loads_nothing_that_could_do_io() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "services.metrics_gateway.state" in loaded
     assert set(loaded).isdisjoint({"asyncio", "socket", "nats", "opentelemetry", "prometheus_client", "structlog"})
+
+
+@pytest.mark.parametrize("story", [succeeded(), failed()], ids=["succeeded", "failed"])
+def test_what_a_deployer_tells_again_after_a_crash_counts_once(story: list[e.AnyEvent]) -> None:
+    once, twice = Log(), Log()
+    for log in (once, twice):
+        log.say("deployer-1", *story)
+    told = (e.DeploymentStarted, e.DeploymentSucceeded, e.DeploymentFailed, e.DeploymentRolledBack)
+    twice.say("deployer-2", *(event for event in story if isinstance(event, told)))
+    (first,), (second,) = once.state.apps.values(), twice.state.apps.values()
+    assert (second.deployments, second.deployment_errors, second.rollbacks, second.failures, second.history) == (
+        first.deployments,
+        first.deployment_errors,
+        first.rollbacks,
+        first.failures,
+        first.history,
+    )
+    assert second.deployment_duration.count == first.deployment_duration.count == 1
+    assert twice.state.tracing.finished == once.state.tracing.finished
+    assert not twice.state.tracing.open
