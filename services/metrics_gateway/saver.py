@@ -20,6 +20,7 @@ from services.metrics_gateway.store import REPLACED, Store
 
 INTERVAL = 10.0
 EVENTS = 100_000
+BEGINS_LATE = "no snapshot can be used and the log has lost its beginning: the numbers count what is left of it"
 
 
 class Saver:
@@ -65,6 +66,8 @@ class Saver:
             self._live.state = state
             self._position, self._tried_at = state.position, state.events
             self._tell_what_is_lost(stream)
+        elif stream.first > 1:
+            self._log.warning(BEGINS_LATE, messages=stream.first - 1)
 
     @property
     def stream(self) -> str:

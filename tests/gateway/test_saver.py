@@ -25,10 +25,10 @@ from services.metrics_gateway.complaints import KINDS
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.saver import Saver
+from services.metrics_gateway.saver import BEGINS_LATE, Saver
 from services.metrics_gateway.service import follow
 from services.metrics_gateway.state import State
-from services.metrics_gateway.store import REPLACED, Store
+from services.metrics_gateway.store import REPLACED, SLOTS, Store
 from tests.conftest import NatsServer
 from tests.gateway.process import publishing
 
@@ -227,6 +227,27 @@ async def test_events_that_leave_by_the_limits_of_a_log_that_is_there_stay_in_th
         await publish(bus, "p-2", 4)
         await restarted.until_folded(34)
         assert restarted.live.state.messages_lost == 0
+
+
+async def test_with_snapshots_of_another_version_only_it_is_told_what_the_log_no_longer_has(bus: Bus) -> None:
+    await publish(bus, "p-1", 30)
+    await bus.jetstream.purge_stream(subjects.STREAM)
+    await publish(bus, "p-2", 4)
+    objects = Objects(bus, subjects.SNAPSHOTS)
+    older = b"\x91\x01"
+    await asyncio.gather(*(objects.put(slot, older) for slot in SLOTS))
+    gateway = Gateway(bus)
+    with capture_logs() as lines:
+        await gateway.saver.restore()
+    left = (await describe(bus)).first - 1
+    assert [line["event"] for line in lines[:-1]] == ["snapshot not used"] * len(SLOTS)
+    assert (lines[-1]["event"], lines[-1]["messages"]) == (BEGINS_LATE, left)
+    assert [await objects.get(slot) for slot in SLOTS] == [older] * len(SLOTS)
+    async with running(gateway):
+        await gateway.until_folded(4)
+        await gateway.saver.save()
+    assert [await objects.get(slot) for slot in SLOTS].count(older) == len(SLOTS) - 1
+    assert connections_of(await saved(bus) or State()) == 4
 
 
 async def test_after_a_restart_the_sums_go_on_with_a_stream_that_was_made_anew(bus: Bus) -> None:
