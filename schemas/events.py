@@ -176,7 +176,8 @@ class ConnectionTraced(Event, tag=22, frozen=True, gc=False):
     """A sampled connection ended, which ConnectionClosed told as well: when what happened, in seconds since its accept.
 
     `held`, `latency`, `attempts`: as in ConnectionEstablished, which came after `established`. `first_byte`: when the
-    client was sent the first byte, -1 if none was. `bytes_in`, `bytes_out`, `reason`: as in ConnectionClosed.
+    client was sent the first byte, -1 if none was. `bytes_in`, `bytes_out`, `reason`: as in ConnectionClosed. One that
+    ended without a backend has none here, `established` is -1, and `reason` may be that of ConnectionRefused.
     """
 
     connection: int

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
 
-from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionTraced
+from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionRefused, ConnectionTraced
 from services.common.errors import SettingsError
 from services.proxy.messages import Limits
 from services.proxy.settings import ProxySettings
 from services.proxy.worker.traced import is_sampled
-from tests.proxy.backends import echo, read_all, serving
+from tests.proxy.backends import echo, nobody, read_all, serving
 from tests.proxy.worker_process import running
 
 
@@ -41,6 +42,25 @@ def test_a_connection_whose_client_got_nothing_has_no_first_byte() -> None:
             assert read_all(client) == b""
         (traced,) = worker.wait_for_event(ConnectionTraced)
     assert (traced.first_byte, traced.bytes_in, traced.bytes_out) == (-1.0, 5, 0)
+
+
+def test_a_connection_that_was_held_in_vain_tells_so() -> None:
+    with running(limits=Limits(trace_connections=1.0, hold=0.3)) as worker:
+        with worker.connect() as client, contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        (traced,) = worker.wait_for_event(ConnectionTraced)
+        (refused,) = worker.of(ConnectionRefused)
+    assert (traced.connection, traced.backend, traced.reason) == (refused.connection, "", "no_backend")
+    assert (traced.duration, traced.attempts, traced.established) == (refused.duration, 0, -1.0)
+    assert 0 < traced.held <= traced.duration
+
+
+def test_a_connection_whose_dials_failed_tells_so() -> None:
+    with running(nobody(), limits=Limits(trace_connections=1.0, hold=0.0)) as worker:
+        with worker.connect() as client, contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        (traced,) = worker.wait_for_event(ConnectionTraced)
+    assert (traced.backend, traced.reason, traced.attempts, traced.held) == ("", "dial_failed", 1, 0.0)
 
 
 def test_without_a_share_no_connection_is_traced() -> None:

@@ -9,6 +9,11 @@ from schemas.events import ConnectionTraced
 from services.metrics_gateway.histogram import Exemplar
 from services.metrics_gateway.traces.span import Attribute, Span, span_id
 
+REFUSED = {
+    "no_backend": "no backend was there within the hold time",
+    "dial_failed": "no backend could be reached within the hold time",
+}
+
 
 def trace_id(instance: str, connection: int) -> str:
     """The trace of a connection: no two of all instances share one."""
@@ -37,18 +42,25 @@ def spans(host: str, app: str, instance: str, event: ConnectionTraced) -> list[S
         start=accepted,
         end=event.time,
         attributes=attributes,
+        error=REFUSED.get(event.reason, ""),
     )
     return [root, *_steps(root, event)]
 
 
-def exemplars(instance: str, event: ConnectionTraced) -> tuple[Exemplar, Exemplar]:
-    """Of how long the connection lasted, and of how long its backend took to answer the dial."""
+def exemplars(instance: str, event: ConnectionTraced) -> tuple[Exemplar, Exemplar | None]:
+    """Of how long the connection lasted, and of how long its backend, if it had one, took to answer the dial."""
     trace = trace_id(instance, event.connection)
     duration = Exemplar(trace, span_id(trace, "connection"), event.duration, event.time)
+    if not event.backend:
+        return duration, None
     return duration, Exemplar(trace, span_id(trace, "dial"), event.latency, event.time)
 
 
 def _steps(root: Span, event: ConnectionTraced) -> Iterator[Span]:
+    if not event.backend:
+        if event.held > 0:
+            yield _step(root, "hold", event.duration - event.held, event.duration, {})
+        return
     dialed = event.established - event.latency
     if event.held > 0:
         yield _step(root, "hold", max(0.0, dialed - event.held), dialed, {})

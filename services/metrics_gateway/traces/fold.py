@@ -46,7 +46,8 @@ def connection_traced(place: Place, event: e.ConnectionTraced) -> None:
     totals, _ = place.port(event.port)
     duration, latency = connections.exemplars(instance, event)
     totals.duration.illustrate(duration)
-    totals.latency.illustrate(latency)
+    if latency:
+        totals.latency.illustrate(latency)
 
 
 def settle(place: Place) -> None:

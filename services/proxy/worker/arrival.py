@@ -12,7 +12,7 @@ from services.proxy.worker.balancer import Target
 from services.proxy.worker.connection import Connection
 from services.proxy.worker.loop import ERR, HUP, OUT, RDHUP
 from services.proxy.worker.timers import Timed
-from services.proxy.worker.traced import TracedConnection, is_sampled
+from services.proxy.worker.traced import TracedConnection, is_sampled, unanswered
 
 if TYPE_CHECKING:
     from services.proxy.worker.frontend import Frontend
@@ -118,8 +118,7 @@ class Arrival:
         latency = time.monotonic() - self.dialed_at
         target.occupants.discard(self)
         self.frontend.resources.admission.occupants.discard(self)
-        is_traced = is_sampled(self.id, self.frontend.resources.limits.trace_connections)
-        kind = TracedConnection if is_traced else Connection
+        kind = TracedConnection if self._is_traced() else Connection
         kind(self.frontend, self.id, self.accepted_at, target, self.sock, self.outgoing).open(
             latency, self.attempts, self.held
         )
@@ -174,16 +173,23 @@ class Arrival:
         reason = "dial_failed" if self.attempts else "no_backend"
         age = self.loop.now - self.accepted_at
         self.frontend.record(ConnectionRefused(time.time(), self.id, self.frontend.port, reason, age))
-        self._end()
+        self._end(reason, age)
 
     def _close(self, reason: str) -> None:
         age = self.loop.now - self.accepted_at
         self.frontend.record(ConnectionClosed(time.time(), self.id, self.frontend.port, "", 0, 0, age, reason))
-        self._end()
+        self._end(reason, age)
 
-    def _end(self) -> None:
+    def _is_traced(self) -> bool:
+        return is_sampled(self.id, self.frontend.resources.limits.trace_connections)
+
+    def _end(self, reason: str, age: float) -> None:
         self._drop_dial()
-        self.frontend.held.pop(self, None)
+        if self in self.frontend.held:
+            del self.frontend.held[self]
+            self.held += self.loop.now - self.held_at
+        if self._is_traced():
+            self.frontend.record(unanswered(self.id, self.frontend.port, age, self.held, self.attempts, reason))
         dialing.reset_on_close(self.sock)
         self.loop.close(self.sock)
         self.frontend.resources.admission.leave(self)

@@ -16,6 +16,11 @@ def is_sampled(connection: int, share: float) -> bool:
     return share > 0 and connection * _SPREAD % _RANGE < share * _RANGE
 
 
+def unanswered(connection: int, port: int, age: float, held: float, attempts: int, reason: str) -> ConnectionTraced:
+    """What is told of a sampled connection that ended before it had a backend."""
+    return ConnectionTraced(time.time(), connection, port, "", age, held, 0.0, attempts, -1.0, -1.0, 0, 0, reason)
+
+
 class TracedConnection(Connection):
     """Times are seconds since the client was accepted."""
 

@@ -143,3 +143,25 @@ def test_a_sampled_connection_is_a_trace_and_an_exemplar() -> None:
 def test_a_connection_that_was_not_held_and_sent_nothing_has_no_such_spans() -> None:
     event = e.ConnectionTraced(100.0, 7, 8080, "web-1-a", 10.0, 0.0, 0.25, 1, 1.0, -1.0, 100, 0, "client_reset")
     assert list(by_name(fold([event]))) == ["connection to web", "dial"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "held", "error", "steps"),
+    [
+        ("no_backend", 10.0, "no backend was there within the hold time", ["hold"]),
+        ("dial_failed", 0.0, "no backend could be reached within the hold time", []),
+        ("client_gone", 2.5, "", ["hold"]),
+    ],
+)
+def test_a_connection_without_a_backend_has_its_reason_and_no_dial(
+    reason: str, held: float, error: str, steps: list[str]
+) -> None:
+    event = e.ConnectionTraced(100.0, 7, 8080, "", 10.0, held, 0.0, 3, -1.0, -1.0, 0, 0, reason)
+    state = fold([event])
+    root, *others = state.tracing.finished
+    assert (root.error, root.start, root.end, root.attributes["longshore.reason"]) == (error, 90.0, 100.0, reason)
+    assert root.attributes["longshore.attempts"] == 3
+    assert [(one.name, one.start, one.end) for one in others] == [(name, 100.0 - held, 100.0) for name in steps]
+    totals = state.ports["here", "web", 8080]
+    assert [one.trace for one in totals.duration.exemplars.values()] == [root.trace]
+    assert totals.latency.exemplars == {}
