@@ -160,8 +160,13 @@ class Orders:
             bool(self._reconciler.fleet.replicas),
             self._feed.registry.is_newer,
         )
-        deployment = await self._deployment.order(release, by) if release else ""
-        return Reply(True, f"{done}; release {release} is being deployed" if release else done, deployment)
+        if not release:
+            return Reply(True, done)
+        try:
+            deployment = await self._deployment.order(release, by)
+        except RegistryError as error:
+            return Reply(True, f"{done}; release {release} is deployed as soon as the registry answers ({error})")
+        return Reply(True, f"{done}; release {release} is being deployed", deployment)
 
     def _drain(self, identity: str) -> Reply:
         replicas = self._reconciler.fleet.replicas

@@ -46,6 +46,23 @@ async def test_a_rollback_is_a_new_deployment_and_the_newest_release_waits_until
     assert [event.by for event in site.of(DeploymentsResumed)] == ["bob"]
 
 
+async def test_what_took_effect_is_answered_so_although_the_registry_fails(site: Site) -> None:
+    away = site.registry.with_name("away")
+    release(site.registry, "1.0.0")
+    async with site.deployer():
+        await site.until(DeploymentSucceeded)
+        await site.ask(Pause())
+        release(site.registry, "2.0.0")
+        await site.until(ReleaseFound, 2)
+        site.registry.rename(away)
+        reply = await site.ask(Resume())
+        assert "the newest release is followed again; release 2.0.0 is deployed as soon as" in reply.message
+        assert not (await site.decisions()).paused
+        away.rename(site.registry)
+        await site.until_serving("2.0.0")
+        await site.until(DeploymentSucceeded, 2)
+
+
 async def test_a_named_release_is_deployed_and_stays(site: Site) -> None:
     for version in ("1.0.0", "1.1.0", "2.0.0"):
         release(site.registry, version)
