@@ -18,7 +18,7 @@ from schemas.events import Event, ServiceStarted
 from schemas.routing import Backend, Route, Serving
 from services.common.bus import Bus
 from services.common.reader import read
-from services.common.settings import arguments
+from services.common.settings import arguments, variables
 from services.proxy.listeners import Listener, environment
 from services.proxy.settings import ProxySettings
 from tests.conftest import free_port
@@ -147,7 +147,7 @@ async def proxy(
 
 async def start(settings: ProxySettings, listeners: list[Listener]) -> asyncio.subprocess.Process:
     """The service's process, with the sockets that a supervisor holds for it."""
-    environ = {**os.environ, "LONGSHORE_LISTEN_FDS": environment(listeners)}
+    environ = os.environ | variables(settings) | {"LONGSHORE_LISTEN_FDS": environment(listeners)}
     return await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "services.cli.main", "proxy", *arguments(settings)],
         env=environ,
