@@ -80,8 +80,23 @@ def decode(payload: bytes) -> Decoded:
 
 
 def encode_events(events: Sequence[Event]) -> bytes:
-    """Events without an envelope: what a proxy worker hands to its master."""
+    """Events without an envelope, as a batch holds them."""
     return _encoder.encode(events)
+
+
+def encode_event(event: Event) -> bytes:
+    """One event, for `joined`."""
+    return _encoder.encode(event)
+
+
+def joined(events: Sequence[bytes]) -> bytes:
+    """Events that are encoded already, as `encode_events` would have them."""
+    return _encoder.encode([msgspec.Raw(event) for event in events])
+
+
+def kind(event: bytes) -> str:
+    """The kind of an encoded event."""
+    return _name(_head.decode(event))
 
 
 def decode_events(payload: bytes) -> list[AnyEvent]:
@@ -99,7 +114,7 @@ def value(payload: bytes, kind: Any) -> Any:
 
 def kinds(payload: bytes) -> Counter[str]:
     """How many events of which kind a batch holds. Raises as `decode` does."""
-    return Counter(_NAMES.get(event.tag, f"tag {event.tag}") for event in _heads.decode(payload).events)
+    return Counter(map(_name, _heads.decode(payload).events))
 
 
 def _decode(payload: bytes) -> Decoded:
@@ -114,6 +129,10 @@ def _decode_leniently(payload: bytes) -> Decoded:
     known = [_event.decode(event) for event in raw.events if _is_known(event)]
     batch = Batch(raw.service, raw.host, raw.app, raw.instance, raw.sequence, known, raw.previous)
     return Decoded(batch, len(raw.events) - len(known))
+
+
+def _name(head: _Head) -> str:
+    return _NAMES.get(head.tag, f"tag {head.tag}")
 
 
 def _is_known(event: msgspec.Raw) -> bool:

@@ -10,10 +10,11 @@ from functools import partial
 import msgspec
 
 from schemas import subjects
-from schemas.codec import encode_events
-from schemas.events import Event, ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
+from schemas.codec import encode_event, joined
+from schemas.events import ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
 from schemas.routing import Route
 from services.common.lifecycle import VERSION, Context
+from services.proxy import remains
 from services.proxy.listeners import Listener
 from services.proxy.messages import (
     Answered,
@@ -30,12 +31,14 @@ from services.proxy.messages import (
 )
 from services.proxy.pool import Pool, Retry, Steps
 from services.proxy.process import WorkerProcess
+from services.proxy.remains import Orphans
 from services.proxy.serving import Publisher
 
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
 STABLE_AFTER = 1.0
 KILL_AFTER = 5.0
+LOOK = 0.1
 
 UNIT = "proxy-worker"
 
@@ -53,6 +56,8 @@ class Master:
         self._workers: dict[str, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        self._orphans = Orphans(context.spool_folder, self._pools)
+        self._look_for_orphans()
 
     def start(self) -> None:
         """Start the workers; they accept once they know the routes that are known now."""
@@ -61,6 +66,7 @@ class Master:
             self._context.record(ListenerOpened(time.time(), listener.binding.port, address), listener.binding.app)
         workers = range(len(self._listeners[0].sockets))
         self._keepers = [self._context.spawn(self._keep(index), f"worker {index}") for index in workers]
+        self._context.spawn(self._watch_orphans(), "orphans")
 
     async def stop(self) -> None:
         """Refuse new clients, let connections finish within the drain time, and hear the workers out."""
@@ -87,6 +93,18 @@ class Master:
         pool = self._pools.get((app, port))
         if pool:
             pool.forget()
+
+    async def _watch_orphans(self) -> None:
+        while self._look_for_orphans():  # noqa: ASYNC110 - other processes tell by files
+            await asyncio.sleep(LOOK)
+
+    def _look_for_orphans(self) -> bool:
+        """Whether any worker of a former master still lives, on any port."""
+        opened = self._orphans.look()
+        for (app, port), pool in self._pools.items():
+            theirs = [each.backends for each in opened if (each.app, each.port) == (app, port)]
+            self._take(pool, pool.orphans_have(theirs, time.time()))
+        return bool(opened)
 
     async def _keep(self, index: int) -> None:
         """Start a worker again whenever it ends; at once, unless it cannot even run for a moment."""
@@ -119,28 +137,36 @@ class Master:
 
     def _begin(self, worker: WorkerProcess, index: int, fds: list[int]) -> None:
         self._workers[worker.instance] = worker
-        self._relay(worker, ServiceStarted(time.time(), UNIT, VERSION, worker.pid, self._context.instance))
+        started = ServiceStarted(time.time(), UNIT, VERSION, worker.pid, self._context.instance)
+        self._relay(worker, subjects.NO_APP, [encode_event(started)])
         for pool in self._pools.values():
             pool.worker_started(worker.instance)
         most = (self._limits.max_connections + index) // len(self._keepers)
         limits = msgspec.structs.replace(self._limits, max_connections=most)
         listening = [Listening(app, port, fd) for (app, port), fd in zip(self._pools, fds, strict=True)]
         sealer = worker.sealer
-        origin = Origin(sealer.host, sealer.instance, sealer.sequence, sealer.head, self._context.spool_folder)
+        head, folder = sealer.head, self._context.spool_folder
+        origin = Origin(sealer.host, sealer.instance, sealer.sequence, head, folder, worker.blackbox)
         worker.tell(Start(limits, listening, [pool.order() for pool in self._pools.values()], origin))
 
     def _end(self, worker: WorkerProcess, reason: str) -> None:
         del self._workers[worker.instance]
-        self._relay(worker, ServiceStopped(time.time(), reason))
+        for app, events in worker.untold().items():
+            self._relay(worker, app, events)
+        worker.bury()
+        remains.forget(self._context.spool_folder, f"proxy-{worker.instance}")
+        self._relay(worker, subjects.NO_APP, [encode_event(ServiceStopped(time.time(), reason))])
         for pool in self._pools.values():
             self._take(pool, pool.worker_ended(worker.instance, time.time()))
 
-    def _relay(self, worker: WorkerProcess, event: Event) -> None:
-        payload = worker.sealer.seal(subjects.NO_APP, msgspec.Raw(encode_events([event])))
-        self._context.outbox.forward(subjects.NO_APP, f"{worker.instance}:{worker.sealer.sequence}", 1, payload)
+    def _relay(self, worker: WorkerProcess, app: str, events: list[bytes]) -> None:
+        payload = worker.sealer.seal(app, msgspec.Raw(joined(events)))
+        message_id = f"{worker.instance}:{worker.sealer.sequence}"
+        self._context.outbox.forward(app, message_id, len(events), payload)
 
     def _forward(self, worker: WorkerProcess, batch: Recorded) -> None:
         worker.sealer.follow(batch.sequence, batch.payload)
+        worker.heard[batch.app] = batch.last
         message_id = f"{worker.instance}:{batch.sequence}"
         taken = partial(worker.tell, Taken(batch.sequence))
         self._context.outbox.forward(batch.app, message_id, batch.count, batch.payload, taken)

@@ -51,13 +51,17 @@ class Follow(msgspec.Struct, array_like=True, tag=1, frozen=True):
 
 
 class Origin(msgspec.Struct, array_like=True, frozen=True):
-    """Who a worker is on the log, the last batch that was sealed for it, and where it leaves what nobody takes."""
+    """Who a worker is on the log, the last batch that was sealed for it, and where it leaves what nobody takes.
+
+    `blackbox`: a descriptor that it inherited (`services.proxy.blackbox`), -1: none.
+    """
 
     host: str = ""
     instance: str = ""
     sequence: int = 0
     head: bytes = b""
     folder: str = ""
+    blackbox: int = -1
 
 
 class Start(msgspec.Struct, array_like=True, tag=2, frozen=True):
@@ -126,11 +130,12 @@ class Answered(msgspec.Struct, array_like=True, tag=12, frozen=True):
 
 
 class Recorded(msgspec.Struct, array_like=True, tag=13, frozen=True):
-    """A sealed batch of `count` events about an app."""
+    """A sealed batch of `count` events about an app; `last` is the number of the last one in the black box."""
 
     app: str
     sequence: int
     count: int
+    last: int
     payload: bytes
 
 

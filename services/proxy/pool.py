@@ -71,6 +71,7 @@ class Pool:
         self._members: dict[str, _Member] = {}
         self._leaving: dict[str, _Leaving] = {}
         self._workers: dict[str, _Worker] = {}
+        self._orphans: list[dict[str, int] | None] = []
         self._revision = 0
         self._generations: dict[int, int] = {}
         self._served: int | None = None
@@ -122,6 +123,13 @@ class Pool:
         for backend, count in news.cut.items():
             if leaving := self._leaving.get(backend):
                 leaving.cut += count
+        return self._noticed(now)
+
+    def orphans_have(self, orphans: list[dict[str, int] | None], now: float) -> Steps:
+        """What workers of a former master still have open to each backend, which may be anything (None)."""
+        if orphans == self._orphans:
+            return Steps()
+        self._orphans = orphans
         return self._noticed(now)
 
     def dial_failed(self, news: Failed, now: float) -> Steps:
@@ -206,4 +214,5 @@ class Pool:
                 steps.events.append(BackendDrained(now, self.port, backend, leaving.cut, waited))
 
     def _open_connections(self, backend: str) -> int:
-        return sum(worker.draining.get(backend, 0) for worker in self._workers.values())
+        known = sum(worker.draining.get(backend, 0) for worker in self._workers.values())
+        return known + sum(1 if orphan is None else orphan.get(backend, 0) for orphan in self._orphans)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from schemas.chain import Sealer
 from services.common.ids import uuid7
 from services.common.processes import ended_how
+from services.proxy import blackbox
 from services.proxy.frames import Unframer, frame
 from services.proxy.messages import Message, ToWorker
 
@@ -26,8 +28,11 @@ class WorkerProcess(asyncio.Protocol):
     _transport: asyncio.WriteTransport
 
     def __init__(self, host: str, on_message: OnMessage) -> None:
+        """Raises OSError when there is no room for its black box."""
         self.instance = uuid7()
         self.sealer = Sealer("proxy", host, self.instance)
+        self.blackbox = blackbox.create()
+        self.heard: dict[str, int] = {}
         self._on_message = on_message
         self._unframer = Unframer()
         self._silent = asyncio.Event()
@@ -38,24 +43,13 @@ class WorkerProcess(asyncio.Protocol):
 
     @classmethod
     async def launch(cls, host: str, fds: list[int], on_message: OnMessage) -> WorkerProcess:
-        """A running worker that inherits these descriptors. Raises OSError when there is no room for it.
-
-        -P: a folder named services where the user happens to be must not come before ours.
-        """
+        """A running worker that inherits these descriptors. Raises OSError when there is no room for it."""
         worker = cls(host, on_message)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                worker._process = await asyncio.create_subprocess_exec(
-                    *[sys.executable, "-P", "-m", "services.proxy.worker", str(theirs.fileno())],
-                    pass_fds=[theirs.fileno(), *fds],
-                    stdin=asyncio.subprocess.DEVNULL,
-                )
-            except BaseException:
-                ours.close()
-                raise
-        loop = asyncio.get_running_loop()
-        worker._transport, _ = await loop.create_unix_connection(lambda: worker, sock=ours)
+        try:
+            await worker._start(fds)
+        except BaseException:
+            worker.bury()
+            raise
         return worker
 
     def tell(self, message: ToWorker) -> None:
@@ -76,6 +70,34 @@ class WorkerProcess(asyncio.Protocol):
             self.kill()
             code = await self._process.wait()
         return ended_how(code) if code else "stopped"
+
+    def untold(self) -> dict[str, list[bytes]]:
+        """The events that it recorded before it died and never told, encoded, by app. `heard`: up to which it did."""
+        found: dict[str, list[bytes]] = {}
+        for note in blackbox.notes(self.blackbox):
+            if note.number > self.heard.get(note.app, 0):
+                found.setdefault(note.app, []).append(note.event)
+        return found
+
+    def bury(self) -> None:
+        """Nothing more is wanted of it."""
+        os.close(self.blackbox)
+
+    async def _start(self, fds: list[int]) -> None:
+        """-P: a folder named services where the user happens to be must not come before ours."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *[sys.executable, "-P", "-m", "services.proxy.worker", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno(), self.blackbox, *fds],
+                    stdin=asyncio.subprocess.DEVNULL,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_unix_connection(lambda: self, sock=ours)
 
     def data_received(self, data: bytes) -> None:
         for message in self._unframer.feed(data):

@@ -82,4 +82,4 @@ def test_a_worker_whose_master_has_everything_leaves_nothing(origin: Origin) -> 
             client.sendall(b"x")
             assert client.recv(1) == b"x"
         assert worker.stop() == 0
-    assert not Path(origin.folder).exists()
+    assert not list(Path(origin.folder).iterdir())

@@ -190,6 +190,20 @@ async def test_a_killed_worker_comes_back_and_its_port_never_refuses(bus: Bus, n
             assert clients.broken <= 3 * 4
 
 
+async def test_what_a_killed_worker_recorded_in_its_last_moment_is_told(bus: Bus, nats_server: NatsServer) -> None:
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url, ProxySettings(workers=1)) as running:
+            await running.serve(server.backend())
+            for count in range(1, 6):
+                (*_, worker) = await running.wait_for_workers(count)
+                assert await exchange(running.port) == b"bye"
+                os.kill(worker, signal.SIGKILL)
+            await running.log.wait_for_event(ServiceStopped, 5)
+            assert [(e.bytes_in, e.bytes_out) for e in running.log.of(ConnectionClosed)] == [(3, 3)] * 5
+            assert len(running.log.of(ConnectionEstablished)) == 5
+            assert_nothing_is_missing(running)
+
+
 async def test_a_worker_that_comes_back_serves_the_route_of_the_moment(bus: Bus, nats_server: NatsServer) -> None:
     with serving(named("a"), "a") as a, serving(named("b"), "b") as b:
         async with proxy(bus, nats_server.url, ProxySettings(workers=1)) as running:
@@ -286,6 +300,32 @@ async def test_the_workers_of_a_killed_master_finish_their_connections_and_end(
             async with asyncio.timeout(DEADLINE):
                 while any(map(is_alive, running.workers().values())):  # noqa: ASYNC110  # not our children
                     await asyncio.sleep(0.02)
+
+
+async def test_the_next_master_waits_for_connections_that_outlived_the_last_one(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    listeners = open_listeners([f"{APP}=127.0.0.1:{free_port()}"], 2)
+    with serving(named("a"), "a") as a, serving(named("b"), "b") as b:
+        async with proxy(bus, nats_server.url, listeners=listeners) as running:
+            await running.serve(a.backend())
+            old = [await connect(running.port) for _ in range(6)]
+            await running.log.wait_for_event(ConnectionEstablished, 6)
+            running.process.kill()
+            await running.process.wait()
+            settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
+            running.process = await start(msgspec.structs.replace(settings, workers=2), listeners)
+            await running.wait_for_workers(4)
+            generation = await running.route(a.backend("draining"), b.backend())
+            first = await running.wait_for_serving(lambda serving: serving.generation == generation)
+            assert first.draining == {"a": 6}
+            assert [await finish(stream) for stream in old[:4]] == [b"abye"] * 4
+            await running.wait_for_serving(lambda serving: serving.draining == {"a": 2})
+            assert [await finish(stream) for stream in old[4:]] == [b"abye"] * 2
+            await running.wait_for_serving(lambda serving: serving.draining == {})
+            await running.log.wait_for_event(BackendDrained)
+    for listener in listeners:
+        listener.close()
 
 
 def is_alive(pid: int) -> bool:

@@ -12,6 +12,7 @@ from schemas.chain import Sealer
 from schemas.codec import decode
 from schemas.events import Event, EventsDropped, ListenerClosed
 from schemas.routing import Backend, BackendState
+from services.proxy.blackbox import BlackBox
 from services.proxy.frames import Unframer, frame
 from services.proxy.messages import Balance, Follow, Following, Message, Recorded
 from services.proxy.worker.balancer import Balancer
@@ -121,7 +122,7 @@ def test_events_that_an_absent_reader_leaves_no_room_for_are_counted() -> None:
     ours, theirs = socket.socketpair()
     loop = Loop()
     channel = Channel(theirs, loop, lambda _: None, lambda: None)
-    recorder = Recorder(loop, channel, Sealer("proxy", "host", "worker"))
+    recorder = Recorder(loop, channel, Sealer("proxy", "host", "worker"), BlackBox())
     count = 0
     while not channel.is_congested:
         recorder.record("web", ListenerClosed(0.0, count))

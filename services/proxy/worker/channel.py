@@ -36,6 +36,11 @@ class Channel:
         """Whether the master is far behind with reading."""
         return len(self._unsent) > CONGESTED
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that was sent is out of this process."""
+        return not self._unsent
+
     def send(self, message: Message) -> None:
         if self.is_lost:
             return

@@ -78,6 +78,11 @@ class Frontend:
         if target.is_draining and self.slot is None:
             self.resources.loop.set_timer(self, REPORT_INTERVAL)
 
+    def occupied(self) -> dict[str, int]:
+        """How many connections each backend has that has any."""
+        targets = self.balancer.targets.values()
+        return {target.id: len(target.occupants) for target in targets if target.occupants}
+
     def on_timer(self) -> None:
         self._report({})
 

@@ -9,9 +9,10 @@ import msgspec
 
 from schemas import subjects
 from schemas.chain import Sealer
-from schemas.codec import encode_events
+from schemas.codec import encode_event, joined, kind
 from schemas.events import Event, EventsDropped
 from schemas.handover import Leftover
+from services.proxy.blackbox import BlackBox
 from services.proxy.messages import Recorded
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
@@ -27,18 +28,23 @@ class Recorder:
     `unsafe` are the batches that would be lost with the master, by their sequence.
     """
 
-    def __init__(self, loop: Loop, channel: Channel, sealer: Sealer) -> None:
+    def __init__(self, loop: Loop, channel: Channel, sealer: Sealer, blackbox: BlackBox) -> None:
         self.slot: set[Timed] | None = None
         self.unsafe: dict[int, Leftover] = {}
         self._loop = loop
         self._channel = channel
         self._sealer = sealer
-        self._fresh: dict[str, list[Event]] = {}
+        self._blackbox = blackbox
+        self._number = 0
+        self._fresh: dict[str, list[bytes]] = {}
         self._dropped: Counter[str] = Counter()
 
     def record(self, app: str, event: Event) -> None:
+        encoded = encode_event(event)
+        self._number += 1
+        self._blackbox.note(app, self._number, encoded)
         events = self._fresh.setdefault(app, [])
-        events.append(event)
+        events.append(encoded)
         if len(events) >= FLUSH_EVENTS:
             self._send(app)
         elif self.slot is None:
@@ -50,10 +56,12 @@ class Recorder:
     def flush(self) -> None:
         """Hand over everything now."""
         if self._dropped and not self._channel.is_congested:
-            self._fresh.setdefault(subjects.NO_APP, []).append(self._dropped_event())
+            self._fresh.setdefault(subjects.NO_APP, []).append(encode_event(self._dropped_event()))
             self._dropped.clear()
         for app in list(self._fresh):
             self._send(app)
+        if self._channel.is_drained:
+            self._blackbox.clear()
 
     def taken(self, sequence: int) -> None:
         """A batch is on the bus or on disk."""
@@ -62,12 +70,12 @@ class Recorder:
     def _send(self, app: str) -> None:
         events = self._fresh.pop(app)
         if self._channel.is_congested:
-            self._dropped.update(type(event).__name__ for event in events)
+            self._dropped.update(map(kind, events))
             return
-        payload = self._sealer.seal(app, msgspec.Raw(encode_events(events)))
+        payload = self._sealer.seal(app, msgspec.Raw(joined(events)))
         sequence, count = self._sealer.sequence, len(events)
         self.unsafe[sequence] = Leftover(app, f"{self._sealer.instance}:{sequence}", count, payload)
-        self._channel.send(Recorded(app, sequence, count, payload))
+        self._channel.send(Recorded(app, sequence, count, self._number, payload))
 
     def _dropped_event(self) -> EventsDropped:
         return EventsDropped(time.time(), self._dropped.total(), dict(self._dropped))

@@ -8,13 +8,16 @@ import time
 from schemas import subjects
 from schemas.chain import Sealer
 from schemas.events import ServiceStopped
+from services.proxy.blackbox import BlackBox
 from services.proxy.messages import Admit, Eject, Follow, Message, Origin, Start, Stop, Taken
+from services.proxy.remains import Remains
 from services.proxy.worker import handover
 from services.proxy.worker.admission import Admission
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.frontend import Frontend
 from services.proxy.worker.heartbeat import Heartbeat
 from services.proxy.worker.loop import Loop
+from services.proxy.worker.orphan import Orphan
 from services.proxy.worker.pipes import Pipes
 from services.proxy.worker.recorder import Recorder
 from services.proxy.worker.resources import Resources, raise_file_limit, share
@@ -56,7 +59,12 @@ class Worker:
             recorder.record(subjects.NO_APP, ServiceStopped(time.time(), "its master ended"))
             recorder.flush()
         if recorder.unsafe and self.origin.folder:
-            handover.write(self.origin.folder, f"proxy-{self.origin.instance}", recorder.unsafe.values())
+            handover.write(self.origin.folder, self._name, recorder.unsafe.values())
+        self._orphan.end()
+
+    @property
+    def _name(self) -> str:
+        return f"proxy-{self.origin.instance}"
 
     def on_timer(self) -> None:
         """The drain time is over."""
@@ -82,13 +90,14 @@ class Worker:
         most, pipes = share(raise_file_limit())
         self.origin = origin = order.origin
         sealer = Sealer("proxy", origin.host, origin.instance, origin.sequence, origin.head)
-        recorder = Recorder(self._loop, self._channel, sealer)
+        recorder = Recorder(self._loop, self._channel, sealer, BlackBox(origin.blackbox))
         admission = Admission(self._loop, order.limits.max_connections or most, self._serve_held)
         self.resources = Resources(self._loop, self._channel, recorder, order.limits, admission, Pipes(pipes))
         self._is_started = True
         Heartbeat(self._loop, recorder).start()
         for listening in order.listening:
             self._frontends[listening.app, listening.port] = Frontend(listening.app, listening.port, self.resources)
+        self._orphan = Orphan(self._loop, self._frontends.values(), Remains(origin.folder, self._name))
         for route in order.routes:
             self._frontends[route.app, route.port].follow(route)
         for listening in order.listening:
@@ -102,6 +111,7 @@ class Worker:
         """Whoever comes next is the next master's: its workers share our listening sockets."""
         if not self._is_started:
             raise SystemExit(1)
+        self._orphan.begin()
         self._stop(accept_waiting=False)
 
     def _stop(self, accept_waiting: bool) -> None:
