@@ -60,13 +60,19 @@ class Bus:
         self._refusals = 0
         self._reason = ""
         self._last_error: Exception | None = None
+        self._later: asyncio.Task[None] | None = None
         self._log = log.get(service)
 
     @classmethod
-    async def connect(cls, service: str, credentials: Credentials, timeout: float = 10.0) -> Bus:
-        """A bus that is connected. Raises BusError: unreachable within `timeout` seconds, refused, too old."""
+    async def connect(
+        cls, service: str, credentials: Credentials, timeout: float = 10.0, is_needed: bool = True
+    ) -> Bus:
+        """A bus that is connected. Raises BusError: unreachable within `timeout` seconds, refused, too old.
+
+        One that is not needed at once goes on trying when it is not reached in time, and does not raise for that.
+        """
         bus = cls(service, credentials)
-        await bus._connect(timeout)
+        await bus._connect(timeout, is_needed)
         return bus
 
     @property
@@ -88,6 +94,9 @@ class Bus:
     async def close(self) -> None:
         """Close the connection; what was published before is flushed first if the bus answers."""
         if self.client.is_closed:
+            return
+        if self._later and not self._later.done():
+            await self._give_up(self._later)
             return
         try:
             async with asyncio.timeout(2):
@@ -188,16 +197,23 @@ class Bus:
 
         await self.client.subscribe(subject, cb=reply)
 
-    async def _connect(self, timeout: float) -> None:
+    async def _connect(self, timeout: float, is_needed: bool) -> None:
         self._patience = timeout
         options = self.client.options_for(self.service) | {
             "disconnected_cb": self._on_lost,
             "reconnected_cb": self._on_reconnected,
             "error_cb": self._on_error,
         }
-        in_the_way = await attempt(self.client.connect(**options), self._refused, timeout)
+        self._jetstream = self.client.jetstream(timeout=REQUEST_TIMEOUT, publish_async_max_pending=4096)
+        connecting = asyncio.create_task(self.client.connect(**options))
+        in_the_way = await attempt(connecting, self._refused, timeout)
+        if isinstance(in_the_way, TimeoutError) and not is_needed:
+            self._lost.set()
+            self._log.warning("the bus is away, going on without it", reason=self._why_not(in_the_way, timeout))
+            self._later = asyncio.create_task(self._connect_later(connecting))
+            return
         if in_the_way:
-            await self.client.abort()
+            await self._give_up(connecting)
             raise BusError(self._why_not(in_the_way, timeout))
         version = self.client.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
@@ -206,8 +222,16 @@ class Bus:
                 f"the NATS server at {self._credentials.shown} is {version.major}.{version.minor}: "
                 "use nats-server 2.10 or newer"
             )
-        self._jetstream = self.client.jetstream(timeout=REQUEST_TIMEOUT, publish_async_max_pending=4096)
         self._connected.set()
+
+    async def _connect_later(self, connecting: asyncio.Task[None]) -> None:
+        await connecting
+        await self._on_reconnected()
+
+    async def _give_up(self, connecting: asyncio.Task[None]) -> None:
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        await self.client.abort()
 
     def _why_not(self, error: BaseException, timeout: float) -> str:
         servers = self._credentials.shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import nats.errors
@@ -127,14 +127,12 @@ def _readable(read: Callable[[], Any]) -> Any:
         raise SignInError(str(error)) from None
 
 
-async def attempt(connecting: Awaitable[None], enough: asyncio.Event, timeout: float) -> BaseException | None:
-    """Wait for a first connection, until `enough` is known. None when there is one, else what was in the way."""
-    trying = asyncio.ensure_future(connecting)
+async def attempt(connecting: asyncio.Task[None], enough: asyncio.Event, timeout: float) -> BaseException | None:
+    """Wait for a first connection, until `enough` is known. None when there is one, else what was in the way.
+
+    A TimeoutError: it is still being tried.
+    """
     waiting = asyncio.ensure_future(enough.wait())
-    await asyncio.wait({trying, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({connecting, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    if trying.done() and not trying.exception():
-        return None
-    trying.cancel()
-    (outcome,) = await asyncio.gather(trying, return_exceptions=True)
-    return TimeoutError() if isinstance(outcome, asyncio.CancelledError) else outcome
+    return connecting.exception() if connecting.done() else TimeoutError()

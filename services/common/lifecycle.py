@@ -29,6 +29,8 @@ HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
 FLUSH_TIMEOUT = 3.0
 CANCEL_AGAIN = 0.5
+BRIEFLY = 1.0
+"""Seconds that the bus has to answer a service that can do without it."""
 
 VERSION = version("longshore")
 
@@ -88,20 +90,35 @@ class Context:
 Main = Callable[[Context], Awaitable[None]]
 
 
-def run(service: str, unit: str, settings: Settings, main: Main, stop_timeout: float = STOP_TIMEOUT) -> None:
-    """Run a service in this process until SIGTERM or SIGINT.
+def run(
+    service: str,
+    unit: str,
+    settings: Settings,
+    main: Main,
+    stop_timeout: float = STOP_TIMEOUT,
+    needs_bus: bool = True,
+) -> None:
+    """Run a service in this process until SIGTERM or SIGINT; if it does not need the bus, also before that is there.
 
     `main` starts the service, spawns what runs beside it, waits for `context.stopping` and winds down, within
     `stop_timeout` seconds. `unit` is what runs at most once on a host ("proxy:8080"). Raises what ended the service,
     if anything did.
     """
-    asyncio.run(_run(service, unit, settings, main, stop_timeout))
+    asyncio.run(_run(service, unit, settings, main, stop_timeout, needs_bus))
 
 
-async def _run(service: str, unit: str, settings: Settings, main: Main, stop_timeout: float = STOP_TIMEOUT) -> None:
+async def _run(
+    service: str,
+    unit: str,
+    settings: Settings,
+    main: Main,
+    stop_timeout: float = STOP_TIMEOUT,
+    needs_bus: bool = True,
+) -> None:
     wanted = limits(settings)
-    bus = await Bus.connect(service, credentials.find(settings, service), settings.bus_timeout)
-    if settings.nats_url:  # the embedded bus has its streams already
+    patience = settings.bus_timeout if needs_bus else min(settings.bus_timeout, BRIEFLY)
+    bus = await Bus.connect(service, credentials.find(settings, service), patience, needs_bus)
+    if settings.nats_url and bus.is_connected:  # the embedded bus has its streams already
         try:
             await bus.ensure(wanted)
         except BaseException:

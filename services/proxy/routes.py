@@ -12,17 +12,35 @@ from schemas.routing import Backend, Route
 from services.common.bus import Change, Synced
 from services.common.lifecycle import Context
 from services.proxy.master import Master
+from services.proxy.memory import Memory
 from services.proxy.serving import Publisher
+
+TOUCH = 5.0
 
 
 class Routes:
     """Hands every route that the bus holds to the master; what is followed stays when the bus is away."""
 
-    def __init__(self, context: Context, master: Master, publisher: Publisher) -> None:
+    def __init__(self, context: Context, master: Master, publisher: Publisher, memory: Memory) -> None:
         self.known = asyncio.Event()
         self._context = context
         self._master = master
         self._publisher = publisher
+        self._memory = memory
+        self._routes: dict[tuple[str, int], Route] = {}
+
+    def recall(self) -> None:
+        """Hand over the routes of the last master; whatever the bus says later replaces them."""
+        for route in self._memory.recall():
+            self._context.log.warning("the bus is away: serving as before", app=route.app, port=route.port)
+            self._follow(route)
+            self._master.forget(route.app, route.port)
+
+    async def remember(self) -> None:
+        """Have the next master believe the routes that are kept, until cancelled."""
+        while True:
+            await asyncio.sleep(TOUCH)
+            self._memory.touch()
 
     async def run(self) -> None:
         """Follow until cancelled; `known` is set once the routes that are there now have been handed over."""
@@ -43,7 +61,12 @@ class Routes:
         except msgspec.MsgspecError as error:
             self._context.log.warning("not a route, ignored", key=change.key, reason=str(error))
             return
-        self._master.follow(msgspec.structs.replace(route, backends=self._usable(route)))
+        self._follow(msgspec.structs.replace(route, backends=self._usable(route)))
+        self._memory.keep(self._routes.values())
+
+    def _follow(self, route: Route) -> None:
+        self._routes[route.app, route.port] = route
+        self._master.follow(route)
 
     def _forget(self, key: str) -> None:
         app, _, port = key.partition(".")[2].rpartition(".")

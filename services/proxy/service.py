@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from pathlib import Path
 
 from services.common import lifecycle
 from services.common.errors import SettingsError
@@ -12,6 +13,7 @@ from services.common.lifecycle import Context
 from services.proxy.activation import activated
 from services.proxy.listeners import VARIABLE, Listener, complete, inherited
 from services.proxy.master import KILL_AFTER, Master
+from services.proxy.memory import Memory
 from services.proxy.messages import Limits
 from services.proxy.routes import Routes
 from services.proxy.serving import Publisher
@@ -32,14 +34,16 @@ def run(settings: ProxySettings) -> None:
     os.environ.pop(VARIABLE, None)
     if not listeners:
         raise SettingsError("--listen is missing: give the ports to listen on, like --listen web=8080")
+    memory = Memory(_path(settings, listeners))
     unit = "proxy:" + ",".join(str(listener.binding.port) for listener in listeners)
     try:
         lifecycle.run(
             "proxy",
             unit,
             settings,
-            lambda context: serve(context, settings, listeners),
+            lambda context: serve(context, settings, listeners, memory),
             settings.drain_time + KILL_AFTER + STOP_MARGIN,
+            needs_bus=not memory.recall(),
         )
     finally:
         for listener in listeners:
@@ -51,16 +55,25 @@ def _listeners(settings: ProxySettings) -> list[Listener]:
     return complete(handed, settings.listen, settings.workers)
 
 
-async def serve(context: Context, settings: ProxySettings, listeners: list[Listener]) -> None:
+def _path(settings: ProxySettings, listeners: list[Listener]) -> Path:
+    ports = "-".join(str(listener.binding.port) for listener in listeners)
+    return Path(settings.state_dir) / "proxy" / f"{ports}.routes"
+
+
+async def serve(context: Context, settings: ProxySettings, listeners: list[Listener], memory: Memory) -> None:
     """Run the workers from when the routes are known until the context stops and all connections have ended."""
     publisher = Publisher(context.bus, context.host)
     master = Master(context, listeners, _limits(settings), publisher)
-    routes = Routes(context, master, publisher)
+    routes = Routes(context, master, publisher, memory)
     context.spawn(publisher.run(), "serving")
     context.spawn(routes.run(), "routes")
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(ROUTES_TIMEOUT):
-            await routes.known.wait()
+    context.spawn(routes.remember(), "memory")
+    if context.bus.is_connected:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROUTES_TIMEOUT):
+                await routes.known.wait()
+    if not routes.known.is_set():
+        routes.recall()
     master.start()
     await context.stopping.wait()
     await master.stop()

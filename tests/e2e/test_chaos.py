@@ -1,7 +1,7 @@
 """Each process and the bus killed at random under traffic: at the end /metrics says what was counted outside.
 
-LONGSHORE_TEST_CHAOS: for how many seconds, 45 unless it is set. Proxy workers and the supervisor have tests of their
-own (test_kill.py): what a killed worker had open, and what it recorded in its last moment, is lost with it.
+LONGSHORE_TEST_CHAOS: for how many seconds, 45 unless it is set. Proxy workers have a run of their own, a third as
+long: the connections of a killed worker break. The supervisor is killed in test_kill.py.
 """
 
 from __future__ import annotations
@@ -20,22 +20,27 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import origin
-from tests.e2e.harness import Server, runs, wait_for
+from tests.e2e.harness import Server, runs, wait_for, workers
 
 SECONDS = float(os.environ.get("LONGSHORE_TEST_CHAOS", "45"))
 VICTIMS = ("bus", "gateway", "health", "deployer", "proxy")
 CLIENTS = 6
 REPLICAS = 2
 SETTLED = 120.0
+OPTIONS = ("--replicas", str(REPLICAS), "--workers", "2", "--health-path", "/probe")
 HEAD = len(b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n")
 
 pytestmark = pytest.mark.timeout(SECONDS + 600)
 
 
 class Clients:
-    """Threads that open one connection after the other, with a few requests on each, and count everything."""
+    """Threads that open one connection after the other, with a few requests on each, and count everything.
+
+    `opened` counts every connection that was made, `connections` those that ended as they should.
+    """
 
     def __init__(self, port: int) -> None:
+        self.opened = 0
         self.connections = 0
         self.sent = 0
         self.received = 0
@@ -73,6 +78,8 @@ class Clients:
         sent = received = 0
         requests, pause = (1, 0.0) if chance.random() < 0.95 else (chance.randrange(2, 20), 0.2)
         with socket.create_connection(("127.0.0.1", self._port), 60) as sock:
+            with self._lock:
+                self.opened += 1
             for _ in range(requests):
                 body = bytes(chance.randrange(2000))
                 request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -147,8 +154,7 @@ def _until(deadline: float) -> Iterator[None]:
 def test_metrics_equal_the_counts_from_outside_after_chaos(tmp_path: Path) -> None:
     folder = tmp_path / "counts"
     folder.mkdir()
-    options = ["--replicas", str(REPLICAS), "--workers", "2", "--health-path", "/probe"]
-    one = Server(tmp_path, *options, "--hold", "60")  # bus and proxy may be gone together for longer than 10 s
+    one = Server(tmp_path, *OPTIONS)
     origin.publish(one.registry, "1.0.1", folder)
     one.start()
     try:
@@ -163,6 +169,53 @@ def test_metrics_equal_the_counts_from_outside_after_chaos(tmp_path: Path) -> No
     finally:
         one.stop()
         one.end_replicas()
+
+
+def test_every_connection_of_workers_that_are_killed_is_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "counts"
+    folder.mkdir()
+    one = Server(tmp_path, *OPTIONS)
+    origin.publish(one.registry, "1.0.1", folder)
+    one.start()
+    try:
+        wait_for("the release serves", lambda: one.serves("1.0.1"), 60)
+        with Clients(one.port) as clients:
+            kills = kill_workers(one, SECONDS / 3, random.Random(SECONDS))
+        print(f"{kills} workers killed, {clients.opened} connections, {len(clients.broken)} broken")
+        assert kills
+        missed = kills  # a worker may die in the moment between its accept and its first word
+        found = wait_for(
+            "all ended connections are counted",
+            lambda: _settled(one.metrics(), clients.opened - missed),
+            SETTLED,
+        )
+        assert clients.opened - missed <= found["dewy_proxy_connections_total"] <= clients.opened
+        assert found["longshore_gateway_chain_breaks_total"] == found["longshore_events_dropped_total"] == 0
+        verified = one.verb("verify")
+        assert verified.returncode == 0, verified.stderr
+    finally:
+        one.stop()
+        one.end_replicas()
+
+
+def kill_workers(one: Server, seconds: float, chance: random.Random) -> int:
+    """Kill one worker after the other; how many."""
+    kills, proxy = 0, one.children()["proxy"]
+    for _ in _until(time.monotonic() + seconds):
+        victims = wait_for("both workers are there", lambda: _both(workers(proxy)))
+        os.kill(chance.choice(victims), signal.SIGKILL)
+        kills += 1
+        time.sleep(chance.uniform(0.2, 1.5))
+    return kills
+
+
+def _both(found: list[int]) -> list[int]:
+    return found if len(found) == 2 and all(map(runs, found)) else []
+
+
+def _settled(found: dict[str, float], least: int) -> dict[str, float]:
+    is_settled = found.get("dewy_proxy_connections_total", 0) >= least and found["dewy_proxy_connections_active"] == 0
+    return found if is_settled else {}
 
 
 def around(one: Server, broken: str) -> str:

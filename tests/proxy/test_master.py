@@ -328,6 +328,46 @@ async def test_the_next_master_waits_for_connections_that_outlived_the_last_one(
         listener.close()
 
 
+async def test_a_master_that_starts_while_the_bus_is_away_serves_as_the_last_one_did(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    listeners = open_listeners([f"{APP}=127.0.0.1:{free_port()}"], 2)
+    with serving(named("a"), "a") as a, serving(named("b"), "b") as b:
+        async with proxy(bus, nats_server.url, listeners=listeners) as running:
+            await running.serve(a.backend())
+            running.process.kill()
+            nats_server.kill()
+            await running.process.wait()
+            settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
+            running.process = await start(msgspec.structs.replace(settings, workers=2), listeners)
+            assert [await exchange(running.port) for _ in range(20)] == [b"abye"] * 20
+            nats_server.start()
+            await running.serve(b.backend())
+            assert await exchange(running.port) == b"bbye"
+            assert await running.stop() == 0
+            await running.log.wait_for_event(ConnectionClosed, 21)
+            assert_nothing_is_missing(running)
+    for listener in listeners:
+        listener.close()
+
+
+async def test_a_master_that_never_reached_the_bus_stops_when_it_is_told(bus: Bus, nats_server: NatsServer) -> None:
+    listeners = open_listeners([f"{APP}=127.0.0.1:{free_port()}"], 1)
+    with serving(named("a"), "a") as a:
+        settings = ProxySettings(workers=1)
+        async with proxy(bus, nats_server.url, settings, listeners) as running:
+            await running.serve(a.backend())
+            running.process.kill()
+            nats_server.kill()
+            await running.process.wait()
+            settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
+            running.process = await start(msgspec.structs.replace(settings, workers=1), listeners)
+            assert await exchange(running.port) == b"abye"
+            assert await running.stop() == 0
+    for listener in listeners:
+        listener.close()
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -1,0 +1,64 @@
+"""The routes of a proxy on disk: a master that starts while the bus is away serves what the last one served."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from schemas.routing import Route
+from services.common import log
+
+FRESH = 60.0
+"""Seconds after the death of the last master in which its routes are believed: later an address may be another's."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class _Remembered(msgspec.Struct):
+    boot: str
+    routes: list[Route]
+
+
+class Memory:
+    """A file; a master that runs keeps touching it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_failing = False
+        self._log = log.get("proxy")
+
+    def recall(self) -> list[Route]:
+        """The routes of a master that ran until a moment ago, on this host since its boot; else none."""
+        try:
+            age = time.time() - self._path.stat().st_mtime
+            found = msgspec.json.decode(self._path.read_bytes(), type=_Remembered)
+        except (OSError, msgspec.MsgspecError):
+            return []
+        return found.routes if abs(age) <= FRESH and found.boot == _boot() else []
+
+    def keep(self, routes: Iterable[Route]) -> None:
+        """Replace what is there, at once or not at all. A disk that fails is told in one line."""
+        unfinished = self._path.with_suffix(".unfinished")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            unfinished.write_bytes(msgspec.json.encode(_Remembered(_boot(), list(routes))))
+            unfinished.replace(self._path)
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                self._log.warning("cannot keep the routes", path=str(self._path), reason=error.strerror)
+            self._is_failing = True
+
+    def touch(self) -> None:
+        """The master runs."""
+        with contextlib.suppress(OSError):
+            os.utime(self._path)
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
