@@ -1,7 +1,7 @@
 """What the gateway can do: `python -m tests.benchmarks.gateway` prints the figures of docs/performance.md.
 
-The fold alone, beside the same measurements through other libraries; a gateway that reads a real bus; and the way of an
-event from a closed connection to /metrics, through everything.
+The fold alone, beside the same measurements through other libraries; a gateway that reads a real bus; the way of an
+event from a closed connection to /metrics, through everything; and two gateways of which one is killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from services.metrics_gateway.instrument import Moment
 from services.metrics_gateway.prometheus import Exporter
 from services.metrics_gateway.state import State
-from tests.benchmarks import folding, serving
+from tests.benchmarks import folding, serving, takeover
 
 BATCHES = 2000
 BACKLOG = 6000
@@ -30,6 +30,9 @@ def main() -> None:
         asyncio.run(behind_a_bus(Path(directory)))
     with tempfile.TemporaryDirectory() as directory:
         through_everything(Path(directory))
+    with tempfile.TemporaryDirectory() as directory:
+        delays = asyncio.run(takeover.takeovers(Path(directory)))
+        say("a killed leader replaced", f"{statistics.median(delays):.2f} s median, {max(delays):.2f} s at most")
 
 
 def fold_alone() -> None:

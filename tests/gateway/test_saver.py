@@ -213,14 +213,17 @@ async def test_a_running_gateway_that_falls_behind_the_limits_tells_how_much_it_
         assert gateway.live.state.messages_lost == 7
 
 
-async def test_events_that_leave_by_the_limits_of_a_log_that_is_there_stay_in_the_sums(bus: Bus) -> None:
+@pytest.mark.parametrize(("limit", "left"), [(Limits(max_age=1), 0), (Limits(max_bytes=4096), 20)], ids=str)
+async def test_events_that_leave_by_the_limits_of_a_log_that_is_there_stay_in_the_sums(
+    bus: Bus, limit: Limits, left: int
+) -> None:
     async with running(Gateway(bus)) as gateway:
         await publish(bus, "p-1", 30)
         await gateway.until_folded(30)
         await gateway.saver.save()
-    await bus.ensure(Limits(max_age=1))
+    await bus.ensure(limit)
     async with asyncio.timeout(30):
-        while (await bus.jetstream.stream_info(subjects.STREAM)).state.messages:  # noqa: ASYNC110 - the server tells nobody
+        while (await bus.jetstream.stream_info(subjects.STREAM)).state.messages > left:  # noqa: ASYNC110 - no news of it
             await asyncio.sleep(0.1)
     await bus.ensure(Limits(max_age=3600))
     async with running(Gateway(bus)) as restarted:
