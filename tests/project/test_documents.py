@@ -13,7 +13,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("comp
 REFERENCE = (ROOT / "docs" / "reference" / "cli.md").read_text()
 FENCED = re.compile(r"^ *```([^\n`]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
-SHELL = ([], ["sh"], ["bash"], ["console"])
+SHELL: tuple[list[str], ...] = ([], ["sh"], ["bash"], ["console"])
 COMMAND = re.compile(r"\s*(?:\$ )?(?:sudo )?(?:\.venv/bin/)?(longshore [a-z-].*)")
 
 
