@@ -28,6 +28,8 @@ OLDEST_SERVER = (2, 10)
 SYNC_TIMEOUT = 1.0
 """Seconds without news after which a watch asks whether what it waits for was deleted in the meantime."""
 REQUEST_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 15.0
+"""Seconds for the answer to a command: longer than whoever answers asks others for it."""
 
 T = TypeVar("T")
 
@@ -61,6 +63,7 @@ class Bus:
         self._reason = ""
         self._last_error: Exception | None = None
         self._later: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
         self._log = log.get(service)
 
     @classmethod
@@ -93,6 +96,9 @@ class Bus:
 
     async def close(self) -> None:
         """Close the connection; what was published before is flushed first if the bus answers."""
+        for task in self._answering:
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
         if self.client.is_closed:
             return
         if self._later and not self._later.done():
@@ -177,7 +183,7 @@ class Bus:
         self,
         subject: str,
         command: msgspec.Struct,
-        timeout: float = REQUEST_TIMEOUT,
+        timeout: float = ANSWER_TIMEOUT,
         headers: dict[str, str] | None = None,
     ) -> bytes:
         """The reply to a command. Raises BusError when nobody listens or answers in time."""
@@ -190,12 +196,22 @@ class Bus:
         return message.data
 
     async def respond(self, subject: str, answer: Callable[[bytes, Mapping[str, str]], Awaitable[bytes]]) -> None:
-        """Answer every request on a subject with what `answer` makes of it and of its headers."""
+        """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own."""
 
         async def reply(message: Msg) -> None:
-            await message.respond(await answer(message.data, message.headers or {}))
+            try:
+                await message.respond(await answer(message.data, message.headers or {}))
+            except nats.errors.Error as error:
+                self._log.warning("an answer could not be sent", subject=subject, reason=str(error) or repr(error))
+            except Exception:
+                self._log.exception("a request could not be answered", subject=subject)
 
-        await self.client.subscribe(subject, cb=reply)
+        async def take(message: Msg) -> None:
+            task = asyncio.create_task(reply(message), name=f"answer on {subject}")
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+        await self.client.subscribe(subject, cb=take)
 
     async def _connect(self, timeout: float, is_needed: bool) -> None:
         self._patience = timeout

@@ -30,12 +30,13 @@ from services.deployer.registry import Registry
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
 
+NO_CAUSE = Cause()
+
 
 class Deployment:
     """It is prepared first (hook, pull) while the release before is kept running, and then rolled out.
 
-    `failure`: phase and reason of what went wrong, until the rollout takes notice of it. `cause`: the command that is
-    obeyed now.
+    `failure`: phase and reason of what went wrong, until the rollout takes notice of it.
     """
 
     def __init__(
@@ -49,7 +50,6 @@ class Deployment:
     ) -> None:
         self.failure: tuple[str, str] | None = None
         self.undo_until = math.inf
-        self.cause = Cause()
         self._preparation: Literal["due", "running", "done"] = "due"
         self._context = context
         self._settings = settings
@@ -95,16 +95,20 @@ class Deployment:
         known = self._journal.decisions.artifacts.get(release)
         return known or await self._registry.resolve(release)
 
-    async def order(self, release: str, by: str, pinned: str = "") -> str:
-        """Start to deploy a release as it is now; its id. Raises RegistryError when there is no such release."""
-        began = time.monotonic()
-        artifact = await self._registry.resolve(release, self._before(release))
-        return await self.begin(release, by, Resolved(artifact, time.monotonic() - began), pinned)
+    async def resolve(self, release: str) -> Resolved:
+        """What is deployed under this name now. Raises RegistryError when there is no such release.
 
-    async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "") -> str:
+        What a rollback returns to may still be here, and then no registry is asked.
+        """
+        began, known = time.monotonic(), self._before(release)
+        is_here = known is not None and await self._runtime.holds(known)
+        artifact = known if known and is_here else await self._registry.resolve(release, known)
+        return Resolved(artifact, time.monotonic() - began)
+
+    async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "", cause: Cause = NO_CAUSE) -> str:
         """Start a deployment; its id."""
         decisions, settings = self._journal.decisions, self._settings
-        ongoing = Ongoing(uuid7(), release, by, settings.strategy, self.cause.trace or trace_id(), time.time(), pinned)
+        ongoing = Ongoing(uuid7(), release, by, settings.strategy, cause.trace or trace_id(), time.time(), pinned)
         started = DeploymentStarted(
             ongoing.started,
             ongoing.deployment,
@@ -115,7 +119,7 @@ class Deployment:
             settings.replicas,
             ongoing.trace,
             resolved.took,
-            self.cause.span,
+            cause.span,
         )
         await self._journal.commit(choice.begun(decisions, ongoing, resolved.artifact), started)
         self._preparation, self.failure = "due", None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -16,13 +18,29 @@ from services.common.errors import LongshoreError, RegistryError
 from services.common.ids import span_id, trace_id
 from services.common.tracing import Cause
 from services.deployer import choice, versions
+from services.deployer.feed import Resolved
 from services.deployer.reconcile import Reconciler
 
 NOBODY = "operator"
+LOOK_TIMEOUT = 10.0
+"""Seconds that the registry has for a command, whatever it is asked. Who asked us waits longer (bus.ANSWER_TIMEOUT)."""
+FOLLOW_UP_TIMEOUT = 2.0
+"""Seconds that it has for what has taken effect already, and is only looked up to be named in the answer."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """By whom, and the command's part of the trace: a deployment that begins with it is a part of that."""
+
+    by: str
+    cause: Cause
 
 
 class Orders:
-    """Commands are obeyed one at a time, and never in the middle of a step of the reconcile loop."""
+    """Commands are obeyed at once, and never in the middle of a step of the reconcile loop.
+
+    Nobody waits for the registry but who asked for what is in it: it is asked first, beside everything else, and then
+    the command is obeyed as things stand by then.
+    """
 
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
@@ -42,22 +60,13 @@ class Orders:
         own = Cause(cause.trace or trace_id(), span_id())
         began = time.monotonic()
         try:
-            async with self._reconciler.lock:
-                reply = await self._obey_for(own, command)
+            reply = await self._obey(command, Asked(command.by or NOBODY, own))
         except LongshoreError as error:
             reply = Reply(False, str(error))
         finally:
             self._reconciler.wake()
         self._tell(command, reply, time.monotonic() - began, own, cause)
         return reply
-
-    async def _obey_for(self, cause: Cause, command: Command) -> Reply:
-        """A deployment that begins now is a part of the command's trace."""
-        self._deployment.cause = cause
-        try:
-            return await self._obey(command, command.by or NOBODY)
-        finally:
-            self._deployment.cause = Cause()
 
     def _tell(self, command: Command, reply: Reply, took: float, own: Cause, caller: Cause) -> None:
         self._journal.record(
@@ -78,109 +87,159 @@ class Orders:
             )
         )
 
-    async def _obey(self, command: Command, by: str) -> Reply:
-        if isinstance(command, Pause):
-            return await self._pause(by)
-        if ongoing := self._deployment.ongoing:
-            doing = "being rolled back" if ongoing.failed else "being deployed"
-            raise LongshoreError(f"release {ongoing.release} is {doing}: wait for its end, then ask again")
+    async def _obey(self, command: Command, asked: Asked) -> Reply:
         match command:
             case Deploy(release=release):
-                return await self._deploy(release, by)
+                return await self._deploy(release, asked)
             case Rollback(to=release):
-                return await self._rollback(release, by)
+                return await self._rollback(release, asked)
+            case Pause():
+                return await self._pause(asked.by)
             case Resume():
-                return await self._resume(by)
+                return await self._resume(asked)
             case Retry(release=release):
-                return await self._retry(release, by)
+                return await self._retry(release, asked)
             case Drain(replica=replica):
-                return self._drain(replica)
+                return await self._drain(replica)
 
-    async def _deploy(self, release: str, by: str) -> Reply:
-        decisions = self._journal.decisions
-        if decisions.paused:
-            raise LongshoreError("deployments are paused: `longshore resume` first")
-        offered = await self._look()
-        chosen = release or offered[0]
-        if chosen not in offered:
-            raise RegistryError(f"{self._feed.registry.url} offers no release {chosen}; it has {_some(offered)}")
-        return await self._begin(chosen, by, pinned="" if chosen == offered[0] else chosen)
+    async def _deploy(self, release: str, asked: Asked) -> Reply:
+        self._refuse_ongoing()
+        self._refuse_paused()
+        async with self._in_time(LOOK_TIMEOUT):
+            offered = await self._look()
+            chosen = release or offered[0]
+            if chosen not in offered:
+                raise RegistryError(f"{self._feed.registry.url} offers no release {chosen}; it has {_some(offered)}")
+            resolved = await self._resolve(chosen)
+        return await self._begin(chosen, resolved, asked, "" if chosen == offered[0] else chosen, self._refuse_paused)
 
-    async def _rollback(self, release: str, by: str) -> Reply:
+    async def _rollback(self, release: str, asked: Asked) -> Reply:
+        self._refuse_ongoing()
         chosen = release or self._journal.decisions.previous
         if not chosen:
             raise LongshoreError("there is no release before the current one: name one, `longshore rollback RELEASE`")
-        return await self._begin(chosen, by, pinned=chosen)
+        async with self._in_time(LOOK_TIMEOUT):
+            resolved = await self._resolve(chosen)
+        return await self._begin(chosen, resolved, asked, chosen)
 
-    async def _begin(self, release: str, by: str, pinned: str) -> Reply:
-        decisions = self._journal.decisions
-        if release in decisions.quarantined:
-            raise LongshoreError(
-                f"release {release} is quarantined ({decisions.quarantined[release]}): "
-                f"`longshore retry {release}` lifts that"
-            )
-        if release == decisions.current:
-            if pinned != decisions.pinned:
-                await self._journal.commit(replace(decisions, pinned=pinned))
-            return Reply(True, f"release {release} is the current one already")
-        deployment = await self._deployment.order(release, by, pinned)
+    async def _resolve(self, release: str) -> Resolved | None:
+        """What is to be deployed; None if that is what runs."""
+        self._refuse_quarantined(release)
+        return None if release == self._journal.decisions.current else await self._deployment.resolve(release)
+
+    async def _begin(
+        self,
+        release: str,
+        resolved: Resolved | None,
+        asked: Asked,
+        pinned: str,
+        refuse: Callable[[], None] = lambda: None,
+    ) -> Reply:
+        """Deploy what was looked up, if that is still possible, and unless `refuse` raises."""
+        async with self._reconciler.lock:
+            self._refuse_ongoing()
+            self._refuse_quarantined(release)
+            refuse()
+            decisions = self._journal.decisions
+            if release == decisions.current:
+                if pinned != decisions.pinned:
+                    await self._journal.commit(replace(decisions, pinned=pinned))
+                return Reply(True, f"release {release} is the current one already")
+            if resolved is None:
+                raise LongshoreError(f"release {release} has just been replaced by {decisions.current}: ask again")
+            deployment = await self._deployment.begin(release, asked.by, resolved, pinned, asked.cause)
         return Reply(True, f"release {release} is being deployed", deployment)
 
+    def _refuse_ongoing(self) -> None:
+        if ongoing := self._deployment.ongoing:
+            doing = "being rolled back" if ongoing.failed else "being deployed"
+            raise LongshoreError(f"release {ongoing.release} is {doing}: wait for its end, then ask again")
+
+    def _refuse_paused(self) -> None:
+        if self._journal.decisions.paused:
+            raise LongshoreError("deployments are paused: `longshore resume` first")
+
+    def _refuse_quarantined(self, release: str) -> None:
+        if reason := self._journal.decisions.quarantined.get(release):
+            raise LongshoreError(f"release {release} is quarantined ({reason}): `longshore retry {release}` lifts that")
+
     async def _pause(self, by: str) -> Reply:
-        decisions = self._journal.decisions
-        if decisions.paused:
-            return Reply(True, "deployments are paused already")
-        await self._journal.commit(replace(decisions, paused=True), DeploymentsPaused(time.time(), by))
+        async with self._reconciler.lock:
+            decisions = self._journal.decisions
+            if decisions.paused:
+                return Reply(True, "deployments are paused already")
+            await self._journal.commit(replace(decisions, paused=True), DeploymentsPaused(time.time(), by))
         return Reply(True, "deployments are paused until `longshore resume`")
 
-    async def _resume(self, by: str) -> Reply:
-        decisions = self._journal.decisions
-        if not decisions.paused and not decisions.pinned:
-            return Reply(True, "deployments were not paused: the newest release is followed")
-        followed = replace(decisions, paused=False, pinned="")
-        await self._journal.commit(followed, DeploymentsResumed(time.time(), by))
-        return await self._follow_up("the newest release is followed again", by)
+    async def _resume(self, asked: Asked) -> Reply:
+        async with self._reconciler.lock:
+            self._refuse_ongoing()
+            decisions = self._journal.decisions
+            if not decisions.paused and not decisions.pinned:
+                return Reply(True, "deployments were not paused: the newest release is followed")
+            followed = replace(decisions, paused=False, pinned="")
+            await self._journal.commit(followed, DeploymentsResumed(time.time(), asked.by))
+        return await self._follow_up("the newest release is followed again", asked)
 
-    async def _retry(self, release: str, by: str) -> Reply:
-        decisions = self._journal.decisions
-        quarantined = versions.newest_first(decisions.quarantined, pre_releases=True)
-        if not quarantined:
-            raise LongshoreError("no release is quarantined: nothing to retry")
-        chosen = release or quarantined[0]
-        if chosen not in decisions.quarantined:
-            raise LongshoreError(f"release {chosen} is not quarantined; quarantined: {_some(quarantined)}")
-        await self._journal.commit(choice.lifted(decisions, chosen), QuarantineLifted(time.time(), chosen, by))
-        return await self._follow_up(f"release {chosen} may be deployed again", by)
+    async def _retry(self, release: str, asked: Asked) -> Reply:
+        async with self._reconciler.lock:
+            self._refuse_ongoing()
+            decisions = self._journal.decisions
+            quarantined = versions.newest_first(decisions.quarantined, pre_releases=True)
+            if not quarantined:
+                raise LongshoreError("no release is quarantined: nothing to retry")
+            chosen = release or quarantined[0]
+            if chosen not in decisions.quarantined:
+                raise LongshoreError(f"release {chosen} is not quarantined; quarantined: {_some(quarantined)}")
+            lifted = QuarantineLifted(time.time(), chosen, asked.by)
+            await self._journal.commit(choice.lifted(decisions, chosen), lifted)
+        return await self._follow_up(f"release {chosen} may be deployed again", asked)
 
-    async def _follow_up(self, done: str, by: str) -> Reply:
+    async def _follow_up(self, done: str, asked: Asked) -> Reply:
         """Begin the deployment that is due now, if one is, so that the reply can name it."""
-        release = choice.due(
-            self._journal.decisions,
-            self._feed.offered or [],
-            bool(self._reconciler.fleet.replicas),
-            self._feed.registry.is_newer,
-        )
+        release = self._due()
         if not release:
             return Reply(True, done)
         try:
-            deployment = await self._deployment.order(release, by)
+            async with self._in_time(FOLLOW_UP_TIMEOUT):
+                resolved = await self._deployment.resolve(release)
         except RegistryError as error:
             return Reply(True, f"{done}; release {release} is deployed as soon as the registry answers ({error})")
+        async with self._reconciler.lock:
+            if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
+                return Reply(True, f"{done}; release {ongoing.release} is being deployed", ongoing.deployment)
+            if release != self._due():
+                return Reply(True, done)
+            deployment = await self._deployment.begin(release, asked.by, resolved, cause=asked.cause)
         return Reply(True, f"{done}; release {release} is being deployed", deployment)
 
-    def _drain(self, identity: str) -> Reply:
-        replicas = self._reconciler.fleet.replicas
-        if identity not in replicas:
-            raise LongshoreError(f"no replica {identity!r} runs here; these do: {_some(sorted(replicas))}")
-        replicas[identity].condemned = True
+    def _due(self) -> str:
+        return self._reconciler.due(self._feed.offered or [])
+
+    async def _drain(self, identity: str) -> Reply:
+        async with self._reconciler.lock:
+            self._refuse_ongoing()
+            replicas = self._reconciler.fleet.replicas
+            if identity not in replicas:
+                raise LongshoreError(f"no replica {identity!r} runs here; these do: {_some(sorted(replicas))}")
+            replicas[identity].condemned = True
         return Reply(True, f"replica {identity} goes as soon as its successor takes traffic")
 
     async def _look(self) -> list[str]:
         """What the registry offers right now. Raises RegistryError when that is nothing."""
-        self._feed.offered = await self._feed.registry.offered()
-        if not self._feed.offered:
+        offered = self._feed.offered = await self._feed.registry.offered()
+        if not offered:
             raise RegistryError(f"{self._feed.registry.url} offers no release")
-        return self._feed.offered
+        return offered
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self, seconds: float) -> AsyncIterator[None]:
+        """Ask the registry inside. Raises RegistryError when that is not done in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise RegistryError(f"no answer from {self._feed.registry.url} within {seconds:g} s: is it up?") from None
 
 
 def _some(names: list[str]) -> str:

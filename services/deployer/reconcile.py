@@ -171,7 +171,7 @@ class Reconciler:
             digest = resolved[offered[0]].artifact.digest
             found = ReleaseFound(time.time(), offered[0], digest, self.feed.registry.url)
             await self.journal.commit(replace(decisions, found=offered[0]), found)
-        release = "" if self._is_closing else self._due(offered)
+        release = "" if self._is_closing else self.due(offered)
         if release in resolved:
             await self.deployment.begin(release, "registry", resolved[release])
         elif release:
@@ -179,12 +179,13 @@ class Reconciler:
 
     def _wanted(self, offered: Sequence[str]) -> set[str]:
         """What of an offer is to be announced or deployed."""
-        return ({offered[0]} if self._is_new(offered) else set()) | ({self._due(offered)} - {""})
+        return ({offered[0]} if self._is_new(offered) else set()) | ({self.due(offered)} - {""})
 
     def _is_new(self, offered: Sequence[str]) -> bool:
         return bool(offered) and offered[0] not in (self.journal.decisions.found, self.journal.decisions.current)
 
-    def _due(self, offered: Sequence[str]) -> str:
+    def due(self, offered: Sequence[str]) -> str:
+        """The release that an offer makes us deploy now; empty: none."""
         return choice.due(self.journal.decisions, offered, bool(self.fleet.replicas), self.feed.registry.is_newer)
 
     async def _infer_current(self) -> None:
@@ -213,13 +214,14 @@ class Reconciler:
 
     async def _after_reconnect(self) -> None:
         """The bus may have come back without what we wrote."""
-        if self._epoch == self.context.bus.epoch:
+        epoch = self.context.bus.epoch
+        if self._epoch == epoch:
             return
         await self.fleet.load()
         await self.router.load()
         await self.journal.write()
         self.router.forget()
-        self._epoch = self.context.bus.epoch
+        self._epoch = epoch
 
     async def _stop_all(self) -> None:
         """Drain and stop every replica, within the time that a stopping service has."""

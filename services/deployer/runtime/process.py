@@ -60,6 +60,10 @@ class ProcessRuntime:
         if problem := flaw(Path(artifact.location)):
             raise ReleaseError(problem)
 
+    async def holds(self, artifact: Artifact) -> bool:
+        """Never: the folder may have changed since, and is as near as its registry."""
+        return False
+
     async def start(self, spec: Spec) -> Running:
         """Start `run` with PORT and LONGSHORE_* in its environment."""
         folder = Folder(self._root / spec.id)

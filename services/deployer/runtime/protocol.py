@@ -86,6 +86,9 @@ class Runtime(Protocol):
     async def pull(self, artifact: Artifact) -> None:
         """Bring a release onto this host."""
 
+    async def holds(self, artifact: Artifact) -> bool:
+        """Whether exactly that is on this host already, whatever became of the registry since."""
+
     async def start(self, spec: Spec) -> Running:
         """Start a replica; returns when it runs, which is long before it is ready."""
 

@@ -48,6 +48,10 @@ class Images:
         await self._check_platform(image, artifact.location)
         return image
 
+    async def holds(self, artifact: Artifact) -> bool:
+        """Whether the image is here. Raises EngineError."""
+        return await self._find(artifact.location) is not None
+
     async def prune(self, needed: Collection[str]) -> None:
         """Remove those that were pulled here, are not needed and not in use, but for the last few used."""
         async with self._pulling:

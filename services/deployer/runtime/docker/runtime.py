@@ -85,6 +85,13 @@ class DockerRuntime:
             raise ReleaseError(f"cannot look for {artifact.location}: {error}") from None
         body.replica_ports(self._settings.ports, image, artifact)
 
+    async def holds(self, artifact: Artifact) -> bool:
+        """Whether the image is here. An engine that cannot say does not hold it."""
+        try:
+            return await self._images.holds(artifact)
+        except EngineError:
+            return False
+
     async def start(self, spec: Spec) -> Running:
         """Create and start a container."""
         folder = Folder(self._root / spec.id)
