@@ -28,7 +28,7 @@ VALUES: dict[str, type[msgspec.Struct]] = {
 
 SENDS = {
     "proxy": ("events", subjects.SERVING),
-    "deployer": ("events", subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS),
+    "deployer": ("events", subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS, subjects.LEASES),
     "health": ("events", subjects.HEALTH),
     "gateway": ("events", "commands", subjects.LEASES),
     "cli": ("commands",),

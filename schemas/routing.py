@@ -124,9 +124,10 @@ class Decisions(msgspec.Struct, frozen=True):
 class Lease(msgspec.Struct, frozen=True):
     """Who does what only one may do: an instance, on a host. It is written again and again by its holder.
 
-    `done`: up to this message of the log its work is done, as far as that can be said.
+    `done`: up to this message of the log its work is done, as far as that can be said. `about`: the holder, in words.
     """
 
     holder: str
     host: str
     done: int = 0
+    about: str = ""

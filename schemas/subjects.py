@@ -9,7 +9,6 @@ SERVICES = ("proxy", "deployer", "health", "gateway", "bus")
 STREAM = "LONGSHORE"
 EVENTS = "longshore.events"
 COMMANDS = "longshore.commands"
-HOLDERS = "longshore.holders"
 ALL_EVENTS = f"{EVENTS}.>"
 
 ROUTES = "longshore-routes"
@@ -42,11 +41,6 @@ def commands(app: str, host: str) -> str:
     return f"{COMMANDS}.deployer.{app}.{token(host)}"
 
 
-def holder(app: str, host: str) -> str:
-    """Where the deployer that has an app on a host answers another one that wants it."""
-    return f"{HOLDERS}.{app}.{token(host)}"
-
-
 def route_key(host: str, app: str, port: int) -> str:
     """Key of a Route and of what a proxy serves of it (Serving): everyone watches its own host's."""
     return f"{token(host)}.{app}.{port}"
@@ -60,3 +54,8 @@ def replica_key(host: str, app: str, replica: str) -> str:
 def decisions_key(host: str, app: str) -> str:
     """Key of a deployer's Decisions."""
     return f"{token(host)}.{app}"
+
+
+def tenure_key(host: str, app: str) -> str:
+    """Key of the Lease that says which deployer has an app on a host."""
+    return f"deployer.{token(host)}.{app}"

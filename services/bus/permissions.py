@@ -12,10 +12,7 @@ ADMIN = "admin"
 
 
 class Access(msgspec.Struct, frozen=True):
-    """What a service does: events that it publishes, the log, buckets that it reads or writes, objects, commands.
-
-    `holds`: it asks whether another one has an app, and answers that.
-    """
+    """What a service does: events that it publishes, the log, buckets that it reads or writes, objects, commands."""
 
     publishes: bool = True
     reads_log: bool = False
@@ -24,16 +21,14 @@ class Access(msgspec.Struct, frozen=True):
     stores: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     answers: bool = False
-    holds: bool = False
 
 
 ACCESS = {
     "proxy": Access(reads=(subjects.ROUTES,), writes=(subjects.SERVING,)),
     "deployer": Access(
         reads=(subjects.HEALTH, subjects.SERVING),
-        writes=(subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS),
+        writes=(subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS, subjects.LEASES),
         answers=True,
-        holds=True,
     ),
     "health": Access(reads=(subjects.REPLICAS,), writes=(subjects.HEALTH,)),
     "gateway": Access(reads_log=True, writes=(subjects.LEASES,), stores=(subjects.SNAPSHOTS,), commands=("deployer",)),
@@ -65,9 +60,6 @@ def permissions(service: str, access: Access) -> dict[str, Any]:
     publish += [f"{subjects.COMMANDS}.{commanded}.>" for commanded in access.commands]
     if access.answers:
         subscribe += [f"{subjects.COMMANDS}.{service}.>"]
-    if access.holds:
-        publish += [f"{subjects.HOLDERS}.>"]
-        subscribe += [f"{subjects.HOLDERS}.>"]
     result: dict[str, Any] = {"publish": {"allow": publish}, "subscribe": {"allow": subscribe}}
     if access.answers:
         result["allow_responses"] = True

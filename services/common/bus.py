@@ -62,6 +62,8 @@ class Bus:
         self._refusals = 0
         self._reason = ""
         self._last_error: Exception | None = None
+        self.guard: Callable[[], None] = lambda: None
+        """Called before each `put` and `delete`; raises BusError when nothing may be written now."""
         self._later: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._log = log.get(service)
@@ -132,6 +134,7 @@ class Bus:
         """Set a key. Raises BusError when the bus does not take it."""
 
         async def write() -> None:
+            self.guard()
             kv = await self.jetstream.key_value(bucket)
             await kv.put(key, msgspec.json.encode(value))
 
@@ -153,6 +156,7 @@ class Bus:
         """Delete a key, also one that is not there. Raises BusError."""
 
         async def remove() -> None:
+            self.guard()
             kv = await self.jetstream.key_value(bucket)
             await kv.delete(key)
 

@@ -35,13 +35,19 @@ class Lease:
 
     `turn` counts how often it was taken from somebody else, or from nobody: as long as it stands still, nobody else
     has held the lease. `done`: up to which message of the log the holder has done its work; the holder sets it, and
-    everybody else finds it there.
+    everybody else finds it there. `other`: who else had it when that was last looked at, in words. `is_superseded`:
+    somebody else has had it since we did.
     """
 
-    def __init__(self, bus: Bus, key: str, holder: str, host: str, term: float = TERM) -> None:
+    def __init__(self, bus: Bus, key: str, holder: str, host: str, term: float = TERM, about: str = "") -> None:
         self.key = key
         self.turn = 0
         self.done = 0
+        self.other = ""
+        self.is_superseded = False
+        self.is_given_back = False
+        self._has_held = False
+        self._about = about
         self._bus = bus
         self._holder = holder
         self._host = host
@@ -51,7 +57,6 @@ class Lease:
         self._since = 0.0
         self._until = 0.0
         self._bucket: KeyValue | None = None
-        self._is_given_back = False
         self._writing = asyncio.Lock()
         self._log = log.get(bus.service)
 
@@ -62,19 +67,23 @@ class Lease:
 
     async def run(self) -> None:
         """Take it when it is free, and keep it, until it is given back."""
-        while not self._is_given_back:
-            was_held = self.is_held
-            await self.round()
-            if self.is_held != was_held:
-                self._log.info("holds the lease" if self.is_held else "does not hold the lease any more", key=self.key)
-            await asyncio.sleep(RENEWAL if self.is_held else LOOK)
+        while not self.is_given_back:
+            await self.step()
+
+    async def step(self) -> None:
+        """Do what is due now, and wait until there is something to do again."""
+        was_held = self.is_held
+        await self.round()
+        if self.is_held != was_held:
+            self._log.info("holds the lease" if self.is_held else "does not hold the lease any more", key=self.key)
+        await asyncio.sleep(RENEWAL if self.is_held else LOOK)
 
     async def round(self) -> None:
         """Renew it, or look whether it is free and take it. A bus that does not answer is no error: time decides."""
         try:
             await self._bus.until_connected()
             async with asyncio.timeout(self._term), self._writing:
-                if not self._is_given_back and not (self._revision and await self._write(self._revision)):
+                if not self.is_given_back and not (self._revision and await self._write(self._revision)):
                     await self._look()
         except (nats.errors.Error, TimeoutError) as error:
             self._bucket = None
@@ -82,7 +91,7 @@ class Lease:
 
     async def release(self) -> None:
         """Give it back for good, so that the next one need not wait."""
-        self._is_given_back = True
+        self.is_given_back = True
         try:
             async with asyncio.timeout(self._term), self._writing:
                 held, self._until = self.is_held, 0.0
@@ -98,6 +107,9 @@ class Lease:
         if revision != self._seen:
             self._seen, self._since = revision, clock()
         is_mine = value is not None and value.holder == self._holder
+        self.other = "" if value is None or is_mine else value.about or f"{value.holder} on {value.host}"
+        if self._has_held and revision and not is_mine:
+            self.is_superseded = True
         if value is not None and not is_mine:
             self.done = value.done
         is_free = value is None or clock() - self._since >= self._term
@@ -118,13 +130,14 @@ class Lease:
     async def _write(self, last: int) -> bool:
         """Whether nobody wrote it since the revision `last`, and so it is ours."""
         bucket, began = await self._open(), clock()
-        value = Value(self._holder, self._host, self.done)
+        value = Value(self._holder, self._host, self.done, self._about)
         try:
             self._revision = await bucket.update(self.key, msgspec.json.encode(value), last=last)
         except nats.js.errors.KeyWrongLastSequenceError:
             self._until = 0.0
             return False
         self._until = began + self._term
+        self._has_held = True
         return True
 
     async def _open(self) -> KeyValue:

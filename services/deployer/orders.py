@@ -136,7 +136,7 @@ class Orders:
         refuse: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Deploy what was looked up, if that is still possible, and unless `refuse` raises."""
-        async with self._reconciler.lock:
+        async with self._reconciler.changing():
             self._refuse_ongoing()
             self._refuse_quarantined(release)
             refuse()
@@ -164,7 +164,7 @@ class Orders:
             raise LongshoreError(f"release {release} is quarantined ({reason}): `longshore retry {release}` lifts that")
 
     async def _pause(self, by: str) -> Reply:
-        async with self._reconciler.lock:
+        async with self._reconciler.changing():
             decisions = self._journal.decisions
             if decisions.paused:
                 return Reply(True, "deployments are paused already")
@@ -172,7 +172,7 @@ class Orders:
         return Reply(True, "deployments are paused until `longshore resume`")
 
     async def _resume(self, asked: Asked) -> Reply:
-        async with self._reconciler.lock:
+        async with self._reconciler.changing():
             self._refuse_ongoing()
             decisions = self._journal.decisions
             if not decisions.paused and not decisions.pinned:
@@ -182,7 +182,7 @@ class Orders:
         return await self._follow_up("the newest release is followed again", asked)
 
     async def _retry(self, release: str, asked: Asked) -> Reply:
-        async with self._reconciler.lock:
+        async with self._reconciler.changing():
             self._refuse_ongoing()
             decisions = self._journal.decisions
             quarantined = versions.newest_first(decisions.quarantined, pre_releases=True)
@@ -205,7 +205,7 @@ class Orders:
                 resolved = await self._deployment.resolve(release)
         except RegistryError as error:
             return Reply(True, f"{done}; release {release} is deployed as soon as the registry answers ({error})")
-        async with self._reconciler.lock:
+        async with self._reconciler.changing():
             if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
                 return Reply(True, f"{done}; release {ongoing.release} is being deployed", ongoing.deployment)
             if release != self._due():
@@ -217,7 +217,7 @@ class Orders:
         return self._reconciler.due(self._feed.offered or [])
 
     async def _drain(self, identity: str) -> Reply:
-        async with self._reconciler.lock:
+        async with self._reconciler.changing():
             self._refuse_ongoing()
             replicas = self._reconciler.fleet.replicas
             if identity not in replicas:

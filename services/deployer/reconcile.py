@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -27,6 +28,7 @@ from services.deployer.registry import Registry
 from services.deployer.router import Router
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
+from services.deployer.tenure import Tenure
 
 RETRY = 0.5
 STOP_MARGIN = 8.0
@@ -36,12 +38,15 @@ T = TypeVar("T")
 
 
 class Reconciler:
-    """Keeps one application on this host as it should be. `lock` is held while it changes anything."""
+    """Keeps one application on this host as it should be."""
 
-    def __init__(self, context: Context, settings: DeployerSettings, registry: Registry, runtime: Runtime) -> None:
+    def __init__(
+        self, context: Context, settings: DeployerSettings, registry: Registry, runtime: Runtime, tenure: Tenure
+    ) -> None:
         self.context = context
         self.settings = settings
-        self.lock = asyncio.Lock()
+        self.tenure = tenure
+        self._lock = asyncio.Lock()
         self.journal = Journal(context, settings.app)
         self.feed = Feed(registry, self.journal.record, self.wake, self._wanted)
         self.fleet = Fleet(context.bus, context.host, settings.app, check(settings), runtime.passes)
@@ -77,14 +82,14 @@ class Reconciler:
         try:
             while not self.context.stopping.is_set():
                 await self._round()
-            if self.settings.stop_containers:
+            if self.settings.stop_containers and not self.tenure.is_lost:
                 await self._stop_all()
         finally:
             stopping.cancel()
 
     async def step(self) -> float:
         """Do everything that can be done now; how many seconds later there is something to do again at the latest."""
-        async with self.lock:
+        async with self.changing():
             await self._after_reconnect()
             self.crew.bury()
             for _ in range(STEPS):
@@ -93,6 +98,13 @@ class Reconciler:
                 if not plan.actions:
                     return plan.wake - time.monotonic()
         return 0.0
+
+    @contextlib.asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """Change something inside, alone. Raises BusError when another deployer may have the application."""
+        async with self._lock:
+            self.tenure.check()
+            yield
 
     def facts(self) -> rollout.Facts:
         """What is true now, for the rollout."""
@@ -115,9 +127,9 @@ class Reconciler:
         )
 
     async def _round(self) -> None:
-        """One step, and the wait for the next. While the bus is away nothing is changed."""
+        """One step, and the wait for the next. While the bus or our lease is away nothing is changed."""
         self._news.clear()
-        if not self.context.bus.is_connected:
+        if not self.context.bus.is_connected or not self.tenure.is_held:
             await self._pause(RETRY)
             return
         try:
@@ -141,6 +153,7 @@ class Reconciler:
         self.crew.announce()
         plan = rollout.plan(facts)
         for action in plan.actions:
+            self.tenure.check()
             await self._apply(action)
         await self.router.publish({port.proxy: self.fleet.backends(port.replica) for port in self.settings.ports})
         self.fleet.routed(self.router.generation)

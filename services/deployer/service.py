@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from schemas import subjects
 from services.common import lifecycle, log, state
 from services.common.errors import RegistryError
 from services.common.lifecycle import Context
-from services.deployer import registry, rival
+from services.deployer import registry
 from services.deployer.notices import announcer
 from services.deployer.orders import Orders
 from services.deployer.reconcile import Reconciler
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
+from services.deployer.tenure import Tenure, wait_for_turn
 
 
 def run(settings: DeployerSettings) -> None:
@@ -33,7 +36,7 @@ def run(settings: DeployerSettings) -> None:
         math.inf,
         lambda holder: waits("another deployer has this application: waits for its end", app=settings.app, pid=holder),
     ):
-        asyncio.run(rival.wait_for_turn(settings))
+        asyncio.run(wait_for_turn(settings))
         lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
 
 
@@ -58,16 +61,31 @@ def check(settings: DeployerSettings) -> None:
 
 async def serve(context: Context, settings: DeployerSettings) -> None:
     """Keep the application running until the context stops."""
-    await rival.hold(context.bus, settings)
-    runtime = open_runtime(settings)
+    async with _having(context, settings) as tenure:
+        if not tenure.is_held:
+            return
+        runtime = open_runtime(settings)
+        try:
+            reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime, tenure)
+            async with announcer.announced(context, settings, reconciler.journal):
+                await reconciler.start()
+                await context.bus.respond(subjects.commands(settings.app, context.host), Orders(reconciler).answer)
+                await reconciler.run()
+        finally:
+            runtime.close()
+
+
+@contextlib.asynccontextmanager
+async def _having(context: Context, settings: DeployerSettings) -> AsyncIterator[Tenure]:
+    """Have the application while inside, and write nothing to the buckets at any moment without it."""
+    tenure = Tenure(context.bus, settings)
+    await tenure.take(context.stopping)
+    context.bus.guard = tenure.check
+    context.spawn(tenure.keep(), "tenure")
     try:
-        reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime)
-        async with announcer.announced(context, settings, reconciler.journal):
-            await reconciler.start()
-            await context.bus.respond(subjects.commands(settings.app, context.host), Orders(reconciler).answer)
-            await reconciler.run()
+        yield tenure
     finally:
-        runtime.close()
+        await tenure.give_back()
 
 
 def open_runtime(settings: DeployerSettings) -> Runtime:

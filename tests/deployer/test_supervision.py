@@ -234,7 +234,7 @@ async def test_a_second_deployer_with_another_state_directory_waits_as_well_and_
                 *[sys.executable, "-m", "tests.deployer.mortal", settings, "never"], stdout=output
             )
             await eventually(lambda: "waits for its end" in log.read_text())
-            assert f"state_dir={site.state_dir}" in log.read_text()
+            assert f"--state-dir {site.state_dir}" in log.read_text()
             release(site.registry, "2.0.0")
             after = await site.until_serving("2.0.0")
             await site.until(DeploymentSucceeded, 2)
