@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,7 @@ class _Heads(msgspec.Struct, array_like=True):
     events: list[_Head]
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMES = {kind.__struct_config__.tag: kind.__name__ for kind in EVENT_TYPES}
 _encoder = msgspec.msgpack.Encoder()
 _batch = msgspec.msgpack.Decoder(Batch)
@@ -80,13 +82,13 @@ def decode(payload: bytes) -> Decoded:
 
 
 def encode_events(events: Sequence[Event]) -> bytes:
-    """Events without an envelope, as a batch holds them."""
-    return _encoder.encode(events)
+    """Events without an envelope, as a batch holds them. Text that is no UTF-8 gets U+FFFD for what is none."""
+    return _encoded(events)
 
 
 def encode_event(event: Event) -> bytes:
     """One event, for `joined`."""
-    return _encoder.encode(event)
+    return _encoded(event)
 
 
 def joined(events: Sequence[bytes]) -> bytes:
@@ -115,6 +117,23 @@ def value(payload: bytes, kind: Any) -> Any:
 def kinds(payload: bytes) -> Counter[str]:
     """How many events of which kind a batch holds. Raises as `decode` does."""
     return Counter(map(_name, _heads.decode(payload).events))
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_readable(msgspec.to_builtins(value, builtin_types=(bytes,))))
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_readable(one) for one in value]
+    if isinstance(value, dict):
+        return {_readable(key): _readable(one) for key, one in value.items()}
+    return value
 
 
 def _decode(payload: bytes) -> Decoded:

@@ -2,8 +2,13 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 OLDEST_PYTHON = (3, 11)
+OUR_VARIABLES = ("LONGSHORE_", "OTEL_EXPORTER_", "SCOTTY__")
 
 
 def main() -> None:
@@ -11,6 +16,9 @@ def main() -> None:
     problem = unsupported(sys.platform, tuple(sys.version_info[:2]))
     if problem:
         _fail(problem, 1)
+    problem = unreadable(sys.argv, os.environ)
+    if problem:
+        _fail(problem, 2)
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
     from services.cli.app import app
@@ -39,6 +47,26 @@ def unsupported(platform: str, version: "tuple[int, ...]") -> str:
     if version < OLDEST_PYTHON:
         return f"Longshore needs Python 3.11 or newer; this is {version[0]}.{version[1]}"
     return ""
+
+
+def unreadable(words: "Sequence[str]", variables: "Mapping[str, str]") -> str:
+    """Which word of the command line, or variable of ours, is no UTF-8; empty when all are. Shows no value."""
+    for before, word in zip(["", *words], words):  # noqa: B905 - any Python 3
+        if not _is_utf8(word):
+            where = word.partition("=")[0] if word.startswith("--") and "=" in word else f"what stands after {before}"
+            return f"{where}: not valid UTF-8"
+    for name, value in variables.items():
+        if name.startswith(OUR_VARIABLES) and not _is_utf8(value):
+            return f"{name}: not valid UTF-8"
+    return ""
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fail(message: str, code: int) -> None:

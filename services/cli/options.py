@@ -11,6 +11,7 @@ import typer
 
 from services.common import log
 from services.common.settings import Settings, default
+from services.metrics_gateway.telemetry import SIGNAL_VARIABLES
 
 PANELS = {
     "What to deliver": ("app", "registry", "port", "replicas", "interval", "max_interval", "runtime"),
@@ -160,7 +161,7 @@ HELP = {
 
 VARIABLES = {
     "telemetry": [],
-    "telemetry_signals": ["LONGSHORE_TELEMETRY_SIGNALS", "LONGSHORE_TELEMETRY", "SCOTTY__TELEMETRY"],
+    "telemetry_signals": [*SIGNAL_VARIABLES],
 }
 """Where they are others than LONGSHORE_ and the option's name, the first that is set counts."""
 

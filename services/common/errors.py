@@ -18,6 +18,10 @@ class SettingsError(LongshoreError):
     exit_code = 2
 
 
+class ExpiredError(LongshoreError):
+    """A certificate is over: nobody accepts it any more."""
+
+
 class BusError(LongshoreError):
     """The bus cannot be reached, refuses us, or is too old."""
 

@@ -36,7 +36,7 @@ class Lease:
     `turn` counts how often it was taken from somebody else, or from nobody: as long as it stands still, nobody else
     has held the lease. `done`: up to which message of the log the holder has done its work; the holder sets it, and
     everybody else finds it there. `other`: who else had it when that was last looked at, in words. `is_superseded`:
-    somebody else has had it since we did.
+    somebody else has had it since we did. `holder` is who was last seen to hold it, None if nobody was.
     """
 
     def __init__(self, bus: Bus, key: str, holder: str, host: str, term: float = TERM, about: str = "") -> None:
@@ -44,6 +44,7 @@ class Lease:
         self.turn = 0
         self.done = 0
         self.other = ""
+        self.holder: Value | None = None
         self.is_superseded = False
         self.is_given_back = False
         self._has_held = False
@@ -106,6 +107,7 @@ class Lease:
         revision, value = await self._read()
         if revision != self._seen:
             self._seen, self._since = revision, clock()
+        self.holder = value
         is_mine = value is not None and value.holder == self._holder
         self.other = "" if value is None or is_mine else value.about or f"{value.holder} on {value.host}"
         if self._has_held and revision and not is_mine:
@@ -136,7 +138,7 @@ class Lease:
         except nats.js.errors.KeyWrongLastSequenceError:
             self._until = 0.0
             return False
-        self._until = began + self._term
+        self._until, self.holder = began + self._term, value
         self._has_held = True
         return True
 

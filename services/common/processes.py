@@ -15,6 +15,9 @@ FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 10.0
 STABLE_AFTER = 10.0
 
+SUPERVISED = "LONGSHORE_SUPERVISED"
+"""A variable of every service that a supervisor starts: it has checked what is checked at a start, and starts again."""
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 

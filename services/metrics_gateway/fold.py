@@ -15,11 +15,11 @@ import msgspec
 from schemas import chain, codec
 from schemas import events as e
 from schemas.codec import Batch
+from services.metrics_gateway import bounds, upkeep
 from services.metrics_gateway import fold_deployer as deployer
 from services.metrics_gateway import fold_proxy as proxy
 from services.metrics_gateway import fold_replica as replica
 from services.metrics_gateway import fold_service as service
-from services.metrics_gateway import upkeep
 from services.metrics_gateway.instance import MISSED, Service
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.recent import remembered
@@ -76,7 +76,8 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.HealthChanged: replica.health_changed,
 }
 HANDLERS = {
-    kind: deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))) for kind, handler in HANDLERS.items()
+    kind: bounds.checked(kind, deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))))
+    for kind, handler in HANDLERS.items()
 }
 
 

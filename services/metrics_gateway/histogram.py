@@ -17,6 +17,9 @@ PHASE_DURATION = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0
 HEALTHCHECK_DURATION = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 EVENT_LAG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
+LARGEST = 1e10
+"""No duration, and no time (unix seconds), is as large; nanoseconds up to it fit into 64 bits."""
+
 
 class Exemplar(msgspec.Struct, frozen=True):
     """One duration that was observed, in seconds, when (unix seconds), and the span that tells of it (W3C ids)."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
-from services.metrics_gateway.histogram import EVENT_LAG, Histogram
+from services.metrics_gateway.histogram import EVENT_LAG, LARGEST, Histogram
 from services.metrics_gateway.port import Listener
 
 MISSED = "heartbeat missed"
@@ -29,7 +27,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     @property
     def nanoseconds(self) -> int:
         """CPU time, 0 if what was told is no duration."""
-        return int(self.cpu * 1e9) if math.isfinite(self.cpu) else 0
+        return int(self.cpu * 1e9) if abs(self.cpu) < LARGEST else 0
 
 
 class Instance(msgspec.Struct):

@@ -37,6 +37,9 @@ SCOPE = "longshore"
 POINTS = 5000
 """So many data points at most, a metric's own aside, go into one request: collectors refuse those above 4 MiB."""
 
+LARGEST = 2**63
+"""OTLP has integers of 64 bits; larger sums become floats, as they are on /metrics."""
+
 Values: TypeAlias = dict[Labels, Value]
 
 
@@ -145,7 +148,7 @@ class Collector:
             value = _added(value, self._before.get(instrument.name, {}).get(labels))
         now = _nanoseconds(moment.now)
         if not isinstance(value, Histogram):
-            return NumberDataPoint(attributes, since, now, value)
+            return NumberDataPoint(attributes, since, now, value if abs(value) < LARGEST else float(value))
         return HistogramDataPoint(
             attributes=attributes,
             start_time_unix_nano=since,

@@ -21,6 +21,7 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from services.metrics_gateway import exposition
+from services.metrics_gateway.histogram import LARGEST
 from services.metrics_gateway.instrument import Instrument, Labels, Moment, Value
 from services.metrics_gateway.instruments import INSTRUMENTS
 from services.metrics_gateway.state import Histogram
@@ -96,5 +97,6 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float] | tuple[str, float,
     bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
     buckets: list[Any] = list(zip(bounds, accumulate(histogram.counts), strict=True))
     for bucket, one in histogram.exemplars.items():
-        buckets[bucket] += (Exemplar({"trace_id": one.trace, "span_id": one.span}, one.seconds, one.time),)
+        time = one.time if 0 <= one.time < LARGEST else None
+        buckets[bucket] += (Exemplar({"trace_id": one.trace, "span_id": one.span}, one.seconds, time),)
     return buckets

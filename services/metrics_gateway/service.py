@@ -21,6 +21,7 @@ from services.common.keeping import keep
 from services.common.lease import Lease
 from services.common.lifecycle import VERSION, Context
 from services.common.objects import Objects
+from services.common.processes import SUPERVISED
 from services.common.reader import Entry, StreamReplacedError, read
 from services.metrics_gateway import api
 from services.metrics_gateway.api import tokens
@@ -48,7 +49,13 @@ SAVE_TIMEOUT = 3.0
 
 
 def run(settings: GatewaySettings) -> None:
-    """Run the gateway until SIGTERM or SIGINT. Raises PortTakenError and SettingsError before anything has started."""
+    """Run the gateway until SIGTERM or SIGINT.
+
+    Raises PortTakenError, SettingsError and ExpiredError before anything has started; the last not when a supervisor
+    starts it again: what expires meanwhile is to cost no more than the pushes.
+    """
+    if SUPERVISED not in os.environ:
+        settings.check_dates(time.time())
     with api.listen(settings) as listener:
         lifecycle.run(SERVICE, SERVICE, settings, partial(main, settings, listener, tokens.load(settings)))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from services.metrics_gateway.instrument import backends, open_connections
+from services.metrics_gateway.instrument import Duty, backends, open_connections
 from services.metrics_gateway.state import App, Deployment, Instance, Phase, Port, PortKey, Replica, State
 from services.metrics_gateway.times import iso
 from services.metrics_gateway.traffic import PortTraffic, Traffic
@@ -88,6 +90,18 @@ class LogStatus(msgspec.Struct, frozen=True):
     bus_connected: bool
 
 
+class DutyStatus(msgspec.Struct, frozen=True):
+    """What one gateway of all on the bus does: save snapshots, push metrics, push traces.
+
+    `host` and `instance` are of the one that was last seen to do it, empty if nobody was; `here`: this one does.
+    """
+
+    duty: Duty
+    host: str
+    instance: str
+    here: bool
+
+
 class Status(msgspec.Struct, frozen=True):
     """The answer of /api/status."""
 
@@ -96,6 +110,7 @@ class Status(msgspec.Struct, frozen=True):
     apps: list[AppStatus]
     proxies: list[ProxyStatus]
     services: list[ServiceStatus]
+    duties: list[DutyStatus]
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -120,7 +135,9 @@ class Containers(msgspec.Struct, frozen=True):
     containers: list[Container]
 
 
-def status(state: State, log: LogStatus, version: str, traffic: Traffic | None = None) -> Status:
+def status(
+    state: State, log: LogStatus, version: str, traffic: Traffic | None = None, duties: Sequence[DutyStatus] = ()
+) -> Status:
     """Everything at a glance, in a stable order."""
     return Status(
         version,
@@ -128,6 +145,7 @@ def status(state: State, log: LogStatus, version: str, traffic: Traffic | None =
         [_app(name, host, app) for (host, name), app in sorted(state.apps.items(), key=lambda item: item[0])],
         _proxies(state, traffic or Traffic()),
         sorted((_service(instance) for instance in state.live()), key=lambda one: (one.host, one.unit, one.instance)),
+        list(duties),
     )
 
 

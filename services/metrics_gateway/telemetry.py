@@ -13,11 +13,14 @@ from urllib.parse import unquote
 import msgspec
 
 from services.common import certificates
-from services.common.errors import SettingsError
+from services.common.errors import ExpiredError, SettingsError
 from services.common.settings import Settings, check_port, check_positive
 
 Signal = Literal["metrics", "traces"]
 SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
+
+SIGNAL_VARIABLES = ("LONGSHORE_TELEMETRY_SIGNALS", "LONGSHORE_TELEMETRY", "SCOTTY__TELEMETRY")
+"""What names signals where --telemetry-signals does not: the first that is set."""
 
 _YES = ("true", "yes", "on", "1", "t", "y")
 _NO = ("false", "no", "off", "0", "f", "n", "")
@@ -104,6 +107,13 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
             self.otlp_key or variable(signal, "CLIENT_KEY"),
         )
 
+    def check_dates(self, now: float) -> None:
+        """Raises ExpiredError for a certificate that is over at `now` (unix seconds) and was to be used."""
+        for signal in SIGNALS:
+            problem = next(self.certificates(signal).expired(now), "") if self.pushes(signal) else ""
+            if problem:
+                raise ExpiredError(f"certificate {problem}: renew it, or push nothing (leave the OTLP endpoint out)")
+
     def headers(self) -> list[tuple[str, str]]:
         """What is sent with each push; empty: what OTEL_EXPORTER_OTLP_HEADERS says."""
         return [parse_header(text) for text in self.otlp_header]
@@ -133,8 +143,13 @@ def parse_signals(text: str) -> frozenset[Signal] | None:
         return frozenset(SIGNALS)
     unknown = next((word for word in words if word not in SIGNALS), None)
     if unknown is not None:
-        raise SettingsError(f"--telemetry-signals {text!r}: {unknown!r} is no signal; use metrics, traces or both")
+        raise SettingsError(f"{_said(text)} {text!r}: {unknown!r} is no signal; use metrics, traces or both")
     return frozenset(signal for signal in SIGNALS if signal in words)
+
+
+def _said(signals: str) -> str:
+    """Who names these signals: a variable that holds just this, or the option."""
+    return next((name for name in SIGNAL_VARIABLES if os.environ.get(name) == signals), "--telemetry-signals")
 
 
 def parse_header(text: str) -> tuple[str, str]:

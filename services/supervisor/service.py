@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 import urllib.request
 from collections.abc import Mapping
 
@@ -19,7 +20,7 @@ from services.common import credentials, log, ports
 from services.common.bus import Bus
 from services.common.errors import LongshoreError
 from services.common.lifecycle import STOP_TIMEOUT
-from services.common.processes import Child, ended_how
+from services.common.processes import SUPERVISED, Child, ended_how
 from services.common.provision import limits
 from services.common.settings import Settings, arguments, variables
 from services.common.state import lock
@@ -56,6 +57,7 @@ class Supervisor:
         plan = self.plan
         try:
             self._resources.enter_context(lock(plan.state_dir, "supervisor"))
+            plan.gateway.check_dates(time.time())
             ports.check_free("--admin-port", plan.gateway.admin_port, plan.gateway.admin_address)
             await self._check(plan.deployers)
             handed = activated(os.environ, os.getpid(), plan.proxy.listen, plan.proxy.workers)
@@ -194,7 +196,7 @@ def child_environment(environ: Mapping[str, str], listeners: list[Listener]) -> 
         for name, value in environ.items()
         if name in SECRETS or not name.startswith(("LONGSHORE_", "LISTEN_"))
     }
-    result["LONGSHORE_CONFIG"] = os.devnull
+    result |= {"LONGSHORE_CONFIG": os.devnull, SUPERVISED: "1"}
     if listeners:
         result["LONGSHORE_LISTEN_FDS"] = environment(listeners)
     return result

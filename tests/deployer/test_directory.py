@@ -63,6 +63,13 @@ async def test_a_digest_is_stable_and_changes_with_the_files(registry: Path) -> 
     assert (await directory.resolve("1.0.0")).digest != first.digest
 
 
+async def test_a_release_may_hold_files_whose_names_are_no_utf_8(registry: Path) -> None:
+    folder = release(registry, "1.0.0")
+    before = await parse(f"dir://{registry}").resolve("1.0.0")
+    (folder / "caf\udce9").touch()
+    assert (await parse(f"dir://{registry}").resolve("1.0.0")).digest != before.digest
+
+
 @pytest.mark.parametrize("name", ["2.0.0", "../1.0.0", ""])
 async def test_only_a_release_that_is_there_resolves(registry: Path, name: str) -> None:
     release(registry, "1.0.0")

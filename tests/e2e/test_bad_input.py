@@ -134,6 +134,16 @@ def test_containers_without_an_engine_are_told_before_anything_starts(tmp_path: 
     assert _processes_of(tmp_path) == []
 
 
+@pytest.mark.parametrize("words", [["--registry", "dir:///srv/\udcff"], ["--registry=dir:///srv/\udcff"]])
+def test_words_and_variables_that_are_no_utf_8_are_told_without_their_values(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fails("server", *words, "--port", "8080", code=2, says="--registry: not valid UTF-8")
+    _fails("deploy", "1.0.0\udcff", code=2, says="what stands after deploy: not valid UTF-8")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "token=\udcff")
+    _fails("server", "--port", "8080", code=2, says="OTEL_EXPORTER_OTLP_HEADERS: not valid UTF-8")
+
+
 def test_a_word_after_the_dashes_that_would_break_the_management_is_refused_by_name(tmp_path: Path) -> None:
     options = ["--registry", "img://127.0.0.1:1/app", "--port", "8080", "--state-dir", str(tmp_path)]
     _fails("container", *options, "--", "-e", "A=1", "--publish", "80:80", code=2, says="-- --publish: ports come from")

@@ -46,6 +46,7 @@ def test_the_page_shows_a_deployment_as_it_happens(server: Callable[..., Server]
     assert browser.value("document.title") == f"web {releases.FIRST} · Longshore"
     browser.wait_for("document.querySelectorAll('table[aria-label=Replicas] tbody tr').length == 2")
     browser.wait_for(shows(f":{one.port}"))
+    browser.wait_for("document.querySelector('#services').textContent.includes('gateway saves snapshots')")
     browser.value("window.untouched = true")
     with Traffic(one.port):
         browser.wait_for("known.status.proxies[0].traffic.connections_per_second > 0")

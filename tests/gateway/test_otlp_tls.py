@@ -6,8 +6,14 @@ import asyncio
 from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]  # it comes without types
+import msgspec
 import pytest
 
+from services.common.processes import SUPERVISED
+from services.common.settings import arguments
+from services.metrics_gateway.settings import GatewaySettings
+from tests.conftest import free_port
+from tests.e2e.harness import longshore
 from tests.gateway.authority import Authority
 from tests.gateway.process import Launch
 from tests.gateway.receiver import Receiver, receiving
@@ -90,17 +96,51 @@ async def test_a_receiver_whose_certificate_is_over_is_not_trusted_and_the_line_
     assert receiver.calls == 0
 
 
-async def test_an_own_certificate_that_is_over_is_one_line_at_the_start(launch: Launch, authority: Authority) -> None:
+async def test_a_receiver_whose_certificate_expires_costs_a_line_until_it_is_renewed(
+    launch: Launch, authority: Authority
+) -> None:
+    receiver = Receiver()
+    with receiving(receiver, server(authority)) as port:
+        gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_ca=str(authority.certificate), otlp_interval=0.1)
+        assert (await asyncio.to_thread(receiver.last)).resource_metrics
+    with receiving(receiver, server(authority, "-days", "-1"), port=port):
+        await until_failing(gateway, 3)
+        assert (await gateway.get("/metrics")).status_code == 200
+    with receiving(receiver, server(authority), port=port):
+        await gateway.until("/metrics", lambda _: "works again" in gateway.log.read_text())
+        assert gateway.stop() == 0
+    assert gateway.log.read_text().count("cannot push metrics") == 1
+
+
+def over(authority: Authority, port: int) -> dict[str, object]:
+    """Options of a gateway whose own certificate has expired."""
     certificate, key = authority.sign("gateway", "-days", "-1")
-    gateway = launch(
-        telemetry_signals="metrics",
-        otlp_endpoint="localhost:1",
-        otlp_ca=str(authority.certificate),
-        otlp_cert=str(certificate),
-        otlp_key=str(key),
-        otlp_interval=3600.0,
-    )
-    await gateway.until_ready()
-    lines = [line for line in gateway.log.read_text().splitlines() if "expired" in line]
-    assert len(lines) == 1
-    assert f"{certificate} expired on 20" in lines[0]
+    files = {"otlp_ca": authority.certificate, "otlp_cert": certificate, "otlp_key": key}
+    return {"otlp_endpoint": f"localhost:{port}", "otlp_interval": 0.1} | {
+        name: str(one) for name, one in files.items()
+    }
+
+
+def test_an_own_certificate_that_is_over_is_one_line_and_nothing_starts(authority: Authority, tmp_path: Path) -> None:
+    options = arguments(msgspec.convert(over(authority, 4317) | {"state_dir": str(tmp_path)}, GatewaySettings))
+    for command in (["gateway"], ["server", f"--registry=dir://{tmp_path}", "--port=8080"]):
+        refused = longshore(*command, *options, f"--admin-port={free_port()}")
+        assert refused.returncode == 1
+        (line,) = refused.stderr.splitlines()
+        assert f"certificate {authority.folder}/gateway.pem expired on 20" in line
+        assert "renew it" in line
+
+
+async def test_a_gateway_that_is_started_again_after_its_certificate_expired_goes_on_without_pushing(
+    launch: Launch, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SUPERVISED, "1")
+    receiver = Receiver()
+    with receiving(receiver, server(authority, clients=True)) as port:
+        gateway = launch(telemetry_signals="metrics", **over(authority, port))
+        await until_failing(gateway, 3)
+        assert gateway.stop() == 0
+    assert receiver.calls == 0
+    told = [line for line in gateway.log.read_text().splitlines() if "expired on 20" in line]
+    assert len(told) == 1
+    assert len(complaints(gateway)) == 1

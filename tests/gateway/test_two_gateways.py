@@ -63,8 +63,26 @@ async def test_both_say_the_same_and_each_duty_is_ones_alone(launch: Launch, bus
     await until_counted(second, 200)
     assert await duties(first) == {"snapshots": 1, "metrics": 1, "traces": 1}
     assert await duties(second) == {"snapshots": 0, "metrics": 0, "traces": 0}
+    instance = await check_status(first, second)
     assert first.stop() == 0
     await until_leading(second)
+    assert await check_status(second) != instance
+
+
+async def check_status(leader: Gateway, *others: Gateway) -> str:
+    """Each says that the leader has every duty; its instance."""
+    for gateway in (leader, *others):
+        answer = await gateway.until(
+            "/api/status", lambda got: len({one["instance"] for one in got.json()["duties"]}) == 1
+        )
+        duties = answer.json()["duties"]
+        assert [one["duty"] for one in duties] == ["snapshots", "metrics", "traces"]
+        assert {one["here"] for one in duties} == {gateway is leader}
+        assert {one["host"] for one in duties} == {leader.settings.host}
+    services = {one["instance"]: one["host"] for one in answer.json()["services"] if one["service"] == "gateway"}
+    instance: str = duties[0]["instance"]
+    assert services[instance] == leader.settings.host
+    return instance
 
 
 async def test_deltas_add_up_over_one_that_stops_and_one_that_is_killed_and_comes_back(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.codec import Batch
-from schemas.events import EVENT_TYPES, Event, HealthChanged, ServiceStopped
+from schemas.events import EVENT_TYPES, Event, EventsDropped, HealthChanged, RegistryFailed, ServiceStopped
 from schemas.reference import tag_of
 from tests.schemas.strategies import batches, events, instances
 
@@ -126,3 +126,15 @@ def test_a_worker_s_events_must_all_be_known() -> None:
     assert codec.decode_events(codec.encode_events([stopped])) == [stopped]
     with pytest.raises(msgspec.ValidationError):
         codec.decode_events(msgspec.msgpack.encode([[FUTURE_TAGS[0], 1.0]]))
+
+
+def test_text_that_is_no_utf_8_travels_readably_and_takes_nothing_else_with_it() -> None:
+    failed = RegistryFailed(1.5, "dir:///srv/rel\udcff", "no\ud800pe", 2)
+    dropped = EventsDropped(2.5, 3, {"\udcfe": 3})
+    stopped = ServiceStopped(3.5, "ok ü")
+    assert codec.decode_events(codec.encode_events([failed, dropped, stopped])) == [
+        RegistryFailed(1.5, "dir:///srv/rel\ufffd", "no\ufffdpe", 2),
+        EventsDropped(2.5, 3, {"\ufffd": 3}),
+        stopped,
+    ]
+    assert codec.joined([codec.encode_event(failed)]) == codec.encode_events([failed])

@@ -85,5 +85,6 @@ def _digest(folder: Path) -> str:
             status = name.lstat()
         except OSError:
             continue
-        total.update(f"{name.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        path = os.fsencode(name.relative_to(folder))
+        total.update(path + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return f"sha256:{total.hexdigest()}"

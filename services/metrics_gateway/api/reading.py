@@ -7,6 +7,7 @@ from typing import Annotated
 from litestar import get
 from litestar.params import QueryParameter
 
+from services.common.lease import Lease
 from services.common.lifecycle import VERSION
 from services.metrics_gateway import backends as backend_views
 from services.metrics_gateway import deployments as deployment_views
@@ -16,9 +17,10 @@ from services.metrics_gateway.api.parameters import AppName, Kinds, wanted
 from services.metrics_gateway.api.problem import specs
 from services.metrics_gateway.backends import Backends
 from services.metrics_gateway.deployments import Deployments
+from services.metrics_gateway.instrument import Duty
 from services.metrics_gateway.recent import Events
 from services.metrics_gateway.state import RECENT_KEPT
-from services.metrics_gateway.status import Containers, LogStatus, Status
+from services.metrics_gateway.status import Containers, DutyStatus, LogStatus, Status
 
 READ = {"access": "read"}
 PROBLEMS = specs(401, 421)
@@ -30,7 +32,13 @@ def status_of(core: Core) -> Status:
     """Everything at a glance."""
     live = core.live
     log = LogStatus(live.state.position, live.pending, live.is_caught_up, live.age, live.is_connected)
-    return status.status(live.state, log, VERSION, core.traffic)
+    duties = [_duty(duty, lease) for duty, lease in live.leases.items()]
+    return status.status(live.state, log, VERSION, core.traffic, duties)
+
+
+def _duty(duty: Duty, lease: Lease) -> DutyStatus:
+    host, instance = (lease.holder.host, lease.holder.holder) if lease.holder else ("", "")
+    return DutyStatus(duty, host, instance, lease.is_held)
 
 
 @get("/api/status", opt=READ, responses=PROBLEMS, sync_to_thread=False)

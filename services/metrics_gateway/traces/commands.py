@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas.events import CommandAnswered
-from services.metrics_gateway.traces.span import Attribute, Span
+from services.metrics_gateway.traces.span import Attribute, Span, is_trace, known_span
 
 CLI = "cli"
 
 
 def spans(host: str, app: str, event: CommandAnswered) -> Iterator[Span]:
-    """The command as the deployer obeyed it, and before it, if that asked, the command line that waited for it."""
+    """The command as the deployer obeyed it, and before it, if that asked, the command line that waited for it.
+
+    None without the ids of a trace.
+    """
+    if not (is_trace(event.trace) and known_span(event.span)):
+        return
     attributes: dict[str, Attribute] = {
         "host.name": host,
         "longshore.app": app,
@@ -19,11 +24,11 @@ def spans(host: str, app: str, event: CommandAnswered) -> Iterator[Span]:
         "longshore.answer": event.message,
     }
     error = "" if event.ok else event.message
-    if event.caller == CLI:
+    if event.caller == CLI and known_span(event.parent):
         yield Span(
             trace=event.trace,
             id=event.parent,
-            parent=event.caller_parent,
+            parent=known_span(event.caller_parent),
             name=f"longshore {event.command}",
             kind="client",
             start=min(event.sent, event.time),
@@ -34,7 +39,7 @@ def spans(host: str, app: str, event: CommandAnswered) -> Iterator[Span]:
     yield Span(
         trace=event.trace,
         id=event.span,
-        parent=event.parent,
+        parent=known_span(event.parent),
         name=f"command {event.command}",
         kind="server",
         start=event.time - max(0.0, event.duration),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas import events as e
-from services.metrics_gateway.traces.span import Attribute, Span, span_id
+from services.metrics_gateway.traces.span import Attribute, Span, is_trace, known_span, span_id
 from services.metrics_gateway.traces.story import Story
 
 STEPS: dict[type[e.Event], str] = {
@@ -28,9 +28,9 @@ def root_id(trace: str) -> str:
 
 
 def spans(story: Story, previous: tuple[str, str] | None) -> list[Span]:
-    """The deployment, linked to the one before, and its steps; none if its beginning is not known."""
+    """The deployment, linked to the one before, and its steps; none if its beginning, or an id, is not known."""
     started = next((event for event in story.events if isinstance(event, e.DeploymentStarted)), None)
-    if not started or not started.trace:
+    if not started or not is_trace(started.trace):
         return []
     return [_deployment(story, started, previous), *_steps(story, started)]
 
@@ -50,7 +50,7 @@ def _deployment(story: Story, started: e.DeploymentStarted, previous: tuple[str,
     return Span(
         trace=started.trace,
         id=root_id(started.trace),
-        parent=started.parent,
+        parent=known_span(started.parent),
         name=f"deployment of {story.app}",
         start=started.time - started.resolved,
         end=max(event.time for event in story.events),

@@ -19,14 +19,17 @@ from opentelemetry.trace.status import Status, StatusCode
 from services.common import log
 from services.common.lifecycle import VERSION
 from services.metrics_gateway import connection
+from services.metrics_gateway.histogram import LARGEST
 from services.metrics_gateway.live import Live
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.traces.span import Span
+from services.metrics_gateway.traces.span import Attribute, Span
 from services.metrics_gateway.traces.story import SPANS
 
 INTERVAL = 1.0
 STOP_TIMEOUT = 3.0
 BATCH = 512
+LONGEST = 1000
+"""Characters of an attribute that are pushed."""
 
 _KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 _SCOPE = InstrumentationScope("longshore", VERSION)
@@ -140,18 +143,29 @@ class Tracer:
 
 def _readable(span: Span, resource: Resource) -> ReadableSpan:
     return ReadableSpan(
-        name=span.name,
+        name=span.name[:LONGEST],
         context=_context(span.trace, span.id),
         parent=_context(span.trace, span.parent) if span.parent else None,
         resource=resource,
-        attributes=span.attributes,
+        attributes={name: _attribute(value) for name, value in span.attributes.items()},
         links=[Link(_context(*link)) for link in span.links],
         kind=_KINDS[span.kind],
-        status=Status(StatusCode.ERROR, span.error) if span.error else Status(StatusCode.UNSET),
-        start_time=int(span.start * 1e9),
-        end_time=int(max(span.start, span.end) * 1e9),
+        status=Status(StatusCode.ERROR, _attribute(span.error)) if span.error else Status(StatusCode.UNSET),
+        start_time=_nanoseconds(span.start),
+        end_time=_nanoseconds(max(span.start, span.end)),
         instrumentation_scope=_SCOPE,
     )
+
+
+def _attribute(value: Attribute) -> Attribute:
+    """As a collector takes it: text of a bounded length, so that a batch is below 4 MiB, integers of 64 bits."""
+    if isinstance(value, str):
+        return value[:LONGEST]
+    return float(value) if abs(value) >= 2**63 else value
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9) if 0 <= seconds < LARGEST else 0
 
 
 def _context(trace: str, span: str) -> SpanContext:

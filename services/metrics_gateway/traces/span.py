@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import Literal, TypeAlias
 
@@ -24,6 +25,20 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, Attribute] = {}
     error: str = ""
     links: list[tuple[str, str]] = []
+
+
+_TRACE = re.compile("(?!0{32})[0-9a-f]{32}")
+_SPAN = re.compile("(?!0{16})[0-9a-f]{16}")
+
+
+def is_trace(text: str) -> bool:
+    """Whether it is the id of a trace."""
+    return bool(_TRACE.fullmatch(text))
+
+
+def known_span(text: str) -> str:
+    """The text if it is the id of a span, else empty."""
+    return text if _SPAN.fullmatch(text) else ""
 
 
 def span_id(trace: str, *what: object) -> str:
