@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.codec import Batch
-from services.metrics_gateway.port import Backend
+from services.metrics_gateway.port import MANY, Backend
 from services.metrics_gateway.state import App, Instance, Listener, Port, State
 
 
@@ -36,6 +36,8 @@ class Place:
         backend = known.get(name)
         if backend is None:
             backend = known[name] = self.state.new(Backend)
+            if len(known) > MANY:
+                self.state.due = 0.0
         backend.seen = self.state.clock
         return backend
 

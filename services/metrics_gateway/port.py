@@ -11,6 +11,9 @@ from services.metrics_gateway.histogram import CONNECT_LATENCY, CONNECTION_DURAT
 REFUSALS = ("no_backend", "dial_failed")
 CLOSINGS = ("eof", "client_reset", "backend_reset", "client_gone", "idle", "drained", "shutdown")
 DIAL_FAILURES = ("refused", "timeout", "reset", "unreachable")
+MANY = 1000
+"""Backends of a port at which those that left are looked for at once."""
+
 OTHER = "other"
 """What a reason that this version does not know is counted as: labels come from closed sets."""
 

@@ -7,6 +7,7 @@ import pytest
 from schemas import events as e
 from services.metrics_gateway.fold_service import ENDED_KEPT
 from services.metrics_gateway.instruments import INSTRUMENTS
+from services.metrics_gateway.port import MANY
 from services.metrics_gateway.upkeep import KEPT, MOST_KEPT, PERIOD, SILENCE
 from tests.gateway.events import accepted, closed, established, started
 from tests.gateway.recording import exposition
@@ -168,6 +169,22 @@ def test_a_hundred_thousand_backends_over_time_take_the_room_of_a_few() -> None:
     assert most <= MOST_KEPT + PERIOD + 2
     assert log.port.latency.count == log.port.connections == 100_001
     assert len(exposition(log.state).splitlines()) < 30 * MOST_KEPT
+
+
+def test_many_backends_within_a_moment_are_not_kept_either() -> None:
+    log = proxied()
+    for n in range(0, 20_000, 100):
+        names = [f"backend-{m}" for m in range(n, n + 100)]
+        log.say("m", *[e.BackendJoined(1.0, 80, name, ":1") for name in names])
+        log.say("m", *[e.BackendLeft(1.0, 80, name) for name in names])
+    assert len(log.port.backends) <= MANY + 100
+
+
+def test_many_backends_that_are_there_are_all_kept() -> None:
+    log = proxied()
+    for n in range(2 * MANY):
+        log.say("m", e.BackendJoined(1.0, 80, f"backend-{n}", ":1"))
+    assert len(log.port.backends) == 2 * MANY + 1
 
 
 def test_a_replica_that_crashed_shows_how_for_a_while() -> None:

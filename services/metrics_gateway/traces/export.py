@@ -150,7 +150,7 @@ def _readable(span: Span, resource: Resource) -> ReadableSpan:
         attributes={name: _attribute(value) for name, value in span.attributes.items()},
         links=[Link(_context(*link)) for link in span.links],
         kind=_KINDS[span.kind],
-        status=Status(StatusCode.ERROR, _attribute(span.error)) if span.error else Status(StatusCode.UNSET),
+        status=Status(StatusCode.ERROR, span.error[:LONGEST]) if span.error else Status(StatusCode.UNSET),
         start_time=_nanoseconds(span.start),
         end_time=_nanoseconds(max(span.start, span.end)),
         instrumentation_scope=_SCOPE,

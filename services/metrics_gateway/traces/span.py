@@ -27,8 +27,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     links: list[tuple[str, str]] = []
 
 
-_TRACE = re.compile("(?!0{32})[0-9a-f]{32}")
-_SPAN = re.compile("(?!0{16})[0-9a-f]{16}")
+_TRACE = re.compile("[0-9a-f]{32}")
+_SPAN = re.compile("[0-9a-f]{16}")
 
 
 def is_trace(text: str) -> bool:
