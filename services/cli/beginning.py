@@ -7,8 +7,8 @@ from services.common import reader
 from services.common.bus import Bus
 
 
-async def tell_beginning(bus: Bus) -> None:
-    """Say so when messages have left the log at its old end. Raises BusError."""
+async def tell_beginning(bus: Bus, start: int = 1) -> None:
+    """Say so when messages from sequence `start` on have left the log at its old end. Raises BusError."""
     first = (await reader.describe(bus)).first
-    if first > 1:
+    if first > start:
         output.progress(f"the log begins with sequence {first}: what was before has left it (--max-age, --max-bytes)")

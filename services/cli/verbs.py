@@ -15,6 +15,7 @@ import typer
 from schemas.commands import Command, Deploy, Drain, Pause, Resume, Retry, Rollback
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
 from services.cli import output
+from services.cli.beginning import tell_beginning
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.cli.overview import AppView, overview
 from services.common import log
@@ -102,6 +103,7 @@ async def events(
     as_json: Json = False,
 ) -> None:
     """Print the event log, and follow it."""
+    await tell_beginning(remote.bus, start)
     until = None if follow else await remote.last_sequence()
     async for recorded in remote.events(start, service, remote.target.app or "*", until):
         if as_json:

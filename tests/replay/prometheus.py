@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import free_port
 
@@ -31,17 +32,26 @@ def load(directory: Path, openmetrics: Path) -> Path:
 
 
 class Prometheus:
-    """One that scrapes nothing."""
+    """A server that is asked."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def at(self, moment: float, expression: str) -> Answers:
         """What each series was at a moment, by its name and labels."""
+        found = self._query(moment, expression)
+        return {tuple(sorted(one["metric"].items())): float(one["value"][1]) for one in found}
+
+    def samples(self, expression: str) -> list[tuple[float, float]]:
+        """When the only series of a range selector was sampled until now, and as what."""
+        found = self._query(time.time(), expression)
+        return [(moment, float(value)) for one in found for moment, value in one["values"]]
+
+    def _query(self, moment: float, expression: str) -> list[dict[str, Any]]:
         query = urllib.parse.urlencode({"query": expression, "time": f"{moment:.3f}"})
         with urllib.request.urlopen(f"{self._url}/api/v1/query?{query}", timeout=30) as answer:
-            found = json.load(answer)["data"]["result"]
-        return {tuple(sorted(one["metric"].items())): float(one["value"][1]) for one in found}
+            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return result
 
     def until_ready(self) -> None:
         deadline = time.monotonic() + DEADLINE
@@ -55,10 +65,10 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(directory: Path, blocks: Path) -> Iterator[Prometheus]:
-    """A server over the blocks, ended with the block of code."""
-    config, address = directory / "prometheus.yml", f"127.0.0.1:{free_port()}"
-    config.write_text("{}")
+def prometheus(directory: Path, blocks: Path, config_text: str = "{}") -> Iterator[Prometheus]:
+    """A server over the blocks, which scrapes what it is configured to, ended with the block of code."""
+    config, address = directory / f"{blocks.name}.yml", f"127.0.0.1:{free_port()}"
+    config.write_text(config_text)
     command = [
         "prometheus",
         f"--config.file={config}",
@@ -66,7 +76,7 @@ def prometheus(directory: Path, blocks: Path) -> Iterator[Prometheus]:
         "--storage.tsdb.retention.time=100y",
         f"--web.listen-address={address}",
     ]
-    with (directory / "prometheus.log").open("wb") as log:
+    with (directory / f"{blocks.name}.prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         server = Prometheus(f"http://{address}")

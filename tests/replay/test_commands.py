@@ -143,16 +143,23 @@ def test_a_reader_that_goes_away_ends_it_quietly(file: str) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("verb", ["history", "verify", "replay", "export"])
+@pytest.mark.parametrize("verb", ["history", "diff", "verify", "replay", "export", "events"])
 async def test_a_reader_says_that_the_log_begins_later(
     verb: str, bus: Bus, nats_server: NatsServer, tmp_path: Path
 ) -> None:
     await publish(bus, recorded())
     await bus.jetstream.purge_stream("LONGSHORE", seq=3)
-    words = {"replay": ["--stream"], "export": [str(tmp_path / "late.log")]}.get(verb, [])
+    words = {"replay": ["--stream"], "export": [str(tmp_path / "late.log")], "diff": ["1.0.0", "1.1.0"]}.get(verb, [])
     said = _said(verb, *words, "--nats-url", nats_server.url)
     says = "2 messages left the log before" if verb == "export" else "the log begins with sequence 3"
     assert says in said
+
+
+async def test_events_from_a_place_that_is_there_are_shown_without_a_word(bus: Bus, nats_server: NatsServer) -> None:
+    await publish(bus, recorded())
+    await bus.jetstream.purge_stream("LONGSHORE", seq=3)
+    assert _said("events", "--start", "3", "--nats-url", nats_server.url) == ""
+    assert "the log begins with sequence 3" in _said("events", "--start", "2", "--nats-url", nats_server.url)
 
 
 def _said(*words: str) -> str:
