@@ -66,7 +66,7 @@ async def _perform(directory: Path, once: bool, as_json: bool) -> int:
     plan = _plan(directory)
     with (directory / LOG).open("ab") as errors:
         supervisor = Supervisor(plan, errors.fileno())
-        console.print("Starting the bus, the proxy, the deployer, the health checks and the metrics gateway ...")
+        console.print("Starting the bus, proxy, deployer, health checks and metrics gateway ...")
         await supervisor.start()
         try:
             summary = await _play(plan, directory / "releases", console)

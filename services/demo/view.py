@@ -45,7 +45,7 @@ async def _print_lines(console: Console, story: Story) -> None:
 
 def _print_news(console: Console, story: Story, shown: int) -> int:
     for told in story.lines[shown:]:
-        console.print(f"{_clock(told.time)} {told.text}", highlight=False)
+        console.print(f"{_clock(told.time)} {told.text}", highlight=False, markup=False, soft_wrap=True)
     return len(story.lines)
 
 
