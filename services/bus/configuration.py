@@ -9,13 +9,15 @@ from pathlib import Path
 
 import msgspec
 
-from services.bus.permissions import ACCESS, ADMIN, user
+from services.bus.permissions import ACCESS, ADMIN, SYSTEM, user
 from services.common import credentials
 from services.common.credentials import Credentials
 from services.common.errors import BusError
 
 ACCOUNTS = (ADMIN, *ACCESS)
 ADDRESS = "127.0.0.1"
+UNLIMITED = 1 << 50
+"""Bytes. Without it the server counts what the log may grow to against what is free when it starts."""
 
 
 def prepare(state_dir: str) -> Path:
@@ -23,7 +25,7 @@ def prepare(state_dir: str) -> Path:
     directory = Path(state_dir) / "bus"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        passwords = {account: _password(state_dir, account) for account in ACCOUNTS}
+        passwords = {account: _password(state_dir, account) for account in (SYSTEM, *ACCOUNTS)}
         port = _port(state_dir)
         for account, password in passwords.items():
             found = Credentials([f"nats://{ADDRESS}:{port}"], account, password)
@@ -51,11 +53,15 @@ def _configuration(directory: Path, port: int, passwords: dict[str, str]) -> dic
         "port": port,
         "max_payload": 8 << 20,
         "max_pending": 64 << 20,
-        "jetstream": {"store_dir": str(directory / "jetstream")},
+        "jetstream": {"store_dir": str(directory / "jetstream"), "max_file_store": UNLIMITED},
         "logfile": str(directory / "nats.log"),
         "logfile_size_limit": 10 << 20,
         "logfile_max_num": 3,
-        "authorization": {"users": [user(account, password) for account, password in passwords.items()]},
+        "accounts": {SYSTEM: {"users": [user(SYSTEM, passwords[SYSTEM])]}},
+        "system_account": SYSTEM,
+        "authorization": {
+            "users": [user(account, password) for account, password in passwords.items() if account != SYSTEM]
+        },
     }
 
 

@@ -9,6 +9,8 @@ import msgspec
 from schemas import subjects
 
 ADMIN = "admin"
+SYSTEM = "system"
+"""The server's own account: it says how the server is, and sees nothing of the log."""
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -39,7 +41,7 @@ ACCESS = {
 def user(service: str, password: str) -> dict[str, Any]:
     """The server's configuration of a service's account."""
     account: dict[str, Any] = {"user": service, "password": password}
-    if service != ADMIN:
+    if service not in (ADMIN, SYSTEM):
         account["permissions"] = permissions(service, ACCESS[service])
     return account
 

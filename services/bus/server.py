@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
+import signal
+
+from msgspec.structs import replace
 
 from services.bus import binary, configuration
-from services.bus.permissions import ADMIN
+from services.bus.permissions import ADMIN, SYSTEM
+from services.bus.recovery import recover
 from services.common import credentials
 from services.common.bus import Bus
 from services.common.errors import BusError
 from services.common.keeping import keep
 from services.common.processes import Child, ended_how
-from services.common.provision import limits
+from services.common.provision import MAX_BYTES, limits
 from services.common.settings import Settings
 from services.common.state import lock
 
 STOP_TIMEOUT = 10.0
+LEAST_BYTES = 64 << 20
 
 
 class Server:
@@ -71,9 +78,32 @@ class Server:
     async def _create_streams(self) -> None:
         account = credentials.find(self._settings, ADMIN)
         self._bus = await Bus.connect(ADMIN, account, self._settings.bus_timeout)
-        await self._bus.ensure(limits(self._settings))
-        self._keeping = asyncio.create_task(keep(self._bus), name="keeping")
+        await self._bus.ensure(replace(limits(self._settings), usual_bytes=usual_bytes(self._free())))
+        self._keeping = asyncio.create_task(self._keep(self._bus), name="keeping")
+
+    async def _keep(self, bus: Bus) -> None:
+        system = await Bus.connect(SYSTEM, credentials.find(self._settings, SYSTEM), self._settings.bus_timeout)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(keep(bus))
+                tasks.create_task(recover(system, self._free, self._restart))
+        finally:
+            await system.close()
+
+    def _restart(self) -> None:
+        """The child's keeper starts it again."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def _free(self) -> int:
+        """Bytes."""
+        return shutil.disk_usage(self._settings.state_dir).free
 
     def _note(self, _child: Child, code: int) -> bool:
         self._failure = ended_how(code)
         return True
+
+
+def usual_bytes(free: int) -> int:
+    """How much a new log may take of a disk that has so much room: it is not to fill it."""
+    return min(MAX_BYTES, max(LEAST_BYTES, free // 2))

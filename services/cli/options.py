@@ -178,7 +178,7 @@ SHOWN_DEFAULTS = {
     "admin_token_file": "admin-token in --state-dir",
     "nats_server": "the one on PATH, else the bundled one",
     "max_age": "as it is; 7d for a new log",
-    "max_bytes": "as it is; 8GiB for a new log",
+    "max_bytes": "as it is; a new log: 8GiB, embedded half of the free disk if that is less",
 }
 
 S = TypeVar("S", bound=Settings)

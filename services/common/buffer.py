@@ -45,7 +45,7 @@ class Buffer:
         self._unstored: deque[Parcel] = deque()
         self._settled: list[Parcel] = []
         self._is_spilled = False
-        self._is_failing = False
+        self._failing: set[str] = set()
         self._changed = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, f"{service}-spool")
         self._log = log.get(service)
@@ -90,7 +90,7 @@ class Buffer:
                 parcels = []
             if parcels:
                 return parcels
-            self._is_spilled = self._is_failing and bool(self._backlog.batches)
+            self._is_spilled = bool(self._failing) and bool(self._backlog.batches)
         return [parcel for parcel in islice(self._queue, count) if not parcel.is_settled]
 
     async def settle(self, parcels: Sequence[Parcel]) -> None:
@@ -205,9 +205,9 @@ class Buffer:
             await self._give_up(error)
             return await self._attempt(call, *arguments)
         except SpoolError as error:
-            self._tell(str(error))
+            self._failed(call.__name__, str(error))
             raise
-        self._tell(None)
+        self._succeeded(call.__name__)
         self._lose(lost)
         return result
 
@@ -235,12 +235,17 @@ class Buffer:
         if lost > 0:
             self._lose(Counter({UNREADABLE: lost}))
 
-    def _tell(self, problem: str | None) -> None:
-        if problem and not self._is_failing:
-            self._log.warning("cannot use the spool: events wait in memory", reason=problem)
-        if self._is_failing and not problem:
+    def _failed(self, what: str, reason: str) -> None:
+        if not self._failing:
+            self._log.warning("cannot use the spool: events wait in memory", reason=reason)
+        self._failing.add(what)
+
+    def _succeeded(self, what: str) -> None:
+        """A full disk can still be read: all that failed must succeed."""
+        was_failing = bool(self._failing)
+        self._failing.discard(what)
+        if was_failing and not self._failing:
             self._log.info("the spool is used again")
-        self._is_failing = problem is not None
 
 
 def _tell_safe(parcel: Parcel) -> None:

@@ -59,6 +59,7 @@ class Outbox:
         self._buffer = Buffer(service, backlog, limit)
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
+        self._is_refused = False
         self._log = log.get(service)
 
     @property
@@ -160,10 +161,23 @@ class Outbox:
             arrived, again, impossible = _sorted_out(window, outcomes)
             self._buffer.drop(impossible)
             await self._buffer.settle(arrived + impossible)
+            if arrived:
+                self._taken()
             if again:
-                self._log.debug("publishing again", batches=len(again))
+                self._refused(next(error for error in outcomes if isinstance(error, BaseException)))
                 await asyncio.sleep(RETRY)
             window = again
+
+    def _taken(self) -> None:
+        if self._is_refused:
+            self._log.info("the bus takes events again")
+            self._is_refused = False
+
+    def _refused(self, reason: BaseException) -> None:
+        """A bus that is away is told elsewhere."""
+        if self._bus.is_connected and not self._is_refused:
+            self._log.warning("the bus does not take events: they wait", reason=str(reason) or repr(reason))
+            self._is_refused = True
 
     async def _publish(self, parcel: Parcel) -> None:
         future = await self._bus.jetstream.publish_async(

@@ -34,12 +34,13 @@ Create = Callable[[], Awaitable[Any]]
 class Limits(msgspec.Struct, frozen=True):
     """How many servers keep everything, and how much the log keeps. None: as it is, or the usual for a new one.
 
-    `max_age` in seconds, 0: for ever; `max_bytes`, 0: without a limit.
+    `max_age` in seconds, 0: for ever; `max_bytes`, 0: without a limit. `usual_bytes`: what is usual for a new log.
     """
 
     replicas: int = 1
     max_age: float | None = None
     max_bytes: int | None = None
+    usual_bytes: int = MAX_BYTES
 
     @property
     def stored_bytes(self) -> int | None:
@@ -116,7 +117,7 @@ def _log(wanted: Limits) -> StreamConfig:
         storage=StorageType.FILE,
         compression=StoreCompression.S2,
         max_age=max_age,
-        max_bytes=MAX_BYTES if wanted.stored_bytes is None else wanted.stored_bytes,
+        max_bytes=wanted.usual_bytes if wanted.stored_bytes is None else wanted.stored_bytes,
         duplicate_window=_duplicate_window(max_age),
         num_replicas=wanted.replicas,
         allow_direct=True,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import stat
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from schemas import subjects
 from schemas.commands import Pause
@@ -18,7 +20,8 @@ from schemas.events import ServiceStopped
 from schemas.routing import Health, Route
 from services.bus import binary
 from services.bus.permissions import ACCESS
-from services.bus.server import Server
+from services.bus.recovery import CAN_WRITE, CANNOT_WRITE
+from services.bus.server import Server, usual_bytes
 from services.common import credentials
 from services.common.bus import Bus, Change, Synced
 from services.common.credentials import Credentials
@@ -27,6 +30,7 @@ from services.common.objects import Objects
 from services.common.outbox import Outbox
 from services.common.reader import last_sequence, read
 from services.common.settings import Settings
+from tests.disk import small_disk
 
 
 @pytest.fixture
@@ -143,6 +147,57 @@ async def test_a_killed_server_comes_back_on_its_port_with_what_it_stored(
     await bus.close()
 
 
+async def test_a_server_whose_disk_was_full_takes_everything_again_when_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "state") as disk, capture_logs() as lines:
+        settings = Settings(state_dir=str(disk.folder))
+        server = Server(settings)
+        await server.start()
+        bus = await _connect(settings, "proxy")
+        outbox = Outbox(bus, "proxy", "host", "instance")
+        sending = asyncio.create_task(outbox.run())
+        outbox.record(ServiceStopped(1.0, "before"))
+        assert await outbox.flush(20)
+        disk.fill()
+        outbox.record(ServiceStopped(2.0, "more than fits into a page: " + secrets.token_hex(8192)))
+        await _until(lambda: [line for line in lines if line["event"] == CANNOT_WRITE])
+        disk.free()
+        outbox.record(ServiceStopped(3.0, "after"))
+        assert await outbox.flush(60)
+        admin = await _connect(settings, "admin")
+        assert await last_sequence(admin) == 3
+        await admin.close()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await bus.close()
+        await server.stop()
+    told = [line["event"] for line in lines if line["log_level"] != "info"]
+    assert told.count(CANNOT_WRITE) == told.count(CAN_WRITE) == 1
+
+
+async def test_on_a_small_disk_the_log_leaves_room_for_others(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "state", 300 << 20) as disk:
+        settings = Settings(state_dir=str(disk.folder))
+        server = Server(settings)
+        await server.start()
+        bus = await _connect(settings, "admin")
+        config = (await bus.jetstream.stream_info(subjects.STREAM)).config
+        assert config.max_bytes
+        assert 100 << 20 < config.max_bytes <= 150 << 20
+        await bus.close()
+        await server.stop()
+
+
+@pytest.mark.parametrize(("free", "usual"), [(0, 64 << 20), (1 << 30, 512 << 20), (1 << 40, 8 << 30)])
+def test_a_new_log_takes_at_most_half_of_what_is_free(free: int, usual: int) -> None:
+    assert usual_bytes(free) == usual
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - lines of a log
+            await asyncio.sleep(0.05)
+
+
 async def test_secrets_are_readable_by_their_owner_only_and_kept_over_restarts(
     embedded: tuple[Server, Settings], tmp_path: Path
 ) -> None:
@@ -152,7 +207,7 @@ async def test_secrets_are_readable_by_their_owner_only_and_kept_over_restarts(
     await server.start()
     assert credentials.find(settings, "proxy") == before
     files = [file for file in (tmp_path / "bus").iterdir() if file.suffix in {".json", ".conf"}]
-    assert len(files) == len(ACCESS) + 2
+    assert len(files) == len(ACCESS) + 3
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 

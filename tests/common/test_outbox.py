@@ -244,6 +244,7 @@ async def test_a_disk_that_is_full_for_a_while_loses_nothing(
     bus: Bus, nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(buffer, "RETRY", 0.05)
+    monkeypatch.setattr(buffer, "ADOPT_INTERVAL", 0.01)
     with capture_logs() as lines:
         async with running(outbox(bus, tmp_path)) as box:
             await lose(bus, nats_server)
@@ -251,6 +252,8 @@ async def test_a_disk_that_is_full_for_a_while_loses_nothing(
                 for n in range(5000):
                     box.record(ServiceStopped(1.0, str(n)))
                 await until(lambda: any("cannot use" in line["event"] for line in lines))
+                await asyncio.sleep(0.2)  # it can be read meanwhile, which is not enough
+            await until(lambda: any("used again" in line["event"] for line in lines))
             await until(lambda: not box._buffer._unstored)
         nats_server.start()
         async with running(outbox(bus, tmp_path, "next")):
@@ -302,12 +305,19 @@ async def test_two_processes_of_a_service_share_a_folder(bus: Bus, nats_server: 
 
 async def test_without_a_stream_everything_waits(bus: Bus, tmp_path: Path) -> None:
     await bus.jetstream.delete_stream(subjects.STREAM)
-    async with running(outbox(bus, tmp_path)) as box:
-        box.record(ServiceStopped(1.0, "patient"))
-        await until(lambda: list(tmp_path.glob("*.spool")))
-        await bus.ensure()
-        assert await box.flush(DEADLINE)
+    with capture_logs() as lines:
+        async with running(outbox(bus, tmp_path)) as box:
+            box.record(ServiceStopped(1.0, "patient"))
+            await until(lambda: list(tmp_path.glob("*.spool")))
+            await until(lambda: lines)
+            await bus.ensure()
+            assert await box.flush(DEADLINE)
     assert await reasons(bus) == ["patient"]
+    assert [line["event"] for line in lines] == [
+        "the bus does not take events: they wait",
+        "the bus takes events again",
+    ]
+    assert "stream" in lines[0]["reason"]
 
 
 async def test_a_batch_that_the_bus_can_never_take_holds_nobody_up(bus: Bus, tmp_path: Path) -> None:
