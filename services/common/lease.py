@@ -19,6 +19,9 @@ from schemas.routing import Lease as Value
 from services.common import log
 from services.common.bus import Bus
 
+NOBODY = ""
+"""The holder in the value of a lease that was given back."""
+
 TERM = 3.0
 RENEWAL = 1.0
 LOOK = 0.5
@@ -91,13 +94,14 @@ class Lease:
             self._log.debug("the lease is not renewed", key=self.key, reason=str(error) or type(error).__name__)
 
     async def release(self) -> None:
-        """Give it back for good, so that the next one need not wait."""
+        """Give it back for good, so that the next one need not wait, and finds what is done."""
         self.is_given_back = True
         try:
             async with asyncio.timeout(self._term), self._writing:
                 held, self._until = self.is_held, 0.0
                 if held:
-                    await (await self._open()).delete(self.key, last=self._revision)
+                    value = msgspec.json.encode(Value(NOBODY, self._host, self.done))
+                    await (await self._open()).update(self.key, value, last=self._revision)
         except (nats.errors.Error, TimeoutError) as error:
             self._log.debug("the lease is not given back", key=self.key, reason=str(error) or type(error).__name__)
 
@@ -107,14 +111,14 @@ class Lease:
         revision, value = await self._read()
         if revision != self._seen:
             self._seen, self._since = revision, clock()
-        self.holder = value
+        self.holder = None if value is None or value.holder == NOBODY else value
         is_mine = value is not None and value.holder == self._holder
-        self.other = "" if value is None or is_mine else value.about or f"{value.holder} on {value.host}"
+        self.other = "" if self.holder is None or is_mine else value.about or f"{value.holder} on {value.host}"
         if self._has_held and revision and not is_mine:
             self.is_superseded = True
         if value is not None and not is_mine:
             self.done = value.done
-        is_free = value is None or clock() - self._since >= self._term
+        is_free = self.holder is None or clock() - self._since >= self._term
         if (is_mine or is_free) and await self._write(revision) and not is_mine:
             self.turn += 1
 
@@ -127,7 +131,7 @@ class Lease:
         try:
             return entry.revision or 0, msgspec.json.decode(entry.value or b"", type=Value)
         except msgspec.MsgspecError:
-            return entry.revision or 0, Value("", "")
+            return entry.revision or 0, Value("?", "")
 
     async def _write(self, last: int) -> bool:
         """Whether nobody wrote it since the revision `last`, and so it is ours."""

@@ -57,7 +57,7 @@ class Tracer:
             self._log.warning("the collector will refuse a certificate", reason=problem)
         self._exporter = OTLPSpanExporter(**connection.options(settings, "traces"))
         self._pushing = asyncio.Lock()
-        self._seen: dict[tuple[str, str], int] = {}
+        self._turn = 0
 
     def record(self, span: Span) -> None:
         """A span of this process itself."""
@@ -69,7 +69,6 @@ class Tracer:
         """Push what there is, again and again, until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL)
-            self._forget()
             while await self.push():
                 pass
 
@@ -78,6 +77,7 @@ class Tracer:
         async with self._pushing:
             if not self._live.is_caught_up:
                 return False
+            self._forget()
             state, pushes = self._live.state, self._live.does("traces")
             position, folded = state.position, state.tracing.finished[:BATCH] if pushes else []
             own = list(self._recorded)[: BATCH - len(folded)]
@@ -99,15 +99,10 @@ class Tracer:
 
     def _forget(self) -> None:
         """Forget what another gateway has pushed, or had when this one took over from it."""
-        lease, state = self._live.leases.get("traces"), self._live.state
-        if lease is None:
-            return
-        for span in state.tracing.finished:
-            self._seen.setdefault((span.trace, span.id), state.position)
-        pushed = {one for one, position in self._seen.items() if position <= lease.done}
-        state.tracing.finished = [span for span in state.tracing.finished if (span.trace, span.id) not in pushed]
-        left = {(span.trace, span.id) for span in state.tracing.finished}
-        self._seen = {one: position for one, position in self._seen.items() if one in left}
+        lease, tracing = self._live.leases.get("traces"), self._live.state.tracing
+        if lease and not (lease.is_held and lease.turn == self._turn):
+            self._turn = lease.turn if lease.is_held else self._turn
+            tracing.finished = [span for span in tracing.finished if not 0 < span.position <= lease.done]
 
     async def close(self) -> None:
         """Push what came last, within a few seconds, and end."""

@@ -37,12 +37,12 @@ def traced(kind: type[e.Event], handler: Handler) -> Handler:
 
 def command_answered(place: Place, event: e.CommandAnswered) -> None:
     if event.trace:
-        place.state.tracing.add(list(commands.spans(place.host, place.app, event)))
+        place.state.tracing.add(commands.spans(place.host, place.app, event), place.state.position)
 
 
 def connection_traced(place: Place, event: e.ConnectionTraced) -> None:
     instance = place.instance.id
-    place.state.tracing.add(connections.spans(place.host, place.app, instance, event))
+    place.state.tracing.add(connections.spans(place.host, place.app, instance, event), place.state.position)
     totals, _ = place.port(event.port)
     duration, latency = connections.exemplars(instance, event)
     totals.duration.illustrate(duration)
@@ -81,7 +81,7 @@ def _finish(place: Place, identity: str) -> None:
     spans = deployments.spans(story, tracing.last.get((story.host, story.app)))
     if spans:
         tracing.last[story.host, story.app] = (spans[0].trace, spans[0].id)
-        tracing.add(spans)
+        tracing.add(spans, place.state.position)
         _illustrate(place.delivery(story.app), spans[0], story)
 
 

@@ -13,7 +13,10 @@ Attribute: TypeAlias = str | int | float | bool
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """Ids are hexadecimal, as in W3C Trace Context; times are unix seconds; an `error` says why it failed."""
+    """Ids are hexadecimal, as in W3C Trace Context; times are unix seconds; an `error` says why it failed.
+
+    `position`: the message of the log with which it was over, 0 for one that is in no log.
+    """
 
     trace: str
     id: str
@@ -25,6 +28,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, Attribute] = {}
     error: str = ""
     links: list[tuple[str, str]] = []
+    position: int = 0
 
 
 _TRACE = re.compile("[0-9a-f]{32}")

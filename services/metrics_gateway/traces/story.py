@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from schemas.events import AnyEvent
@@ -33,9 +35,9 @@ class Tracing(msgspec.Struct):
     dropped: int = 0
     last: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def add(self, spans: list[Span]) -> None:
-        """Spans that are over."""
-        self.finished += spans
+    def add(self, spans: Iterable[Span], position: int) -> None:
+        """Spans that are over with that message of the log."""
+        self.finished += [msgspec.structs.replace(span, position=position) for span in spans]
         surplus = len(self.finished) - SPANS
         if surplus > 0:
             self.dropped += surplus
