@@ -111,14 +111,14 @@ class Lease:
         revision, value = await self._read()
         if revision != self._seen:
             self._seen, self._since = revision, clock()
-        self.holder = None if value is None or value.holder == NOBODY else value
-        is_mine = value is not None and value.holder == self._holder
-        self.other = "" if self.holder is None or is_mine else value.about or f"{value.holder} on {value.host}"
+        self.holder = holder = value if value and value.holder != NOBODY else None
+        is_mine = holder is not None and holder.holder == self._holder
+        self.other = "" if holder is None or is_mine else holder.about or f"{holder.holder} on {holder.host}"
         if self._has_held and revision and not is_mine:
             self.is_superseded = True
         if value is not None and not is_mine:
             self.done = value.done
-        is_free = self.holder is None or clock() - self._since >= self._term
+        is_free = holder is None or clock() - self._since >= self._term
         if (is_mine or is_free) and await self._write(revision) and not is_mine:
             self.turn += 1
 
