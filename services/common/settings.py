@@ -19,7 +19,10 @@ from services.common.errors import SettingsError
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-SECRET = ("notify", "metrics_token", "otlp_header", "nats_url", "nats_password")
+SECRET = (
+    *("notify", "metrics_token", "otlp_header", "nats_url", "nats_password"),
+    *("before_deploy", "after_deploy", "on_failure"),
+)
 """Options that are or may hold secrets: a command line can be read by everyone on the host."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
