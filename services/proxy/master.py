@@ -39,6 +39,9 @@ LONGEST_BACKOFF = 5.0
 STABLE_AFTER = 1.0
 KILL_AFTER = 5.0
 LOOK = 0.1
+WATCH = 5.0
+LONGEST_SILENCE = 3
+"""A worker says something every 5 seconds: after so many turns of the watch without a word it hangs."""
 
 UNIT = "proxy-worker"
 
@@ -67,6 +70,7 @@ class Master:
         workers = range(len(self._listeners[0].sockets))
         self._keepers = [self._context.spawn(self._keep(index), f"worker {index}") for index in workers]
         self._context.spawn(self._watch_orphans(), "orphans")
+        self._context.spawn(self._watch_workers(), "workers")
 
     async def stop(self) -> None:
         """Refuse new clients, let connections finish within the drain time, and hear the workers out."""
@@ -93,6 +97,16 @@ class Master:
         pool = self._pools.get((app, port))
         if pool:
             pool.forget()
+
+    async def _watch_workers(self) -> None:
+        """Kill those that hang. Silence is counted in our own turns: when all were stopped, nobody is to blame."""
+        while True:
+            await asyncio.sleep(WATCH)
+            for worker in self._workers.values():
+                worker.silence += 1
+                if worker.silence > LONGEST_SILENCE:
+                    self._context.log.error("a worker hangs, killed", pid=worker.pid)
+                    worker.kill()
 
     async def _watch_orphans(self) -> None:
         while self._look_for_orphans():  # noqa: ASYNC110 - other processes tell by files

@@ -22,7 +22,7 @@ OnMessage = Callable[["WorkerProcess", Message], None]
 
 
 class WorkerProcess(asyncio.Protocol):
-    """Started with `launch`; everything that it says goes to `on_message`."""
+    """Started with `launch`; everything that it says goes to `on_message`, and ends its `silence`."""
 
     _process: asyncio.subprocess.Process
     _transport: asyncio.WriteTransport
@@ -33,6 +33,7 @@ class WorkerProcess(asyncio.Protocol):
         self.sealer = Sealer("proxy", host, self.instance)
         self.blackbox = blackbox.create()
         self.heard: dict[str, int] = {}
+        self.silence = 0
         self._on_message = on_message
         self._unframer = Unframer()
         self._silent = asyncio.Event()
@@ -100,6 +101,7 @@ class WorkerProcess(asyncio.Protocol):
         self._transport, _ = await loop.create_unix_connection(lambda: self, sock=ours)
 
     def data_received(self, data: bytes) -> None:
+        self.silence = 0
         for message in self._unframer.feed(data):
             self._on_message(self, message)
 

@@ -57,14 +57,14 @@ class Log:
     def of(self, kind: type[E_]) -> list[E_]:
         return [entry.event for entry in self.entries if isinstance(entry.event, kind)]
 
-    async def wait_for(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE
+    async def wait_for(self, condition: Callable[[], object], timeout: float = DEADLINE) -> None:
+        deadline = time.monotonic() + timeout
         while not condition():
             self._news.clear()
             try:
                 await asyncio.wait_for(self._news.wait(), max(0.0, deadline - time.monotonic()))
             except TimeoutError:
-                raise AssertionError(f"not within {DEADLINE:g} s; the log ends with {self.entries[-20:]}") from None
+                raise AssertionError(f"not within {timeout:g} s; the log ends with {self.entries[-20:]}") from None
 
     async def wait_for_event(self, kind: type[E_], count: int = 1) -> list[E_]:
         await self.wait_for(lambda: len(self.of(kind)) >= count)
@@ -112,8 +112,8 @@ class Proxy:
             if isinstance(entry.event, ServiceStarted) and entry.event.unit == "proxy-worker"
         }
 
-    async def wait_for_workers(self, count: int) -> list[int]:
-        await self.log.wait_for(lambda: len(self.workers()) >= count)
+    async def wait_for_workers(self, count: int, timeout: float = DEADLINE) -> list[int]:
+        await self.log.wait_for(lambda: len(self.workers()) >= count, timeout)
         return list(self.workers().values())
 
     async def stop(self) -> int:
