@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -96,8 +96,8 @@ async def export(
             lost = stream.first - writer.sequence - 1
             if lost > 0:
                 output.progress(f"{lost} messages left the log before they were exported")
-            log = from_stream(remote.bus, writer.sequence + 1)
-            await exporting.export(log, writer, wanted, target.app, lambda now: progress.wrote(now.records))
+            async with aclosing(from_stream(remote.bus, writer.sequence + 1)) as log:
+                await exporting.export(log, writer, wanted, target.app, lambda now: progress.wrote(now.records))
     output.progress(
         f"exported {writer.records - begun} messages, {writer.records} in the file, to sequence {writer.sequence}"
     )
@@ -127,8 +127,8 @@ async def _log(target: Target, file: str) -> AsyncIterator[Log]:
     if file:
         yield from_file(file)
         return
-    async with connect(target) as remote:
-        yield from_stream(remote.bus)
+    async with connect(target) as remote, aclosing(from_stream(remote.bus)) as log:
+        yield log
 
 
 async def _print_moment(replayed: Replay, log: Log, output_format: Format) -> None:

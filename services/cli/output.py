@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from services.common.errors import LongshoreError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def delivered() -> Iterator[None]:
+    """What is printed inside has been written when the block ends. Raises LongshoreError when a disk is full."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what waits is not tried again at the exit
+        raise LongshoreError(f"cannot write the output: {error.strerror}") from error
 
 
 def print_json(values: Iterable[Any]) -> None:

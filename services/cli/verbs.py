@@ -60,7 +60,8 @@ def _command(name: str, function: Verb) -> Callable[..., None]:
     def run(**values: Any) -> None:
         log.configure("text", "warning")
         mine = {parameter.name: values[parameter.name] for parameter in own}
-        asyncio.run(_called(function, build(Target, values), mine))
+        with output.delivered():
+            asyncio.run(_called(function, build(Target, values), mine))
 
     keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *common)]
     run.__doc__ = function.__doc__

@@ -168,8 +168,7 @@ class Writer:
         self._digest = sha256()
         self._waiting: list[Record] = []
         self._size = 0
-        self._put(MAGIC)
-        self._put(_framed(HEADER, msgspec.msgpack.encode(header)))
+        self._put(beginning(header))
 
     @classmethod
     def after(cls, reader: Reader, file: BinaryIO) -> Writer:
@@ -217,6 +216,11 @@ def reading(path: str) -> Iterator[Reader]:
         except OSError as error:
             raise LogFileError(f"{path}: {error.strerror}") from None
         yield Reader(file, path)
+
+
+def beginning(header: Header) -> bytes:
+    """What stands before the records."""
+    return MAGIC + _framed(HEADER, msgspec.msgpack.encode(header))
 
 
 def _framed(kind: bytes, body: bytes) -> bytes:

@@ -13,7 +13,7 @@ import msgspec
 
 from schemas import subjects
 from services.common.errors import LogFileError
-from services.common.logfile import Header, Reader, Record, Writer
+from services.common.logfile import Header, Reader, Record, Writer, beginning
 from services.replay.source import Log
 from services.replay.span import Span
 
@@ -103,6 +103,8 @@ def _writing(path: str, header: Header, is_there: bool) -> Iterator[Writer]:
 
 def _resumed(path: str, header: Header, file: BinaryIO) -> Writer:
     """Behind the last good record: what follows it is cut off, be it damage or the last frame."""
+    if _is_not_begun(header, file):
+        return Writer(file, header)
     reader = Reader(file, path)
     if reader.header != header:
         raise LogFileError(
@@ -116,6 +118,17 @@ def _resumed(path: str, header: Header, file: BinaryIO) -> Writer:
     file.seek(reader.offset)
     file.truncate()
     return Writer.after(reader, file)
+
+
+def _is_not_begun(header: Header, file: BinaryIO) -> bool:
+    """Whether an export was ended before it had written what stands before the records. Empties the file then."""
+    expected = beginning(header)
+    found = file.read(len(expected))
+    file.seek(0)
+    if found == expected or not expected.startswith(found):
+        return False
+    file.truncate()
+    return True
 
 
 def _of(header: Header) -> str:

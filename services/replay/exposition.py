@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
+from services.common.errors import LongshoreError
 from services.metrics_gateway.instrument import Instrument, Labels, Value
 from services.metrics_gateway.prometheus import families
 from services.metrics_gateway.state import Histogram
@@ -59,7 +60,8 @@ def points(readings: Readings, time: float) -> Iterator[Point]:
 class Series:
     """Samples of many moments, given back as OpenMetrics, which wants each series in one piece.
 
-    They wait in a temporary file, so memory is not bounded by their number but by that of the series.
+    They wait in a temporary file, so memory is not bounded by their number but by that of the series. Leaving the block
+    raises LongshoreError when there is no room for it.
     """
 
     def __init__(self) -> None:
@@ -87,8 +89,12 @@ class Series:
     def __enter__(self) -> Series:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._samples.close()
+        if isinstance(error, sqlite3.Error):
+            raise LongshoreError(
+                f"the temporary file for the samples: {error}: name a folder with more room in TMPDIR"
+            ) from error
 
     def _rows(self, readings: Readings, time: float) -> Iterator[tuple[int, int, float, str]]:
         for instrument, values in readings:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import TypeAlias
 
 import msgspec
@@ -24,7 +25,9 @@ async def from_file(path: str) -> Log:
             yield records
 
 
-async def from_stream(bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None) -> Log:
+async def from_stream(
+    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None
+) -> AsyncGenerator[list[Record], None]:
     """The messages of the stream from sequence `start` to `last`, which is the newest one now if it is not named.
 
     Raises BusError when there is no stream.
@@ -32,11 +35,11 @@ async def from_stream(bus: Bus, start: int = 1, subject: str = subjects.ALL_EVEN
     end = (await reader.describe(bus)).last if last is None else last
     if start > end:
         return
-    async for entries in reader.read(bus, start, subject, wait=False):
-        records = [Record(one.sequence, one.time, one.subject, one.payload) for one in entries if one.sequence <= end]
-        yield records
-        if entries[-1].sequence >= end:
-            return
+    async with aclosing(reader.read(bus, start, subject, wait=False)) as reading:
+        async for entries in reading:
+            yield [Record(one.sequence, one.time, one.subject, one.payload) for one in entries if one.sequence <= end]
+            if entries[-1].sequence >= end:
+                return
 
 
 async def events(log: Log, app: str = "") -> AsyncIterator[Recorded]:
