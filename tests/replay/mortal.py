@@ -43,7 +43,7 @@ def run(step: int) -> None:
         return waiting
 
     logfile.FRAME = 20_000
-    Writer._put = write  # type: ignore[method-assign]  # in this process only
+    setattr(Writer, "_put", write)  # noqa: B010 - in this process only
     importing._send = publish
     main()
 
