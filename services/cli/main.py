@@ -38,6 +38,9 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
 
 
 def unsupported(platform: str, version: "tuple[int, ...]") -> str:
@@ -70,7 +73,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"longshore: {message}", file=sys.stderr)
+    print(f"longshore: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from services.common import log
-from services.common.settings import Settings, default
+from services.common.settings import Settings, check_common, default
 from services.metrics_gateway.telemetry import SIGNAL_VARIABLES
 
 PANELS = {
@@ -238,7 +238,9 @@ def group(
 def build(kind: type[S], values: dict[str, Any], **fixed: Any) -> S:
     """The settings of one service out of all options. Raises SettingsError when they make no sense."""
     names = {field.name for field in msgspec.structs.fields(kind)}
-    return kind(**{name: value for name, value in values.items() if name in names} | fixed)
+    settings = kind(**{name: value for name, value in values.items() if name in names} | fixed)
+    check_common(settings)
+    return settings
 
 
 def parameters(fields: Fields) -> list[inspect.Parameter]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from schemas import subjects
 from schemas.commands import Command, Deploy, Drain, Pause, Resume, Retry, Rollback
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
 from services.cli import output
@@ -19,8 +20,9 @@ from services.cli.beginning import tell_beginning
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.cli.overview import AppView, overview
 from services.common import log
-from services.common.errors import LongshoreError
+from services.common.errors import LongshoreError, SettingsError
 from services.common.remote import Recorded, Remote, Target, connect
+from services.common.settings import check_positive
 from services.replay.deployments import History
 
 PANEL = "Ask and tell"
@@ -104,6 +106,10 @@ async def events(
     as_json: Json = False,
 ) -> None:
     """Print the event log, and follow it."""
+    if start < 1:
+        raise SettingsError(f"--start {start}: the first message of a log is 1")
+    if service != "*" and service not in subjects.SERVICES:
+        raise SettingsError(f"--service {service!r}: known are {', '.join(subjects.SERVICES)}")
     await tell_beginning(remote.bus, start)
     until = None if follow else await remote.last_sequence()
     async for recorded in remote.events(start, service, remote.target.app or "*", until):
@@ -172,6 +178,8 @@ async def drain(
 
 
 async def _tell(remote: Remote, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
+    if wait:
+        check_positive("--timeout", timeout)
     start = await remote.last_sequence() + 1
     reply = await remote.ask(command)
     if not (wait and reply.deployment):

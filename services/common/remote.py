@@ -15,7 +15,7 @@ from schemas.routing import Decisions
 from services.common import credentials, log, reader, tracing
 from services.common.bus import Bus, Synced
 from services.common.errors import BusError, LongshoreError
-from services.common.settings import Settings
+from services.common.settings import Settings, check_name
 
 T = TypeVar("T")
 
@@ -24,6 +24,10 @@ class Target(Settings, frozen=True, kw_only=True):
     """Which application on which host is meant. An empty app: the only one there."""
 
     app: str = ""
+
+    def __post_init__(self) -> None:
+        if self.app:
+            check_name("--app", self.app)
 
 
 class Recorded(msgspec.Struct, frozen=True):

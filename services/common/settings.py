@@ -6,6 +6,7 @@ resolves it and hands every service a finished struct.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -75,14 +76,34 @@ def check_port(option: str, port: int) -> None:
         raise SettingsError(f"{option} {port}: a port is a number from 1 to 65535")
 
 
+def check_common(settings: Settings) -> None:
+    """Raises SettingsError for what no service can work with."""
+    check_positive("--bus-timeout", settings.bus_timeout)
+    if settings.spool_limit < 0:
+        raise SettingsError(f"--spool-limit {settings.spool_limit}: use 0 or more MiB")
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        words = value if isinstance(value, list) else [value]
+        if any(isinstance(word, str) and "\0" in word for word in words):
+            raise SettingsError(f"--{name.replace('_', '-')}: holds a NUL character; leave it out")
+
+
+def check_finite(option: str, value: float) -> None:
+    """Raises SettingsError for infinity, which no message on the bus can hold."""
+    if value == math.inf:
+        raise SettingsError(f"{option} {value:g}: use a finite number")
+
+
 def check_positive(option: str, value: float) -> None:
-    """Raises SettingsError unless `value` is above zero."""
+    """Raises SettingsError unless `value` is above zero, and finite."""
+    check_finite(option, value)
     if not value > 0:
         raise SettingsError(f"{option} {value:g}: use a number above 0")
 
 
 def check_duration(option: str, value: float) -> None:
-    """Raises SettingsError unless `value` is zero or more (a limit of zero seconds switches it off)."""
+    """Raises SettingsError unless `value` is zero or more, and finite (a limit of zero seconds switches it off)."""
+    check_finite(option, value)
     if not value >= 0:
         raise SettingsError(f"{option} {value:g}: use 0 or more seconds")
 

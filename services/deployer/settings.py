@@ -23,6 +23,7 @@ POSITIVE = (
     "pull_timeout",
     "hook_timeout",
 )
+MOST_REPLICAS = 1000
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -98,6 +99,8 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
         for name in ("replicas", "rise", "fall"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"--{name} {getattr(self, name)}: use 1 or more")
+        if self.replicas > MOST_REPLICAS:
+            raise SettingsError(f"--replicas {self.replicas}: one host runs {MOST_REPLICAS} at most")
         for name in POSITIVE:
             check_positive(_option(name), getattr(self, name))
         for name in ("settle", "drain_time", "stop_timeout", "replace_after"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,13 +14,21 @@ import pytest
 from services.cli.main import unsupported
 from services.demo import releases
 from tests.conftest import NatsServer, free_port
-from tests.e2e.harness import Server, longshore, wait_for
+from tests.e2e.harness import LONGSHORE, Server, longshore, wait_for
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> str:
     releases.publish(tmp_path / "releases", releases.FIRST)
     return f"dir://{tmp_path / 'releases'}"
+
+
+@pytest.fixture
+def bus_with_streams(nats_server: NatsServer) -> str:
+    """The URL of a bus on which nothing runs yet."""
+    done = longshore("bus", "setup", "--nats-url", nats_server.url)
+    assert done.returncode == 0, done.stderr
+    return nats_server.url
 
 
 def _fails(*arguments: str, code: int, says: str) -> None:
@@ -54,6 +63,10 @@ def _fails(*arguments: str, code: int, says: str) -> None:
         (["--registry", "REGISTRY", "--port", "8080", "--admin-port", "99999"], 2, "--admin-port 99999"),
         (["--registry", "REGISTRY", "--port", "8080", "--nats-server", "/no/such"], 1, "--nats-server /no/such"),
         (["--registry", "REGISTRY", "--port", "8080", "--nats-url", "nats://127.0.0.1:1"], 1, "no bus at"),
+        (["--registry", "REGISTRY", "--port", "8080", "--replicas", "1" + 30 * "0"], 2, "one host runs 1000 at most"),
+        (["--registry", "REGISTRY", "--port", "8080", "--probe-timeout", "inf"], 2, "--probe-timeout inf: use a finite"),
+        (["--registry", "REGISTRY", "--port", "8080", "--bus-timeout", "nan"], 2, "--bus-timeout nan: use a number"),
+        (["--registry", "REGISTRY", "--port", "8080", "--spool-limit", "-1"], 2, "--spool-limit -1: use 0 or more"),
         (["--no-such-option"], 2, "No such option: --no-such-option"),
     ],
 )
@@ -90,6 +103,31 @@ def test_a_taken_port_is_told_with_its_holder(registry: str, tmp_path: Path) -> 
             says=f"--admin-port {port}: taken by {name} (process {os.getpid()})",
         )
     assert _processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["events", "--start", "0"], "--start 0: the first message of a log is 1"),
+        (["events", "--service", "a b"], "--service 'a b': known are proxy, deployer"),
+        (["events", "--service", ">"], "--service '>'"),
+        (["status", "--app", "a b"], "--app 'a b': use 1 to 63 letters"),
+        (["status", "--app", ">"], "--app '>'"),
+        (["status", "--bus-timeout", "-1"], "--bus-timeout -1: use a number above 0"),
+        (["deploy", "--timeout", "nan"], "--timeout nan: use a number above 0"),
+        (["deploy", "--timeout", "-1"], "--timeout -1: use a number above 0"),
+    ],
+)
+def test_wrong_options_of_verbs_are_told_before_anything_is_asked(
+    words: list[str], says: str, bus_with_streams: str
+) -> None:
+    _fails(*words, "--nats-url", bus_with_streams, code=2, says=says)
+
+
+def test_what_cannot_be_printed_is_told(bus_with_streams: str) -> None:
+    command = f"exec {LONGSHORE} status --json --nats-url {bus_with_streams} --help > /dev/full"
+    answer = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (answer.returncode, answer.stderr) == (1, "longshore: No space left on device\n")
 
 
 def test_a_second_server_on_the_same_state_is_refused(server: Callable[..., Server]) -> None:
