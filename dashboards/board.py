@@ -69,7 +69,7 @@ def render(board: Board) -> str:
         .uid(f"longshore-{board.name}")
         .description(board.description)
         .tags([TAG])
-        .refresh("15s")
+        .refresh("5s")
         .time("now-1h", "now")
         .timezone("browser")
         .tooltip(DashboardCursorSync.CROSSHAIR)

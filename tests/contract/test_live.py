@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.common.lifecycle import resident_bytes
 from services.metrics_gateway.app import PHASES
 from services.metrics_gateway.instruments import INSTRUMENTS
 from tests.contract.contract import promises
@@ -173,8 +175,32 @@ def live(site: Site) -> None:
     states = {one["container"]: one["state"] for one in now}
     assert sorted(states.values()) == ["exited", "running", "running"]
     assert states[broken] == "exited"
+    wait_for("every process is measured", partial(processes_are_measured, site))
     started = scrape["dewy_container_started_timestamp_seconds"].values()
     assert all(time.time() - 600 < moment <= time.time() for moment in started)
+
+
+def processes_are_measured(site: Site) -> bool:
+    """Memory and CPU time of every service are what the kernel says of its process."""
+    scrape = site.scrape()
+    memory, cpu, spool = (
+        {dict(key)["unit"].partition(":")[0]: value for key, value in scrape[f"longshore_{name}"].items()}
+        for name in ("process_memory_bytes", "process_cpu_seconds_total", "spool_batches")
+    )
+    children = {name.partition(" ")[0]: pid for name, pid in site.server.children().items() if name != "bus"}
+    return (
+        set(spool) == set(memory) == set(cpu) == {*children, "proxy-worker"}
+        and set(spool.values()) == {0}
+        and all(memory[name] == pytest.approx(resident_bytes(pid), rel=0.5) for name, pid in children.items())
+        and all(0 < cpu[name] <= spent(pid) for name, pid in children.items())
+        and scrape["longshore_gateway_fold_seconds_total"][()] > 0
+    )
+
+
+def spent(pid: int) -> float:
+    """CPU seconds of a process (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + 0.02
 
 
 def compare(site: Site, elapsed: float) -> Scrape:
@@ -209,11 +235,34 @@ def compare(site: Site, elapsed: float) -> Scrape:
     checks, failures = scrape["dewy_healthchecks_total"][app], scrape["dewy_healthchecks_failures_total"][app]
     assert checks - failures == site.releases.probes(200)
     assert failures >= site.releases.probes(503)  # and those that came before the application listened
-    by_direction = {dict(key)["direction"]: value for key, value in scrape["longshore_proxy_bytes_total"].items()}
-    assert by_direction == {"in": client.sent, "out": client.received}
-    by_backend = scrape["longshore_proxy_backend_connections_total"].values()
-    assert sum(by_backend) == answered
+    compare_our_own(site, scrape, elapsed)
     return scrape
+
+
+def compare_our_own(site: Site, scrape: Scrape, elapsed: float) -> None:
+    """The series that the document does not have, with the same care."""
+    client, pushed = site.client, site.releases.pushed
+    answered = client.connections - client.refused
+
+    def by(label: str, name: str) -> dict[str, float]:
+        return {dict(key)[label]: value for key, value in scrape[name].items() if dict(key).get("le", "+Inf") == "+Inf"}
+
+    assert by("direction", "longshore_proxy_bytes_total") == {"in": client.sent, "out": client.received}
+    assert by("reason", "longshore_proxy_errors_total") == {"no_backend": client.refused, "dial_failed": 0}
+    assert sum(by("reason", "longshore_proxy_connections_closed_total").values()) == answered
+    assert sum(by("backend", "longshore_proxy_backend_connections_total").values()) == answered
+    assert sum(by("backend", "longshore_proxy_backend_connections_active").values()) == 0
+    assert sum(by("backend", "longshore_proxy_backend_connect_latency_seconds_count").values()) == answered
+    assert sum(by("backend", "longshore_proxy_backend_dial_failures_total").values()) == 0
+    ports, app = labels_of(site.ports), labels_of(site.app)
+    assert scrape["longshore_proxy_hold_duration_seconds_count"][ports] == client.refused
+    assert HOLD * client.refused <= scrape["longshore_proxy_hold_duration_seconds_sum"][ports] < elapsed
+    assert sum(by("phase", "longshore_deployment_failures_total").values()) == pushed[False]
+    assert scrape["longshore_deployment_rollbacks_total"][app] == pushed[False]
+    assert scrape["longshore_releases_quarantined"][app] == pushed[False]
+    assert scrape["longshore_healthcheck_duration_seconds_count"][app] == scrape["dewy_healthchecks_total"][app]
+    lags = by("service", "longshore_event_lag_seconds_count")
+    assert {service for service, count in lags.items() if count} == {"deployer", "gateway", "health", "proxy"}
 
 
 def be_ill_for_a_while(site: Site) -> None:

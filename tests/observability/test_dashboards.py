@@ -87,6 +87,11 @@ def test_panels_explain_themselves_and_do_not_overlap(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT)
+def test_a_dashboard_shows_the_last_hour_and_itself_anew_every_five_seconds(name: str) -> None:
+    assert (BUILT[name]["time"], BUILT[name]["refresh"]) == ({"from": "now-1h", "to": "now"}, "5s")
+
+
+@pytest.mark.parametrize("name", BUILT)
 def test_every_variable_of_a_query_is_one_of_the_dashboard(name: str) -> None:
     known = {variable["name"] for variable in BUILT[name]["templating"]["list"]}
     annotations = [annotation["expr"] for annotation in BUILT[name]["annotations"]["list"]]

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.metrics_gateway.settings import GatewaySettings
+from services.metrics_gateway.telemetry import SIGNALS
 from tests.compose.stack import COMPOSE
 from tests.observability.collector import problems
 
@@ -118,6 +120,7 @@ def test_the_stack_can_be_started_together_with_longshore() -> None:
     assert collector in services
     assert f":{port}" in services[collector]["ports"][0]
     assert "default" in gateway["networks"]
+    assert GatewaySettings(telemetry_signals=gateway["environment"]["LONGSHORE_TELEMETRY"]).signals == set(SIGNALS)
 
 
 def test_the_collector_gets_otlp_limits_itself_batches_logs_and_passes_on() -> None:

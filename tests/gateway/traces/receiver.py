@@ -35,19 +35,35 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class Traces:
-    """Keeps every span that comes; while it `refuses`, none."""
+    """Keeps every span that comes; while it `refuses`, or its `mood` is to "hang" or to "babble", none."""
 
     def __init__(self) -> None:
         self.spans: list[Received] = []
+        self.headers: dict[str, str] = {}
+        self.resource: dict[str, str] = {}
         self.refuses = False
+        self.mood = ""
         self.calls = 0
         self._lock = threading.Lock()
+        self._recovered = threading.Event()
+
+    def recover(self) -> None:
+        self.mood = ""
+        self._recovered.set()
 
     def export(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
         self.calls += 1
+        self.headers = dict(context.invocation_metadata())
         if self.refuses:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "not today")
+        if self.mood == "hang":
+            self._recovered.wait(60)
+            context.abort(grpc.StatusCode.ABORTED, "too late")
+        if self.mood == "babble":
+            return b"\xff\xfe no message"
         request = ExportTraceServiceRequest.FromString(payload)
+        for one in request.resource_spans:
+            self.resource = {each.key: each.value.string_value for each in one.resource.attributes}
         spans = [span for one in request.resource_spans for scope in one.scope_spans for span in scope.spans]
         with self._lock:
             self.spans += map(_received, spans)
@@ -65,12 +81,13 @@ class Traces:
 
 
 @contextmanager
-def receiving(traces: Traces) -> Iterator[int]:
+def receiving(traces: Traces, credentials: grpc.ServerCredentials | None = None) -> Iterator[int]:
     """The port of a server that hands every span to `traces`."""
     server = grpc.server(ThreadPoolExecutor(4))
     handler = grpc.unary_unary_rpc_method_handler(traces.export)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_METHOD, {"Export": handler})])
-    port = server.add_insecure_port("localhost:0")
+    address = "localhost:0"
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     server.start()
     try:
         yield port
