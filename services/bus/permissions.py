@@ -14,13 +14,14 @@ SYSTEM = "system"
 
 
 class Access(msgspec.Struct, frozen=True):
-    """What a service does: events that it publishes, the log, buckets that it reads or writes, objects, commands."""
+    """What a service does: events that it publishes, the log, buckets and objects that it reads or writes, commands."""
 
     publishes: bool = True
     reads_log: bool = False
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
+    reads_stores: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     answers: bool = False
 
@@ -34,7 +35,13 @@ ACCESS = {
     ),
     "health": Access(reads=(subjects.REPLICAS,), writes=(subjects.HEALTH,)),
     "gateway": Access(reads_log=True, writes=(subjects.LEASES,), stores=(subjects.SNAPSHOTS,), commands=("deployer",)),
-    "cli": Access(publishes=False, reads_log=True, reads=subjects.BUCKETS, commands=("deployer",)),
+    "cli": Access(
+        publishes=False,
+        reads_log=True,
+        reads=subjects.BUCKETS,
+        reads_stores=(subjects.SNAPSHOTS,),
+        commands=("deployer",),
+    ),
 }
 
 
@@ -59,6 +66,8 @@ def permissions(service: str, access: Access) -> dict[str, Any]:
     publish += [f"$KV.{bucket}.>" for bucket in access.writes]
     for store in access.stores:
         publish += _keep_objects(store)
+    for store in access.reads_stores:
+        publish += _read_objects(store)
     publish += [f"{subjects.COMMANDS}.{commanded}.>" for commanded in access.commands]
     if access.answers:
         subscribe += [f"{subjects.COMMANDS}.{service}.>"]
@@ -83,10 +92,8 @@ def _read_stream(stream: str) -> list[str]:
 
 
 def _keep_objects(store: str) -> list[str]:
-    stream = f"OBJ_{store}"
-    return [
-        f"$O.{store}.>",
-        f"$JS.API.STREAM.INFO.{stream}",
-        f"$JS.API.STREAM.MSG.GET.{stream}",
-        f"$JS.API.STREAM.PURGE.{stream}",
-    ]
+    return [f"$O.{store}.>", *_read_objects(store), f"$JS.API.STREAM.PURGE.OBJ_{store}"]
+
+
+def _read_objects(store: str) -> list[str]:
+    return [f"$JS.API.STREAM.INFO.OBJ_{store}", f"$JS.API.STREAM.MSG.GET.OBJ_{store}"]

@@ -23,7 +23,7 @@ from services.replay.span import duration, span
 
 if TYPE_CHECKING:
     from services.metrics_gateway.state import State
-    from services.replay.replay import Replay
+    from services.replay.replay import Replay, View
 
 From = Annotated[str, typer.Option("--from", help="Sequence or time to begin with.", show_default="the log's start")]
 Until = Annotated[str, typer.Option("--until", help="Sequence or time to end with.", show_default="the log's end")]
@@ -69,8 +69,8 @@ async def replay(
     if every and output_format not in (None, "openmetrics"):
         raise SettingsError(f"--every writes OpenMetrics: leave --format {output_format} out")
     seconds = duration("--every", every) if every else None
-    replayed = Replay(view, _Progress().folded)
-    async with _log(target, file) as log:
+    async with _log(target, file, None if every else view) as (log, known):
+        replayed = Replay(view, _Progress().folded, known)
         if seconds is None:
             await _print_moment(replayed, log, output_format or "text")
         else:
@@ -123,12 +123,22 @@ async def import_(
 
 
 @asynccontextmanager
-async def _log(target: Target, file: str) -> AsyncIterator[Log]:
+async def _log(target: Target, file: str, moment: View | None) -> AsyncIterator[tuple[Log, State | None]]:
+    """The log; for a moment of it also what is known of what was before, if it has lost its beginning."""
+    from services.replay.sums import saved
+
     if file:
-        yield from_file(file)
+        yield from_file(file), None
         return
-    async with connect(target) as remote, aclosing(from_stream(remote.bus)) as log:
-        yield log
+    async with connect(target) as remote:
+        known = await saved(remote.bus, moment) if moment else None
+        position = known.position if known else 0
+        if known:
+            output.progress(
+                f"what left the log is in these numbers: they go on from the snapshot at sequence {position}"
+            )
+        async with aclosing(from_stream(remote.bus, position + 1)) as log:
+            yield log, known
 
 
 async def _print_moment(replayed: Replay, log: Log, output_format: Format) -> None:

@@ -31,11 +31,11 @@ class Replay:
     """A fold under way. `damage` is what ended it before the end of the log, `is_cut` that the log goes on after it.
     A log of which nothing can be read is a LogFileError.
 
-    `tell` is called with the state now and then.
+    `tell` is called with the state now and then. `state`: what to go on from, if not from nothing.
     """
 
-    def __init__(self, view: View, tell: Callable[[State], None] = lambda _: None) -> None:
-        self.state = State(buckets=view.buckets)
+    def __init__(self, view: View, tell: Callable[[State], None] = lambda _: None, state: State | None = None) -> None:
+        self.state = state or State(buckets=view.buckets)
         self.damage: LogFileError | None = None
         self.is_cut = False
         self._view = view

@@ -67,6 +67,8 @@ async def test_each_account_can_do_what_its_service_needs(embedded: tuple[Server
             await objects.sweep()
             assert await objects.get("a") == b"second"
             await objects.delete("a")
+        for store in access.reads_stores:
+            assert await Objects(bus, store).get("none") is None
         if access.publishes:
             outbox = Outbox(bus, service, "host", service)
             sending = asyncio.create_task(outbox.run())

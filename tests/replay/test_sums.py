@@ -1,0 +1,128 @@
+"""A replay of a log that has lost its beginning goes on from what the gateway saved, wherever that is possible."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import structlog
+
+from schemas import subjects
+from services.bus.permissions import ACCESS, ADMIN, permissions, user
+from services.common.bus import Bus
+from services.common.objects import Objects
+from services.common.reader import describe
+from services.metrics_gateway.fold import apply
+from services.metrics_gateway.snapshot import encode
+from services.metrics_gateway.state import State
+from services.metrics_gateway.store import SLOTS, Store
+from services.replay.source import from_stream
+from tests.bus.server import connected, serving
+from tests.conftest import NatsServer
+from tests.replay.program import longshore
+from tests.replay.recording import recorded
+from tests.replay.test_file import publish, without_times
+
+SAVED = (90, 120, 150)
+LEFT = 100
+"""The first message that is still in the log."""
+
+
+async def fold(bus: Bus, last: int) -> State:
+    state = State()
+    async for records in from_stream(bus, last=last):
+        for record in records:
+            apply(state, record.sequence, record.time, record.payload)
+    return state
+
+
+@pytest.fixture
+async def late(bus: Bus) -> Bus:
+    """A log that begins late, with the snapshots that gateways left."""
+    await publish(bus, recorded())
+    store = Store(Objects(bus, subjects.SNAPSHOTS), structlog.get_logger())
+    created = (await describe(bus)).created
+    for position in SAVED:
+        await store.save(encode(await fold(bus, position), created))
+    return bus
+
+
+def replayed(server: NatsServer, *words: str) -> tuple[list[str], str]:
+    done = longshore("replay", "--stream", *words, "--nats-url", server.url)
+    return without_times(done.stdout.decode()), done.stderr.decode()
+
+
+@pytest.mark.parametrize("words", [(), ("--until", "150"), ("--until", "130"), ("--from", "151"), ("--app", "shop")])
+async def test_the_numbers_are_those_of_the_whole_log(
+    late: Bus, nats_server: NatsServer, words: tuple[str, ...]
+) -> None:
+    whole, said = replayed(nats_server, *words)
+    assert "snapshot" not in said
+    await late.jetstream.purge_stream(subjects.STREAM, seq=LEFT)
+    found, said = replayed(nats_server, *words)
+    assert found == whole
+    position = 120 if words == ("--until", "130") else 150
+    assert f"what left the log is in these numbers: they go on from the snapshot at sequence {position}" in said
+    assert "the log begins" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--until", "119"),
+        ("--from", "120"),
+        ("--every", "1s"),
+        ("--buckets", "dewy.proxy.connect.latency=0.001,0.01"),
+    ],
+)
+async def test_what_a_snapshot_cannot_tell_is_counted_from_what_is_left(
+    late: Bus, nats_server: NatsServer, words: tuple[str, ...]
+) -> None:
+    await late.jetstream.purge_stream(subjects.STREAM, seq=LEFT)
+    _, said = replayed(nats_server, *words)
+    assert "snapshot" not in said
+    assert f"the log begins with sequence {LEFT}: what was before is not in these numbers" in said
+
+
+async def test_a_snapshot_before_a_hole_in_the_log_is_not_gone_on_from(late: Bus, nats_server: NatsServer) -> None:
+    await late.jetstream.purge_stream(subjects.STREAM, seq=152)
+    _, said = replayed(nats_server)
+    assert "the log begins with sequence 152" in said
+
+
+async def test_a_snapshot_of_another_log_is_not_gone_on_from(late: Bus, nats_server: NatsServer) -> None:
+    await late.jetstream.delete_stream(subjects.STREAM)
+    await late.ensure()
+    await publish(late, recorded())
+    await late.jetstream.purge_stream(subjects.STREAM, seq=LEFT)
+    _, said = replayed(nats_server)
+    assert f"the log begins with sequence {LEFT}" in said
+
+
+async def test_damaged_snapshots_are_told_and_the_rest_is_counted(late: Bus, nats_server: NatsServer) -> None:
+    await late.jetstream.purge_stream(subjects.STREAM, seq=LEFT)
+    for slot in SLOTS:
+        await Objects(late, subjects.SNAPSHOTS).put(slot, b"rubbish")
+    _, said = replayed(nats_server)
+    assert len(re.findall("snapshot not used", said)) == len(SLOTS)
+    assert f"the log begins with sequence {LEFT}" in said
+
+
+async def test_an_account_that_may_not_read_snapshots_is_told_and_the_rest_is_counted(tmp_path: Path) -> None:
+    older = msgspec.structs.replace(ACCESS["cli"], reads_stores=())
+    admin, reader = user(ADMIN, "a"), {**user("cli", "c"), "permissions": permissions("cli", older)}
+    with serving(tmp_path / "nats", f"authorization {{ users: {json.dumps([admin, reader])} }}") as server:
+        address = server.url.removeprefix("nats://")
+        bus = await connected(ADMIN, nats_url=[f"nats://admin:a@{address}"])
+        await bus.ensure()
+        await publish(bus, recorded())
+        await bus.jetstream.purge_stream(subjects.STREAM, seq=LEFT)
+        await bus.close()
+        done = longshore("replay", "--stream", "--nats-url", f"nats://cli:c@{address}")
+    said = done.stderr.decode()
+    assert "cannot read the snapshots" in said
+    assert "give it what `longshore bus config` prints" in said
+    assert f"the log begins with sequence {LEFT}" in said
