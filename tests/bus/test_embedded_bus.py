@@ -110,7 +110,7 @@ async def test_a_service_is_denied_what_is_not_its_own(embedded: tuple[Server, S
     await admin.close()
 
 
-async def test_only_the_gateway_may_touch_snapshots(
+async def test_only_the_gateway_may_change_snapshots_and_only_the_command_line_read_them_too(
     embedded: tuple[Server, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, settings = embedded
@@ -120,7 +120,12 @@ async def test_only_the_gateway_may_touch_snapshots(
     for service in ACCESS.keys() - {"gateway"}:
         bus = await _connect(settings, service)
         objects = Objects(bus, subjects.SNAPSHOTS)
-        for attempt in (objects.get("a"), objects.put("a", b"forged"), objects.delete("a"), objects.sweep()):
+        if service == "cli":
+            assert await objects.get("a") == b"genuine"
+        else:
+            with pytest.raises(BusError):
+                await objects.get("a")
+        for attempt in (objects.put("a", b"forged"), objects.delete("a"), objects.sweep()):
             with pytest.raises(BusError):
                 await attempt
         await bus.client.publish(f"$O.{subjects.SNAPSHOTS}.M.YQ==", b"{}")
