@@ -123,9 +123,10 @@ async def test_only_the_gateway_may_change_snapshots_and_only_the_command_line_r
         if service == "cli":
             assert await objects.get("a") == b"genuine"
         else:
-            with pytest.raises(BusError):
-                await objects.get("a")
-        for attempt in (objects.put("a", b"forged"), objects.delete("a"), objects.sweep()):
+            for attempt in (objects.get("a"), objects.sweep()):
+                with pytest.raises(BusError):
+                    await attempt
+        for attempt in (objects.put("a", b"forged"), objects.delete("a")):
             with pytest.raises(BusError):
                 await attempt
         await bus.client.publish(f"$O.{subjects.SNAPSHOTS}.M.YQ==", b"{}")
