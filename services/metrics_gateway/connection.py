@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from grpc import ChannelCredentials, Compression, ssl_channel_credentials  # type: ignore[import-untyped] # has no types
 
 from services.common.certificates import Certificates, read
 from services.metrics_gateway.telemetry import Signal, TelemetrySettings, variable
+
+
+class Renewal:
+    """Notices that the files of a signal's certificates have been replaced, as is done before or after they expire."""
+
+    def __init__(self, settings: TelemetrySettings, signal: Signal) -> None:
+        self._files = settings.certificates(signal)
+        self._seen = self._look()
+
+    def has_come(self) -> bool:
+        """Whether they are others than when this was last asked."""
+        before, self._seen = self._seen, self._look()
+        return self._seen != before
+
+    def _look(self) -> list[tuple[int, int]]:
+        paths = [Path(file) for file in (self._files.ca, self._files.cert, self._files.key) if file]
+        found = [path.stat() for path in paths if path.exists()]
+        return [(one.st_ino, one.st_mtime_ns) for one in found]
 
 
 def options(settings: TelemetrySettings, signal: Signal) -> dict[str, Any]:
@@ -17,7 +36,7 @@ def options(settings: TelemetrySettings, signal: Signal) -> dict[str, Any]:
         "endpoint": settings.endpoint(signal),
         "insecure": is_insecure,
         "credentials": None if is_insecure else _credentials(settings.certificates(signal)),
-        "headers": settings.headers() or None,
+        "headers": settings.headers(signal) or None,
         "compression": _compression(settings.otlp_compression or variable(signal, "COMPRESSION")),
     }
 

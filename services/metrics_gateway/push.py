@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExpor
 from opentelemetry.sdk.resources import Resource
 
 from services.common import log
-from services.common.errors import BusError, ObjectError
+from services.common.errors import BusError, ObjectError, SettingsError
 from services.common.objects import Objects
 from services.metrics_gateway import connection
 from services.metrics_gateway.instrument import Kind
@@ -48,9 +48,9 @@ class Pusher:
         _EXPORTER_LOG.addFilter(self._reason)
         for problem in settings.certificates("metrics").expired(time.time()):
             self._log.warning("the collector will refuse a certificate", reason=problem)
-        self._exporter = OTLPMetricExporter(
-            **connection.options(settings, "metrics"), preferred_temporality=_temporality(settings)
-        )
+        self._settings = settings
+        self._renewal = connection.Renewal(settings, "metrics")
+        self._exporter = _exporter(settings)
         self._collector = Collector(live.moment, resource, self._delta())
         self._running: asyncio.Task[None] | None = None
         self._objects = objects
@@ -76,6 +76,8 @@ class Pusher:
             else:
                 succeeded = False
         self._account(succeeded)
+        if not succeeded and self._renewal.has_come():
+            self._renew()
         await self._keep()
 
     async def close(self) -> None:
@@ -86,6 +88,12 @@ class Pusher:
                     await self._running
                 await self.push()
         self._exporter.shutdown()
+
+    def _renew(self) -> None:
+        with contextlib.suppress(SettingsError):  # of files that are about to be replaced
+            fresh = _exporter(self._settings)
+            self._exporter.shutdown()
+            self._exporter = fresh
 
     def _delta(self) -> set[Kind]:
         preferred = self._exporter._preferred_temporality or {}
@@ -131,6 +139,10 @@ class Pusher:
         if not succeeded and not self._failing:
             self._log.warning("cannot push metrics, trying on", endpoint=self._endpoint, reason=self._reason.text)
         self._failing = not succeeded
+
+
+def _exporter(settings: GatewaySettings) -> OTLPMetricExporter:
+    return OTLPMetricExporter(**connection.options(settings, "metrics"), preferred_temporality=_temporality(settings))
 
 
 def export_interval() -> float:

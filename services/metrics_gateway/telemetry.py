@@ -22,6 +22,8 @@ SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
 SIGNAL_VARIABLES = ("LONGSHORE_TELEMETRY_SIGNALS", "LONGSHORE_TELEMETRY", "SCOTTY__TELEMETRY")
 """What names signals where --telemetry-signals does not: the first that is set."""
 
+TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+
 _YES = ("true", "yes", "on", "1", "t", "y")
 _NO = ("false", "no", "off", "0", "f", "n", "")
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]+)")
@@ -60,6 +62,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
         for signal in SIGNALS:
             if self.pushes(signal):
                 check_variables(signal)
+                self.headers(signal)
                 self.certificates(signal).check()
 
     @property
@@ -114,9 +117,12 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
             if problem:
                 raise ExpiredError(f"certificate {problem}: renew it, or push nothing (leave the OTLP endpoint out)")
 
-    def headers(self) -> list[tuple[str, str]]:
-        """What is sent with each push; empty: what OTEL_EXPORTER_OTLP_HEADERS says."""
-        return [parse_header(text) for text in self.otlp_header]
+    def headers(self, signal: Signal) -> list[tuple[str, str]]:
+        """What is sent with each push of a signal. Raises SettingsError for a variable that holds no headers."""
+        if self.otlp_header:
+            return [parse_header(text) for text in self.otlp_header]
+        given = variable(signal, "HEADERS").split(",")
+        return [parse_header(text, "OTEL_EXPORTER_OTLP_HEADERS") for text in given if text.strip()]
 
     def _check_transport(self) -> None:
         files = {"--otlp-ca": self.otlp_ca, "--otlp-cert": self.otlp_cert, "--otlp-key": self.otlp_key}
@@ -152,16 +158,16 @@ def _said(signals: str) -> str:
     return next((name for name in SIGNAL_VARIABLES if os.environ.get(name) == signals), "--telemetry-signals")
 
 
-def parse_header(text: str) -> tuple[str, str]:
+def parse_header(text: str, given: str = "--otlp-header") -> tuple[str, str]:
     """Name and value of a header. Raises SettingsError, which does not show the value: it may be a secret."""
     name, separator, value = text.partition("=")
     name, value = name.strip().lower(), unquote(value.strip())
     if not separator or not _HEADER.fullmatch(name):
-        raise SettingsError("--otlp-header: write NAME=VALUE, such as authorization=Bearer%20TOKEN (not shown here)")
+        raise SettingsError(f"{given}: write NAME=VALUE, such as authorization=Bearer%20TOKEN (not shown here)")
     if name.startswith("grpc-") or name.endswith("-bin"):
-        raise SettingsError(f"--otlp-header {name}: gRPC keeps grpc-… for itself, and …-bin for what is no text")
+        raise SettingsError(f"{given} {name}: gRPC keeps grpc-… for itself, and …-bin for what is no text")
     if not _PRINTABLE.fullmatch(value):
-        raise SettingsError(f"--otlp-header {name}: the value is empty or not plain ASCII (it is not shown here)")
+        raise SettingsError(f"{given} {name}: the value is empty or not plain ASCII (it is not shown here)")
     return name, value
 
 
@@ -187,6 +193,9 @@ def check_variables(signal: Signal) -> None:
         value = variable(signal, name).strip().lower()
         if value and value not in known:
             raise SettingsError(f"OTEL_EXPORTER_OTLP_{name}={value}: Longshore knows {' and '.join(known)}")
+    temporality = os.environ.get(TEMPORALITY, "").strip().lower()
+    if temporality not in ("", "cumulative", "delta", "lowmemory"):
+        raise SettingsError(f"{TEMPORALITY}={temporality}: use cumulative, delta or lowmemory")
     if timeout := variable(signal, "TIMEOUT"):
         _check_seconds("OTEL_EXPORTER_OTLP_TIMEOUT", timeout)
 

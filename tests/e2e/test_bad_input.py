@@ -64,7 +64,11 @@ def _fails(*arguments: str, code: int, says: str) -> None:
         (["--registry", "REGISTRY", "--port", "8080", "--nats-server", "/no/such"], 1, "--nats-server /no/such"),
         (["--registry", "REGISTRY", "--port", "8080", "--nats-url", "nats://127.0.0.1:1"], 1, "no bus at"),
         (["--registry", "REGISTRY", "--port", "8080", "--replicas", "1" + 30 * "0"], 2, "one host runs 1000 at most"),
-        (["--registry", "REGISTRY", "--port", "8080", "--probe-timeout", "inf"], 2, "--probe-timeout inf: use a finite"),
+        (
+            ["--registry", "REGISTRY", "--port", "8080", "--probe-timeout", "inf"],
+            2,
+            "--probe-timeout inf: use a finite",
+        ),
         (["--registry", "REGISTRY", "--port", "8080", "--bus-timeout", "nan"], 2, "--bus-timeout nan: use a number"),
         (["--registry", "REGISTRY", "--port", "8080", "--spool-limit", "-1"], 2, "--spool-limit -1: use 0 or more"),
         (["--no-such-option"], 2, "No such option: --no-such-option"),

@@ -9,6 +9,7 @@ import grpc  # type: ignore[import-untyped]  # it comes without types
 import msgspec
 import pytest
 
+from services.common.bus import Bus
 from services.common.processes import SUPERVISED
 from services.common.settings import arguments
 from services.metrics_gateway.settings import GatewaySettings
@@ -16,8 +17,12 @@ from tests.conftest import free_port
 from tests.e2e.harness import longshore
 from tests.gateway.authority import Authority
 from tests.gateway.process import Launch
-from tests.gateway.receiver import Receiver, receiving
+from tests.gateway.receiver import Receiver, receiving, until
 from tests.gateway.test_otlp_faults import complaints, until_failing
+from tests.gateway.traces.receiver import Traces
+from tests.gateway.traces.receiver import receiving as receiving_traces
+from tests.gateway.traces.story import succeeded
+from tests.gateway.traces.test_push import record
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +134,28 @@ def test_an_own_certificate_that_is_over_is_one_line_and_nothing_starts(authorit
         (line,) = refused.stderr.splitlines()
         assert f"certificate {authority.folder}/gateway.pem expired on 20" in line
         assert "renew it" in line
+
+
+async def test_a_certificate_that_is_renewed_is_used_without_a_restart(
+    launch: Launch, authority: Authority, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SUPERVISED, "1")
+    await record(bus, "deployer-1", [*succeeded()])
+    receiver, traces = Receiver(), Traces()
+    credentials = server(authority, clients=True)
+    with receiving(receiver, credentials) as port, receiving_traces(traces, credentials) as traces_port:
+        options = over(authority, port) | {"otlp_endpoint": ""}
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"https://localhost:{port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"https://localhost:{traces_port}")
+        gateway = launch(**options)
+        await until_failing(gateway, 3)
+        await until(lambda: "cannot push traces" in gateway.log.read_text())
+        (authority.folder / "gateway.key").unlink()
+        await until_failing(gateway, 6)
+        authority.sign("gateway")
+        assert (await asyncio.to_thread(receiver.last)).resource_metrics
+        await asyncio.to_thread(traces.until, lambda: traces.named("deployment of web"))
+        assert gateway.stop() == 0
 
 
 async def test_a_gateway_that_is_started_again_after_its_certificate_expired_goes_on_without_pushing(

@@ -113,11 +113,44 @@ def test_a_header_that_cannot_be_sent_is_refused_in_one_line_that_does_not_show_
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("signal", ["", "METRICS_", "TRACES_"])
+@pytest.mark.parametrize(
+    ("headers", "hint"),
+    [
+        ("secret", "write NAME=VALUE"),
+        ("x=1,secret", "write NAME=VALUE"),
+        ("a b=secret", "write NAME=VALUE"),
+        ("grpc-timeout=secret", "gRPC keeps"),
+        ("x-name=secret%0Ax-other=1", "not plain ASCII"),
+    ],
+)
+def test_headers_of_a_variable_that_cannot_be_sent_are_refused_by_its_name_without_showing_them(
+    monkeypatch: pytest.MonkeyPatch, headers: str, hint: str, signal: str
+) -> None:
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}HEADERS", headers)
+    with pytest.raises(SettingsError, match=hint) as refusal:
+        GatewaySettings(otlp_endpoint="localhost:4317")
+    assert str(refusal.value).startswith("OTEL_EXPORTER_OTLP_")
+    assert "secret" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_headers_of_the_option_come_before_those_of_a_signal_and_these_before_those_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", " X-All = a%20b ,, y=1=2")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-own=2")
+    settings = GatewaySettings(otlp_endpoint="localhost:4317")
+    assert settings.headers("metrics") == [("x-all", "a b"), ("y", "1=2")]
+    assert settings.headers("traces") == [("x-own", "2")]
+    assert GatewaySettings(otlp_endpoint="localhost:4317", otlp_header=["x=3"]).headers("traces") == [("x", "3")]
+
+
 def test_headers_go_to_the_service_in_a_variable_and_not_on_the_command_line() -> None:
     settings = GatewaySettings(otlp_header=["authorization=Basic a b", "x=1"])
     assert arguments(settings) == []
     passed = variables(settings)["LONGSHORE_OTLP_HEADER"].split()
-    assert GatewaySettings(otlp_header=passed).headers() == [("authorization", "Basic a b"), ("x", "1")]
+    assert GatewaySettings(otlp_header=passed).headers("metrics") == [("authorization", "Basic a b"), ("x", "1")]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +162,7 @@ def test_headers_go_to_the_service_in_a_variable_and_not_on_the_command_line() -
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sometimes"),
     ],
 )
 def test_a_standard_variable_that_cannot_be_followed_is_one_line(

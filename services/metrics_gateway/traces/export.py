@@ -17,6 +17,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
 from services.common import log
+from services.common.errors import SettingsError
 from services.common.lifecycle import VERSION
 from services.metrics_gateway import connection
 from services.metrics_gateway.histogram import LARGEST
@@ -55,6 +56,8 @@ class Tracer:
         _EXPORTER_LOG.filters.insert(0, self._reason)
         for problem in settings.certificates("traces").expired(time.time()):
             self._log.warning("the collector will refuse a certificate", reason=problem)
+        self._settings = settings
+        self._renewal = connection.Renewal(settings, "traces")
         self._exporter = OTLPSpanExporter(**connection.options(settings, "traces"))
         self._pushing = asyncio.Lock()
         self._turn = 0
@@ -88,9 +91,17 @@ class Tracer:
                 return False
             succeeded = await asyncio.to_thread(self._export, [_readable(span, self._resource) for span in spans])
             self._account(succeeded, len(spans))
+            if not succeeded and self._renewal.has_come():
+                self._renew()
             if succeeded:
                 self._delivered({(span.trace, span.id) for span in spans})
             return succeeded and len(spans) == BATCH
+
+    def _renew(self) -> None:
+        with contextlib.suppress(SettingsError):  # of files that are about to be replaced
+            fresh = OTLPSpanExporter(**connection.options(self._settings, "traces"))
+            self._exporter.shutdown()
+            self._exporter = fresh
 
     def _done(self, position: int) -> None:
         """Everything is pushed that was over at that message of the log."""
