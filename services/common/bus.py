@@ -173,14 +173,18 @@ class Bus:
         another Synced: readers apply what they get and stay right.
         """
         known: set[str] = set()
+        told = ""
         while True:
             await self.until_connected()
             try:
                 async with contextlib.aclosing(self._watch_while_connected(bucket, keys, known)) as changes:
                     async for change in changes:
+                        told = ""
                         yield change
             except (nats.errors.Error, TimeoutError) as error:
-                self._log.warning("watch failed, trying again", bucket=bucket, reason=repr(error))
+                if repr(error) != told:
+                    told = repr(error)
+                    self._log.warning("watch failed, trying on", bucket=bucket, reason=told)
                 await asyncio.sleep(RECONNECT_WAIT)
 
     async def request(

@@ -65,9 +65,12 @@ class Child:
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process else 0
 
-    async def start(self) -> None:
-        """Start the program and keep it running. Raises OSError if it cannot be started at all."""
-        await self._spawn()
+    async def start(self, is_patient: bool = False) -> None:
+        """Start the program and keep it running.
+
+        Raises OSError if it cannot be started at all, unless we are patient: then it is tried until it can.
+        """
+        await (self._spawn_at_last() if is_patient else self._spawn())
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
 
     async def stop(self, timeout: float) -> None:
@@ -116,4 +119,17 @@ class Child:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_BACKOFF)
             self.restarts += 1
-            await self._spawn()
+            await self._spawn_at_last()
+
+    async def _spawn_at_last(self) -> None:
+        """Start the program, however long the host has no memory or descriptors for it."""
+        told, pause = "", FIRST_BACKOFF
+        while True:
+            try:
+                return await self._spawn()
+            except OSError as error:
+                if str(error) != told:
+                    told = str(error)
+                    self._log.error("cannot be started, trying on", child=self.name, reason=told)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_BACKOFF)

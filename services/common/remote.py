@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -16,6 +18,8 @@ from services.common import credentials, log, reader, tracing
 from services.common.bus import Bus, Synced
 from services.common.errors import BusError, LongshoreError
 from services.common.settings import Settings, check_name
+
+VALUES_TIMEOUT = 10.0
 
 T = TypeVar("T")
 
@@ -52,20 +56,27 @@ class Remote:
         return self._bus
 
     async def values(self, bucket: str, kind: type[T]) -> dict[str, T]:
-        """All values of a bucket for the target's host and, if one is named, its app."""
+        """All values of a bucket for the target's host and, if one is named, its app. Raises BusError."""
         app = self.target.app or "*"
         keys = f"{subjects.token(self.target.host)}.{app}"
         found: dict[str, T] = {}
-        watch = self._bus.watch(bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
-        async for change in watch:
-            if isinstance(change, Synced):
-                break
-            if change.value is not None:
-                try:
-                    found[change.key] = codec.value(change.value, kind)
-                except msgspec.MsgspecError as error:
-                    log.get("cli").warning("value ignored", bucket=bucket, key=change.key, reason=str(error))
-        await watch.aclose()
+        try:
+            async with (
+                asyncio.timeout(VALUES_TIMEOUT),
+                contextlib.aclosing(
+                    self._bus.watch(bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
+                ) as watch,
+            ):
+                async for change in watch:
+                    if isinstance(change, Synced):
+                        break
+                    if change.value is not None:
+                        _add(found, bucket, change.key, change.value, kind)
+        except TimeoutError:
+            raise BusError(
+                f"no answer about the bucket {bucket} within {VALUES_TIMEOUT:g} s: is Longshore set up on this bus "
+                "(`longshore bus setup`), and has its cluster a quorum?"
+            ) from None
         return found
 
     async def app(self) -> str:
@@ -102,6 +113,13 @@ class Remote:
                     return
                 for recorded in _recorded(entry):
                     yield recorded
+
+
+def _add(found: dict[str, T], bucket: str, key: str, value: bytes, kind: type[T]) -> None:
+    try:
+        found[key] = codec.value(value, kind)
+    except msgspec.MsgspecError as error:
+        log.get("cli").warning("value ignored", bucket=bucket, key=key, reason=str(error))
 
 
 def _recorded(entry: reader.Entry) -> list[Recorded]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -38,11 +39,17 @@ def lock(
                 raise SettingsError(
                     f"--state-dir {state_dir}: in use by process {holder}; stop it, or choose another --state-dir"
                 )
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        _sign(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    """Say who holds it. On a full disk the lock is held all the same."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
 
 
 def _taken(descriptor: int, wait: float) -> bool:

@@ -148,7 +148,7 @@ class Deployment:
 
     async def succeed(self) -> None:
         if ongoing := self.ongoing:
-            duration, previous = time.time() - ongoing.started, self._journal.decisions.current
+            duration, previous = _since(ongoing), self._journal.decisions.current
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
             await self._journal.commit(
                 choice.succeeded(self._journal.decisions, ongoing, self._registry.is_newer), ended
@@ -161,8 +161,7 @@ class Deployment:
     async def fail(self, phase: str, reason: str) -> None:
         """Quarantine the release, and begin to undo."""
         if ongoing := self.ongoing:
-            now = time.time()
-            duration = now - ongoing.started
+            now, duration = time.time(), _since(ongoing)
             await self._journal.commit(
                 choice.failed(self._journal.decisions, ongoing, reason),
                 DeploymentFailed(now, ongoing.deployment, ongoing.release, phase, reason, duration),
@@ -203,3 +202,8 @@ class Deployment:
             return "pull", str(error)
         self._journal.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))
         return None
+
+
+def _since(ongoing: Ongoing) -> float:
+    """Seconds that a deployment takes, maybe over several deployers: by the clock, which may have been set back."""
+    return max(time.time() - ongoing.started, 0.0)

@@ -90,7 +90,9 @@ class Hooks:
 def variables(base: Mapping[str, str], occasion: Occasion) -> dict[str, str]:
     """The deployer's environment without Longshore's own settings (they may hold secrets), and the occasion."""
     inherited = {name: value for name, value in base.items() if not name.startswith("LONGSHORE_")}
-    told = {f"LONGSHORE_{name.upper()}": value for name, value in msgspec.structs.asdict(occasion).items()}
+    told = {
+        f"LONGSHORE_{name.upper()}": value.replace("\0", "") for name, value in msgspec.structs.asdict(occasion).items()
+    }
     return inherited | told
 
 

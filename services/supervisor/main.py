@@ -61,7 +61,7 @@ async def _reload(supervisor: Supervisor, reload: asyncio.Event, replan: Callabl
         try:
             await supervisor.change(replan())
             logger.info("reloaded")
-        except LongshoreError as error:
+        except (LongshoreError, OSError) as error:
             logger.error("not reloaded, everything goes on as before", reason=str(error))
 
 

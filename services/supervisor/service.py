@@ -48,7 +48,8 @@ class Supervisor:
         self.bus = Server(plan.gateway, plan.nats_server)
         self._listeners: list[Listener] = []
         self._resources = contextlib.ExitStack()
-        self._ending: asyncio.Task[None] | None = None
+        self._ending: list[asyncio.Task[None]] = []
+        self._is_changed = False
         self._failed: asyncio.Future[LongshoreError] = asyncio.get_running_loop().create_future()
         self._log = log.get("supervisor")
 
@@ -75,8 +76,7 @@ class Supervisor:
         for listener in self._listeners:  # before the proxy: a client that nobody will serve is to be refused
             listener.close()
         await self._stop("health", "proxy")
-        if self._ending:
-            await self._ending
+        await asyncio.gather(*self._ending)
         await self._stop("gateway")
         await self.bus.stop()
         self._resources.close()
@@ -97,6 +97,7 @@ class Supervisor:
         except LongshoreError:
             self.plan = former
             raise
+        self._is_changed = True
         gone = [app for app in before if app not in after]
         await self._stop(*(DEPLOYER + app for app in [*gone, *(deployer.app for deployer in changed)]))
         if [one.binding for one in listeners] != [one.binding for one in self._listeners]:
@@ -136,7 +137,8 @@ class Supervisor:
         closed = [listener for listener in self._listeners if listener not in listeners]
         self._listeners = listeners
         await self._start("proxy", "proxy", self.plan.proxy, listeners)
-        self._ending = asyncio.create_task(former.stop(self.plan.proxy.drain_time + STOP_TIMEOUT))
+        ending = asyncio.create_task(former.stop(self.plan.proxy.drain_time + STOP_TIMEOUT))
+        self._ending = [one for one in self._ending if not one.done()] + [ending]
         for listener in closed:
             listener.close()
 
@@ -163,7 +165,7 @@ class Supervisor:
             self._on_exit,
             self._stderr,
         )
-        await self.children[name].start()
+        await self.children[name].start(is_patient=self._is_changed)
 
     async def _until_ready(self) -> None:
         """Wait for the gateway, which is ready when it has read the log."""
@@ -179,8 +181,11 @@ class Supervisor:
             await asyncio.sleep(0.05)
 
     def _on_exit(self, child: Child, code: int) -> bool:
-        """A service that gives up by itself right after its first start has wrong settings: do not start it again."""
-        if child.restarts or child.uptime > FIRST_SECONDS or code not in (1, 2):
+        """A service that gives up by itself right after its first start has wrong settings: do not start it again.
+
+        One of a plan that was changed to is tried on: the others are not to end for its sake.
+        """
+        if self._is_changed or child.restarts or child.uptime > FIRST_SECONDS or code not in (1, 2):
             return True
         if not self._failed.done():
             self._failed.set_result(

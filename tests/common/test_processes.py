@@ -8,6 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from structlog.testing import capture_logs
 
 from services.common.processes import Child, ended_how
 from tests.e2e.harness import runs, wait_for
@@ -52,6 +55,21 @@ async def test_a_child_is_not_started_again_when_its_owner_says_so() -> None:
     assert child.pid == 0
     assert child.restarts == 0
     await child.stop(1)
+
+
+async def test_a_child_that_cannot_be_started_again_for_a_while_is_tried_on(tmp_path: Path) -> None:
+    program, away = tmp_path / "program", tmp_path / "away"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    with capture_logs() as lines:
+        child = Child("sleeper", [str(program)])
+        await child.start()
+        program.rename(away)
+        os.kill(child.pid, signal.SIGKILL)
+        await _until(lambda: any(line["event"] == "cannot be started, trying on" for line in lines))
+        away.rename(program)
+        await _until(lambda: child.pid != 0)
+    await child.stop(5)
 
 
 async def test_a_child_that_ignores_sigterm_is_killed() -> None:

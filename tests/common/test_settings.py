@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from services.common import ports
 from services.common.errors import PortTakenError, SettingsError
 from services.common.remote import Target
 from services.common.settings import Settings, arguments, check_name, variables
+from services.common.state import lock
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
 from services.metrics_gateway.settings import GatewaySettings
@@ -86,6 +89,20 @@ def test_a_good_name_is_taken(name: str) -> None:
 def test_a_name_that_no_subject_can_hold_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="--app"):
         check_name("--app", name)
+
+
+def test_a_lock_is_held_on_a_disk_that_takes_no_byte(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with (
+            lock(str(tmp_path), "supervisor"),
+            pytest.raises(SettingsError, match="in use by process unknown"),
+            lock(str(tmp_path), "supervisor"),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_free_port_is_free_and_a_taken_one_tells_its_holder() -> None:

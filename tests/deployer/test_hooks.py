@@ -23,6 +23,7 @@ from schemas.events import (
     ReplicaExited,
     ReplicaStarted,
 )
+from services.deployer.hooks import Occasion, variables
 from tests.deployer.releases import CRASHING, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
@@ -256,3 +257,8 @@ async def test_a_hook_ends_when_its_deployer_is_stopped_and_the_deployment_goes_
     async with site.deployer():
         await site.until_serving("1.0.0")
     assert not site.of(DeploymentFailed)
+
+
+def test_a_reason_that_no_variable_can_hold_is_told_without_what_cannot() -> None:
+    told = variables({}, Occasion("web", "1.0.0", "", "id", reason="a\0b"))
+    assert told["LONGSHORE_REASON"] == "ab"

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas import subjects
 from schemas.commands import Resume
@@ -152,6 +153,21 @@ async def test_a_deployment_under_way_is_gone_on_with_after_a_restart(site: Site
     started = site.of(DeploymentStarted)
     assert len(started) == 2
     assert done.deployment == started[1].deployment
+
+
+async def test_a_deployment_takes_no_negative_time_although_the_clock_was_set_back(site: Site) -> None:
+    release(site.registry, "1.0.0")
+    site.sick.add("1.0.0")
+    async with site.deployer():
+        await site.until(DeploymentStarted)
+    decisions = await site.decisions()
+    assert decisions.ongoing
+    later = replace(decisions, ongoing=replace(decisions.ongoing, started=decisions.ongoing.started + 86400))
+    await site.bus.put(subjects.DECISIONS, subjects.decisions_key(HOST, "web"), later)
+    site.sick.clear()
+    async with site.deployer():
+        done = await site.until(DeploymentSucceeded)
+    assert done.duration == 0
 
 
 async def test_stop_containers_drains_and_stops_all_replicas(site: Site) -> None:

@@ -95,6 +95,19 @@ def test_a_reload_changes_only_what_changed_and_refuses_no_connection(up: Up) ->
     assert up.apps()["api"]["replicas"] == kept
 
 
+def test_an_application_that_cannot_start_after_a_reload_leaves_the_others_alone(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    in_the_way = Path(up.state) / "replicas" / "late"
+    in_the_way.touch()
+    up.write("web", "api", "late")
+    up.reload()
+    wait_for("it is tried again", lambda: up.log.read_text().count("ended, starting it again") > 1)
+    assert up.answers("web")
+    assert up.answers("api")
+    in_the_way.unlink()
+    wait_for("it serves", lambda: up.answers("late"))
+
+
 def test_a_mistake_in_the_file_changes_nothing(up: Up) -> None:
     wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
     up.file.write_text(up.file.read_text() + "\nreplica = 3\n")

@@ -79,7 +79,7 @@ class ProcessRuntime:
         if started is None or answer != "started":
             _discard(pid)
             folder.mark_forgotten()
-            raise ReleaseError(f"cannot start {program}: {answer.removeprefix('failed ') or 'its shim died'}")
+            raise ReleaseError(f"cannot start {program}: {_problem(folder, answer)}")
         self._watch(folder, started, os.pidfd_open(pid))
         return Running(HOST, port, started.program)
 
@@ -212,6 +212,13 @@ async def _read(descriptor: int) -> str:
             return ""
         finally:
             transport.close()
+
+
+def _problem(folder: Folder, answer: str) -> str:
+    """What went wrong, by what the shim reports."""
+    if answer == "started":
+        return f"nothing can be written in {folder.path}: is the disk full?"
+    return answer.removeprefix("failed ") or "its shim died"
 
 
 async def _until_started(folder: Folder) -> Started | None:
