@@ -33,7 +33,10 @@ def prepare(state_dir: str) -> Path:
         config = directory / "nats.conf"
         write_private(config, msgspec.json.format(msgspec.json.encode(_configuration(directory, port, passwords))))
     except OSError as error:
-        raise BusError(f"--state-dir {state_dir}: {error.strerror}: {error.filename}") from None
+        where = f": {error.filename}" if error.filename else ""
+        raise BusError(
+            f"--state-dir {state_dir}: {error.strerror}{where}; make room there, or choose a folder that you can write"
+        ) from None
     return config
 
 
