@@ -51,6 +51,7 @@ class Deployment:
         self.failure: tuple[str, str] | None = None
         self.undo_until = math.inf
         self._preparation: Literal["due", "running", "done"] = "due"
+        self._begun = ("", 0.0)
         self._context = context
         self._settings = settings
         self._journal = journal
@@ -123,6 +124,7 @@ class Deployment:
         )
         await self._journal.commit(choice.begun(decisions, ongoing, resolved.artifact), started)
         self._preparation, self.failure = "due", None
+        self._begun = (ongoing.deployment, time.monotonic())
         self._log.info("deployment started", release=release, previous=decisions.current, by=by)
         self._wake()
         return ongoing.deployment
@@ -148,7 +150,7 @@ class Deployment:
 
     async def succeed(self) -> None:
         if ongoing := self.ongoing:
-            duration, previous = _since(ongoing), self._journal.decisions.current
+            duration, previous = self._took(ongoing), self._journal.decisions.current
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
             await self._journal.commit(
                 choice.succeeded(self._journal.decisions, ongoing, self._registry.is_newer), ended
@@ -161,7 +163,7 @@ class Deployment:
     async def fail(self, phase: str, reason: str) -> None:
         """Quarantine the release, and begin to undo."""
         if ongoing := self.ongoing:
-            now, duration = time.time(), _since(ongoing)
+            now, duration = time.time(), self._took(ongoing)
             await self._journal.commit(
                 choice.failed(self._journal.decisions, ongoing, reason),
                 DeploymentFailed(now, ongoing.deployment, ongoing.release, phase, reason, duration),
@@ -181,6 +183,11 @@ class Deployment:
             rolled_back = DeploymentRolledBack(time.time(), ongoing.deployment, ongoing.release, decisions.current)
             await self._journal.commit(replace(decisions, ongoing=None), rolled_back)
             self._log.info("deployment rolled back", release=ongoing.release, to=decisions.current or "nothing")
+
+    def _took(self, ongoing: Ongoing) -> float:
+        """Seconds since it began, whatever becomes of the clock if it was in this process."""
+        deployment, began = self._begun
+        return time.monotonic() - began if ongoing.deployment == deployment else _since(ongoing)
 
     def _limit_undoing(self) -> None:
         settings = self._settings
@@ -205,5 +212,5 @@ class Deployment:
 
 
 def _since(ongoing: Ongoing) -> float:
-    """Seconds that a deployment takes, maybe over several deployers: by the clock, which may have been set back."""
+    """Seconds that a deployment of an earlier deployer takes: by the clock, which may have been set back."""
     return max(time.time() - ongoing.started, 0.0)

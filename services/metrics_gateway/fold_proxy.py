@@ -19,6 +19,8 @@ def accepted(place: Place, event: e.ConnectionAccepted) -> None:
 def established(place: Place, event: e.ConnectionEstablished) -> None:
     totals, listener = place.ports.get(event.port) or place.port(event.port)
     latency, name = event.latency, event.backend
+    if latency < 0.0:
+        latency = 0.0
     nanoseconds = int(latency * 1e9 + 0.5)
     if event.held:
         totals.hold.observe(event.held)
@@ -60,6 +62,8 @@ def closed(place: Place, event: e.ConnectionClosed) -> None:
         count(reasons, reason)
     histogram = totals.duration
     duration = event.duration
+    if duration < 0.0:
+        duration = 0.0
     nanoseconds = int(duration * 1e9 + 0.5)
     histogram.counts[bisect_left(histogram.bounds, duration)] += 1
     histogram.nanoseconds += nanoseconds

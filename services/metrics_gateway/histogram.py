@@ -46,7 +46,12 @@ class Histogram(msgspec.Struct):
         return cls(bounds, [0] * (len(bounds) + 1))
 
     def observe(self, seconds: float) -> None:
-        """Add one duration. Raises ValueError or OverflowError, and adds nothing, if it is not a finite number."""
+        """Add one duration; one below zero, by a clock that was set back, is none.
+
+        Raises ValueError or OverflowError, and adds nothing, if it is not a finite number.
+        """
+        if seconds < 0.0:
+            seconds = 0.0
         nanoseconds = int(seconds * 1e9 + 0.5)
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.nanoseconds += nanoseconds

@@ -96,3 +96,21 @@ def test_impossible_times_of_events_are_harmless() -> None:
         apply(state, number, 1.0, codec.encode(codec.Batch("proxy", "h", "_", f"i{number}", 1, events)))
     exposition(state)
     assert len(list(state.live())) == 1
+
+
+def test_durations_by_a_clock_that_was_set_back_count_as_none_and_take_nothing_from_a_sum() -> None:
+    state = State()
+    events: list[e.AnyEvent] = [
+        e.DeploymentSucceeded(1.0, "a", "1.0.0", 5.0),
+        e.DeploymentSucceeded(2.0, "b", "1.1.0", -DAY),
+        e.DeploymentFailed(3.0, "c", "1.2.0", "check", "why", -DAY),
+        e.ConnectionEstablished(1.0, 1, 8080, "r", -DAY, 1),
+        e.ConnectionClosed(1.0, 1, 8080, "r", 1, 2, -DAY, "eof"),
+    ]
+    apply(state, 1, 1.0, codec.encode(codec.Batch("deployer", "h", "shop", "d", 1, events)))
+    shown = dict(line.split(" ") for line in exposition(state).splitlines() if line[0] != "#" and " " in line)
+    sums = {name: float(value) for name, value in shown.items() if "_sum" in name or "_total" in name}
+    assert all(value >= 0 for value in sums.values())
+    (deployments,) = state.apps.values()
+    assert (deployments.deployments, deployments.deployment_duration.count) == (2, 3)
+    assert deployments.deployment_duration.sum == 5.0
