@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,6 +23,9 @@ from schemas.events import (
     ReplicaStarted,
 )
 from schemas.routing import Backend
+from services.common.errors import EngineError
+from services.deployer.runtime.docker.containers import Containers
+from services.deployer.runtime.docker.engine import Stream
 from services.deployer.runtime.protocol import UNSEEN
 from tests.deployer.docker.images import HUNGRY, SERVE
 from tests.deployer.docker.site import DockerSite
@@ -254,3 +259,41 @@ async def test_replicas_are_stopped_with_longshore_when_that_is_wanted(
     assert [event.reason for event in site.of(ReplicaRetired)] == ["stopped"] * 2
     await eventually(lambda: site.containers() == {})
     assert "not stopped in time" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("failure", [EngineError("internal error", 500), KeyError("State")], ids=repr)
+async def test_a_container_that_died_is_replaced_although_the_engine_could_not_say_so_at_first(
+    site: DockerSite, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    inspect, failures = Containers.inspect, itertools.count(1)
+    site.release("1.0.0")
+    async with site.deployer():
+        (before,) = await serving(site, count=1)
+
+        async def failing(self: Containers, name: str) -> dict[str, Any] | None:
+            if name == before and next(failures) <= 6:
+                raise failure
+            return await inspect(self, name)
+
+        monkeypatch.setattr(Containers, "inspect", failing)
+        await asyncio.to_thread(site.engine.kill, site.ids()[before])
+        await site.until(ReplicaExited)
+        assert await site.until_serving("1.0.0") != [before]
+
+
+async def test_what_is_no_event_of_an_engine_is_passed_over(site: DockerSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = Stream.objects
+
+    async def with_rubbish(self: Stream) -> AsyncIterator[dict[str, Any]]:
+        for rubbish in ({}, {"Actor": None}, {"Actor": {"Attributes": {"name": 1}}}, {"Action": 7}):
+            yield rubbish
+        async for one in objects(self):
+            yield one
+
+    monkeypatch.setattr(Stream, "objects", with_rubbish)
+    site.release("1.0.0")
+    async with site.deployer():
+        (before,) = await serving(site, count=1)
+        await asyncio.to_thread(site.engine.kill, site.ids()[before])
+        await site.until(ReplicaExited)
+        assert await site.until_serving("1.0.0") != [before]

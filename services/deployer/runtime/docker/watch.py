@@ -20,8 +20,21 @@ from services.deployer.runtime.protocol import UNSEEN, Exit
 
 SILENCE = 60.0
 RETRY = 0.5
+GARBAGE = (LookupError, TypeError, ValueError, AttributeError)
+"""What comes of an answer that is not what the engine's API promises."""
 GRACE = 1.0
 """Seconds in which somebody who stopped a container by hand may start it again (`docker restart`)."""
+
+
+class _Actor(msgspec.Struct, rename={"attributes": "Attributes"}):
+    attributes: dict[str, str] = {}
+
+
+class _Event(msgspec.Struct, rename={"action": "Action", "actor": "Actor"}):
+    """As much of an engine's event as we look at."""
+
+    action: str = ""
+    actor: _Actor = msgspec.field(default_factory=_Actor)
 
 
 class Watched(msgspec.Struct):
@@ -103,23 +116,33 @@ class Watch:
             await asyncio.sleep(RETRY)
 
     async def run(self) -> None:
-        """Look at what there is a reason to look at, for ever."""
+        """Look at what there is a reason to look at, for ever; where that fails, again soon."""
         while True:
             watched = self.watched.get(await self._hints.get())
             try:
                 if watched:
                     await self._look(watched)
-            except EngineError as error:
-                self._log.debug("cannot look at a container", replica=watched and watched.id, reason=str(error))
+            except (EngineError, *GARBAGE) as error:
+                self._later(watched, str(error) if isinstance(error, EngineError) else f"unexpected {error!r}")
 
-    def _note(self, event: Mapping[str, Any]) -> None:
-        attributes = event.get("Actor", {}).get("Attributes", {})
-        replica, action = attributes.get("name", ""), event.get("Action", "")
+    def _later(self, watched: Watched | None, reason: str) -> None:
+        if watched and watched.id in self.watched:
+            self._log.debug("cannot look at a container, trying on", replica=watched.id, reason=reason)
+            asyncio.get_running_loop().call_later(RETRY, self.look, watched.id)
+
+    def _note(self, said: Mapping[str, Any]) -> None:
+        try:
+            event = msgspec.convert(said, _Event)
+        except msgspec.ValidationError as error:
+            self._log.warning("the engine says something that is no event, ignored", reason=str(error))
+            return
+        attributes, action = event.actor.attributes, event.action
+        replica = attributes.get("name", "")
         watched = self.watched.get(replica)
         if attributes.get(f"{LABELS}replica") != replica or action.startswith("exec_"):
             return
         if action == "die":
-            self._codes[replica] = int(attributes.get("exitCode", UNSEEN))
+            self._codes[replica] = _code(attributes.get("exitCode", ""))
         elif action == "oom":
             self._oom.add(replica)
             self._log.error("out of memory", replica=replica)
@@ -166,3 +189,10 @@ class Watch:
         self.watched.pop(watched.id, None)
         code = last.code if last else self._codes.get(watched.id, UNSEEN)
         self._ended(Exit(watched.id, code, watched.id in self._oom or (last is not None and last.oom)))
+
+
+def _code(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return UNSEEN
