@@ -74,3 +74,29 @@ async def test_an_export_is_verified_like_the_log(bus: Bus, nats_server: NatsSer
     longshore("export", part, "--app", "app-1", *bus_of(nats_server))
     assert fails("verify", part).endswith("holds one application only; verify an export of the whole log")
     assert fails("verify", file, "--stream", code=2).endswith("say one of them")
+
+
+async def test_a_file_that_was_cut_or_altered_is_one_line(bus: Bus, nats_server: NatsServer, tmp_path: Path) -> None:
+    await fill(bus)
+    file = tmp_path / "all.log"
+    longshore("export", str(file), *bus_of(nats_server))
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:-60], whole[:200], whole[:150] + b"\0" + whole[151:], whole + b"more"):
+        file.write_bytes(damaged)
+        for words in (["verify"], ["replay"], ["history", "--file"], ["import", *bus_of(nats_server)]):
+            done = longshore(*words, str(file), code=1)
+            (line,) = [one for one in done.stderr.decode().splitlines() if one.startswith("longshore: ")]
+            assert str(file) in line
+            assert "Traceback" not in done.stderr.decode()
+    assert b"10 messages" in longshore("verify", *bus_of(nats_server)).stderr
+
+
+async def test_an_import_is_as_whole_as_what_was_exported(bus: Bus, nats_server: NatsServer, tmp_path: Path) -> None:
+    await fill(bus)
+    file = str(tmp_path / "all.log")
+    longshore("export", file, *bus_of(nats_server))
+    rows = longshore("verify", file, "--json").stdout
+    await bus.jetstream.delete_stream(subjects.STREAM)
+    await bus.ensure()
+    longshore("import", file, *bus_of(nats_server))
+    assert longshore("verify", "--json", *bus_of(nats_server)).stdout == rows

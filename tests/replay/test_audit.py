@@ -86,6 +86,40 @@ def test_a_head_that_is_altered_shows_in_its_digest() -> None:
     assert result.instances["i2"].head != before
 
 
+@given(st.integers(0, EACH - 2), st.integers(0, EACH - 2), st.integers(0, INSTANCES - 1), st.integers(0, INSTANCES - 1))
+def test_batches_that_were_given_each_other_s_place_show(one: int, other: int, owner: int, thief: int) -> None:
+    payloads = whole()
+    a, b = one * INSTANCES + owner, other * INSTANCES + thief
+    left, right = codec.decode(payloads[a]).batch, codec.decode(payloads[b]).batch
+    payloads[a] = changed(payloads[b], instance=left.instance, sequence=left.sequence)
+    payloads[b] = changed(codec.encode(left), instance=right.instance, sequence=right.sequence)
+    assert kinds(payloads) == (set() if payloads == whole() else {"altered"})
+
+
+@given(st.integers(1, INSTANCES * EACH))
+def test_a_log_without_its_newest_end_looks_whole_but_for_the_digests_of_its_heads(count: int) -> None:
+    heads = {one.id: one.head for one in audit(whole()).instances.values()}
+    result = audit(whole()[:-count])
+    assert result.findings() == []
+    assert {one.id: one.head for one in result.instances.values()} != heads
+
+
+@given(st.integers(0, EACH - 2), st.integers(0, INSTANCES - 1))
+def test_a_chain_that_was_forged_from_a_batch_on_does_not_have_the_head_that_was_written_down(
+    place: int, owner: int
+) -> None:
+    payloads = whole()
+    before = audit(payloads).instances[f"i{owner}"].head
+    previous = None
+    for number in range(place * INSTANCES + owner, len(payloads), INSTANCES):
+        fields: dict[str, Any] = {"previous": previous} if previous else {"events": []}
+        payloads[number] = changed(payloads[number], **fields)
+        previous = digest(payloads[number])
+    result = audit(payloads)
+    assert result.findings() == []
+    assert result.instances[f"i{owner}"].head != before
+
+
 @given(st.integers(1, INSTANCES * EACH - 1))
 def test_what_left_the_log_at_its_old_end_is_no_gap(count: int) -> None:
     assert kinds(whole()[count:], start=count + 1) == set()
