@@ -31,7 +31,7 @@ from services.proxy.messages import (
 )
 from services.proxy.pool import Pool, Retry, Steps
 from services.proxy.process import WorkerProcess
-from services.proxy.remains import Orphans
+from services.proxy.remains import Former
 from services.proxy.serving import Publisher
 
 FIRST_BACKOFF = 0.1
@@ -59,8 +59,8 @@ class Master:
         self._workers: dict[str, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
-        self._orphans = Orphans(context.spool_folder, self._pools)
-        self._look_for_orphans()
+        self._former = Former(context.spool_folder, self._pools)
+        self._look_for_former()
 
     def start(self) -> None:
         """Start the workers; they accept once they know the routes that are known now."""
@@ -69,7 +69,7 @@ class Master:
             self._context.record(ListenerOpened(time.time(), listener.binding.port, address), listener.binding.app)
         workers = range(len(self._listeners[0].sockets))
         self._keepers = [self._context.spawn(self._keep(index), f"worker {index}") for index in workers]
-        self._context.spawn(self._watch_orphans(), "orphans")
+        self._context.spawn(self._watch_former(), "former")
         self._context.spawn(self._watch_workers(), "workers")
 
     async def stop(self) -> None:
@@ -108,16 +108,16 @@ class Master:
                     self._context.log.error("a worker hangs, killed", pid=worker.pid)
                     worker.kill()
 
-    async def _watch_orphans(self) -> None:
-        while self._look_for_orphans():  # noqa: ASYNC110 - other processes tell by files
+    async def _watch_former(self) -> None:
+        while self._look_for_former():  # noqa: ASYNC110 - other processes tell by files
             await asyncio.sleep(LOOK)
 
-    def _look_for_orphans(self) -> bool:
+    def _look_for_former(self) -> bool:
         """Whether any worker of a former master still lives, on any port."""
-        opened = self._orphans.look()
+        opened = self._former.look()
         for (app, port), pool in self._pools.items():
             theirs = [each.backends for each in opened if (each.app, each.port) == (app, port)]
-            self._take(pool, pool.orphans_have(theirs, time.time()))
+            self._take(pool, pool.former_have(theirs, time.time()))
         return bool(opened)
 
     async def _keep(self, index: int) -> None:

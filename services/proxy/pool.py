@@ -71,7 +71,7 @@ class Pool:
         self._members: dict[str, _Member] = {}
         self._leaving: dict[str, _Leaving] = {}
         self._workers: dict[str, _Worker] = {}
-        self._orphans: list[dict[str, int] | None] = []
+        self._former: list[dict[str, int] | None] = []
         self._revision = 0
         self._generations: dict[int, int] = {}
         self._served: int | None = None
@@ -125,11 +125,11 @@ class Pool:
                 leaving.cut += count
         return self._noticed(now)
 
-    def orphans_have(self, orphans: list[dict[str, int] | None], now: float) -> Steps:
+    def former_have(self, former: list[dict[str, int] | None], now: float) -> Steps:
         """What workers of a former master still have open to each backend, which may be anything (None)."""
-        if orphans == self._orphans:
+        if former == self._former:
             return Steps()
-        self._orphans = orphans
+        self._former = former
         return self._noticed(now)
 
     def dial_failed(self, news: Failed, now: float) -> Steps:
@@ -215,4 +215,4 @@ class Pool:
 
     def _open_connections(self, backend: str) -> int:
         known = sum(worker.draining.get(backend, 0) for worker in self._workers.values())
-        return known + sum(1 if orphan is None else orphan.get(backend, 0) for orphan in self._orphans)
+        return known + sum(1 if one is None else one.get(backend, 0) for one in self._former)

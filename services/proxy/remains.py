@@ -1,6 +1,6 @@
-"""What is still open in workers that outlived their master: each keeps a file about it, for the next master.
+"""What is still open in workers that accept no more: each has a file about it, for the master that comes next.
 
-The lock on a file tells whether its worker lives. A file says nothing of connections until the worker's master is gone.
+The lock on a file tells whether its worker lives. A file says nothing of connections while the worker accepts.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Remains:
             self._fd = -1
 
 
-class Orphans:
+class Former:
     """The workers with these ports (`app` and number) that are there when a master starts, before it has its own."""
 
     def __init__(self, folder: str, ports: Collection[tuple[str, int]]) -> None:

@@ -20,7 +20,6 @@ from services.proxy.serving import Publisher
 from services.proxy.settings import ProxySettings
 
 ROUTES_TIMEOUT = 5.0
-LAST_WORDS_TIMEOUT = 1.0
 STOP_MARGIN = 10.0
 
 
@@ -65,7 +64,7 @@ async def serve(context: Context, settings: ProxySettings, listeners: list[Liste
     publisher = Publisher(context.bus, context.host)
     master = Master(context, listeners, _limits(settings), publisher)
     routes = Routes(context, master, publisher, memory)
-    context.spawn(publisher.run(), "serving")
+    publishing = context.spawn(publisher.run(), "serving")
     context.spawn(routes.run(), "routes")
     context.spawn(routes.remember(), "memory")
     if context.bus.is_connected:
@@ -76,10 +75,8 @@ async def serve(context: Context, settings: ProxySettings, listeners: list[Liste
         routes.recall()
     master.start()
     await context.stopping.wait()
+    publishing.cancel()  # from now on it is for the next master to say what is served
     await master.stop()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LAST_WORDS_TIMEOUT):
-            await publisher.flush()
 
 
 def _limits(settings: ProxySettings) -> Limits:

@@ -38,10 +38,10 @@ class Publisher:
             await self._wake.wait()
             self._wake.clear()
             await self._bus.until_connected()
-            await self.flush()
+            await self._flush()
             await asyncio.sleep(INTERVAL)
 
-    async def flush(self) -> None:
+    async def _flush(self) -> None:
         """Write what is not written yet."""
         for key, serving in list(self._wanted.items()):
             if self._taken.get(key) == serving:

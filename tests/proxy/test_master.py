@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 
 import msgspec
+import pytest
 
 from schemas.events import (
     BackendDrained,
@@ -319,8 +320,9 @@ async def test_the_workers_of_a_killed_master_finish_their_connections_and_end(
                     await asyncio.sleep(0.02)
 
 
-async def test_the_next_master_waits_for_connections_that_outlived_the_last_one(
-    bus: Bus, nats_server: NatsServer
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_next_master_waits_for_connections_that_the_last_ones_workers_have(
+    bus: Bus, nats_server: NatsServer, number: signal.Signals
 ) -> None:
     listeners = open_listeners([f"{APP}=127.0.0.1:{free_port()}"], 2)
     with serving(named("a"), "a") as a, serving(named("b"), "b") as b:
@@ -328,8 +330,8 @@ async def test_the_next_master_waits_for_connections_that_outlived_the_last_one(
             await running.serve(a.backend())
             old = [await connect(running.port) for _ in range(6)]
             await running.log.wait_for_event(ConnectionEstablished, 6)
-            running.process.kill()
-            await running.process.wait()
+            former = running.process
+            former.send_signal(number)
             settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
             running.process = await start(msgspec.structs.replace(settings, workers=2), listeners)
             await running.wait_for_workers(4)
@@ -338,9 +340,16 @@ async def test_the_next_master_waits_for_connections_that_outlived_the_last_one(
             assert first.draining == {"a": 6}
             assert [await finish(stream) for stream in old[:4]] == [b"abye"] * 4
             await running.wait_for_serving(lambda serving: serving.draining == {"a": 2})
+            new = await connect(running.port)
+            assert await new[0].readexactly(1) == b"b"
+            await running.route(a.backend("draining"), b.backend("draining"))
+            await running.wait_for_serving(lambda serving: serving.draining == {"a": 2, "b": 1})
             assert [await finish(stream) for stream in old[4:]] == [b"abye"] * 2
+            assert await asyncio.wait_for(former.wait(), DEADLINE) == (-number if number == signal.SIGKILL else 0)
+            await running.wait_for_serving(lambda serving: serving.draining == {"b": 1})
+            assert await finish(new) == b"bye"
             await running.wait_for_serving(lambda serving: serving.draining == {})
-            await running.log.wait_for_event(BackendDrained)
+            await running.log.wait_for_event(BackendDrained, 2)
     for listener in listeners:
         listener.close()
 

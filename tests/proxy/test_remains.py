@@ -12,7 +12,7 @@ import pytest
 
 from services.proxy import blackbox
 from services.proxy.blackbox import BlackBox, Note
-from services.proxy.remains import Open, Orphans, Remains, forget
+from services.proxy.remains import Former, Open, Remains, forget
 
 PORTS = {("web", 80), ("api", 81)}
 
@@ -63,15 +63,15 @@ def test_a_master_finds_what_living_workers_of_its_ports_have_open(tmp_path: Pat
     one.say([Open("web", 80), Open("api", 81)])
     other.say([Open("web", 80, {"a": 3})])
     foreign.say([Open("mail", 25)])
-    orphans = Orphans(str(tmp_path), PORTS)
-    assert sorted(orphans.look(), key=str) == sorted(
+    former = Former(str(tmp_path), PORTS)
+    assert sorted(former.look(), key=str) == sorted(
         [Open("web", 80), Open("api", 81), Open("web", 80, {"a": 3})], key=str
     )
     one.say([Open("web", 80, {"a": 1, "b": 2})])
     other.remove()
-    assert orphans.look() == [Open("web", 80, {"a": 1, "b": 2})]
+    assert former.look() == [Open("web", 80, {"a": 1, "b": 2})]
     one.say([])
-    assert orphans.look() == []
+    assert former.look() == []
     one.remove()
     foreign.remove()
     assert not list(tmp_path.iterdir())
@@ -86,17 +86,17 @@ def test_the_file_of_a_dead_worker_is_removed(tmp_path: Path) -> None:
     """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)])
     assert len(list(tmp_path.iterdir())) == 1
-    assert Orphans(str(tmp_path), PORTS).look() == []
+    assert Former(str(tmp_path), PORTS).look() == []
     assert not list(tmp_path.iterdir())
 
 
 def test_a_half_written_file_means_what_it_said_before(tmp_path: Path) -> None:
     one = Remains(str(tmp_path), "one")
     one.say([Open("web", 80, {"a": 1})])
-    orphans = Orphans(str(tmp_path), PORTS)
-    assert orphans.look() == [Open("web", 80, {"a": 1})]
+    former = Former(str(tmp_path), PORTS)
+    assert former.look() == [Open("web", 80, {"a": 1})]
     (tmp_path / "one.open").write_bytes(b"\x92\x93")
-    assert orphans.look() == [Open("web", 80, {"a": 1})]
+    assert former.look() == [Open("web", 80, {"a": 1})]
     one.remove()
 
 
@@ -104,7 +104,7 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     Remains("", "one").say([Open("web", 80)])
     forget("", "one")
-    assert Orphans("", PORTS).look() == []
+    assert Former("", PORTS).look() == []
     assert not list(tmp_path.iterdir())
 
 

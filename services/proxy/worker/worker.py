@@ -17,10 +17,10 @@ from services.proxy.worker.channel import Channel
 from services.proxy.worker.frontend import Frontend
 from services.proxy.worker.heartbeat import Heartbeat
 from services.proxy.worker.loop import Loop
-from services.proxy.worker.orphan import Orphan
 from services.proxy.worker.pipes import Pipes
 from services.proxy.worker.recorder import Recorder
 from services.proxy.worker.resources import Resources, raise_file_limit, share
+from services.proxy.worker.retiree import Retiree
 from services.proxy.worker.timers import Timed
 
 LINGER = 5.0
@@ -60,7 +60,7 @@ class Worker:
             recorder.flush()
         if recorder.unsafe and self.origin.folder:
             handover.write(self.origin.folder, self._name, recorder.unsafe.values())
-        self._orphan.end()
+        self._retiree.end()
 
     @property
     def _name(self) -> str:
@@ -97,7 +97,7 @@ class Worker:
         Heartbeat(self._loop, recorder).start()
         for listening in order.listening:
             self._frontends[listening.app, listening.port] = Frontend(listening.app, listening.port, self.resources)
-        self._orphan = Orphan(self._loop, self._frontends.values(), Remains(origin.folder, self._name))
+        self._retiree = Retiree(self._loop, self._frontends.values(), Remains(origin.folder, self._name))
         for route in order.routes:
             self._frontends[route.app, route.port].follow(route)
         for listening in order.listening:
@@ -111,13 +111,13 @@ class Worker:
         """Whoever comes next is the next master's: its workers share our listening sockets."""
         if not self._is_started:
             raise SystemExit(1)
-        self._orphan.begin()
         self._stop(accept_waiting=False)
 
     def _stop(self, accept_waiting: bool) -> None:
         if self._is_stopping:
             return
         self._is_stopping = True
+        self._retiree.begin()
         self.resources.admission.close(accept_waiting)
         self._loop.set_timer(self, self.resources.limits.drain_time)
 

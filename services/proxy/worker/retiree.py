@@ -1,4 +1,4 @@
-"""A worker without a master: it says what it still has open, for the next master to wait for."""
+"""A worker that accepts no more: it says what it still has open, for the next master to wait for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.proxy.worker.timers import Timed
 INTERVAL = 0.05
 
 
-class Orphan:
+class Retiree:
     """Its file is there from the start: a master that starts while this one is busy knows of it."""
 
     def __init__(self, loop: Loop, frontends: Collection[Frontend], remains: Remains) -> None:
@@ -23,7 +23,7 @@ class Orphan:
         remains.say([Open(frontend.app, frontend.port) for frontend in frontends])
 
     def begin(self) -> None:
-        """The master is gone."""
+        """Somebody else accepts from now on."""
         self.on_timer()
 
     def on_timer(self) -> None:
