@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]
         if not any(_name(key) in fields for fields in commands.values()):
             raise _error(file, text, key, "no command has this option")
     return {
-        command: _checked(file, text, fields, common) | _checked(file, text, fields, tables.get(command, {}), command)
+        command: _checked(file, text, fields, common)
+        | _checked(file, text, fields, tables.get(command, {}), command, [command])
         for command, fields in commands.items()
     }
 
@@ -60,7 +62,9 @@ def applications(path: str, fields: Fields) -> dict[str, dict[str, Any]]:
         raise SettingsError(f"{file}: no application: write a table [app.NAME] with registry and port for each")
     common = {key: value for key, value in contents.items() if not isinstance(value, dict)}
     return {
-        name: _checked(file, text, fields, common) | _checked(file, text, fields, table, "up") | {"app": name}
+        name: _checked(file, text, fields, common)
+        | _checked(file, text, fields, table, "up", [APPS, name])
+        | {"app": name}
         for name, table in tables.items()
     }
 
@@ -81,23 +85,25 @@ def _parse(file: Path, text: str) -> dict[str, Any]:
         raise SettingsError(f"{file}: {error}") from None
 
 
-def _checked(file: Path, text: str, fields: Fields, table: dict[str, Any], command: str = "") -> dict[str, Any]:
-    """The values that a command has options for; in a table of its own, all must be."""
+def _checked(
+    file: Path, text: str, fields: Fields, table: dict[str, Any], command: str = "", header: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The values that a command has options for; in a table of its own, under that header, all must be."""
     found = {}
     for key, value in table.items():
         field = fields.get(_name(key))
         if field:
-            found[field.name] = _value(file, text, key, value, field.type)
+            found[field.name] = _value(file, text, key, value, field.type, header)
         elif command:
-            raise _error(file, text, key, f"`longshore {command}` has no such option")
+            raise _error(file, text, key, f"`longshore {command}` has no such option", header)
     return found
 
 
-def _value(file: Path, text: str, key: str, value: Any, kind: Any) -> Any:
+def _value(file: Path, text: str, key: str, value: Any, kind: Any, header: Sequence[str]) -> Any:
     try:
         return msgspec.convert(_as_words(value, kind), kind)
     except msgspec.ValidationError as error:
-        raise _error(file, text, key, str(error).replace("`", "")) from None
+        raise _error(file, text, key, str(error).replace("`", ""), header) from None
 
 
 def _as_words(value: Any, kind: Any) -> Any:
@@ -111,7 +117,16 @@ def _name(key: str) -> str:
     return key.replace("-", "_")
 
 
-def _error(file: Path, text: str, key: str, problem: str) -> SettingsError:
+def _error(file: Path, text: str, key: str, problem: str, header: Sequence[str] = ()) -> SettingsError:
+    line = _line(text, key, header)
+    where = f"{file} line {line}" if line else f"{file}"
+    return SettingsError(f"{where}: {key}: {problem}")
+
+
+def _line(text: str, key: str, header: Sequence[str]) -> int:
+    """Where a key stands in the table under a header (none: anywhere); 0 if that is written in some other way."""
+    lines = list(enumerate(text.splitlines(), 1))
+    title = r"\s*\.\s*".join(rf"[\"']?{re.escape(name)}[\"']?" for name in header)
+    begin = next((number for number, line in lines if re.match(rf"\s*\[\s*{title}\s*\]", line)), 0) if header else 0
     pattern = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=]")
-    line = next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 0)
-    return SettingsError(f"{file} line {line}: {key}: {problem}")
+    return next((number for number, line in lines if number > begin and pattern.match(line)), 0)

@@ -96,6 +96,8 @@ def find(settings: Settings, service: str) -> Credentials:
         Certificates(settings.nats_ca, _for(settings.nats_cert, service), _for(settings.nats_key, service)),
         _wants_tls(settings),
     )
+    if not found.servers:
+        raise SettingsError("--nats-url names no server: use nats://host:4222, or leave it out for the embedded bus")
     _check(settings, found, service)
     return found
 

@@ -277,6 +277,7 @@ async def test_a_file_that_holds_no_credentials_is_told(content: str, tmp_path: 
         ({"nats_creds": "/no/{service}"}, "--nats-creds /no/proxy: No such file"),
         ({"nats_cert": "a"}, "--nats-key is missing"),
         ({"nats_key": "a"}, "--nats-cert is missing"),
+        ({"nats_url": [" , "]}, "--nats-url names no server: use nats://host:4222"),
         ({"nats_url": [], "nats_ca": "a"}, "--nats-ca needs --nats-url"),
     ],
 )

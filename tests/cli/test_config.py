@@ -40,6 +40,8 @@ def test_a_table_of_a_command_wins_over_the_top(tmp_path: Path) -> None:
         ("[status]\nreplicas = 3", "longshore.toml line 2: replicas: `longshore status` has no such option"),
         ("[server]\nreplicas = 'two'", "longshore.toml line 2: replicas: Expected int, got str"),
         ("[server]\nport = 8080", "longshore.toml line 2: port: Expected array, got int"),
+        ("replicas = 2\n[server]\nreplicas = 'two'", "longshore.toml line 3: replicas: Expected int"),
+        ("server = {replicas = 'two'}", "longshore.toml: replicas: Expected int, got str"),
         ("log-level = 'loud'", "longshore.toml line 1: log-level: Invalid enum value 'loud'"),
     ],
 )

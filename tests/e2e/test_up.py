@@ -125,6 +125,8 @@ def test_a_mistake_in_the_file_changes_nothing(up: Up) -> None:
             "[app.web]\nregistry = 'dir:///tmp'\nport = [1]\nworkers = 2",
             "line 4: workers: `longshore up` has no such option",
         ),
+        ("[app.a]\nreplicas = 1\n[app.b]\nreplicas = 'x'", "line 4: replicas: Expected int"),
+        ("[app.a]\n[app.a.b]\nc = 1", "apps.toml: b: `longshore up` has no such option"),
         ("[app.web]\nport = [8080]", "--registry is missing"),
         (
             "[app.a]\nregistry='dir:///tmp'\nport=[8080]\n[app.b]\nregistry='dir:///tmp'\nport=[8080]",
