@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +15,7 @@ from nats.js.client import JetStreamContext
 
 from schemas import subjects
 from services.common import log, provision
+from services.common.answers import Answer, Answers
 from services.common.client import RECONNECT_WAIT, ReconnectingClient, attempt
 from services.common.credentials import Credentials
 from services.common.denial import Denials
@@ -65,7 +66,7 @@ class Bus:
         self.guard: Callable[[], None] = lambda: None
         """Called before each `put` and `delete`; raises BusError when nothing may be written now."""
         self._later: asyncio.Task[None] | None = None
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answers = Answers(service)
         self._log = log.get(service)
 
     @classmethod
@@ -98,9 +99,7 @@ class Bus:
 
     async def close(self) -> None:
         """Close the connection; what was published before is flushed first if the bus answers."""
-        for task in self._answering:
-            task.cancel()
-        await asyncio.gather(*self._answering, return_exceptions=True)
+        await self._answers.close()
         if self.client.is_closed:
             return
         if self._later and not self._later.done():
@@ -203,21 +202,11 @@ class Bus:
             raise BusError(f"no answer on {subject} within {timeout:g} s: {error}") from None
         return message.data
 
-    async def respond(self, subject: str, answer: Callable[[bytes, Mapping[str, str]], Awaitable[bytes]]) -> None:
+    async def respond(self, subject: str, answer: Answer) -> None:
         """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own."""
 
-        async def reply(message: Msg) -> None:
-            try:
-                await message.respond(await answer(message.data, message.headers or {}))
-            except nats.errors.Error as error:
-                self._log.warning("an answer could not be sent", subject=subject, reason=str(error) or repr(error))
-            except Exception:
-                self._log.exception("a request could not be answered", subject=subject)
-
         async def take(message: Msg) -> None:
-            task = asyncio.create_task(reply(message), name=f"answer on {subject}")
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            self._answers.begin(message, answer)
 
         await self.client.subscribe(subject, cb=take)
 
