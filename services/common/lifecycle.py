@@ -22,6 +22,7 @@ from services.common.errors import LongshoreError
 from services.common.ids import uuid7
 from services.common.outbox import Outbox
 from services.common.provision import limits
+from services.common.pulse import Pulse
 from services.common.settings import Settings
 from services.common.steering import steer
 
@@ -130,7 +131,7 @@ async def _run(
         loop.add_signal_handler(number, context.stopping.set)
     outbox = asyncio.create_task(context.outbox.run(), name="outbox")
     context.record(ServiceStarted(time.time(), unit, VERSION, os.getpid()))
-    context.spawn(_heartbeat(context), "heartbeat")
+    context.spawn(_heartbeat(context, Pulse(os.environ)), "heartbeat")
     context.spawn(steer(bus), "steering")
     try:
         await _until_done(context, main, stop_timeout)
@@ -169,10 +170,11 @@ async def _main(context: Context, main: Main) -> None:
         context.log.exception("failed")
 
 
-async def _heartbeat(context: Context) -> None:
+async def _heartbeat(context: Context, pulse: Pulse) -> None:
     loop = asyncio.get_running_loop()
     while True:
         before = loop.time()
+        pulse.beat()
         await asyncio.sleep(HEARTBEAT_INTERVAL)
         lag = max(0.0, loop.time() - before - HEARTBEAT_INTERVAL)
         usage = resource.getrusage(resource.RUSAGE_SELF)

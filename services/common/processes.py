@@ -10,10 +10,14 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 
 from services.common import log
+from services.common.pulse import VARIABLE, Monitor
 
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 10.0
 STABLE_AFTER = 10.0
+WATCH = 5.0
+LONGEST_SILENCE = 5
+"""A pulse beats every 5 seconds: after so many turns of the watch without one the program hangs."""
 
 SUPERVISED = "LONGSHORE_SUPERVISED"
 """A variable of every service that a supervisor starts: it has checked what is checked at a start, and starts again."""
@@ -45,8 +49,12 @@ class Child:
         pass_fds: Sequence[int] = (),
         on_exit: Callable[[Child, int], bool] | None = None,
         stderr: int | None = None,
+        has_pulse: bool = False,
     ) -> None:
-        """`on_exit` is told the exit status, and answers whether to start the program again."""
+        """`on_exit` is told the exit status, and answers whether to start the program again.
+
+        `has_pulse`: it gives signs of life (`services.common.pulse`), and is killed when they stop.
+        """
         self.name = name
         self.restarts = 0
         self.uptime = 0.0
@@ -57,6 +65,9 @@ class Child:
         self._stderr = stderr
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._has_pulse = has_pulse
+        self._monitor: Monitor | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._log = log.get("supervisor")
 
     @property
@@ -72,12 +83,15 @@ class Child:
         """
         await (self._spawn_at_last() if is_patient else self._spawn())
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+        if self._has_pulse:
+            self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
     async def stop(self, timeout: float) -> None:
         """End the program: SIGTERM, and SIGKILL after `timeout` seconds."""
-        if self._keeper:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in filter(None, (self._keeper, self._watcher)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._set_monitor(None)
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -93,16 +107,42 @@ class Child:
             await process.wait()
 
     async def _spawn(self) -> None:
+        if not self._has_pulse:
+            self._process = await self._launch(self._environment, self._pass_fds)
+            return
+        monitor = Monitor()
+        self._set_monitor(monitor)
+        environment = {**(self._environment or os.environ), VARIABLE: str(monitor.fd)}
+        try:
+            self._process = await self._launch(environment, [*self._pass_fds, monitor.fd])
+        finally:
+            monitor.launched()
+
+    async def _launch(self, environment: Mapping[str, str] | None, fds: Sequence[int]) -> asyncio.subprocess.Process:
         parent = os.getpid()
-        self._process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *self._arguments,
-            env=self._environment,
-            pass_fds=self._pass_fds,
+            env=environment,
+            pass_fds=fds,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=self._stderr,
             preexec_fn=lambda: die_with(parent),
             process_group=0,
         )
+
+    def _set_monitor(self, monitor: Monitor | None) -> None:
+        if self._monitor:
+            self._monitor.close()
+        self._monitor = monitor
+
+    async def _watch(self) -> None:
+        """Kill the program when it hangs. Our own turns count: when all were stopped, nobody is to blame."""
+        while True:
+            await asyncio.sleep(WATCH)
+            if self._monitor and self._process and self._monitor.turns_of_silence() > LONGEST_SILENCE:
+                self._log.error("hangs, killed", child=self.name, pid=self.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()

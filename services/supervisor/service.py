@@ -164,6 +164,7 @@ class Supervisor:
             [fd for listener in listeners or [] for fd in listener.fds],
             self._on_exit,
             self._stderr,
+            has_pulse=True,
         )
         await self.children[name].start(is_patient=self._is_changed)
 

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
+from services.common import processes
 from services.common.processes import Child, ended_how
+from services.common.pulse import VARIABLE, Pulse
 from tests.e2e.harness import runs, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -104,3 +107,48 @@ def test_children_end_when_their_parent_is_killed() -> None:
 def test_an_exit_status_in_words() -> None:
     assert ended_how(-9) == "killed by signal 9"
     assert ended_how(3) == "exit code 3"
+
+
+BEATING = """
+import os, time
+from services.common.pulse import Pulse
+pulse = Pulse(os.environ)
+assert "LONGSHORE_PULSE_FD" not in os.environ
+while True:
+    pulse.beat()
+    time.sleep(0.05)
+"""
+
+
+async def test_a_child_whose_pulse_stops_is_killed_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "WATCH", 0.5)
+    child = Child("beating", [sys.executable, "-c", BEATING], has_pulse=True)
+    await child.start()
+    first = child.pid
+    await asyncio.sleep(4)
+    assert (child.pid, child.restarts) == (first, 0)
+    os.kill(first, signal.SIGSTOP)
+    with capture_logs() as lines:
+        await _until(lambda: child.pid not in (0, first))
+    assert [line["event"] for line in lines][:2] == ["hangs, killed", "ended, starting it again"]
+    await child.stop(5)
+
+
+async def test_a_child_that_has_not_given_a_sign_of_life_yet_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "WATCH", 0.02)
+    child = Child("sleeper", SLEEP, has_pulse=True)
+    await child.start()
+    first = child.pid
+    await asyncio.sleep(0.5)
+    assert (child.pid, child.restarts) == (first, 0)
+    await child.stop(5)
+
+
+def test_a_pulse_that_nobody_takes_harms_nobody() -> None:
+    reader, writer = os.pipe()
+    pulse = Pulse({VARIABLE: str(writer)})
+    for _ in range(100_000):
+        pulse.beat()
+    os.close(reader)
+    os.close(writer)
+    Pulse({}).beat()

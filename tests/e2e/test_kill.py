@@ -68,6 +68,29 @@ def test_a_killed_worker_cuts_only_its_own_connections(server: Callable[..., Ser
     wait_for("no connection is left open", lambda: one.metrics().get("dewy_proxy_connections_active") == 0)
 
 
+def test_services_that_hang_are_replaced_without_a_refused_or_broken_request(server: Callable[..., Server]) -> None:
+    one = server("--replicas", "2", "--workers", "2")
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    services = ("gateway", "health", "deployer", "proxy")
+    with Traffic(one.port) as traffic:
+        traffic.wait_for_more(50)
+        wait_for("all have given a sign of life", lambda: one.metrics().get("longshore_process_memory_bytes"))
+        hanging = one.children()
+        for service in services:
+            os.kill(hanging[service], signal.SIGSTOP)
+        wait_for(
+            "each has a successor",
+            lambda: all(one.children().get(service, 0) not in (0, hanging[service]) for service in services),
+            90,
+        )
+        releases.publish(one.registry, releases.SECOND)
+        wait_for("a new release rolls out", lambda: one.serves(releases.SECOND), 60)
+    assert traffic.refused == 0
+    assert traffic.broken == []
+    counted = wait_for("every connection is counted", lambda: _counted(one, traffic.answered))
+    assert counted == traffic.answered
+
+
 def test_replicas_survive_the_death_of_everything_and_are_taken_over(server: Callable[..., Server]) -> None:
     one = server("--replicas", "2", "--workers", "1")
     wait_for("the first release serves", lambda: one.serves(releases.FIRST))
