@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import pairwise
@@ -17,6 +18,7 @@ from tests.conftest import NatsServer
 from tests.gateway.process import Gateway, Launch
 from tests.replay.program import longshore
 from tests.replay.prometheus import Answers, Prometheus, load, prometheus
+from tests.replay.recording import GOLDEN
 from tests.replay.test_series import traffic
 
 INTERVAL = 0.5
@@ -113,3 +115,20 @@ async def quiet_scrape(live: Prometheus, connections: int, grid: float | None) -
 def without_target(answers: Answers) -> Answers:
     """What Prometheus adds to the series of a target it scrapes."""
     return {tuple(one for one in key if one[0] not in ("instance", "job")): value for key, value in answers.items()}
+
+
+def test_other_buckets_are_in_the_series_that_prometheus_loads(tmp_path: Path) -> None:
+    words = ("replay", str(GOLDEN), "--buckets", "dewy.proxy.connect.latency=0.00001,0.0003,0.0015,2")
+    points = [json.loads(line) for line in longshore(*words, "--format", "json").stdout.splitlines()]
+    (latency,) = [one for one in points if one["metric"] == "dewy.proxy.connect.latency"]
+    series = tmp_path / "series.txt"
+    series.write_bytes(longshore(*words, "--every", "1s").stdout)
+    last = max(float(line.split()[-1]) for line in series.read_text().splitlines() if not line.startswith("#"))
+    with prometheus(tmp_path, load(tmp_path, series)) as server:
+        buckets = server.at(last, "dewy_proxy_connect_latency_seconds_bucket")
+        assert {float(dict(key)["le"]): value for key, value in buckets.items()} == {
+            float(bound): count for bound, count in latency["buckets"].items()
+        }
+        assert len(set(buckets.values())) > 2
+        (quantile,) = server.at(last, "histogram_quantile(0.5, dewy_proxy_connect_latency_seconds_bucket)").values()
+    assert 0 < quantile < 2
