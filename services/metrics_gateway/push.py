@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 import os
-import time
 
 import msgspec
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -46,8 +45,6 @@ class Pusher:
         self._failing = False
         self._reason = _Reason()
         _EXPORTER_LOG.addFilter(self._reason)
-        for problem in settings.certificates("metrics").expired(time.time()):
-            self._log.warning("the collector will refuse a certificate", reason=problem)
         self._settings = settings
         self._renewal = connection.Renewal(settings, "metrics")
         self._exporter = _exporter(settings)

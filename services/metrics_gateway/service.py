@@ -52,7 +52,7 @@ def run(settings: GatewaySettings) -> None:
     """Run the gateway until SIGTERM or SIGINT.
 
     Raises PortTakenError, SettingsError and ExpiredError before anything has started; the last not when a supervisor
-    starts it again: what expires meanwhile is to cost no more than the pushes.
+    starts it: what has expired is to cost no more than the pushes, and never traffic.
     """
     if SUPERVISED not in os.environ:
         settings.check_dates(time.time())
@@ -62,6 +62,8 @@ def run(settings: GatewaySettings) -> None:
 
 async def main(settings: GatewaySettings, listener: socket.socket, secrets: Tokens, context: Context) -> None:
     """Fold the log and serve the admin API until the service stops."""
+    for problem in settings.expired(time.time()):
+        context.log.warning("the collector will refuse a certificate", reason=problem)
     live = Live(context.bus)
     resource = describe(context)
     traffic = Traffic()

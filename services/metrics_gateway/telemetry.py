@@ -110,12 +110,15 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
             self.otlp_key or variable(signal, "CLIENT_KEY"),
         )
 
+    def expired(self, now: float) -> list[str]:
+        """The certificates that are to be used and are over at `now` (unix seconds), each in words."""
+        used = [self.certificates(signal) for signal in SIGNALS if self.pushes(signal)]
+        return list(dict.fromkeys(problem for files in used for problem in files.expired(now)))
+
     def check_dates(self, now: float) -> None:
         """Raises ExpiredError for a certificate that is over at `now` (unix seconds) and was to be used."""
-        for signal in SIGNALS:
-            problem = next(self.certificates(signal).expired(now), "") if self.pushes(signal) else ""
-            if problem:
-                raise ExpiredError(f"certificate {problem}: renew it, or push nothing (leave the OTLP endpoint out)")
+        for problem in self.expired(now):
+            raise ExpiredError(f"certificate {problem}: renew it, or push nothing (leave the OTLP endpoint out)")
 
     def headers(self, signal: Signal) -> list[tuple[str, str]]:
         """What is sent with each push of a signal. Raises SettingsError for a variable that holds no headers."""

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import time
 import urllib.request
 from collections.abc import Mapping
 
@@ -58,7 +57,6 @@ class Supervisor:
         plan = self.plan
         try:
             self._resources.enter_context(lock(plan.state_dir, "supervisor"))
-            plan.gateway.check_dates(time.time())
             ports.check_free("--admin-port", plan.gateway.admin_port, plan.gateway.admin_address)
             await self._check(plan.deployers)
             handed = activated(os.environ, os.getpid(), plan.proxy.listen, plan.proxy.workers)

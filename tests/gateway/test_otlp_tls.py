@@ -12,9 +12,10 @@ import pytest
 from services.common.bus import Bus
 from services.common.processes import SUPERVISED
 from services.common.settings import arguments
+from services.demo import releases
 from services.metrics_gateway.settings import GatewaySettings
 from tests.conftest import free_port
-from tests.e2e.harness import longshore
+from tests.e2e.harness import Server, longshore, wait_for
 from tests.gateway.authority import Authority
 from tests.gateway.process import Launch
 from tests.gateway.receiver import Receiver, receiving, until
@@ -126,14 +127,29 @@ def over(authority: Authority, port: int) -> dict[str, object]:
     }
 
 
-def test_an_own_certificate_that_is_over_is_one_line_and_nothing_starts(authority: Authority, tmp_path: Path) -> None:
+def test_a_gateway_whose_own_certificate_is_over_says_so_in_one_line_and_does_not_start(
+    authority: Authority, tmp_path: Path
+) -> None:
     options = arguments(msgspec.convert(over(authority, 4317) | {"state_dir": str(tmp_path)}, GatewaySettings))
-    for command in (["gateway"], ["server", f"--registry=dir://{tmp_path}", "--port=8080"]):
-        refused = longshore(*command, *options, f"--admin-port={free_port()}")
-        assert refused.returncode == 1
-        (line,) = refused.stderr.splitlines()
-        assert f"certificate {authority.folder}/gateway.pem expired on 20" in line
-        assert "renew it" in line
+    refused = longshore("gateway", *options, f"--admin-port={free_port()}")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"certificate {authority.folder}/gateway.pem expired on 20" in line
+    assert "renew it" in line
+
+
+def test_a_certificate_that_is_over_keeps_no_traffic_from_being_served(authority: Authority, tmp_path: Path) -> None:
+    options = arguments(msgspec.convert(over(authority, free_port()), GatewaySettings))
+    one = Server(tmp_path, *options, "--stop-containers")
+    releases.publish(one.registry, releases.FIRST)
+    one.start()
+    try:
+        wait_for("it serves", lambda: one.serves(releases.FIRST))
+        assert one.metrics()["dewy_deployments_total"] == 1
+    finally:
+        assert one.stop() == 0
+    told = [line for line in one.log.read_text().splitlines() if "gateway.pem expired on 20" in line]
+    assert len(told) == 1
 
 
 async def test_a_certificate_that_is_renewed_is_used_without_a_restart(
@@ -158,7 +174,7 @@ async def test_a_certificate_that_is_renewed_is_used_without_a_restart(
         assert gateway.stop() == 0
 
 
-async def test_a_gateway_that_is_started_again_after_its_certificate_expired_goes_on_without_pushing(
+async def test_a_supervised_gateway_whose_certificate_has_expired_goes_on_without_pushing(
     launch: Launch, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SUPERVISED, "1")

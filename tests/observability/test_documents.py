@@ -257,7 +257,7 @@ def answers(command: list[str]) -> bool:
 @each("sh run")
 def test_the_commands_answer_as_they_are_written(block: Block, pipeline: Pipeline) -> None:
     for command in block.commands:
-        wait_for(command, partial(answers, ["bash", "-o", "pipefail", "-c", here(command, pipeline)]))
+        wait_for(command, partial(answers, ["bash", "-o", "pipefail", "-c", here(command, pipeline)]), 90)
 
 
 @pytest.mark.e2e

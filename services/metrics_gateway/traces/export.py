@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import deque
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -54,8 +53,6 @@ class Tracer:
         self._failing = False
         self._reason = _Reason()
         _EXPORTER_LOG.filters.insert(0, self._reason)
-        for problem in settings.certificates("traces").expired(time.time()):
-            self._log.warning("the collector will refuse a certificate", reason=problem)
         self._settings = settings
         self._renewal = connection.Renewal(settings, "traces")
         self._exporter = OTLPSpanExporter(**connection.options(settings, "traces"))
