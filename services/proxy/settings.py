@@ -12,6 +12,7 @@ from services.proxy.listeners import parse
 from services.proxy.messages import Balance
 
 MOST_WORKERS = 4
+LARGEST_CREW = 64
 
 
 def default_workers() -> int:
@@ -36,7 +37,8 @@ class ProxySettings(Settings, frozen=True, kw_only=True):
     trace_connections: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive("--workers", self.workers)
+        if not 1 <= self.workers <= LARGEST_CREW:
+            raise SettingsError(f"--workers {self.workers}: use 1 to {LARGEST_CREW}, one for each core or less")
         check_duration("--hold", self.hold)
         check_positive("--connect-timeout", self.connect_timeout)
         check_duration("--idle-timeout", self.idle_timeout)

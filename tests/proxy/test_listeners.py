@@ -55,7 +55,8 @@ def test_a_port_that_cannot_be_read_is_told_in_one_line(item: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 0}, "--workers 0"),
+        ({"workers": 0}, "--workers 0: use 1 to 64"),
+        ({"workers": 100_000}, "--workers 100000: use 1 to 64"),
         ({"hold": -1}, "--hold -1"),
         ({"connect_timeout": 0}, "--connect-timeout 0"),
         ({"idle_timeout": -1}, "--idle-timeout -1"),
