@@ -21,7 +21,7 @@ demo: .venv ## Run the demo until Ctrl-C; ARGS=--once ends it after the scenario
 
 test: .venv ## Run all tests, two files at a time; ARGS="tests/health -k redirect" runs some of them
 	@echo "test: runs the tests against real servers, on loopback"
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 check: .venv ## Check format, lint, types and imports, and change nothing
 	@echo "check: ruff format, ruff check, mypy --strict, lint-imports"

@@ -22,6 +22,9 @@ from services.common.bus import Bus
 NOBODY = ""
 """The holder in the value of a lease that was given back."""
 
+UNKNOWN = "?"
+"""The holder that rubbish in a lease's place stands for."""
+
 TERM = 3.0
 RENEWAL = 1.0
 LOOK = 0.5
@@ -114,9 +117,8 @@ class Lease:
         self.holder = holder = value if value and value.holder != NOBODY else None
         is_mine = holder is not None and holder.holder == self._holder
         self.other = "" if holder is None or is_mine else holder.about or f"{holder.holder} on {holder.host}"
-        if self._has_held and revision and not is_mine:
-            self.is_superseded = True
-        if value is not None and not is_mine:
+        if value is not None and value.holder != UNKNOWN and not is_mine:
+            self.is_superseded = self._has_held
             self.done = value.done
         is_free = holder is None or clock() - self._since >= self._term
         if (is_mine or is_free) and await self._write(revision) and not is_mine:
@@ -131,7 +133,7 @@ class Lease:
         try:
             return entry.revision or 0, msgspec.json.decode(entry.value or b"", type=Value)
         except msgspec.MsgspecError:
-            return entry.revision or 0, Value("?", "")
+            return entry.revision or 0, Value(UNKNOWN, "")
 
     async def _write(self, last: int) -> bool:
         """Whether nobody wrote it since the revision `last`, and so it is ours."""

@@ -129,6 +129,18 @@ async def test_rubbish_in_its_place_is_waited_out(bus: Bus, clock: Clock) -> Non
     assert a.is_held
 
 
+async def test_rubbish_that_replaces_it_is_nobody_who_took_it_over(bus: Bus, clock: Clock) -> None:
+    a, *_ = leases(bus).values()
+    await a.round()
+    kv = await bus.jetstream.key_value(subjects.LEASES)
+    await kv.put(a.key, b"\xff rubbish")
+    await a.round()
+    assert (a.is_held, a.is_superseded) == (False, False)
+    await kv.delete(a.key)
+    await a.round()
+    assert (a.is_held, a.is_superseded) == (True, False)
+
+
 async def test_a_bus_that_went_away_ends_it_with_the_term_and_it_is_held_again_afterwards(
     bus: Bus, nats_server: NatsServer
 ) -> None:

@@ -129,6 +129,12 @@ class Stack:
         last = self.status().get("last_deployment") or {}
         return (last.get("release"), last.get("outcome")) == (release, "succeeded")
 
+    def wait_until_serving(self, release: str) -> None:
+        try:
+            wait_for(f"release {release} is deployed", lambda: self.serves(release), 90)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.status()}\n{self.compose('logs', '--tail=40', 'deployer')}") from None
+
     def counted(self) -> float:
         """The connections that the gateway knows of."""
         try:

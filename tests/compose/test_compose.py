@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 def test_every_service_becomes_healthy_and_the_application_is_served(stack: Stack) -> None:
     stack.wait_until_healthy()
-    wait_for("the first release is deployed", lambda: stack.serves("1.0.0"), 60)
+    stack.wait_until_serving("1.0.0")
     assert {stack.ask() for _ in range(20)} == {"1.0.0"}
     assert len(stack.replicas()) == 2
 

@@ -1,6 +1,6 @@
 """Each process and the bus killed at random under traffic: at the end /metrics says what was counted outside.
 
-LONGSHORE_TEST_CHAOS: for how many seconds, 45 unless it is set. Proxy workers have a run of their own, a third as
+LONGSHORE_TEST_CHAOS: for how many seconds, 30 unless it is set. Proxy workers have a run of their own, a third as
 long: the connections of a killed worker break. The supervisor is killed in test_kill.py.
 """
 
@@ -22,7 +22,7 @@ import pytest
 from tests.e2e import origin
 from tests.e2e.harness import Server, runs, wait_for, workers
 
-SECONDS = float(os.environ.get("LONGSHORE_TEST_CHAOS", "45"))
+SECONDS = float(os.environ.get("LONGSHORE_TEST_CHAOS", "30"))
 VICTIMS = ("bus", "gateway", "health", "deployer", "proxy")
 CLIENTS = 6
 REPLICAS = 2

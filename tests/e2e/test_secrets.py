@@ -86,13 +86,13 @@ def made(way: str, folder: Path, given: dict[str, str]) -> Server:
     return server
 
 
-@pytest.mark.parametrize("way", ["options", "variables", "url", "up"])
+@pytest.mark.parametrize("way", ["options", "variables", "up"])
 def test_no_secret_is_shown_by_a_child_a_log_line_or_an_event(
     way: str, tmp_path: Path, bus_with_users: ConfiguredServer
 ) -> None:
-    port = bus_with_users.port
-    given = options(f"nats://shared:{PASSWORD}@localhost:{port}" if way == "url" else f"nats://localhost:{port}")
-    account = {} if way == "url" else {"--nats-user": "{service}", "--nats-password": PASSWORD}
+    port, is_in_url = bus_with_users.port, way == "up"
+    given = options(f"nats://shared:{PASSWORD}@localhost:{port}" if is_in_url else f"nats://localhost:{port}")
+    account = {} if is_in_url else {"--nats-user": "{service}", "--nats-password": PASSWORD}
     server = made(way, tmp_path, given | account)
     try:
         wait_for("all of them were used", lambda: all(line in server.log.read_text() for line in USED))

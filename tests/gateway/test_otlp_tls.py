@@ -145,7 +145,7 @@ def test_a_certificate_that_is_over_keeps_no_traffic_from_being_served(authority
     one.start()
     try:
         wait_for("it serves", lambda: one.serves(releases.FIRST))
-        assert one.metrics()["dewy_deployments_total"] == 1
+        wait_for("it is measured", lambda: one.metrics().get("dewy_deployments_total") == 1)
     finally:
         assert one.stop() == 0
     told = [line for line in one.log.read_text().splitlines() if "gateway.pem expired on 20" in line]
