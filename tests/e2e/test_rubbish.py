@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import random
 import signal
@@ -84,7 +85,9 @@ def test_random_bytes_on_every_subject_harm_nothing(server: Callable[..., Server
         wait_for("metrics are back", one.metrics)
     assert traffic.refused == 0
     assert traffic.broken == []
-    wait_for("every connection is counted", lambda: _counted(one) == traffic.answered)
+    with contextlib.suppress(AssertionError):
+        wait_for("every connection is counted", lambda: _counted(one) == traffic.answered, 90)
+    assert _counted(one) == traffic.answered
     log = one.log.read_text()
     assert "Traceback" not in log
     gateways = 2

@@ -214,9 +214,9 @@ async def test_a_worker_that_hangs_is_replaced_and_what_it_recorded_is_told(bus:
             (worker,) = await running.wait_for_workers(1)
             assert await exchange(running.port) == b"bye"
             os.kill(worker, signal.SIGSTOP)
-            waiting = asyncio.create_task(exchange(running.port))
+            waiting = await connect(running.port)
             await running.wait_for_workers(2, 3 * DEADLINE)
-            assert await waiting == b"bye"
+            assert await finish(waiting) == b"bye"
             await running.log.wait_for_event(ConnectionClosed, 2)
             (stopped,) = await running.log.wait_for_event(ServiceStopped)
             assert stopped.reason == "killed by signal 9"
