@@ -6,7 +6,7 @@ Bounded: when it is full the oldest batches go, and are counted by kind. Blocks,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -62,13 +62,21 @@ class Backlog:
         lost, self._lost = self._lost, Counter()
         return lost
 
-    def write(self, add: Sequence[Parcel], remove: Sequence[Parcel]) -> None:
-        """Store parcels, all or none, and forget others. What does not fit goes, the oldest first."""
+    def write(
+        self,
+        add: Sequence[Parcel],
+        remove: Sequence[Parcel],
+        spared: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
+        """Store parcels, all or none, and forget others. What does not fit is dropped, the oldest first.
+
+        `spared` names the message ids of those that are not to be dropped and counted here.
+        """
         self._remove(remove)
         if add:
             self._own().append(add)
         if self.size > self._limit:
-            while self.size > self._limit * ROOM and self._trim():
+            while self.size > self._limit * ROOM and self._trim(spared()):
                 pass
 
     def oldest(self, count: int) -> list[Parcel]:
@@ -122,10 +130,10 @@ class Backlog:
             spool.close()
             self._spools.remove(spool)
 
-    def _trim(self) -> bool:
-        """Whether some of the oldest could be dropped."""
+    def _trim(self, spared: Collection[str]) -> bool:
+        """Drop some of the oldest; report whether there were any."""
         for spool in list(self._spools):
-            parcels = spool.trim(_TRIM_AT_ONCE)
+            parcels = spool.trim(_TRIM_AT_ONCE + len(spared), spared)
             self._let_go_if_empty(spool)
             for parcel in parcels:
                 self._lost += codec.kinds(parcel.payload)

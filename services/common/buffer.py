@@ -42,7 +42,8 @@ class Buffer:
         self._limit = limit
         self._queue: deque[Parcel] = deque()
         self._size = 0
-        self._unstored: deque[Parcel] = deque()
+        self._unstored: dict[Parcel, None] = {}
+        self._sending: frozenset[str] = frozenset()
         self._settled: list[Parcel] = []
         self._is_spilled = False
         self._failing: set[str] = set()
@@ -70,7 +71,7 @@ class Buffer:
         self._queue.append(parcel)
         self._size += len(parcel.payload)
         if self._backlog:
-            self._unstored.append(parcel)
+            self._unstored[parcel] = None
             self._changed.set()
         if self._size > self._limit:
             self._drop_oldest()
@@ -85,13 +86,13 @@ class Buffer:
         """The parcels that wait longest, at most so many. Settle them all before asking again."""
         if self._backlog and self._is_spilled:
             try:
-                parcels = await self._attempt(self._backlog.oldest, count)
+                parcels = await self._attempt(self._oldest, self._backlog, count)
             except SpoolError:
                 parcels = []
             if parcels:
                 return parcels
             self._is_spilled = bool(self._failing) and bool(self._backlog.batches)
-        return [parcel for parcel in islice(self._queue, count) if not parcel.is_settled]
+        return self._send([parcel for parcel in islice(self._queue, count) if not parcel.is_settled])
 
     async def settle(self, parcels: Sequence[Parcel]) -> None:
         """The bus has these."""
@@ -136,13 +137,13 @@ class Buffer:
         """Whether the disk has taken all that is new."""
         parcels = [parcel for parcel in self._unstored if not (parcel.is_settled or parcel.spool)]
         settled = self._settled + [parcel for parcel in self._unstored if parcel.is_settled and parcel.spool]
-        self._unstored, self._settled = deque(), []
+        self._unstored, self._settled = {}, []
         if not (parcels or settled):
             return True
         try:
-            await self._attempt(backlog.write, parcels, settled)
+            await self._attempt(self._write, backlog, parcels, settled)
         except (SpoolError, asyncio.CancelledError) as error:
-            self._unstored.extendleft(reversed(parcels))
+            self._unstored = dict.fromkeys(parcel for parcel in parcels if not parcel.is_settled) | self._unstored
             self._settled += settled
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -154,6 +155,24 @@ class Buffer:
             self._spill()
         return True
 
+    def _write(self, backlog: Backlog, parcels: list[Parcel], settled: list[Parcel]) -> None:
+        """Store what is new. Runs in the thread.
+
+        What the bus may have already, and what was dropped and counted meanwhile, must not be counted by the disk.
+        """
+        backlog.write(
+            parcels, settled, lambda: self._sending | {parcel.message_id for parcel in parcels if parcel.is_settled}
+        )
+
+    def _oldest(self, backlog: Backlog, count: int) -> list[Parcel]:
+        """Read the next window from the disk. Runs in the thread: no write may drop it in between."""
+        return self._send(backlog.oldest(count))
+
+    def _send(self, parcels: list[Parcel]) -> list[Parcel]:
+        """Keep these from being dropped until the next window: the bus may have them before it says so."""
+        self._sending = frozenset(parcel.message_id for parcel in parcels)
+        return parcels
+
     def _stored(self, parcel: Parcel) -> None:
         _tell_safe(parcel)
         if parcel.is_settled:  # meanwhile
@@ -162,10 +181,10 @@ class Buffer:
 
     def _forget_trimmed(self) -> None:
         """What had to go from the disk is not sent from memory: it is counted as lost."""
-        while self._queue and (spool := self._queue[0].spool) and self._queue[0].row <= spool.trimmed:
-            parcel = self._queue.popleft()
-            parcel.is_settled = True
-            self._size -= len(parcel.payload)
+        for parcel in self._queue:
+            if parcel.spool and parcel.row <= parcel.spool.trimmed and parcel.message_id not in self._sending:
+                parcel.is_settled = True
+        self._forget_settled()
 
     def _spill(self) -> None:
         """Keep in memory only what is not on disk."""
@@ -176,9 +195,14 @@ class Buffer:
     def _settle(self, parcel: Parcel) -> None:
         parcel.is_settled = True
         _tell_safe(parcel)
+        if not parcel.spool:
+            self._unstored.pop(parcel, None)  # a disk that hangs must not keep what the bus has in memory
         if parcel.spool and not self._is_spilled:
             self._settled.append(parcel)
             self._changed.set()
+        self._forget_settled()
+
+    def _forget_settled(self) -> None:
         while self._queue and self._queue[0].is_settled:
             self._size -= len(self._queue.popleft().payload)
 
@@ -186,11 +210,23 @@ class Buffer:
         """Make room for a tenth of the limit at once, so that a long outage is told in few events."""
         if self._backlog:
             self._spill()
+        spared: list[Parcel] = []
         while self._queue and self._size > self._limit * ROOM:
             parcel = self._queue.popleft()
-            parcel.is_settled = True
+            if parcel.message_id in self._sending and not parcel.is_settled:
+                spared.append(parcel)
+                continue
             self._size -= len(parcel.payload)
-            self._lose(codec.kinds(parcel.payload))
+            if not parcel.is_settled:
+                self._drop(parcel)
+        self._queue.extendleft(reversed(spared))
+
+    def _drop(self, parcel: Parcel) -> None:
+        """Its sender must not keep it either: what is counted as lost is never sent."""
+        parcel.is_settled = True
+        self._unstored.pop(parcel, None)
+        _tell_safe(parcel)
+        self._lose(codec.kinds(parcel.payload))
 
     def _lose(self, kinds: Counter[str]) -> None:
         if kinds and not self.lost:
@@ -230,7 +266,7 @@ class Buffer:
         lost = spool.events - sum(parcel.events for parcel in (*kept, *settled))
         for parcel in kept:
             parcel.spool = None
-        self._unstored.extendleft(reversed(kept))
+        self._unstored = dict.fromkeys(kept) | self._unstored
         self._changed.set()
         if lost > 0:
             self._lose(Counter({UNREADABLE: lost}))

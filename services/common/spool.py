@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -109,9 +109,9 @@ class Spool:
                 ).fetchall()
         self._count(removed, -1)
 
-    def trim(self, count: int) -> list[Parcel]:
-        """Drop the parcels that wait longest, at most so many; these are they."""
-        parcels = self.oldest(count)
+    def trim(self, count: int, spared: Container[str] = ()) -> list[Parcel]:
+        """Drop the parcels that wait longest, at most `count`, but for those whose message ids are `spared`."""
+        parcels = [parcel for parcel in self.oldest(count) if parcel.message_id not in spared]
         self.remove(parcels)
         self.trimmed = max([self.trimmed, *(parcel.row for parcel in parcels)])
         return parcels
