@@ -84,9 +84,13 @@ class Backlog:
         return next((parcels for spool in self._spools if (parcels := spool.oldest(count))), [])
 
     def sent(self, parcels: Sequence[Parcel]) -> None:
-        """The bus has all that `oldest` gave."""
+        """Forget parcels that the bus has.
+
+        Only what `oldest` gave says something about the rows before: a batch that was on its way from memory may have
+        been stored behind the leftovers of a worker, which are still to be sent.
+        """
         for parcel in parcels:
-            if parcel.spool:
+            if parcel.spool and parcel.is_read:
                 parcel.spool.sent = max(parcel.spool.sent, parcel.row)
         self._remove(parcels)
 

@@ -43,7 +43,8 @@ class OwnedSpoolError(SpoolError):
 class Parcel(msgspec.Struct, eq=False):
     """An encoded batch of `events` events on its way, and its place on disk if it has one.
 
-    `is_settled`: the bus has it, or it was dropped. `on_safe` is called once the bus or the disk has it.
+    `is_settled`: the bus has it, or it was dropped. `on_safe` is called once the bus or the disk has it, or it was
+    dropped. `is_read`: it was read from the disk, where everything before it had been read as well.
     """
 
     subject: str
@@ -54,6 +55,7 @@ class Parcel(msgspec.Struct, eq=False):
     spool: Spool | None = None
     is_settled: bool = False
     on_safe: Callable[[], None] | None = None
+    is_read: bool = False
 
 
 class Spool:
@@ -97,7 +99,10 @@ class Spool:
                 "SELECT subject, id, events, payload, row FROM batches WHERE row > ? ORDER BY row LIMIT ?",
                 (self.sent, count),
             ).fetchall()
-        return [Parcel(subject, id_, events, payload, row, self) for subject, id_, events, payload, row in rows]
+        return [
+            Parcel(subject, id_, events, payload, row, self, is_read=True)
+            for subject, id_, events, payload, row in rows
+        ]
 
     def remove(self, parcels: Sequence[Parcel]) -> None:
         """Forget parcels, also those that are not there."""

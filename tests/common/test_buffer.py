@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from schemas import subjects
+from schemas import handover, subjects
 from schemas.chain import Sealer
 from schemas.codec import encode_events
 from schemas.events import ServiceStopped
+from schemas.handover import Leftover
 from services.common.backlog import Backlog
 from services.common.buffer import Buffer
 from services.common.spool import Parcel, SpoolError
@@ -180,3 +181,26 @@ async def test_what_is_dropped_while_it_is_written_is_counted_once(tmp_path: Pat
             delivered += len(window)
             await one.settle(window)
     assert one.lost.total() + delivered == sender.sent
+
+
+async def test_what_a_worker_left_is_sent_though_a_batch_was_on_its_way_when_it_was_taken_over(tmp_path: Path) -> None:
+    """The batch on its way is stored behind what was left: that the bus has it says nothing about the rows before."""
+    left = [
+        Leftover("web", f"worker:{n}", 1, Sealer("proxy", "host", "w").seal("web", msgspec.Raw(b"\x90")))
+        for n in range(5)
+    ]
+    one = Buffer("proxy", Backlog(tmp_path, "proxy", "i", 1 << 30), 1 << 30)
+    sender = Sender(one)
+    sender.send(1)
+    on_its_way = await one.window(64)
+    (tmp_path / f"proxy-worker{handover.SUFFIX}").write_bytes(handover.encode(left))
+    adopting = asyncio.create_task(one.adopt())
+    try:
+        await until(lambda: one._is_spilled)
+        async with keeping(one):
+            await until(lambda: on_its_way[0].spool)
+            await one.settle(on_its_way)
+            assert [parcel.message_id for parcel in await one.window(64)] == [each.message_id for each in left]
+            adopting.cancel()
+    finally:
+        adopting.cancel()
