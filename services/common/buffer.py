@@ -142,18 +142,23 @@ class Buffer:
             return True
         try:
             await self._attempt(self._write, backlog, parcels, settled)
-        except (SpoolError, asyncio.CancelledError) as error:
-            self._unstored = dict.fromkeys(parcel for parcel in parcels if not parcel.is_settled) | self._unstored
-            self._settled += settled
-            if isinstance(error, asyncio.CancelledError):
-                raise
+        except SpoolError:
+            self._retain([parcel for parcel in parcels if not parcel.is_settled], settled)
             return False
+        except asyncio.CancelledError:  # the thread stores them nevertheless
+            self._retain(parcels, settled)
+            raise
         for parcel in parcels:
             self._stored(parcel)
         self._forget_trimmed()
         if self._is_spilled or self._size > MEMORY:
             self._spill()
         return True
+
+    def _retain(self, parcels: list[Parcel], settled: list[Parcel]) -> None:
+        """Put back what is to be stored, in its order, and what is to be removed."""
+        self._unstored = dict.fromkeys(parcels) | self._unstored
+        self._settled += settled
 
     def _write(self, backlog: Backlog, parcels: list[Parcel], settled: list[Parcel]) -> None:
         """Store what is new. Runs in the thread.
