@@ -64,7 +64,7 @@ class Auth:
         """
         self._header = ""
         self._asked = asked = challenge(values)
-        self._search = await credentials.find(self._reference.host, os.environ)
+        self._search = await credentials.find(self._reference.name, os.environ)
         found = self._search.found
         if asked and asked.scheme == "bearer":
             token = await self._token(asked, found, transport)
