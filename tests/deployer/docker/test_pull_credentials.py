@@ -24,8 +24,15 @@ async def test_the_engine_pulls_with_the_entry_for_the_repository(
     locked = DockerRegistry(tmp_path / "locked", is_locked=True)
     locked.start()
     right, wrong = ({"auth": base64.b64encode(f"{USERNAME}:{word}".encode()).decode()} for word in (PASSWORD, "wrong"))
-    entries = {f"{locked.host}/another": wrong, "other.example": None, key.format(host=locked.host): right}
-    (tmp_path / "config.json").write_text(json.dumps({"auths": entries, "credHelpers": None}))
+    entries = {
+        f"{locked.host}/another": wrong,
+        "absent.example": None,
+        "empty.example": {"auth": None},
+        "broken.example": {"auth": "%%%"},
+        key.format(host=locked.host): right,
+    }
+    configuration = {"auths": entries, "credHelpers": None, "proxies": None, "HttpHeaders": None}
+    (tmp_path / "config.json").write_text(json.dumps(configuration))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     try:
         digest = locked.push("team/private", "1.0.0")
@@ -39,4 +46,6 @@ async def test_the_engine_pulls_with_the_entry_for_the_repository(
             runtime.close()
     finally:
         locked.stop()
+    assert str(failed.value).startswith(f"cannot pull {locked.host}/team/private@")
     assert ("no basic auth credentials" in str(failed.value)) == key.endswith("/other")
+    assert "unauthorized" not in str(failed.value)
