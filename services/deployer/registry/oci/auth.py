@@ -13,7 +13,7 @@ import msgspec
 from services.common.errors import RegistryError
 from services.deployer.registry.oci import credentials
 from services.deployer.registry.oci.credentials import PASSWORD, USERNAME, Credentials, Search
-from services.deployer.registry.oci.headers import Challenge, challenge
+from services.deployer.registry.oci.headers import Challenge, HeaderError, challenge
 from services.deployer.registry.oci.reference import HUB, Reference, host_of, is_loopback
 from services.deployer.registry.oci.transport import Answer, Transport, failure, origin
 
@@ -63,7 +63,7 @@ class Auth:
         Raises RegistryError when the realm gives no token, or must not be trusted with credentials.
         """
         self._header = ""
-        self._asked = asked = challenge(values)
+        self._asked = asked = self._challenge(values)
         self._search = await credentials.find(self._reference.name, os.environ)
         found = self._search.found
         if asked and asked.scheme == "bearer":
@@ -76,6 +76,14 @@ class Auth:
     def denied(self, status: int, what: str) -> RegistryError:
         """The error for a 401 or 403, with the credentials that were tried, and where better ones go."""
         return RegistryError(f"{what}: access denied ({status}); {self._tried()}")
+
+    def _challenge(self, values: Sequence[str]) -> Challenge | None:
+        try:
+            return challenge(values)
+        except HeaderError as error:
+            raise RegistryError(
+                f"{self._reference.name}: its WWW-Authenticate header cannot be read ({error}): no registry?"
+            ) from None
 
     def _keep(self, header: str, seconds: float) -> None:
         self._header, self._until = header, time.monotonic() + seconds

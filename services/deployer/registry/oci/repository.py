@@ -8,13 +8,16 @@ import msgspec
 
 from services.common.errors import RegistryError
 from services.deployer.registry.oci import reference
-from services.deployer.registry.oci.headers import next_link
+from services.deployer.registry.oci.headers import HeaderError, next_link
 from services.deployer.registry.oci.session import Session
 from services.deployer.registry.oci.source import Source
 from services.deployer.registry.oci.transport import Answer, join
 
 PAGE = 1000
+
 MAX_PAGES = 100
+MAX_LIST = 16 * 1024 * 1024
+"""Bytes of all pages together: 100,000 tags of the greatest length. More is not kept in memory for a registry."""
 
 MANIFESTS = ", ".join(
     [
@@ -38,19 +41,31 @@ class Repository:
         self._session = Session(source.reference, source.is_plain, source.is_insecure)
 
     async def tags(self) -> list[str]:
-        """All tags, page after page."""
+        """Return all tags, page after page."""
         tags: list[str] = []
-        target = f"tags/list?n={PAGE}"
-        for _ in range(MAX_PAGES):
+        asked: set[str] = set()
+        size = 0
+        target = join(self._session.base, f"tags/list?n={PAGE}")
+        while target:
+            if target in asked:
+                raise RegistryError(f"{self._name}: its list of tags leads back to a page that was read: no registry?")
+            if len(asked) == MAX_PAGES:
+                raise RegistryError(
+                    f"{self._name}: its list of tags does not end after {MAX_PAGES} pages: no registry?"
+                )
             answer = await self._session.ask("GET", target)
             if answer.status == 404:
-                raise RegistryError(f"{self._name}: no such repository (404); mend --registry, or push an image first")
+                raise self._missing(bool(asked))
+            size += len(answer.body)
+            if size > MAX_LIST:
+                raise RegistryError(
+                    f"{self._name}: its list of tags is longer than {MAX_LIST >> 20} MiB: delete old tags, or follow "
+                    f"one by img://{self._name}:TAG"
+                )
+            asked.add(target)
             tags += self._read(answer)
-            link = next_link(answer.headers.get_list("link"))
-            if not link:
-                return tags
-            target = join(answer.url, link)
-        raise RegistryError(f"{self._name}: its list of tags does not end after {MAX_PAGES} pages: no registry?")
+            target = self._next(answer)
+        return tags
 
     async def digest(self, name: str) -> str:
         """The digest of the manifest (or index) of a tag or digest.
@@ -71,6 +86,21 @@ class Repository:
         if answer.status == 404:
             raise RegistryError(f"{self._name}: there is no image {name} (404); push it, or deploy another")
         return answer
+
+    def _missing(self, is_later_page: bool) -> RegistryError:
+        if is_later_page:
+            return RegistryError(f"{self._name}: the next page of its list of tags is not there (404): no registry?")
+        return RegistryError(f"{self._name}: no such repository (404); mend --registry, or push an image first")
+
+    def _next(self, answer: Answer) -> str:
+        """Return the URL of the page behind an answer; empty: it is the last one."""
+        try:
+            link = next_link(answer.headers.get_list("link"))
+        except HeaderError as error:
+            raise RegistryError(
+                f"{self._name}: whether its list of tags goes on cannot be read from its Link header ({error})"
+            ) from None
+        return join(answer.url, link) if link else ""
 
     def _read(self, answer: Answer) -> list[str]:
         try:
