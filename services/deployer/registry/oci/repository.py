@@ -68,24 +68,31 @@ class Repository:
         return tags
 
     async def digest(self, name: str) -> str:
-        """The digest of the manifest (or index) of a tag or digest.
+        """Return the digest of the manifest (or index) of a tag or digest.
 
-        By HEAD, which no registry counts as a pull; only one that names no digest there is asked for the manifest.
+        By HEAD, which no registry counts as a pull; whatever else than a digest is the answer to that, the manifest
+        itself is asked for: registries, and gateways before them, refuse HEAD in many ways.
         """
-        digest: str = (await self._manifest("HEAD", name)).headers.get("docker-content-digest", "")
+        head = await self._manifest("HEAD", name)
+        if head.status in (401, 429) or "retry-after" in head.headers:
+            # These are about the asker and not about HEAD: another request makes it worse.
+            self._session.checked(head)
+        digest: str = head.headers.get("docker-content-digest", "") if head.status == 200 else ""
         if not digest:
-            answer = await self._manifest("GET", name)
-            digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+            answer = self._session.checked(await self._manifest("GET", name))
+            if answer.status == 404:
+                raise RegistryError(f"{self._name}: there is no image {name} (404); push it, or deploy another")
+            algorithm = name.partition(":")[0] if reference.is_digest(name) else "sha256"
+            digest = f"{algorithm}:{hashlib.new(algorithm, answer.body).hexdigest()}"
         if not reference.is_digest(digest):
             raise RegistryError(f"{self._name}: answered {name} with something that is no digest: no registry?")
+        if reference.is_digest(name) and digest != name:
+            raise RegistryError(f"{self._name}: answered {name} with another image, {digest}: no registry?")
         return digest
 
     async def _manifest(self, method: str, name: str) -> Answer:
         # What a digest names never changes: a registry may say so without looking whether it is still there.
-        answer = await self._session.ask(method, f"manifests/{name}", MANIFESTS, not reference.is_digest(name))
-        if answer.status == 404:
-            raise RegistryError(f"{self._name}: there is no image {name} (404); push it, or deploy another")
-        return answer
+        return await self._session.fetch(method, f"manifests/{name}", MANIFESTS, not reference.is_digest(name))
 
     def _missing(self, is_later_page: bool) -> RegistryError:
         if is_later_page:

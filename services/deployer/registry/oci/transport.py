@@ -59,9 +59,20 @@ class Transport:
     ) -> Answer:
         try:
             async with self._client.stream(method, url, headers=dict(headers), data=form) as response:
+                _check_encoding(response)
                 return Answer(response.status_code, response.headers, await _body(response), url)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise RegistryError(f"{origin(url)}: {words(error)}") from None
+
+
+def _check_encoding(response: httpx.Response) -> None:
+    """What is compressed although it was not asked for would be hashed and read as it is."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if response.status_code == 200 and encoding not in ("", "identity"):
+        raise RegistryError(
+            f"{origin(str(response.url))} compresses its answer, although it is asked not to: have it, or the proxy "
+            "before it, leave that"
+        )
 
 
 async def _body(response: httpx.Response) -> bytes:
