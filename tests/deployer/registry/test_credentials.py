@@ -120,6 +120,15 @@ async def test_what_is_broken_is_part_of_the_refusal(hostile: Hostile, docker_co
         await parse(f"img://{hostile.host}/app").offered()
 
 
+async def test_an_identity_token_is_of_no_use_where_a_name_and_a_password_are_wanted(
+    hostile: Hostile, docker_config: Path
+) -> None:
+    configure(docker_config, auths={hostile.host: {"identitytoken": "refresh"}})
+    hostile.answer = lambda request: reply(401, WWW_Authenticate="Basic")
+    with pytest.raises(RegistryError, match=r"it asks for a name and a password, and .* has an identity token"):
+        await parse(f"img://{hostile.host}/app").offered()
+
+
 @pytest.mark.parametrize("where", ["helper", "configuration"])
 async def test_an_identity_token_is_exchanged_for_a_token(
     hostile: Hostile, docker_config: Path, programs: Path, where: str

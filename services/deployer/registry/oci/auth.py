@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from services.common import log
 from services.common.errors import RegistryError
 from services.deployer.registry.oci import credentials
 from services.deployer.registry.oci.credentials import PASSWORD, USERNAME, Credentials, Search
@@ -21,6 +22,9 @@ CLIENT = "longshore"
 MARGIN = 5.0
 
 _DEFAULT_LIFE = 60.0
+
+_MAX_TOKEN = 64 * 1024
+"""Characters. A token is sent with each request, and no server takes that much of a header."""
 
 
 class _Token(msgspec.Struct):
@@ -51,6 +55,8 @@ class Auth:
         self._until = 0.0
         self._search: Search | None = None
         self._asked: Challenge | None = None
+        self._has_warned = False
+        self._log = log.get("deployer")
 
     @property
     def header(self) -> str:
@@ -71,6 +77,8 @@ class Auth:
             self._keep(f"Bearer {token.text}", token.life)
         elif asked and found and found.username:
             self._keep(found.basic, float("inf"))
+        if found and self._header:
+            self._warn()
         return bool(self._header)
 
     def denied(self, status: int, what: str) -> RegistryError:
@@ -85,6 +93,13 @@ class Auth:
                 f"{self._reference.name}: its WWW-Authenticate header cannot be read ({error}): no registry?"
             ) from None
 
+    def _warn(self) -> None:
+        if self._is_insecure and not self._reference.is_local and not self._has_warned:
+            self._has_warned = True
+            self._log.warning(
+                "credentials are sent without encryption", registry=self._reference.name, option="insecure=true"
+            )
+
     def _keep(self, header: str, seconds: float) -> None:
         self._header, self._until = header, time.monotonic() + seconds
 
@@ -94,6 +109,8 @@ class Auth:
         if self._asked is None:
             return "it asks for an authentication that is neither Bearer nor Basic"
         problems = "".join(f"; {problem}" for problem in self._search.problems)
+        if self._search.found and self._asked.scheme == "basic" and not self._search.found.username:
+            return f"it asks for a name and a password, and {self._search.found.source} has an identity token{problems}"
         if self._search.found:
             return f"tried the credentials of {self._search.found.source}: mend them{problems}"
         login = "docker login" if self._reference.host == HUB else f"docker login {self._reference.host}"
@@ -117,12 +134,16 @@ class Auth:
         scheme, host = realm.partition("://")[0].lower(), host_of(realm)
         if scheme not in ("http", "https") or not host or "@" in realm:
             raise RegistryError(f"{self._reference.host} asks for a token, but not from a URL: no registry?")
-        is_safe = scheme == "https" or (is_loopback(host) and self._reference.is_local)
+        is_safe = scheme == "https" or (is_loopback(host) and self._reference.is_local) or self._is_own(realm)
         if not is_safe and (found or not self._is_insecure):
             raise RegistryError(
                 f"{self._reference.host} names {origin(realm)} for tokens, which is neither https nor on this "
                 "machine with it: no credentials are sent there"
             )
+
+    def _is_own(self, realm: str) -> bool:
+        """Whether it is the registry itself, which the user lets have credentials in the clear, as with Basic."""
+        return self._is_insecure and origin(realm) == origin(f"http://{self._reference.api}")
 
     def _read(self, answer: Answer, realm: str) -> _Token:
         where = f"{origin(realm)}, which gives tokens for {self._reference.host}"
@@ -132,8 +153,9 @@ class Auth:
             raise failure(answer, where)
         try:
             token = msgspec.json.decode(answer.body, type=_Token)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            token = _Token()
-        if not re.fullmatch(r"[!-~]+", token.text):
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            # The text names fields and types, and no values.
+            raise RegistryError(f"{where}, answered something that is no token ({error}): no registry?") from None
+        if len(token.text) > _MAX_TOKEN or not re.fullmatch(r"[!-~]+", token.text):
             raise RegistryError(f"{where}, answered without a token: no registry?")
         return token
