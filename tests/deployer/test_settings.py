@@ -47,6 +47,9 @@ from tests.deployer.releases import release
         ({"registry": "dir:///tmp?constraint=1"}, "the only option of a folder is ?pre-release=true or false"),
         ({"registry": "dir:///tmp?pre-release=yes"}, "the only option of a folder is ?pre-release=true or false"),
         ({"registry": "dir:///tmp?x"}, "malformed"),
+        ({"registry": "dir:///tmp/a#b"}, "a # ends the path of a URL; write %23 for one in a folder's name"),
+        ({"registry": "dir:///tmp#"}, "a # ends the path of a URL"),
+        ({"registry": "dir:///tmp?pre-release=true&pre-release=false"}, "an option is given twice"),
         ({"registry": "dir://[/tmp"}, "malformed"),
     ],
 )
