@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import httpx
 import pytest
 
 from services.deployer.registry import parse
@@ -84,6 +87,29 @@ async def test_nobody_at_the_address_is_told() -> None:
 
 async def test_a_host_that_does_not_exist_is_told() -> None:
     assert "no such host" in str(await failure(parse("img://registry.invalid/app")))
+
+
+@pytest.mark.parametrize(
+    ("problem", "line"),
+    [
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "its name cannot be looked up (Temporary failure)"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no such host: mend --registry"),
+        (OSError(errno.EMFILE, "Too many open files"), "cannot be reached (Too many open files)"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "cannot be reached (Network is unreachable)"),
+        (OSError("all attempts failed"), "cannot be reached"),
+    ],
+)
+def test_what_is_wrong_here_is_not_put_on_the_registry(problem: OSError, line: str) -> None:
+    error = httpx.ConnectError("all attempts failed")
+    error.__cause__ = ExceptionGroup("attempts", [problem])
+    assert transport.words(error) == line
+
+
+async def test_a_proxy_that_refuses_is_named(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile.answer = lambda request: reply(403)
+    monkeypatch.setenv("HTTPS_PROXY", hostile.url)
+    assert "the proxy of HTTPS_PROXY or its like does not connect" in str(await failure(parse("img://a.example/app")))
+    assert hostile.requests[0].method == "CONNECT"
 
 
 @pytest.mark.parametrize("status", [429, 503])
