@@ -34,6 +34,8 @@ def _directory(url: str) -> Directory:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise SettingsError(f"--registry {url}: malformed ({error}); use {DIRECTORY}") from None
+    if not url.isprintable() or not unquote(parts.path).isprintable():
+        raise SettingsError(f"--registry {url!r}: holds characters that cannot be printed")
     if "#" in url:
         raise SettingsError(f"--registry {url}: a # ends the path of a URL; write %23 for one in a folder's name")
     if parts.netloc or not parts.path.startswith("/"):
