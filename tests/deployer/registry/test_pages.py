@@ -75,10 +75,20 @@ async def test_pages_that_are_too_big_together_are_an_error(hostile: Hostile, mo
     monkeypatch.setattr(repository, "MAX_LIST", 1 << 20)
     padding = "x" * 400_000
     hostile.answer = lambda request: tags(padding, Link=f'<list?last={len(hostile.requests)}>; rel="next"')
-    assert "its list of tags is longer than 1 MiB: delete old tags, or follow one by" in str(
+    assert "its list of tags is longer than 100000 tags or 1 MiB: delete old tags, or follow one by" in str(
         await failure(images(hostile))
     )
     assert len(hostile.requests) == 3
+
+
+async def test_more_tags_than_can_be_ordered_soon_are_an_error(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "MAX_TAGS", 3)
+    hostile.answer = lambda request: tags("1.0.0", "1.0.1", "1.0.2")
+    assert await images(hostile).offered() == ["1.0.2", "1.0.1", "1.0.0"]
+    hostile.answer = lambda request: tags("1.0.0", "1.0.1", "1.0.2", "1.0.3")
+    assert "its list of tags is longer than 3 tags or 16 MiB" in str(await failure(images(hostile)))
 
 
 async def test_a_page_that_is_not_there_is_no_missing_repository(hostile: Hostile) -> None:
