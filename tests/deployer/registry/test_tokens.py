@@ -53,6 +53,14 @@ async def test_a_token_is_asked_for_with_the_credentials_and_the_least_scope(
     assert "authorization" not in hostile.requests[0].headers
 
 
+async def test_a_realm_with_a_fragment_is_asked_for_the_scope_too(hostile: Hostile) -> None:
+    realm = Realm(hostile, hostile)
+    realm.challenge = realm.challenge.replace("/token?x=1", "/token#part")
+    assert await images(hostile).offered() == ["1.0.0"]
+    (asked,) = [request for request in hostile.requests if request.path == "/token"]
+    assert asked.query == {"service": "a test", "scope": "repository:team/app:pull"}
+
+
 async def test_a_token_may_be_had_without_credentials(hostile: Hostile) -> None:
     Realm(hostile, hostile)
     assert await images(hostile).offered() == ["1.0.0"]

@@ -6,7 +6,8 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from urllib.parse import urlencode, urlsplit
+from datetime import UTC, datetime
+from urllib.parse import urldefrag, urlencode, urlsplit
 
 import msgspec
 
@@ -14,7 +15,7 @@ from services.common import log
 from services.common.errors import RegistryError
 from services.deployer.registry.oci import credentials
 from services.deployer.registry.oci.credentials import PASSWORD, USERNAME, Credentials, Search
-from services.deployer.registry.oci.headers import Challenge, HeaderError, challenge
+from services.deployer.registry.oci.headers import Challenge, HeaderError, challenge, retry_after
 from services.deployer.registry.oci.reference import HUB, Reference, host_of, is_loopback
 from services.deployer.registry.oci.transport import Answer, Transport, failure, origin
 
@@ -81,9 +82,10 @@ class Auth:
             self._warn()
         return bool(self._header)
 
-    def denied(self, status: int, what: str) -> RegistryError:
-        """The error for a 401 or 403, with the credentials that were tried, and where better ones go."""
-        return RegistryError(f"{what}: access denied ({status}); {self._tried()}")
+    def denied(self, answer: Answer, what: str) -> RegistryError:
+        """Return the error for a 401 or 403, with the credentials that were tried, and where better ones go."""
+        after = retry_after(answer.headers, datetime.now(UTC))
+        return RegistryError(f"{what}: access denied ({answer.status}); {self._tried()}", after)
 
     def _challenge(self, values: Sequence[str]) -> Challenge | None:
         try:
@@ -124,8 +126,9 @@ class Auth:
             grant = {"grant_type": "refresh_token", "client_id": CLIENT, "refresh_token": found.identity_token}
             answer = await transport.post(asked.realm, {**query, **grant})
         else:
-            joint = "&" if urlsplit(asked.realm).query else "?"
-            url = f"{asked.realm}{joint}{urlencode(query)}"
+            realm = urldefrag(asked.realm).url
+            joint = "&" if urlsplit(realm).query else "?"
+            url = f"{realm}{joint}{urlencode(query)}"
             answer = await transport.get(url, {}, found.basic if found else "")
         return self._read(answer, asked.realm)
 
@@ -148,7 +151,7 @@ class Auth:
     def _read(self, answer: Answer, realm: str) -> _Token:
         where = f"{origin(realm)}, which gives tokens for {self._reference.host}"
         if answer.status in (400, 401, 403):
-            raise self.denied(answer.status, where)
+            raise self.denied(answer, where)
         if answer.status != 200:
             raise failure(answer, where)
         try:

@@ -57,7 +57,7 @@ class Session:
         """Return the answer if it is 200 or 404. Raises RegistryError for every other one."""
         if answer.status in (401, 403):
             if origin(answer.url) == origin(self.base):
-                raise self._auth.denied(answer.status, self._reference.name)
+                raise self._auth.denied(answer, self._reference.name)
             raise RegistryError(
                 f"{self._reference.name}: access denied ({answer.status}) by {origin(answer.url)}, to which it leads; "
                 f"credentials go to {origin(self.base)} alone: if images are there, name that host in --registry"
