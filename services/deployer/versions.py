@@ -10,6 +10,9 @@ from semver import Version
 Parse: TypeAlias = Callable[[str], Version | None]
 """The version that a name stands for, None if it is not one."""
 
+Predicate: TypeAlias = Callable[[Version], bool]
+"""Whether a version is wanted."""
+
 
 def parse(name: str) -> Version | None:
     """The version that a name stands for, None if it is not one."""
@@ -21,14 +24,20 @@ def parse(name: str) -> Version | None:
     return version if str(version) == text else None
 
 
-def newest_first(names: Iterable[str], pre_releases: bool = False, parse: Parse = parse) -> list[str]:
-    """The names that are versions, highest precedence first (semver.org, item 11).
+def newest_first(
+    names: Iterable[str], pre_releases: bool = False, parse: Parse = parse, wanted: Predicate | None = None
+) -> list[str]:
+    """Return the names that are versions, highest precedence first (semver.org, item 11); each is parsed once.
 
     Names of equal precedence (build metadata, a leading "v") are ordered by their text, so that every look at the
     same names gives the same answer.
     """
     found = [(version, name) for name in names if (version := parse(name))]
-    kept = [(version, name) for version, name in found if pre_releases or not version.prerelease]
+    kept = [
+        (_precedence(version), name)
+        for version, name in found
+        if (pre_releases or not version.prerelease) and (wanted is None or wanted(version))
+    ]
     return [name for _, name in sorted(kept, reverse=True)]
 
 
@@ -36,3 +45,10 @@ def is_newer(name: str, than: str, parse: Parse = parse) -> bool:
     """Whether a version has a higher precedence than another; a name that is no version is older than any."""
     this, other = parse(name), parse(than)
     return this is not None and (other is None or this > other)
+
+
+def _precedence(version: Version) -> tuple[object, ...]:
+    """Return what sorts as the versions do: comparing two of the library's parses both again."""
+    parts = (version.prerelease or "").split(".")
+    rank = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
+    return version.major, version.minor, version.patch, not version.prerelease, rank

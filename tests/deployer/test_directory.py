@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,43 @@ async def test_a_release_that_cannot_be_started_is_skipped_and_told_once(registr
     ]
     (registry / "2.0.0" / "run").chmod(0o755)
     assert await directory.offered() == ["2.0.0", "1.0.0"]
+
+
+@pytest.fixture
+def half_closed() -> Iterator[Path]:
+    """A folder of 1.0.0, and of 2.0.0 that may not be read. Root may read everything: this process is another user."""
+    with tempfile.TemporaryDirectory() as name:
+        place, user = Path(name), os.geteuid()
+        release(place, "1.0.0")
+        closed = release(place, "2.0.0")
+        closed.chmod(0)
+        place.chmod(0o755)
+        if user == 0:
+            os.seteuid(65534)
+        yield place
+        os.seteuid(user)
+        closed.chmod(0o755)
+
+
+async def test_a_release_that_may_not_be_read_is_skipped_with_the_reason(half_closed: Path) -> None:
+    with structlog.testing.capture_logs() as logs:
+        assert await Directory(half_closed).offered() == ["1.0.0"]
+    assert [line["reason"] for line in logs] == [f"{half_closed}/2.0.0 cannot be read: Permission denied"]
+    with pytest.raises(RegistryError, match=r"cannot be started: .*/2.0.0 cannot be read: Permission denied"):
+        await Directory(half_closed).resolve("2.0.0")
+
+
+async def test_a_release_that_cannot_be_read_to_its_end_is_an_error(registry: Path) -> None:
+    """Its deepest folders have a path that is too long for the system."""
+    place = os.open(release(registry, "1.0.0"), os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("a" * 250, dir_fd=place)
+        inner = os.open("a" * 250, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.close(place)
+    with pytest.raises(RegistryError, match=r"cannot read release 1.0.0 of dir://.*: File name too long"):
+        await parse(f"dir://{registry}").resolve("1.0.0")
 
 
 async def test_a_folder_that_goes_away_is_an_error_that_says_what_to_do(registry: Path) -> None:

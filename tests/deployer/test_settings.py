@@ -47,6 +47,12 @@ from tests.deployer.releases import release
         ({"registry": "dir:///tmp?constraint=1"}, "the only option of a folder is ?pre-release=true or false"),
         ({"registry": "dir:///tmp?pre-release=yes"}, "the only option of a folder is ?pre-release=true or false"),
         ({"registry": "dir:///tmp?x"}, "malformed"),
+        ({"registry": "dir:///tmp/a#b"}, "a # ends the path of a URL; write %23 for one in a folder's name"),
+        ({"registry": f"dir:///tmp/{'a' * 300}"}, "cannot be read (File name too long); mend the path"),
+        ({"registry": "dir:///tmp/a%0Ab"}, "holds characters that cannot be printed"),
+        ({"registry": "dir:///tm\np"}, "holds characters that cannot be printed"),
+        ({"registry": "dir:///tmp#"}, "a # ends the path of a URL"),
+        ({"registry": "dir:///tmp?pre-release=true&pre-release=false"}, "an option is given twice"),
         ({"registry": "dir://[/tmp"}, "malformed"),
     ],
 )

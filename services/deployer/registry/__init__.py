@@ -31,11 +31,18 @@ def parse(url: str) -> Registry:
 def _directory(url: str) -> Directory:
     try:
         parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise SettingsError(f"--registry {url}: malformed ({error}); use {DIRECTORY}") from None
-    if parts.netloc or parts.fragment or not parts.path.startswith("/"):
+    if not url.isprintable() or not unquote(parts.path).isprintable():
+        raise SettingsError(f"--registry {url!r}: holds characters that cannot be printed")
+    if "#" in url:
+        raise SettingsError(f"--registry {url}: a # ends the path of a URL; write %23 for one in a folder's name")
+    if parts.netloc or not parts.path.startswith("/"):
         raise SettingsError(f"--registry {url}: the path must be absolute, after three slashes: {DIRECTORY}")
+    options = dict(pairs)
+    if len(pairs) > len(options):
+        raise SettingsError(f"--registry {url}: an option is given twice")
     pre_release = options.pop("pre-release", "false")
     if options or pre_release not in ("true", "false"):
         raise SettingsError(f"--registry {url}: the only option of a folder is ?pre-release=true or false")

@@ -29,8 +29,11 @@ class Directory:
     def open(cls, path: str, pre_releases: bool) -> Directory:
         """The registry at a folder that exists. Raises SettingsError when it does not."""
         folder = Path(path)
-        if not folder.is_dir():
-            problem = "is not a folder" if folder.exists() else "does not exist"
+        try:
+            problem = "" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
+        except OSError as error:  # a name that is too long, a folder before it that we may not enter
+            raise SettingsError(f"--registry dir://{path}: cannot be read ({error.strerror}); mend the path") from None
+        if problem:
             raise SettingsError(f"--registry dir://{path}: {path} {problem}; create it, or mend the path")
         return cls(folder, pre_releases)
 
@@ -48,7 +51,7 @@ class Directory:
 
     def _offered(self) -> list[str]:
         names = versions.newest_first(self._folders(), self._pre_releases)
-        problems = {name: problem for name in names if (problem := flaw(self.path / name))}
+        problems = {name: problem for name in names if (problem := _problem(self.path / name))}
         for name in problems.keys() - self._told:
             self._log.warning("release skipped", release=name, registry=self.url, reason=problems[name])
         self._told = set(problems)
@@ -65,9 +68,12 @@ class Directory:
         folder = self.path / release
         if release not in self._folders():
             raise RegistryError(f"{self.url} holds no release {release}")
-        if problem := flaw(folder):
+        if problem := _problem(folder):
             raise RegistryError(f"release {release} of {self.url} cannot be started: {problem}")
-        return Artifact(_digest(folder), str(folder))
+        try:
+            return Artifact(_digest(folder), str(folder))
+        except OSError as error:  # such as a folder that is deleted meanwhile
+            raise RegistryError(f"cannot read release {release} of {self.url}: {error.strerror}; mend it") from None
 
 
 def flaw(folder: Path) -> str:
@@ -76,6 +82,14 @@ def flaw(folder: Path) -> str:
     if not run.is_file():
         return f"there is no file {run}"
     return "" if os.access(run, os.X_OK) else f"{run} is not executable (chmod +x)"
+
+
+def _problem(folder: Path) -> str:
+    """What keeps a release from being started, be it only that we may not look."""
+    try:
+        return flaw(folder)
+    except OSError as error:
+        return f"{folder} cannot be read: {error.strerror}"
 
 
 def _digest(folder: Path) -> str:

@@ -58,7 +58,8 @@ def is_look(request: Request) -> bool:
 
 
 def is_resolution(request: Request) -> bool:
-    return request.method == "HEAD" and "/manifests/" in request.path
+    """By us, with HEAD or with GET."""
+    return request.headers.get("user-agent") == "longshore" and "/manifests/" in request.path
 
 
 def is_pull(request: Request) -> bool:

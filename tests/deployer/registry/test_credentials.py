@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import stat
 from pathlib import Path
@@ -14,9 +12,9 @@ from services.common.errors import RegistryError
 from services.deployer.registry import parse
 from services.deployer.registry.oci import credentials, helper
 from services.deployer.registry.oci.credentials import Credentials
+from services.deployer.runtime.docker.images import login
+from tests.deployer.registry.configuring import HOST, configure, found, pair
 from tests.deployer.registry.hostile import Hostile, Request, reply, tags
-
-HOST = "registry.example:5000"
 
 
 @pytest.fixture
@@ -33,23 +31,6 @@ def install(programs: Path, name: str, script: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def pair(username: str, password: str) -> dict[str, str]:
-    return {"auth": base64.b64encode(f"{username}:{password}".encode()).decode()}
-
-
-async def found(host: str = HOST, **variables: str) -> Credentials | None:
-    return (await credentials.find(host, {**os.environ, **variables})).found
-
-
-def configure(path: Path, **configuration: object) -> None:
-    write(path, json.dumps(configuration))
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
-
-
 async def test_without_any_source_there_are_none() -> None:
     assert await credentials.find(HOST, os.environ) == credentials.Search()
 
@@ -64,67 +45,31 @@ async def test_the_more_particular_source_comes_first(docker_config: Path) -> No
         await found("ghcr.io", **github, **dockers),
         await found("ghcr.io", **github, GITHUB_ACTOR="me"),
         await found(HOST, **github, **dockers),
-        await found("other.example", **github, **dockers),
+        await found("docker.io", **github, **dockers),
         await found("other.example", **github),
     ]
     assert [one.username if one else None for one in names] == ["ours", "token", "me", "configured", "dockers", None]
 
 
+async def test_the_variables_of_docker_hub_go_to_no_other_registry() -> None:
+    hub = {"DOCKER_USERNAME": "ship", "DOCKER_PASSWORD": "sesame"}
+    search = await credentials.find("registry.example/team/app", hub)
+    assert search.found is None
+    assert search.problems == ["DOCKER_USERNAME and DOCKER_PASSWORD are for docker.io alone"]
+    assert await found("docker.io/library/nginx", **hub)
+
+
 async def test_half_a_pair_of_variables_is_told() -> None:
-    search = await credentials.find(HOST, {"DOCKER_USERNAME": "ship", "LONGSHORE_REGISTRY_PASSWORD": "x"})
+    search = await credentials.find("docker.io/a/b", {"DOCKER_USERNAME": "ship", "LONGSHORE_REGISTRY_PASSWORD": "x"})
     assert search.found is None
     assert search.problems == ["LONGSHORE_REGISTRY_USERNAME is not set", "DOCKER_PASSWORD is not set"]
 
 
-@pytest.mark.parametrize(
-    ("host", "key"),
-    [
-        (HOST, HOST),
-        (HOST, f"https://{HOST}"),
-        (HOST, f"https://{HOST}/v2/"),
-        ("docker.io", "https://index.docker.io/v1/"),
-        ("docker.io", "docker.io"),
-        ("docker.io", "registry-1.docker.io"),
-    ],
-)
-async def test_dockers_configuration_names_hosts_in_several_ways(docker_config: Path, host: str, key: str) -> None:
-    configure(docker_config, auths={"other.example": pair("no", "no"), key: pair("ship", "se:same")})
-    one = await found(host)
-    assert one == Credentials(str(docker_config), "ship", "se:same")
-    assert await found("registry.example") is None
-
-
-async def test_the_configuration_is_in_the_home_folder_without_a_variable(tmp_path: Path) -> None:
-    configure(tmp_path / ".docker" / "config.json", auths={HOST: {"username": "ship", "password": "sesame"}})
-    search = await credentials.find(HOST, {"HOME": str(tmp_path)})
-    assert search.found
-    assert (search.found.username, search.found.password) == ("ship", "sesame")
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("{", "cannot be read (not as Docker writes it)"),
-        ('{"auths": []}', "cannot be read (not as Docker writes it)"),
-        (json.dumps({"auths": {HOST: {"auth": "%%%"}}}), "holds an auth that is not base64 of NAME:PASSWORD"),
-        (json.dumps({"credsStore": "../x"}), "is not the name of a program"),
-        (
-            json.dumps({"credsStore": "absent"}),
-            "docker-credential-absent cannot be started (No such file or directory)",
-        ),
-    ],
-)
-async def test_a_broken_configuration_is_told_and_passed_over(docker_config: Path, text: str, problem: str) -> None:
-    write(docker_config, text)
-    search = await credentials.find(HOST, {**os.environ, "DOCKER_USERNAME": "ship", "DOCKER_PASSWORD": "sesame"})
-    assert search.found
-    (told,) = search.problems
-    assert problem in told
-
-
-async def test_a_configuration_that_cannot_be_read_is_told() -> None:
-    (problem,) = (await credentials.find(HOST, {"DOCKER_CONFIG": "/proc/self/mem"})).problems
-    assert problem == "/proc/self/mem/config.json cannot be read (Not a directory)"
+async def test_an_identity_token_has_a_name_beside_it(docker_config: Path) -> None:
+    configure(docker_config, auths={HOST: {**pair("bob", ""), "identitytoken": "refresh"}})
+    one = await found()
+    assert one
+    assert login(one) == {"username": "bob", "password": "", "identitytoken": "refresh"}
 
 
 async def test_a_helper_is_asked_for_the_host_on_its_standard_input(docker_config: Path, programs: Path) -> None:
@@ -172,6 +117,15 @@ async def test_what_is_broken_is_part_of_the_refusal(hostile: Hostile, docker_co
     configure(docker_config, credsStore="absent")
     hostile.answer = lambda request: reply(401, WWW_Authenticate="Basic")
     with pytest.raises(RegistryError, match=r"there are no credentials for it: .*; docker-credential-absent cannot be"):
+        await parse(f"img://{hostile.host}/app").offered()
+
+
+async def test_an_identity_token_is_of_no_use_where_a_name_and_a_password_are_wanted(
+    hostile: Hostile, docker_config: Path
+) -> None:
+    configure(docker_config, auths={hostile.host: {"identitytoken": "refresh"}})
+    hostile.answer = lambda request: reply(401, WWW_Authenticate="Basic")
+    with pytest.raises(RegistryError, match=r"it asks for a name and a password, and .* has an identity token"):
         await parse(f"img://{hostile.host}/app").offered()
 
 

@@ -173,9 +173,9 @@ async def test_a_locked_registry_says_which_credentials_it_wants(locked_registry
 async def test_wrong_credentials_are_told_by_their_source_and_not_by_themselves(
     locked_registry: DockerRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DOCKER_USERNAME", USERNAME)
-    monkeypatch.setenv("DOCKER_PASSWORD", "wrong-secret")
-    with pytest.raises(RegistryError, match="tried the credentials of DOCKER_USERNAME and DOCKER_PASSWORD") as error:
+    monkeypatch.setenv("LONGSHORE_REGISTRY_USERNAME", USERNAME)
+    monkeypatch.setenv("LONGSHORE_REGISTRY_PASSWORD", "wrong-secret")
+    with pytest.raises(RegistryError, match="tried the credentials of LONGSHORE_REGISTRY_USERNAME and") as error:
         await images(locked_registry, "team/app").offered()
     assert "wrong-secret" not in repr(error.value)
 

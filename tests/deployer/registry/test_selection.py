@@ -39,6 +39,13 @@ def test_every_look_at_the_same_tags_gives_the_same_order(tags: list[str]) -> No
     assert not any(versions.is_newer(later, earlier) for earlier, later in pairwise(first))
 
 
+@settings(deadline=None)
+@given(st.lists(any_version.map(str), unique=True))
+def test_the_order_is_that_of_the_library(tags: list[str]) -> None:
+    found = versions.newest_first(tags, pre_releases=True)
+    assert [Version.parse(tag) for tag in found] == sorted(map(Version.parse, tags), reverse=True)
+
+
 @pytest.mark.parametrize("tag", ["1.0", "1", "latest", "v", "", "01.2.3", "1.2.3-01", "1.2.3 ", "vv1.2.3", "V1.2.3"])
 def test_a_tag_that_is_no_semantic_version_is_no_release(tag: str) -> None:
     assert versions.newest_first([tag], pre_releases=True) == []

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from services.deployer.registry.oci import auth, reference
 from tests.deployer.registry.hostile import Hostile, Request, reply, tags
 from tests.deployer.registry.looking import SECRET, failure, images
 
@@ -52,6 +53,14 @@ async def test_a_token_is_asked_for_with_the_credentials_and_the_least_scope(
     assert "authorization" not in hostile.requests[0].headers
 
 
+async def test_a_realm_with_a_fragment_is_asked_for_the_scope_too(hostile: Hostile) -> None:
+    realm = Realm(hostile, hostile)
+    realm.challenge = realm.challenge.replace("/token?x=1", "/token#part")
+    assert await images(hostile).offered() == ["1.0.0"]
+    (asked,) = [request for request in hostile.requests if request.path == "/token"]
+    assert asked.query == {"service": "a test", "scope": "repository:team/app:pull"}
+
+
 async def test_a_token_may_be_had_without_credentials(hostile: Hostile) -> None:
     Realm(hostile, hostile)
     assert await images(hostile).offered() == ["1.0.0"]
@@ -73,7 +82,13 @@ async def test_a_token_that_does_not_help_is_no_endless_loop(hostile: Hostile, c
         (reply(401), "access denied (401); tried the credentials of LONGSHORE_REGISTRY_USERNAME"),
         (reply(429, Retry_After="7"), "too many requests (429); not asked again for 7 s"),
         (reply(500), "the registry fails (500)"),
-        (reply(200, "[]"), "answered without a token"),
+        (reply(200, "[]"), "answered something that is no token (Expected `object`, got `array`)"),
+        (reply(200, "<html>"), "answered something that is no token (JSON is malformed"),
+        (
+            reply(200, '{"token": "open-sesame", "expires_in": "300"}'),
+            "answered something that is no token (Expected `float | null`, got `str` - at `$.expires_in`)",
+        ),
+        (reply(200, f'{{"token": "{"x" * 70_000}"}}'), "answered without a token"),
         (reply(200, '{"token": ""}'), "answered without a token"),
         (reply(200, '{"token": "two\\nlines"}'), "answered without a token"),
         (b"", "cut the connection"),
@@ -97,6 +112,29 @@ async def test_credentials_go_to_no_realm_that_is_neither_encrypted_nor_local(
     assert "neither https nor on this machine" in str(await failure(images(hostile, "team/app?insecure=true")))
 
 
+@pytest.mark.parametrize("kind", ["Basic", "Bearer"])
+async def test_insecure_credentials_go_to_the_registry_itself_and_a_warning_says_so(
+    hostile: Hostile, credentials: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    # The only address of this machine that is not loopback cannot be relied on: it is taken for another machine.
+    monkeypatch.setattr(reference, "is_loopback", lambda host: False)
+    monkeypatch.setattr(auth, "is_loopback", lambda host: False)
+
+    def answer(request: Request) -> bytes:
+        if request.path == "/token":
+            return reply(200, '{"token": "fresh"}')
+        if request.headers.get("authorization") in (credentials, "Bearer fresh"):
+            return tags("1.0.0")
+        return reply(401, WWW_Authenticate=f'{kind} realm="{hostile.url}/token"')
+
+    hostile.answer = answer
+    registry = images(hostile, "team/app?insecure=true")
+    for _ in range(2):
+        assert await registry.offered() == ["1.0.0"]
+    assert any(request.headers.get("authorization") == credentials for request in hostile.requests)
+    assert capsys.readouterr().out.count("credentials are sent without encryption") == 1
+
+
 @pytest.mark.parametrize("realm", ["", "/token", "ftp://h/", "https://user:word@h/", "https://[/"])
 async def test_a_realm_that_is_no_url_is_told(hostile: Hostile, credentials: str, realm: str) -> None:
     hostile.answer = lambda request: reply(401, WWW_Authenticate=f'Bearer realm="{realm}"')
@@ -104,7 +142,7 @@ async def test_a_realm_that_is_no_url_is_told(hostile: Hostile, credentials: str
 
 
 async def test_a_registry_that_echoes_what_it_was_sent_puts_no_secret_into_the_error(
-    hostile: Hostile, credentials: str, caplog: pytest.LogCaptureFixture
+    hostile: Hostile, credentials: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def answer(request: Request) -> bytes:
         if sent := request.headers.get("authorization"):
@@ -115,7 +153,7 @@ async def test_a_registry_that_echoes_what_it_was_sent_puts_no_secret_into_the_e
     error = await failure(images(hostile))
     assert credentials.split()[1] not in repr(error)
     assert "tried the credentials of LONGSHORE_REGISTRY_USERNAME and LONGSHORE_REGISTRY_PASSWORD" in str(error)
-    assert SECRET not in caplog.text
+    assert SECRET not in "".join(capsys.readouterr())
 
 
 async def test_credentials_are_sent_to_nobody_who_does_not_ask(hostile: Hostile, credentials: str) -> None:

@@ -6,14 +6,16 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from urllib.parse import urlencode, urlsplit
+from datetime import UTC, datetime
+from urllib.parse import urldefrag, urlencode, urlsplit
 
 import msgspec
 
+from services.common import log
 from services.common.errors import RegistryError
 from services.deployer.registry.oci import credentials
 from services.deployer.registry.oci.credentials import PASSWORD, USERNAME, Credentials, Search
-from services.deployer.registry.oci.headers import Challenge, challenge
+from services.deployer.registry.oci.headers import Challenge, HeaderError, challenge, retry_after
 from services.deployer.registry.oci.reference import HUB, Reference, host_of, is_loopback
 from services.deployer.registry.oci.transport import Answer, Transport, failure, origin
 
@@ -21,6 +23,9 @@ CLIENT = "longshore"
 MARGIN = 5.0
 
 _DEFAULT_LIFE = 60.0
+
+_MAX_TOKEN = 64 * 1024
+"""Characters. A token is sent with each request, and no server takes that much of a header."""
 
 
 class _Token(msgspec.Struct):
@@ -51,6 +56,8 @@ class Auth:
         self._until = 0.0
         self._search: Search | None = None
         self._asked: Challenge | None = None
+        self._has_warned = False
+        self._log = log.get("deployer")
 
     @property
     def header(self) -> str:
@@ -63,19 +70,37 @@ class Auth:
         Raises RegistryError when the realm gives no token, or must not be trusted with credentials.
         """
         self._header = ""
-        self._asked = asked = challenge(values)
-        self._search = await credentials.find(self._reference.host, os.environ)
+        self._asked = asked = self._challenge(values)
+        self._search = await credentials.find(self._reference.name, os.environ)
         found = self._search.found
         if asked and asked.scheme == "bearer":
             token = await self._token(asked, found, transport)
             self._keep(f"Bearer {token.text}", token.life)
         elif asked and found and found.username:
             self._keep(found.basic, float("inf"))
+        if found and self._header:
+            self._warn()
         return bool(self._header)
 
-    def denied(self, status: int, what: str) -> RegistryError:
-        """The error for a 401 or 403, with the credentials that were tried, and where better ones go."""
-        return RegistryError(f"{what}: access denied ({status}); {self._tried()}")
+    def denied(self, answer: Answer, what: str) -> RegistryError:
+        """Return the error for a 401 or 403, with the credentials that were tried, and where better ones go."""
+        after = retry_after(answer.headers, datetime.now(UTC))
+        return RegistryError(f"{what}: access denied ({answer.status}); {self._tried()}", after)
+
+    def _challenge(self, values: Sequence[str]) -> Challenge | None:
+        try:
+            return challenge(values)
+        except HeaderError as error:
+            raise RegistryError(
+                f"{self._reference.name}: its WWW-Authenticate header cannot be read ({error}): no registry?"
+            ) from None
+
+    def _warn(self) -> None:
+        if self._is_insecure and not self._reference.is_local and not self._has_warned:
+            self._has_warned = True
+            self._log.warning(
+                "credentials are sent without encryption", registry=self._reference.name, option="insecure=true"
+            )
 
     def _keep(self, header: str, seconds: float) -> None:
         self._header, self._until = header, time.monotonic() + seconds
@@ -86,6 +111,8 @@ class Auth:
         if self._asked is None:
             return "it asks for an authentication that is neither Bearer nor Basic"
         problems = "".join(f"; {problem}" for problem in self._search.problems)
+        if self._search.found and self._asked.scheme == "basic" and not self._search.found.username:
+            return f"it asks for a name and a password, and {self._search.found.source} has an identity token{problems}"
         if self._search.found:
             return f"tried the credentials of {self._search.found.source}: mend them{problems}"
         login = "docker login" if self._reference.host == HUB else f"docker login {self._reference.host}"
@@ -99,8 +126,9 @@ class Auth:
             grant = {"grant_type": "refresh_token", "client_id": CLIENT, "refresh_token": found.identity_token}
             answer = await transport.post(asked.realm, {**query, **grant})
         else:
-            joint = "&" if urlsplit(asked.realm).query else "?"
-            url = f"{asked.realm}{joint}{urlencode(query)}"
+            realm = urldefrag(asked.realm).url
+            joint = "&" if urlsplit(realm).query else "?"
+            url = f"{realm}{joint}{urlencode(query)}"
             answer = await transport.get(url, {}, found.basic if found else "")
         return self._read(answer, asked.realm)
 
@@ -109,23 +137,28 @@ class Auth:
         scheme, host = realm.partition("://")[0].lower(), host_of(realm)
         if scheme not in ("http", "https") or not host or "@" in realm:
             raise RegistryError(f"{self._reference.host} asks for a token, but not from a URL: no registry?")
-        is_safe = scheme == "https" or (is_loopback(host) and self._reference.is_local)
+        is_safe = scheme == "https" or (is_loopback(host) and self._reference.is_local) or self._is_own(realm)
         if not is_safe and (found or not self._is_insecure):
             raise RegistryError(
                 f"{self._reference.host} names {origin(realm)} for tokens, which is neither https nor on this "
                 "machine with it: no credentials are sent there"
             )
 
+    def _is_own(self, realm: str) -> bool:
+        """Whether it is the registry itself, which the user lets have credentials in the clear, as with Basic."""
+        return self._is_insecure and origin(realm) == origin(f"http://{self._reference.api}")
+
     def _read(self, answer: Answer, realm: str) -> _Token:
         where = f"{origin(realm)}, which gives tokens for {self._reference.host}"
         if answer.status in (400, 401, 403):
-            raise self.denied(answer.status, where)
+            raise self.denied(answer, where)
         if answer.status != 200:
             raise failure(answer, where)
         try:
             token = msgspec.json.decode(answer.body, type=_Token)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            token = _Token()
-        if not re.fullmatch(r"[!-~]+", token.text):
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            # The text names fields and types, and no values.
+            raise RegistryError(f"{where}, answered something that is no token ({error}): no registry?") from None
+        if len(token.text) > _MAX_TOKEN or not re.fullmatch(r"[!-~]+", token.text):
             raise RegistryError(f"{where}, answered without a token: no registry?")
         return token

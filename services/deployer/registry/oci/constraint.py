@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TypeAlias
 
 from semver import Version
 
 from services.common.errors import SettingsError
 from services.deployer import versions
-
-Predicate: TypeAlias = Callable[[Version], bool]
+from services.deployer.versions import Predicate
 
 OPERATORS = (">=", ">", "<=", "<", "=", "!=", "~", "^")
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from services.common.errors import RegistryError
-from services.deployer.registry.oci import helper
+from services.deployer.registry.oci import configuration, helper
+from services.deployer.registry.oci.configuration import HUB_ADDRESS, Configuration
 from services.deployer.registry.oci.reference import HUB
 
 USERNAME, PASSWORD = "LONGSHORE_REGISTRY_USERNAME", "LONGSHORE_REGISTRY_PASSWORD"
+HUB_USERNAME, HUB_PASSWORD = "DOCKER_USERNAME", "DOCKER_PASSWORD"
 
-T = TypeVar("T")
-
-_HUB_ADDRESS = "https://index.docker.io/v1/"
 _IDENTITY_TOKEN = "<token>"
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """`source` says where they are from; an identity token takes the place of name and password."""
+    """`source` says where they are from. An identity token goes before name and password where tokens are given."""
 
     source: str
     username: str = ""
@@ -47,33 +44,23 @@ class Search(msgspec.Struct):
     problems: list[str] = []
 
 
-class _Entry(msgspec.Struct):
-    auth: str = ""
-    username: str = ""
-    password: str = ""
-    identitytoken: str = ""
-
-
-class _Configuration(msgspec.Struct):
-    auths: dict[str, _Entry] = {}
-    credHelpers: dict[str, str] = {}  # noqa: N815 # Docker's spelling
-    credsStore: str = ""  # noqa: N815 # Docker's spelling
-
-
-async def find(host: str, environment: Mapping[str, str]) -> Search:
-    """The credentials for a registry's host (with its port), by the first source that has some.
+async def find(name: str, environment: Mapping[str, str]) -> Search:
+    """Find the credentials for `host/repository` (the host with its port), by the first source that has some.
 
     The order: LONGSHORE_REGISTRY_USERNAME and _PASSWORD, GITHUB_TOKEN for ghcr.io, Docker's configuration for this
-    host, DOCKER_USERNAME and DOCKER_PASSWORD. A source that is broken is told and passed over.
+    repository, DOCKER_USERNAME and DOCKER_PASSWORD for Docker Hub. A source that is broken is skipped and reported.
     """
+    host = name.partition("/")[0]
     search = Search()
     search.found = _variables(USERNAME, PASSWORD, environment, search.problems)
     if not search.found and host == "ghcr.io" and (token := environment.get("GITHUB_TOKEN")):
         search.found = Credentials("GITHUB_TOKEN", environment.get("GITHUB_ACTOR") or "token", token)
     if not search.found:
-        search.found = await _configured(host, environment, search.problems)
-    if not search.found:
-        search.found = _variables("DOCKER_USERNAME", "DOCKER_PASSWORD", environment, search.problems)
+        search.found = await _configured(name, environment, search.problems)
+    if not search.found and host == HUB:
+        search.found = _variables(HUB_USERNAME, HUB_PASSWORD, environment, search.problems)
+    elif not search.found and environment.get(HUB_PASSWORD):
+        search.problems.append(f"{HUB_USERNAME} and {HUB_PASSWORD} are for {HUB} alone")
     return search
 
 
@@ -86,20 +73,18 @@ def _variables(name: str, secret: str, environment: Mapping[str, str], problems:
     return None
 
 
-async def _configured(host: str, environment: Mapping[str, str], problems: list[str]) -> Credentials | None:
+async def _configured(name: str, environment: Mapping[str, str], problems: list[str]) -> Credentials | None:
     path = _path(environment)
     try:
-        configuration = msgspec.json.decode(path.read_bytes(), type=_Configuration)
+        found = configuration.parse(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         problems.append(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not as Docker writes it'})")
         return None
-    name = _entry(configuration.credHelpers, host) or configuration.credsStore
-    if name and (credentials := await _helped(name, host, environment, problems)):
-        return credentials
-    entry = _entry(configuration.auths, host)
-    return _stored(entry, str(path), problems) if entry else None
+    if (program := found.helper(name)) and (kept := await _helped(program, name, environment, problems)):
+        return kept
+    return _stored(found, name, path, problems)
 
 
 def _path(environment: Mapping[str, str]) -> Path:
@@ -108,37 +93,28 @@ def _path(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("HOME") or Path.home()) / ".docker" / "config.json"
 
 
-async def _helped(name: str, host: str, environment: Mapping[str, str], problems: list[str]) -> Credentials | None:
+async def _helped(program: str, name: str, environment: Mapping[str, str], problems: list[str]) -> Credentials | None:
+    host = name.partition("/")[0]
     try:
-        kept = await helper.ask(name, _HUB_ADDRESS if host == HUB else host, environment)
+        kept = await helper.ask(program, HUB_ADDRESS if host == HUB else host, environment)
     except RegistryError as error:
         problems.append(str(error))
         return None
-    source = f"docker-credential-{name}"
+    source = f"docker-credential-{program}"
     if kept.username == _IDENTITY_TOKEN:
-        return Credentials(source, identity_token=kept.secret)
+        return Credentials(source, identity_token=kept.secret or "")
     return Credentials(source, kept.username, kept.secret) if kept.username and kept.secret else None
 
 
-def _entry(entries: Mapping[str, T], host: str) -> T | None:
-    """What is configured for a host; its keys are hosts or URLs, and Docker Hub's one of its own."""
-    wanted = _HUB_ADDRESS if host == HUB else host
-    return next((entry for key, entry in entries.items() if _server(key) == _server(wanted)), None)
-
-
-def _server(key: str) -> str:
-    host = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
-    return HUB if host in ("index.docker.io", "registry-1.docker.io") else host
-
-
-def _stored(entry: _Entry, path: str, problems: list[str]) -> Credentials | None:
-    if entry.identitytoken:
-        return Credentials(path, identity_token=entry.identitytoken)
-    username, password = entry.username, entry.password
-    if entry.auth:
+def _stored(found: Configuration, name: str, path: Path, problems: list[str]) -> Credentials | None:
+    """Return what the first entry for a repository holds that holds something: Docker writes `{}` beside a helper."""
+    for key in configuration.keys(found.auths, name):
         try:
-            username, _, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            problems.append(f"{path} holds an auth that is not base64 of NAME:PASSWORD")
-            return None
-    return Credentials(path, username, password.rstrip("\0")) if username and password else None
+            entry = found.entry(key)
+            username, password = entry.pair()
+        except ValueError as error:
+            problems.append(f"{path} holds {error}, for {key}")
+            continue
+        if username or entry.identitytoken:
+            return Credentials(f"{path} for {key}", username, password, entry.identitytoken)
+    return None

@@ -11,10 +11,23 @@ import msgspec
 
 LONGEST_PAUSE = 3600.0
 
-_LINK = re.compile(r"<([^>]*)>([^<]*)")
-_NEXT = re.compile(r';\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next\b)', re.IGNORECASE)
-_SCHEME = re.compile(r"(?:^|,)\s*(Basic|Bearer)(?=\s|,|$)", re.IGNORECASE)
-_PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+MAX_HEADER = 16 * 1024
+"""Characters of all values of a header together. A signed link to the next page has about two thousand."""
+
+_MAX_DATE = 64
+
+# Each expression is tried at one place, consumes what it has looked at, and never goes back (`*+`): a header is read in
+# time that grows with its length, whatever is in it. A quoted text that does not end reaches to the end of the value.
+_QUOTED = r'"((?:[^"\\]|\\.?)*+)"?'
+_ITEM = re.compile(rf'([^\s,="]++)(?:\s*+=\s*+(?:{_QUOTED}|([^\s,"]*+)))?+|"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
+_TARGET = re.compile(r'[\s,]*+(?:<([^<>]*+)>|([^\s;,<>"]++))')
+_PARAMETER = re.compile(rf'\s*+;\s*+([^\s;,="<>]*+)\s*+(?:=\s*+(?:{_QUOTED}|([^\s;,"]*+)))?+', re.DOTALL)
+_END = re.compile(r"\s*+(?:,|\Z)")
+_NOTHING = re.compile(r"[\s,]*+\Z")
+
+
+class HeaderError(ValueError):
+    """A header from which it cannot be said what the registry means; the text says why."""
 
 
 class Challenge(msgspec.Struct, frozen=True):
@@ -26,20 +39,28 @@ class Challenge(msgspec.Struct, frozen=True):
 
 
 def challenge(values: Sequence[str]) -> Challenge | None:
-    """The challenge of WWW-Authenticate headers (RFC 9110): bearer before basic, None without either."""
-    found = [one for value in values for one in _challenges(value)]
+    """Read WWW-Authenticate headers (RFC 9110): bearer before basic, None without either. Raises HeaderError."""
+    _check_length(values)
+    found = [one for value in values for one in _challenges(value) if one.scheme in ("basic", "bearer")]
     return max(found, key=lambda one: one.scheme, default=None)
 
 
 def next_link(values: Sequence[str]) -> str:
-    """The target of the Link header (RFC 8288) with the relation "next"; empty without one."""
-    links = [link for value in values for link in _LINK.findall(value)]
-    return next((target for target, parameters in links if _NEXT.search(parameters)), "")
+    """Find the target with the relation "next" in Link headers (RFC 8288); empty when they name none.
+
+    Raises HeaderError for every value that is not a list of links, each with a relation: it may be the one to the next
+    page. A target may lack its angle brackets, as some registries write it.
+    """
+    _check_length(values)
+    links = [link for value in values for link in _links(value)]
+    return next((target for target, relations in links if "next" in relations), "")
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds that a Retry-After header asks to wait, an hour at most; None without one that makes sense."""
     value = headers.get("retry-after", "").strip()
+    if len(value) > _MAX_DATE:
+        return None
     if re.fullmatch(r"[0-9]{1,15}", value):
         return min(float(value), LONGEST_PAUSE)
     try:
@@ -50,16 +71,51 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     return min(max(seconds, 0.0), LONGEST_PAUSE)
 
 
+def _check_length(values: Sequence[str]) -> None:
+    if (length := sum(map(len, values))) > MAX_HEADER:
+        raise HeaderError(f"it has {length} characters, more than {MAX_HEADER}")
+
+
 def _challenges(value: str) -> list[Challenge]:
-    # Quoted text may hold anything, a scheme's name included: it is blanked while the schemes are looked for.
-    blanked = re.sub(r'"(?:[^"\\]|\\.)*"', lambda quoted: '"' * len(quoted[0]), value)
-    schemes = list(_SCHEME.finditer(blanked))
-    ends = [scheme.start() for scheme in schemes[1:]] + [len(value)]
-    return [_challenge(scheme[1].lower(), value[scheme.end() : ends[n]]) for n, scheme in enumerate(schemes)]
+    """The schemes of a value, each with the parameters up to the next one."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for item in _ITEM.finditer(value):
+        name, quoted, bare = item.groups()
+        if name and quoted is None and bare is None:
+            found.append((name.lower(), {}))
+        elif name and found:
+            found[-1][1].setdefault(name.lower(), _text(quoted, bare))
+    return [Challenge(scheme, given.get("realm", ""), given.get("service", "")) for scheme, given in found]
 
 
-def _challenge(scheme: str, parameters: str) -> Challenge:
-    found = {
-        name.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare for name, quoted, bare in _PARAMETER.findall(parameters)
-    }
-    return Challenge(scheme, found.get("realm", ""), found.get("service", ""))
+def _links(value: str) -> list[tuple[str, list[str]]]:
+    """The links of a value: each target, and its relations in lower case."""
+    found: list[tuple[str, list[str]]] = []
+    place = 0
+    while not _NOTHING.match(value, place):
+        target, relations, place = _link(value, place)
+        found.append((target, relations))
+    return found
+
+
+def _link(value: str, place: int) -> tuple[str, list[str], int]:
+    """The link that begins at a place of a value, and the place behind it."""
+    target = _TARGET.match(value, place)
+    if not target:
+        raise HeaderError("it is not <URL>; rel=…")
+    place = target.end()
+    relations: list[str] | None = None
+    while parameter := _PARAMETER.match(value, place):
+        place = parameter.end()
+        name, quoted, bare = parameter.groups()
+        # The first one counts (RFC 8288, section 3.3).
+        if name.lower() == "rel" and relations is None:
+            relations = _text(quoted, bare).lower().split()
+    end = _END.match(value, place)
+    if not end or not relations:
+        raise HeaderError("it is not <URL>; rel=…")
+    return target[1] or target[2] or "", relations, end.end()
+
+
+def _text(quoted: str | None, bare: str | None) -> str:
+    return re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL) if quoted is not None else bare or ""

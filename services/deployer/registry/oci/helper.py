@@ -21,8 +21,8 @@ _UNKNOWN = "credentials not found"
 class Secret(msgspec.Struct, frozen=True):
     """What a helper keeps for a server. Empty: nothing."""
 
-    username: str = msgspec.field(default="", name="Username")
-    secret: str = msgspec.field(default="", name="Secret")
+    username: str | None = msgspec.field(default="", name="Username")
+    secret: str | None = msgspec.field(default="", name="Secret")
 
     def __repr__(self) -> str:
         return f"<secret of {self.username}>"

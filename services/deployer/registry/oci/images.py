@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,16 +26,21 @@ class Images:
         self._source = source
         self._name = source.reference.name
         self._tag = source.reference.tag
+        self._tags: list[str] = []
+        self._releases: list[str] = []
 
     async def offered(self) -> list[str]:
         """The tags that are wanted, newest first; of a tag that is followed, the one release that it is now."""
         if self._tag:
             return [release_of(self._tag, await self._repository.digest(self._tag))]
         tags = await self._repository.tags()
-        releases = self._source.newest_first(tags)
-        if not releases:
+        if tags != self._tags:
+            # Tens of thousands take a second: once for each list, and not in the event loop.
+            releases = await asyncio.to_thread(self._source.newest_first, tags)
+            self._tags, self._releases = tags, releases
+        if not self._releases:
             raise RegistryError(f"{self.url}: none of the tags is a {self._source.kind} that is wanted: {_some(tags)}")
-        return releases
+        return [*self._releases]
 
     async def resolve(self, release: str, known: Artifact | None = None) -> Artifact:
         """The release's digest, and the name by which an engine pulls exactly that. A known image stays what it is."""
@@ -79,5 +86,5 @@ def release_of(tag: str, digest: str) -> str:
 
 
 def _some(tags: list[str]) -> str:
-    shown = sorted(tag for tag in tags if reference.is_tag(tag))
-    return ", ".join(shown[:5]) + (f" and {len(tags) - 5} more" if len(tags) > 5 else "") if shown else "there are none"
+    shown = heapq.nsmallest(5, (tag for tag in tags if reference.is_tag(tag)))
+    return ", ".join(shown) + (f" and {len(tags) - 5} more" if len(tags) > 5 else "") if shown else "there are none"

@@ -13,7 +13,7 @@ from services.common.errors import SettingsError
 FORM = "img://HOST[:PORT]/REPOSITORY[:TAG]"
 HUB = "docker.io"
 
-_HUB_NAMES = (HUB, "index.docker.io", "registry-1.docker.io")
+HUB_NAMES = (HUB, "index.docker.io", "registry-1.docker.io")
 _HUB_API = "registry-1.docker.io"
 _LONGEST_NAME = 255
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
@@ -54,7 +54,7 @@ def parse(text: str) -> Reference:
     if not host or not repository:
         raise SettingsError(f"a host and a repository are needed: {FORM}")
     _check_host(host)
-    if host in _HUB_NAMES:
+    if host in HUB_NAMES:
         host, repository = HUB, repository if "/" in repository else f"library/{repository}"
     _check_repository(repository)
     if separator and not is_tag(tag):

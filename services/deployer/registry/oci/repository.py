@@ -8,13 +8,17 @@ import msgspec
 
 from services.common.errors import RegistryError
 from services.deployer.registry.oci import reference
-from services.deployer.registry.oci.headers import next_link
+from services.deployer.registry.oci.headers import HeaderError, next_link
 from services.deployer.registry.oci.session import Session
 from services.deployer.registry.oci.source import Source
 from services.deployer.registry.oci.transport import Answer, join
 
 PAGE = 1000
+
 MAX_PAGES = 100
+MAX_TAGS = 100_000
+MAX_LIST = 16 * 1024 * 1024
+"""Bytes of all pages together: so many tags of the greatest length. Their order takes a second to find."""
 
 MANIFESTS = ", ".join(
     [
@@ -38,39 +42,73 @@ class Repository:
         self._session = Session(source.reference, source.is_plain, source.is_insecure)
 
     async def tags(self) -> list[str]:
-        """All tags, page after page."""
+        """Return all tags, page after page."""
         tags: list[str] = []
-        target = f"tags/list?n={PAGE}"
-        for _ in range(MAX_PAGES):
+        asked: set[str] = set()
+        size = 0
+        target = join(self._session.base, f"tags/list?n={PAGE}")
+        while target:
+            if target in asked:
+                raise RegistryError(f"{self._name}: its list of tags leads back to a page that was read: no registry?")
+            if len(asked) == MAX_PAGES:
+                raise RegistryError(
+                    f"{self._name}: its list of tags does not end after {MAX_PAGES} pages: no registry?"
+                )
             answer = await self._session.ask("GET", target)
             if answer.status == 404:
-                raise RegistryError(f"{self._name}: no such repository (404); mend --registry, or push an image first")
+                raise self._missing(bool(asked))
+            size += len(answer.body)
+            asked.add(target)
             tags += self._read(answer)
-            link = next_link(answer.headers.get_list("link"))
-            if not link:
-                return tags
-            target = join(answer.url, link)
-        raise RegistryError(f"{self._name}: its list of tags does not end after {MAX_PAGES} pages: no registry?")
+            if size > MAX_LIST or len(tags) > MAX_TAGS:
+                raise RegistryError(
+                    f"{self._name}: its list of tags is longer than {MAX_TAGS} tags or {MAX_LIST >> 20} MiB: delete "
+                    f"old tags, or follow one by img://{self._name}:TAG"
+                )
+            target = self._next(answer)
+        return tags
 
     async def digest(self, name: str) -> str:
-        """The digest of the manifest (or index) of a tag or digest.
+        """Return the digest of the manifest (or index) of a tag or digest.
 
-        By HEAD, which no registry counts as a pull; only one that names no digest there is asked for the manifest.
+        By HEAD, which no registry counts as a pull; whatever else than a digest is the answer to that, the manifest
+        itself is asked for: registries, and gateways before them, refuse HEAD in many ways.
         """
-        digest: str = (await self._manifest("HEAD", name)).headers.get("docker-content-digest", "")
+        head = await self._manifest("HEAD", name)
+        if head.status in (401, 429) or "retry-after" in head.headers:
+            # These are about the asker and not about HEAD: another request makes it worse.
+            self._session.checked(head)
+        digest: str = head.headers.get("docker-content-digest", "") if head.status == 200 else ""
         if not digest:
-            answer = await self._manifest("GET", name)
-            digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+            answer = self._session.checked(await self._manifest("GET", name))
+            if answer.status == 404:
+                raise RegistryError(f"{self._name}: there is no image {name} (404); push it, or deploy another")
+            algorithm = name.partition(":")[0] if reference.is_digest(name) else "sha256"
+            digest = f"{algorithm}:{hashlib.new(algorithm, answer.body).hexdigest()}"
         if not reference.is_digest(digest):
             raise RegistryError(f"{self._name}: answered {name} with something that is no digest: no registry?")
+        if reference.is_digest(name) and digest != name:
+            raise RegistryError(f"{self._name}: answered {name} with another image, {digest}: no registry?")
         return digest
 
     async def _manifest(self, method: str, name: str) -> Answer:
         # What a digest names never changes: a registry may say so without looking whether it is still there.
-        answer = await self._session.ask(method, f"manifests/{name}", MANIFESTS, not reference.is_digest(name))
-        if answer.status == 404:
-            raise RegistryError(f"{self._name}: there is no image {name} (404); push it, or deploy another")
-        return answer
+        return await self._session.fetch(method, f"manifests/{name}", MANIFESTS, not reference.is_digest(name))
+
+    def _missing(self, is_later_page: bool) -> RegistryError:
+        if is_later_page:
+            return RegistryError(f"{self._name}: the next page of its list of tags is not there (404): no registry?")
+        return RegistryError(f"{self._name}: no such repository (404); mend --registry, or push an image first")
+
+    def _next(self, answer: Answer) -> str:
+        """Return the URL of the page behind an answer; empty: it is the last one."""
+        try:
+            link = next_link(answer.headers.get_list("link"))
+        except HeaderError as error:
+            raise RegistryError(
+                f"{self._name}: whether its list of tags goes on cannot be read from its Link header ({error})"
+            ) from None
+        return join(answer.url, link) if link else ""
 
     def _read(self, answer: Answer) -> list[str]:
         try:

@@ -16,6 +16,8 @@ TIMEOUT = 20.0
 CONNECT_TIMEOUT = 8.0
 MAX_REMEMBERED = 128
 MAX_REMEMBERED_BODY = 256 * 1024
+MAX_ETAG = 256
+"""Characters. It is sent back with each request, and servers take only so many of headers."""
 
 _HEADERS = {"User-Agent": "longshore", "Accept-Encoding": "identity"}
 
@@ -33,33 +35,51 @@ class Session:
         self._tls = ssl.create_default_context()
 
     async def ask(self, method: str, target: str, accept: str = "", is_conditional: bool = True) -> Answer:
-        """The answer (200 or 404) for a path below `base`, or for the whole URL that a link gave.
+        """Return the answer (200 or 404) for a path below `base`, or for the whole URL that a link gave.
 
         `is_conditional`: it may be an earlier one, if the registry says that this has not changed.
         Raises RegistryError for every other one, and when none comes within the timeout.
         """
+        return self.checked(await self.fetch(method, target, accept, is_conditional))
+
+    async def fetch(self, method: str, target: str, accept: str = "", is_conditional: bool = True) -> Answer:
+        """Return the answer as `ask` does, whatever its status is."""
         url = join(self.base, target)
         try:
             async with asyncio.timeout(TIMEOUT), self._open() as client:
-                answer = await self._ask(Transport(client), method, url, accept, is_conditional)
+                return await self._ask(Transport(client), method, url, accept, is_conditional)
         except TimeoutError:
             raise RegistryError(
                 f"{self._reference.name}: no complete answer within {TIMEOUT:g} s; is it overloaded?"
             ) from None
+
+    def checked(self, answer: Answer) -> Answer:
+        """Return the answer if it is 200 or 404. Raises RegistryError for every other one."""
         if answer.status in (401, 403):
-            raise self._auth.denied(answer.status, self._reference.name)
+            if origin(answer.url) == origin(self.base):
+                raise self._auth.denied(answer, self._reference.name)
+            raise RegistryError(
+                f"{self._reference.name}: access denied ({answer.status}) by {origin(answer.url)}, to which it leads; "
+                f"credentials go to {origin(self.base)} alone: if images are there, name that host in --registry"
+            )
         if answer.status not in (200, 404):
             raise failure(answer, self._reference.name)
         return answer
 
     def _open(self) -> httpx.AsyncClient:
-        # A proxy of the environment could not reach what is local to us.
-        return httpx.AsyncClient(
-            verify=self._tls,
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
-            headers=_HEADERS,
-            trust_env=not self._reference.is_local,
-        )
+        try:
+            return httpx.AsyncClient(
+                verify=self._tls,
+                timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
+                headers=_HEADERS,
+                # A proxy of the environment could not reach what is local to us.
+                trust_env=not self._reference.is_local,
+            )
+        except (httpx.InvalidURL, ValueError, ImportError):
+            raise RegistryError(
+                f"{self._reference.name}: a proxy of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY cannot be used: "
+                "write http://host:port"
+            ) from None
 
     async def _ask(self, transport: Transport, method: str, url: str, accept: str, is_conditional: bool) -> Answer:
         known = self._remembered.get((method, url)) if is_conditional else None
@@ -87,7 +107,8 @@ class Session:
     def _remember(self, method: str, url: str, answer: Answer) -> None:
         self._remembered.pop((method, url), None)
         etag = answer.headers.get("etag", "")
-        if answer.status == 200 and etag and etag.isascii() and len(answer.body) <= MAX_REMEMBERED_BODY:
+        is_usable = 0 < len(etag) <= MAX_ETAG and etag.isascii()
+        if answer.status == 200 and is_usable and len(answer.body) <= MAX_REMEMBERED_BODY:
             self._remembered[method, url] = answer
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.pop(next(iter(self._remembered)))

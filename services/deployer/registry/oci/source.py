@@ -25,23 +25,19 @@ class Source(msgspec.Struct, frozen=True):
     reference: Reference
     pre_releases: bool = False
     parse: versions.Parse = versions.parse
-    wanted: constraint.Predicate | None = None
+    wanted: versions.Predicate | None = None
     kind: str = "semantic version"
     is_plain: bool = False
     is_insecure: bool = False
 
     def newest_first(self, tags: list[str]) -> list[str]:
-        """The tags that are releases, highest first."""
-        fitting = [tag for tag in tags if reference.is_tag(tag) and self._is_wanted(tag)]
-        return versions.newest_first(fitting, self.pre_releases, self.parse)
+        """Return the tags that are releases, highest first."""
+        names = {tag for tag in tags if reference.is_tag(tag)}
+        return versions.newest_first(names, self.pre_releases, self.parse, self.wanted)
 
     def is_newer(self, release: str, than: str) -> bool:
         """Whether one release comes after another. What a tag stands for now comes after all that it did before."""
         return release != than if self.reference.tag else versions.is_newer(release, than, self.parse)
-
-    def _is_wanted(self, tag: str) -> bool:
-        version = self.parse(tag)
-        return version is not None and (self.wanted is None or self.wanted(version))
 
 
 def parse(text: str) -> Source:

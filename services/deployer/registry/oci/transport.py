@@ -59,9 +59,20 @@ class Transport:
     ) -> Answer:
         try:
             async with self._client.stream(method, url, headers=dict(headers), data=form) as response:
+                _check_encoding(response)
                 return Answer(response.status_code, response.headers, await _body(response), url)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise RegistryError(f"{origin(url)}: {words(error)}") from None
+
+
+def _check_encoding(response: httpx.Response) -> None:
+    """What is compressed although it was not asked for would be hashed and read as it is."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if response.status_code == 200 and encoding not in ("", "identity"):
+        raise RegistryError(
+            f"{origin(str(response.url))} compresses its answer, although it is asked not to: have it, or the proxy "
+            "before it, leave that"
+        )
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -115,6 +126,9 @@ def words(error: BaseException) -> str:
     """What went wrong on the way, for people; never what was sent."""
     if isinstance(error, httpx.ConnectTimeout):
         return "does not take the connection in time: is it up, and does it speak https?"
+    if isinstance(error, httpx.ProxyError):
+        return "the proxy of HTTPS_PROXY or its like does not connect to it: mend that, or name the host in NO_PROXY"
+    reason = ""
     seen: BaseException | None = error
     while seen:
         if isinstance(seen, ssl.SSLCertVerificationError):
@@ -122,12 +136,15 @@ def words(error: BaseException) -> str:
         if isinstance(seen, ssl.SSLError):
             return "speaks no TLS that we do: if it has none, use ?insecure=true"
         if isinstance(seen, socket.gaierror):
-            return "no such host: mend --registry"
+            # Names that are not there are the registry's; everything else is this machine's resolver.
+            is_unknown = seen.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+            return "no such host: mend --registry" if is_unknown else f"its name cannot be looked up ({seen.strerror})"
         if isinstance(seen, ConnectionRefusedError):
             return "refuses the connection: is it up?"
+        reason = seen.strerror if isinstance(seen, OSError) and seen.strerror else reason
         seen = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else seen.__cause__ or seen.__context__
     if isinstance(error, httpx.ConnectError):
-        return "cannot be reached"
+        return f"cannot be reached ({reason})" if reason else "cannot be reached"
     if isinstance(error, httpx.InvalidURL | UnicodeError):
         return "points to something that is no URL: no registry?"
     return "cut the connection, or answered something that is not HTTP"

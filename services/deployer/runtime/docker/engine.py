@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from services.common.errors import EngineAwayError, EngineError, SettingsError
+from services.deployer.runtime.docker import sdk
 
 if TYPE_CHECKING:
     import docker
@@ -151,7 +152,7 @@ class Engine:
         with self._connecting:
             if self._client is None:
                 security = {name: value for name, value in docker.utils.kwargs_from_env().items() if name == "tls"}
-                self._client = docker.APIClient(self.url, version="auto", timeout=TIMEOUT, **security)
+                self._client = sdk.connect(self.url, TIMEOUT, security)
             return self._client
 
     def _away(self, reason: str) -> EngineAwayError:

@@ -72,7 +72,7 @@ class Images:
         return image
 
     async def _pull(self, location: str) -> None:
-        search = await credentials.find(location.partition("/")[0], os.environ)
+        search = await credentials.find(location.partition("@")[0], os.environ)
         self._log.info("image is pulled", image=location)
         try:
             async with asyncio.timeout(self._timeout):
@@ -132,9 +132,8 @@ def login(found: Credentials | None) -> dict[str, str]:
     """Credentials as the engine wants them for a pull."""
     if found is None:
         return {}
-    if found.identity_token:
-        return {"identitytoken": found.identity_token}
-    return {"username": found.username, "password": found.password}
+    pair = {"username": found.username, "password": found.password}
+    return {**pair, "identitytoken": found.identity_token} if found.identity_token else pair
 
 
 def _told(progress: Mapping[str, Any]) -> dict[str, str]:
