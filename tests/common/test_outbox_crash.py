@@ -35,7 +35,13 @@ class Service:
         self._lives = 0
 
     async def live(self, faults: Faults, is_bus_there: bool = True) -> None:
-        """Record a few batches; ends when the bus or the disk has them and the predecessors', or with a crash."""
+        """Record a few batches; end when the bus or the disk has them and the predecessors', or with a crash."""
+        await self._live(faults, is_bus_there)
+        # A process that is dead has no lock on a file. Here, tracebacks would hold it until they are collected.
+        await asyncio.sleep(0)
+        gc.collect()
+
+    async def _live(self, faults: Faults, is_bus_there: bool) -> None:
         self._lives += 1
         instance = f"life-{self._folder.name}-{self._lives:03}"
         backlog = Backlog(self._folder, "health", instance, 1 << 20)
@@ -55,11 +61,7 @@ class Service:
             await until(lambda: faults.is_dead or self._is_done(outbox, is_bus_there, instance))
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-        # A process that is dead has no threads, and no lock on a file. Here, tracebacks would hold both.
         await asyncio.to_thread(outbox._buffer._thread.shutdown)
-        del running, outbox, backlog
-        await asyncio.sleep(0)
-        gc.collect()
 
     def _record(self, outbox: Outbox, instance: str) -> None:
         sealer = Sealer("health", "host", instance)
