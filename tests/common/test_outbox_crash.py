@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import contextlib
 from functools import partial
 from pathlib import Path
 
@@ -36,12 +36,6 @@ class Service:
 
     async def live(self, faults: Faults, is_bus_there: bool = True) -> None:
         """Record a few batches; end when the bus or the disk has them and the predecessors', or with a crash."""
-        await self._live(faults, is_bus_there)
-        # A process that is dead has no lock on a file. Here, tracebacks would hold it until they are collected.
-        await asyncio.sleep(0)
-        gc.collect()
-
-    async def _live(self, faults: Faults, is_bus_there: bool) -> None:
         self._lives += 1
         instance = f"life-{self._folder.name}-{self._lives:03}"
         backlog = Backlog(self._folder, "health", instance, 1 << 20)
@@ -61,7 +55,8 @@ class Service:
             await until(lambda: faults.is_dead or self._is_done(outbox, is_bus_there, instance))
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-        await asyncio.to_thread(outbox._buffer._thread.shutdown)
+        with contextlib.suppress(RuntimeError):  # the thread has ended: it has closed the files
+            await outbox._buffer._in_thread(partial(_release, backlog))
 
     def _record(self, outbox: Outbox, instance: str) -> None:
         sealer = Sealer("health", "host", instance)
@@ -78,6 +73,12 @@ class Service:
 
     async def _refuse(self, *_args: object, **_kwargs: object) -> None:
         raise TimeoutError
+
+
+def _release(backlog: Backlog) -> None:
+    """Release the locks of a process that is dead. Here, tracebacks would hold them until they are collected."""
+    for spool in backlog._spools:
+        spool._connection.close()
 
 
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
