@@ -20,6 +20,7 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from services.common.errors import LogFileError
+from services.common.record import Record as Record
 
 MAGIC = b"\x89LSLOG\r\n"
 """Damaged by what damages files: a transfer as text, one that drops the eighth bit."""
@@ -48,15 +49,6 @@ class Header(Versioned, frozen=True, array_like=True):
 
     stream: str = ""
     app: str = ""
-
-
-class Record(msgspec.Struct, frozen=True, array_like=True):
-    """A message: its place in the stream, when it was stored there (unix seconds), its subject and payload."""
-
-    sequence: int
-    time: float
-    subject: str
-    payload: bytes
 
 
 class Footer(msgspec.Struct, frozen=True, array_like=True):

@@ -10,14 +10,19 @@ from schemas.codec import Batch
 def may_have_left(batch: Batch, stored: float, began: float) -> bool:
     """Whether batches of its instance before this one may have left a log that now begins at `began`.
 
-    `stored`: when this one was stored. Times are unix seconds; a `began` of 0: nothing has left the log. An id that
-    tells no time is taken for an old one.
+    `stored`: when this one was stored. Times are unix seconds; a `began` of 0: nothing has left the log.
     """
-    if not began:
-        return False
-    born = created(batch.instance)
     ahead = max(0.0, batch.events[-1].time - stored) if batch.events else 0.0  # what is stored later proves the clock
-    return born is None or born - ahead < began
+    return is_older(batch.instance, began, ahead)
+
+
+def is_older(instance: str, began: float, ahead: float = 0.0) -> bool:
+    """Whether an instance may have begun before the log, its clock being so many seconds ahead.
+
+    An id that tells no time is taken for an old one.
+    """
+    born = created(instance)
+    return bool(began) and (born is None or born - ahead < began)
 
 
 def created(instance: str) -> float | None:

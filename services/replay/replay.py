@@ -13,7 +13,7 @@ from services.common.logfile import Record
 from services.metrics_gateway.fold import apply
 from services.metrics_gateway.state import State
 from services.replay.measure import Readings, increase, kept, measure
-from services.replay.source import Log
+from services.replay.source import Log, Readable
 from services.replay.span import Span
 
 T = TypeVar("T")
@@ -80,21 +80,18 @@ class Replay:
         return self._view.span.last.time if self._view.span.last else None
 
     def _apply(self, record: Record) -> None:
-        apply(self.state, record.sequence, record.time, record.payload)
+        apply(self.state, record.sequence, record.time, record.payload, record.began)
 
     async def _records(self, log: Log) -> AsyncIterator[Record]:
-        try:
-            async for records in log:
-                for record in records:
-                    if self._view.span.is_over(record.sequence, record.time):
-                        self.is_cut = True
-                        return
-                    yield record
-                self._tell(self.state)
-        except LogFileError as error:
-            if not self.state.position:
-                raise
-            self.damage = error
+        readable = Readable(log)
+        async for records in readable:
+            for record in records:
+                if self._view.span.is_over(record.sequence, record.time):
+                    self.is_cut = True
+                    return
+                yield record
+            self._tell(self.state)
+        self.damage = readable.damage
 
 
 class _Clock:

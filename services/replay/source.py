@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from typing import TypeAlias
 
@@ -11,14 +11,15 @@ import msgspec
 from schemas import codec, subjects
 from services.common import logfile, reader
 from services.common.bus import Bus
+from services.common.errors import BusError, LogFileError
 from services.common.logfile import Record
 from services.common.remote import Recorded
 from services.replay.presence import Presence
 
-Log: TypeAlias = AsyncIterator[list[Record]]
+Log: TypeAlias = AsyncIterable[list[Record]]
 
 
-async def from_file(path: str) -> Log:
+async def from_file(path: str) -> AsyncIterator[list[Record]]:
     """The records of a log file. Raises LogFileError where it is damaged, after all that comes before."""
     with logfile.reading(path) as file:
         for records in file:
@@ -30,16 +31,44 @@ async def from_stream(
 ) -> AsyncGenerator[list[Record], None]:
     """The messages of the stream from sequence `start` to `last`, which is the newest one now if it is not named.
 
-    Raises BusError when there is no stream.
+    Raises BusError when there is no stream, or when it is deleted, or loses its end, while it is read.
     """
-    end = (await reader.describe(bus)).last if last is None else last
+    stream = await reader.describe(bus)
+    end = stream.last if last is None else last
     if start > end:
         return
-    async with aclosing(reader.read(bus, start, subject, wait=False)) as reading:
-        async for entries in reading:
-            yield [Record(one.sequence, one.time, one.subject, one.payload) for one in entries if one.sequence <= end]
-            if entries[-1].sequence >= end:
-                return
+    try:
+        async with aclosing(reader.read(bus, start, subject, wait=False, created=stream.created)) as reading:
+            async for entries in reading:
+                yield [_record(one) for one in entries if one.sequence <= end]
+                if entries[-1].sequence >= end:
+                    break
+        if (await reader.describe(bus)).created != stream.created:
+            raise reader.StreamReplacedError(stream)
+    except reader.StreamReplacedError:
+        raise BusError(f"the stream {subjects.STREAM} was made anew while it was read: say it again") from None
+
+
+class Readable:
+    """A log as far as it can be read: what damaged it ends it, and is in `damage` then.
+
+    A log of which nothing can be read is a LogFileError.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self.damage: LogFileError | None = None
+        self._log = log
+
+    async def __aiter__(self) -> AsyncIterator[list[Record]]:
+        is_begun = False
+        try:
+            async for records in self._log:
+                is_begun = True
+                yield records
+        except LogFileError as error:
+            if not is_begun:
+                raise
+            self.damage = error
 
 
 async def events(log: Log, app: str = "") -> AsyncIterator[Recorded]:
@@ -50,6 +79,10 @@ async def events(log: Log, app: str = "") -> AsyncIterator[Recorded]:
             for event in recorded(record) if known.add(record.payload) else []:
                 if not app or event.app in (app, subjects.NO_APP):
                     yield event
+
+
+def _record(entry: reader.Entry) -> Record:
+    return Record(entry.sequence, entry.time, entry.subject, entry.payload, entry.began)
 
 
 def recorded(record: Record) -> list[Recorded]:
