@@ -71,13 +71,13 @@ class Readable:
             self.damage = error
 
 
-async def events(log: Log, app: str = "") -> AsyncIterator[Recorded]:
-    """The events of a log, each once; those of one app and of services as a whole, if it is named."""
+async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[Recorded]:
+    """The events of a log, each once; those of one app and of services as a whole, and of one host, if it is named."""
     known = Presence()
     async for records in log:
         for record in records:
             for event in recorded(record) if known.add(record.payload) else []:
-                if not app or event.app in (app, subjects.NO_APP):
+                if (not app or event.app in (app, subjects.NO_APP)) and host in ("", event.host):
                     yield event
 
 
