@@ -82,16 +82,17 @@ HANDLERS = {
 }
 
 
-def apply(state: State, position: int, time: float, payload: bytes, began: float = 0.0) -> None:
+def apply(state: State, position: int, time: float, payload: bytes, began: float = 0.0, forget: bool = True) -> None:
     """Apply the message at stream sequence `position`, stored at `time`. One that is no batch is counted.
 
-    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds).
+    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds). `forget`:
+    whether the counts of what has left for long are given up, as a gateway does.
     """
     state.position = position
     state.first = state.first or position
     state.began = state.began or time
     state.time = max(state.time, time)
-    upkeep.advance(state, time)
+    upkeep.advance(state, time, forget)
     try:
         decoded = codec.decode(payload)
     except msgspec.MsgspecError:

@@ -15,6 +15,7 @@ from services.common.errors import BusError, LogFileError
 from services.common.logfile import Record
 from services.common.remote import Recorded
 from services.replay.presence import Presence
+from services.replay.span import Mark
 
 Log: TypeAlias = AsyncIterable[list[Record]]
 
@@ -27,13 +28,16 @@ async def from_file(path: str) -> AsyncIterator[list[Record]]:
 
 
 async def from_stream(
-    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None
+    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None, created: str = ""
 ) -> AsyncGenerator[list[Record], None]:
     """The messages of the stream from sequence `start` to `last`, which is the newest one now if it is not named.
 
-    Raises BusError when there is no stream, or when it is deleted, or loses its end, while it is read.
+    Raises BusError when there is no stream, when it is not the one that was `created` then, and when it is deleted, or
+    loses its end, while it is read.
     """
     stream = await reader.describe(bus)
+    if created and stream.created != created:
+        raise _replaced()
     end = stream.last if last is None else last
     if start > end:
         return
@@ -44,31 +48,60 @@ async def from_stream(
                 if entries[-1].sequence >= end:
                     break
         if (await reader.describe(bus)).created != stream.created:
-            raise reader.StreamReplacedError(stream)
+            raise _replaced()
     except reader.StreamReplacedError:
-        raise BusError(f"the stream {subjects.STREAM} was made anew while it was read: say it again") from None
+        raise _replaced() from None
+
+
+def _replaced() -> BusError:
+    return BusError(f"the stream {subjects.STREAM} was replaced, or lost its end, while it was read: say it again")
 
 
 class Readable:
-    """A log as far as it can be read: what damaged it ends it, and is in `damage` then.
+    """A log as far as it can be read, and no further than a mark: what damaged it before is in `damage` then.
 
-    A log of which nothing can be read is a LogFileError.
+    `is_cut`: the log goes on after the mark. `behind`: so many messages after that were stored before the mark's time,
+    since the clock of their bus was set back. `end` and `time`: the highest sequence, and the latest time, that were
+    read. A log of which nothing can be read is a LogFileError.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, last: Mark | None = None) -> None:
         self.damage: LogFileError | None = None
+        self.is_cut = False
+        self.behind = 0
+        self.end = 0
+        self.time = 0.0
         self._log = log
+        self._last = last
 
     async def __aiter__(self) -> AsyncIterator[list[Record]]:
         is_begun = False
         try:
             async for records in self._log:
                 is_begun = True
-                yield records
+                self.end = max(self.end, *(one.sequence for one in records), 0)
+                self.time = max(self.time, *(one.time for one in records), 0.0)
+                inside = records if self._last is None else self._before(self._last, records)
+                if inside:
+                    yield inside
+                if self._last and self.is_cut and self._last.time is None:
+                    return
         except LogFileError as error:
             if not is_begun:
                 raise
-            self.damage = error
+            self.damage = None if self.is_cut else error
+
+    def _before(self, last: Mark, records: list[Record]) -> list[Record]:
+        """Those of the next records that come before anything that is after the mark."""
+        inside: list[Record] = []
+        for record in records:
+            if last.is_passed(record.sequence, record.time):
+                self.is_cut = True
+            elif self.is_cut:
+                self.behind += last.time is not None
+            else:
+                inside.append(record)
+        return inside
 
 
 async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[Recorded]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -23,7 +24,7 @@ from services.metrics_gateway.instruments import INSTRUMENTS
 from services.replay.exporting import export, writing
 from services.replay.exposition import Series, text
 from services.replay.replay import Replay, View
-from services.replay.source import from_file, from_stream
+from services.replay.source import Readable, from_file, from_stream
 from services.replay.span import Mark, Span
 from tests.gateway.process import Gateway, Launch, publishing
 from tests.gateway.recording import START
@@ -111,6 +112,40 @@ async def test_the_moments_are_those_that_were_asked_for(span: Span, every: floa
     found = await moments(span, every)
     steps = round((last - first) / every)
     assert found == [START + first + n * every for n in range(steps + 1)]
+
+
+def jumped(*times: float) -> list[Record]:
+    """The first messages of the recorded log, stored at these times."""
+    return [msgspec.structs.replace(one, time=at) for one, at in zip(recorded(), times, strict=False)]
+
+
+async def replayed(found: list[Record], every: float) -> tuple[Replay, list[float]]:
+    replay = Replay(View())
+    return replay, [moment async for moment, _ in replay.series(log(found), every)]
+
+
+async def test_a_clock_that_is_set_from_1970_to_now_makes_no_samples_in_between() -> None:
+    replay, found = await replayed(jumped(10.0, 40.0, START, START + 30.0), 15.0)
+    assert (
+        found
+        == [15.0, 30.0, 45.0, *(moment for moment in (START - 5 + n * 15 for n in range(9)) if moment >= START)][
+            : len(found)
+        ]
+    )
+    assert len(found) == 6
+    assert replay.gaps == [(45.0, START)]
+
+
+async def test_a_bus_that_was_away_for_a_day_has_the_samples_of_a_scrape() -> None:
+    replay, found = await replayed(jumped(START, START + 86_400.0), 15.0)
+    assert len(found) == 86_400 // 15 + 1
+    assert replay.gaps == []
+
+
+async def test_a_clock_that_was_set_back_writes_no_sample_twice_and_is_told() -> None:
+    replay, found = await replayed(jumped(START, START + 60.0, START + 5.0, START + 10.0, START + 90.0), 15.0)
+    assert found == sorted(set(found))
+    assert replay.belated == 2
 
 
 async def test_a_span_without_messages_has_no_moment() -> None:
@@ -204,4 +239,4 @@ async def traffic(bus: Bus, step: int) -> None:
 
 async def exported(bus: Bus, path: Path) -> None:
     with writing(str(path), Header(logfile.VERSION, "s"), False) as writer:
-        await export(from_stream(bus), writer, Span(), "", lambda _: None)
+        await export(Readable(from_stream(bus)), writer, None, "", lambda _: None)
