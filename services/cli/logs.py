@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -17,6 +16,7 @@ from services.common import logfile, reader
 from services.common.errors import SettingsError
 from services.common.logfile import Header
 from services.common.remote import Target, connect
+from services.metrics_gateway.times import iso
 from services.replay import exporting
 from services.replay.source import Log, Readable, from_file, from_stream
 from services.replay.span import Span, duration, span
@@ -231,4 +231,4 @@ class _Progress:
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return iso(seconds) or f"@{seconds:g}"

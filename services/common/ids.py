@@ -15,15 +15,6 @@ def uuid7() -> str:
     return str(uuid.UUID(int=value))
 
 
-def created(identifier: str) -> float | None:
-    """When a UUIDv7 was made, in unix seconds by the clock of its maker; None for any other text."""
-    try:
-        value = uuid.UUID(identifier)
-    except ValueError:
-        return None
-    return (value.int >> 80) / 1000 if value.version == 7 else None
-
-
 def trace_id() -> str:
     """A W3C trace id: 32 hexadecimal digits."""
     return os.urandom(16).hex()

@@ -10,6 +10,7 @@ import msgspec
 from schemas import events as e
 from services.common.errors import LongshoreError
 from services.common.remote import Recorded
+from services.metrics_gateway.histogram import LARGEST
 from services.metrics_gateway.state import CONNECT_LATENCY, CONNECTION_DURATION, Histogram
 from services.replay.deployments import Deployment, History
 
@@ -121,14 +122,22 @@ class Comparison:
 
 
 def _connected(served: Served, event: e.ConnectionEstablished) -> None:
+    _check(event.latency)
     served.connections += 1
     served.latency.observe(event.latency)
 
 
 def _closed(served: Served, event: e.ConnectionClosed) -> None:
+    _check(event.duration, event.bytes_in, event.bytes_out)
     served.bytes += event.bytes_in + event.bytes_out
     served.broken += event.reason in BROKEN
     served.duration.observe(event.duration)
+
+
+def _check(seconds: float, *sizes: int) -> None:
+    """Raises ValueError for a duration or a number of bytes that no connection can have."""
+    if not -LARGEST < seconds < LARGEST or any(size < 0 for size in sizes):
+        raise ValueError
 
 
 def _only(name: str, scopes: set[Scope]) -> Scope:

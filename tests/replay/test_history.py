@@ -153,6 +153,27 @@ def test_two_releases_are_told_apart_by_what_their_replicas_did() -> None:
     assert (old.served.latency.sum, new.served.latency.sum) == (0.002, 0.004)
 
 
+def test_an_impossible_event_is_omitted_whole() -> None:
+    impossible: list[e.AnyEvent] = [
+        e.ConnectionEstablished(220.0, 3, 80, "r-2", float("nan"), 1),
+        e.ConnectionEstablished(220.0, 4, 80, "r-2", 1e200, 1),
+        e.ConnectionClosed(221.0, 3, 80, "r-2", 1, 2, float("inf"), "backend_reset"),
+        e.ConnectionClosed(221.0, 4, 80, "r-2", -1, 2, 0.5, "eof"),
+    ]
+    served = compared([*TWO, *told(*impossible)]).side("2.0").served
+    assert (served.connections, served.bytes, served.broken) == (0, 0, 0)
+    assert (served.latency.count, served.duration.count) == (0, 0)
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), -1e18, 1e300])
+def test_a_time_that_no_calendar_has_is_shown_as_none(tmp_path: Path, time: float) -> None:
+    said = deployed("d-1", "1.0", "", time, "r-1")
+    file = str(write(tmp_path / "a.log", records([codec.encode(Batch("deployer", "h", "shop", "d", 1, said))])))
+    lines = longshore("history", "--file", file).stdout.decode().splitlines()
+    assert lines[1].split()[:4] == ["-", "h", "shop", "1.0"]
+    assert b"by ann: running, -" in longshore("diff", "1.0", "d-1", "--file", file).stdout
+
+
 def test_a_deployment_is_named_by_the_beginning_of_its_id_and_a_replacement_belongs_to_it() -> None:
     replaced = told(
         e.ReplicaExited(400.0, "r-2", "2.0", 1),
