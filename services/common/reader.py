@@ -132,4 +132,4 @@ def _began(headers: dict[str, str] | None) -> float:
         began = float((headers or {}).get(BEGAN, 0.0))
     except ValueError:
         return 0.0
-    return began if math.isfinite(began) else 0.0
+    return began if 0 < began < math.inf else 0.0

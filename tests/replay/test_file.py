@@ -18,7 +18,8 @@ from services.common import logfile
 from services.common.bus import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.logfile import Header, Record
-from services.common.reader import describe, read
+from services.common.reader import BEGAN, describe, read
+from services.metrics_gateway.live import Live
 from services.replay.exporting import check_span, check_stream, export, narrowed, writing
 from services.replay.exposition import text
 from services.replay.importing import STORED, import_log
@@ -309,6 +310,19 @@ async def test_an_import_appends_every_message_in_order_with_the_time_that_it_ha
     message = await bus.jetstream.get_msg(subjects.STREAM, 1)
     assert message.headers
     assert float(message.headers[STORED]) == pytest.approx(recorded()[0].time, abs=1e-6)
+
+
+@pytest.mark.parametrize(("said", "began"), [("7.5", 7.5), ("rubbish", 0.0), ("nan", 0.0), ("inf", 0.0), ("-1", 0.0)])
+async def test_when_an_imported_log_began_is_read_from_the_message(bus: Bus, said: str, began: float) -> None:
+    payload = codec.encode(Batch("proxy", "h", "shop", "p", 500, []))
+    await bus.jetstream.publish("longshore.events.proxy.shop", payload, headers={BEGAN: said})
+    (record,) = [one async for records in from_stream(bus) for one in records]
+    assert record.began == began
+    live = Live(bus)
+    async for entries in read(bus, wait=False):
+        for entry in entries:
+            live.fold(entry)
+    assert live.state.missing() == (0 if began else 499)
 
 
 async def test_an_import_that_is_said_again_repeats_nothing_also_when_the_bus_has_forgotten_the_ids(
