@@ -347,6 +347,18 @@ async def test_an_import_of_a_part_is_completed_by_the_whole(bus: Bus, tmp_path:
     assert await stored(bus) == unique(recorded())
 
 
+async def test_parts_that_are_imported_in_the_wrong_order_are_counted_whole(bus: Bus, tmp_path: Path) -> None:
+    await import_(bus, write(tmp_path / "late.log", recorded()[100:]))
+    await import_(bus, write(tmp_path / "early.log", recorded()[:100]))
+    there, whole = Replay(View()), Replay(View())
+    await there.moment(from_stream(bus))
+    await whole.moment(from_file(str(write(tmp_path / "whole.log", recorded()))))
+    assert (there.state.events, there.state.repeated) == (whole.state.events, 0)
+    assert there.state.missing() == whole.state.missing()
+    connections = [{key: port.connections for key, port in one.state.ports.items()} for one in (there, whole)]
+    assert connections[0] == connections[1]
+
+
 async def test_the_numbers_after_an_import_are_those_of_the_file(bus: Bus, tmp_path: Path) -> None:
     once = [Record(n, 1.0, subject, payload) for n, (subject, payload) in enumerate(unique(recorded()), 1)]
     path = write(tmp_path / "a.log", once)
