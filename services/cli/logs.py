@@ -186,7 +186,7 @@ def _tell_span(wanted: Span, log: Readable, end: int) -> None:
     if log.behind:
         output.progress(
             f"{log.behind} messages that were stored before --until come later in the log: the clock of the bus was "
-            "set back. Name a sequence to have them"
+            "set back. To include them, give --until a sequence"
         )
 
 
