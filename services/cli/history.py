@@ -16,7 +16,7 @@ from services.common.remote import Recorded, Target, connect
 from services.metrics_gateway.state import Histogram
 from services.replay.comparison import Comparison, Side
 from services.replay.deployments import Deployment, deployments
-from services.replay.source import events, from_file, from_stream
+from services.replay.source import Readable, events, from_file, from_stream
 
 File = Annotated[str, typer.Option("--file", help="A log file to read instead of the running log.")]
 Name = Annotated[str, typer.Argument(help="A release, or the beginning of a deployment's id.", show_default=False)]
@@ -26,48 +26,67 @@ DIGEST = 19
 
 
 @verb
-async def history(target: Target, file: File = "", as_json: Json = False) -> None:
-    """List the deployments that the log holds: what changed, who asked, how long each phase took, how it ended."""
-    async with _events(target, file, "deployer") as found:
+async def history(target: Target, context: typer.Context, file: File = "", as_json: Json = False) -> None:
+    """List the deployments that the log holds: what changed, who asked, how long each phase took, how it ended.
+
+    Those of all hosts, unless --host names one.
+    """
+    async with _events(target, context, file, "deployer") as found:
         known = await deployments(found)
-    if as_json:
-        output.print_json(known)
-        return
-    output.print_table(
-        ["STARTED", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"],
-        [_row(one) for one in known],
-    )
+        if as_json:
+            output.print_json(known)
+        else:
+            output.print_table(
+                ["STARTED", "HOST", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"],
+                [_row(one) for one in known],
+            )
 
 
 @verb
-async def diff(target: Target, a: Name, b: Name, file: File = "", as_json: Json = False) -> None:
+async def diff(
+    target: Target, context: typer.Context, a: Name, b: Name, file: File = "", as_json: Json = False
+) -> None:
     """Show two releases side by side: what they are, and how they did while they served."""
     comparison = Comparison()
-    async with _events(target, file, "*") as found:
+    async with _events(target, context, file, "*") as found:
         async for recorded in found:
             comparison.add(recorded)
-    sides = [comparison.side(name) for name in (a, b)]
-    if as_json:
-        output.print_json(sides)
-        return
+        sides = [comparison.side(name) for name in (a, b)]
+        if as_json:
+            output.print_json(sides)
+        else:
+            _print(sides)
+
+
+def _print(sides: list[Side]) -> None:
     titles = [side.release if side.release == side.name else f"{side.release} ({side.name})" for side in sides]
     left, right = map(_facts, sides)
     output.print_table(["", *titles], [(name, left[name], right[name]) for name in left])
 
 
 @asynccontextmanager
-async def _events(target: Target, file: str, service: str) -> AsyncIterator[AsyncIterator[Recorded]]:
+async def _events(
+    target: Target, context: typer.Context, file: str, service: str
+) -> AsyncIterator[AsyncIterator[Recorded]]:
+    """The events that are asked for. Raises what damaged the log when all before that was read, and shown."""
+    source = context.get_parameter_source("host")
+    host = "" if source is None or source.name == "DEFAULT" else target.host  # this machine's name is not asked for
     if file:
-        yield events(from_file(file), target.app)
-        return
-    async with connect(target) as remote:
-        await tell_beginning(remote.bus)
-        yield events(from_stream(remote.bus, subject=subjects.events(service, target.app or "*")), target.app)
+        log = Readable(from_file(file))
+        yield events(log, target.app, host)
+    else:
+        async with connect(target) as remote:
+            await tell_beginning(remote.bus)
+            log = Readable(from_stream(remote.bus, subject=subjects.events(service, target.app or "*")))
+            yield events(log, target.app, host)
+    if log.damage:
+        raise log.damage
 
 
 def _row(one: Deployment) -> list[str]:
     return [
         output.clock(one.started),
+        one.host,
         one.app,
         one.release,
         one.previous or "-",
@@ -84,6 +103,7 @@ def _facts(side: Side) -> dict[str, str]:
     served, newest = side.served, side.deployments[-1] if side.deployments else None
     first = [f"by {one.by}: {one.outcome}, {output.clock(one.started)}" for one in side.deployments]
     return {
+        "application": f"{side.app} on {side.host}",
         "digest": side.digest or "-",
         "deployed": "; ".join(first) or "-",
         "from": newest.previous or "-" if newest else "-",

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -17,9 +16,10 @@ from services.common import logfile, reader
 from services.common.errors import SettingsError
 from services.common.logfile import Header
 from services.common.remote import Target, connect
+from services.metrics_gateway.times import iso
 from services.replay import exporting
-from services.replay.source import Log, from_file, from_stream
-from services.replay.span import duration, span
+from services.replay.source import Log, Readable, from_file, from_stream
+from services.replay.span import Span, duration, span
 
 if TYPE_CHECKING:
     from services.metrics_gateway.state import State
@@ -75,6 +75,7 @@ async def replay(
             await _print_moment(replayed, log, output_format or "text")
         else:
             await _print_series(replayed, log, seconds)
+    _tell_span(view.span, replayed.log, max(replayed.state.position, replayed.log.end))
     _tell(replayed)
 
 
@@ -93,11 +94,16 @@ async def export(
         header = Header(logfile.VERSION, stream.created, target.app)
         with exporting.writing(file, header, resume) as writer:
             begun = writer.records
-            lost = stream.first - writer.sequence - 1
-            if lost > 0:
-                output.progress(f"{lost} messages left the log before they were exported")
-            async with aclosing(from_stream(remote.bus, writer.sequence + 1)) as log:
-                await exporting.export(log, writer, wanted, target.app, lambda now: progress.wrote(now.records))
+            exporting.check_span(file, writer, wanted.first)
+            await exporting.check_stream(file, writer, remote.bus, stream, target.app)
+            async with aclosing(from_stream(remote.bus, writer.sequence + 1, created=stream.created)) as log:
+                readable = Readable(log, wanted.last)
+                lost = await exporting.export(
+                    readable, writer, wanted.first, target.app, lambda now: progress.wrote(now.records)
+                )
+    if lost:
+        output.progress(f"{lost} messages left the log before they were exported")
+    _tell_span(wanted, readable, stream.last)
     output.progress(
         f"exported {writer.records - begun} messages, {writer.records} in the file, to sequence {writer.sequence}"
     )
@@ -168,9 +174,34 @@ async def _print_series(replayed: Replay, log: Log, every: float) -> None:
     output.progress(f"{moments} moments, to sequence {replayed.state.position}: {replayed.state.events} events")
 
 
+def _tell_span(wanted: Span, log: Readable, end: int) -> None:
+    """Say where a log that ends with the sequence `end` has nothing of what was asked for."""
+    first, last = wanted.first, wanted.last
+    if first and first.sequence and first.sequence > end:
+        output.progress(f"the log ends with sequence {end}, before --from {first.sequence}")
+    if first and first.time is not None and first.time > log.time:
+        output.progress(f"nothing in the log was stored after {_iso(log.time)}, which is before --from")
+    if last and last.sequence and last.sequence > end:
+        output.progress(f"the log ends with sequence {end}, before --until {last.sequence} (a date has dashes)")
+    if log.behind:
+        output.progress(
+            f"{log.behind} messages that were stored before --until come later in the log: the clock of the bus was "
+            "set back. To include them, give --until a sequence"
+        )
+
+
 def _tell(replayed: Replay) -> None:
     """What the numbers do not show. Raises what damaged the log: they are those of what came before."""
     state = replayed.state
+    for start, end in replayed.gaps:
+        output.progress(
+            f"nothing was stored from {_iso(start)} to {_iso(end)}: no samples, but for the first, are written for that"
+        )
+    if replayed.belated:
+        output.progress(
+            f"{replayed.belated} messages were stored before the time of a sample that was written: the clock of the "
+            "bus was set back, and later samples have them"
+        )
     if state.first > 1:
         output.progress(f"the log begins with sequence {state.first}: what was before is not in these numbers")
     if state.unknown:
@@ -200,4 +231,4 @@ class _Progress:
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return iso(seconds) or f"@{seconds:g}"

@@ -56,5 +56,8 @@ def progress(text: str) -> None:
 
 
 def clock(seconds: float) -> str:
-    """A unix time as local date and time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    """A unix time as local date and time; a dash for what no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return "-"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,9 +14,11 @@ from services.cli.beginning import tell_beginning
 from services.cli.verbs import Json, verb
 from services.common import logfile
 from services.common.errors import LogFileError, LongshoreError, SettingsError
+from services.common.logfile import Record
 from services.common.remote import Target, connect
+from services.replay import heads
 from services.replay.audit import Audit, Instance
-from services.replay.source import Log, from_stream
+from services.replay.source import Readable, from_stream
 
 
 @verb
@@ -28,49 +31,80 @@ async def verify(
         ),
     ] = "",
     stream: Annotated[bool, typer.Option("--stream", help="Read the running log, as without FILE.")] = False,
+    kept: Annotated[
+        str,
+        typer.Option(
+            "--heads",
+            metavar="FILE",
+            help="What `longshore verify --json` printed earlier: the log must still go on from that.",
+            show_default=False,
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Prove that the log has no gap and no repeat, and that nobody altered it.
+    """Prove that the log has no gap, and that nothing in it was altered.
 
     Prints every process that wrote to it with the digest of its newest batch; exits with 1 when something is wrong.
     """
     if file and stream:
         raise SettingsError(f"--stream and {file}: say one of them")
-    audit = Audit()
-    async with _log(target, file) as log:
+    audit = Audit(_heads(kept) if kept else None)
+    async with _log(target, file) as (log, last):
         async for records in log:
             for record in records:
-                audit.add(record.sequence, record.payload)
+                audit.add(record)
+        audit.end(last)
     findings = audit.findings()
     if as_json:
         output.print_json([_as_object(one) for one in audit.instances.values()])
     else:
         _print(audit)
+    for text in audit.repeats:
+        output.progress(f"repeat: {text}")
     for finding in findings:
         output.progress(f"{finding.kind}: {finding.text}")
-    if findings:
-        counts = ", ".join(f"{kind}: {count}" for kind, count in audit.counts.items() if count)
+    _judge(audit, log.damage)
+
+
+def _heads(path: str) -> list[heads.Head]:
+    try:
+        return heads.parse(Path(path).read_bytes().splitlines(), path)
+    except OSError as error:
+        raise LogFileError(f"{path}: {error.strerror}") from None
+
+
+def _judge(audit: Audit, damage: LogFileError | None) -> None:
+    """Say that the log is whole. Raises LongshoreError when it is not, or when there is nothing to be said of it."""
+    if damage:
+        raise damage
+    if audit.counts:
+        counts = ", ".join(f"{kind}: {count}" for kind, count in audit.counts.items())
         raise LongshoreError(f"the log is not whole ({counts}): see above, and docs/log.md for what it can mean")
+    if not audit.messages:
+        raise LongshoreError("the log holds no message: there is nothing to verify")
+    again = f"; {audit.repeated} batches are there again as they were" if audit.repeated else ""
     output.progress(
         f"{audit.messages} messages, {audit.first} to {audit.last}, of {len(audit.instances)} processes: "
-        "no gap, no repeat, nothing altered"
+        f"no gap, nothing altered{again}"
     )
 
 
 @asynccontextmanager
-async def _log(target: Target, file: str) -> AsyncIterator[Log]:
+async def _log(target: Target, file: str) -> AsyncIterator[tuple[Readable, int]]:
+    """The log, and the sequence to which it reaches, 0 where only its last message tells."""
     if file:
         with logfile.reading(file) as opened:
             if opened.header.app:
                 raise LogFileError(f"{file}: holds one application only; verify an export of the whole log")
-            yield _records(opened)
+            yield Readable(_records(opened)), 0
             return
     async with connect(target) as remote:
         await tell_beginning(remote.bus)
-        yield from_stream(remote.bus)
+        last = await remote.last_sequence()
+        yield Readable(from_stream(remote.bus, last=last)), last
 
 
-async def _records(opened: logfile.Reader) -> Log:
+async def _records(opened: logfile.Reader) -> AsyncIterator[list[Record]]:
     for records in opened:
         yield records
 
@@ -91,6 +125,7 @@ def _as_object(one: Instance) -> dict[str, object]:
     return {
         **{name: getattr(one, name) for name in ("service", "host", "id", "batches", "first", "last")},
         **{name: getattr(one, name) for name in ("missing", "repeated", "altered", "dropped", "head")},
+        **{name: getattr(one, name) for name in ("sequence", "time")},
     }
 
 

@@ -20,6 +20,7 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from services.common.errors import LogFileError
+from services.common.record import Record as Record
 
 MAGIC = b"\x89LSLOG\r\n"
 """Damaged by what damages files: a transfer as text, one that drops the eighth bit."""
@@ -30,6 +31,9 @@ FRAME = 256 << 10
 
 LARGEST = 64 << 20
 """Bytes that the body of a frame may have, compressed or not."""
+
+LATEST = 253_402_300_800.0
+"""The end of the year 9999, in unix seconds."""
 
 HEADER, RECORDS, FOOTER = b"H", b"R", b"F"
 _PREFIX = struct.Struct(">cII")
@@ -50,15 +54,6 @@ class Header(Versioned, frozen=True, array_like=True):
     app: str = ""
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
-    """A message: its place in the stream, when it was stored there (unix seconds), its subject and payload."""
-
-    sequence: int
-    time: float
-    subject: str
-    payload: bytes
-
-
 class Footer(msgspec.Struct, frozen=True, array_like=True):
     """How many records there are, and the SHA-256 of all bytes before this frame."""
 
@@ -70,15 +65,15 @@ class Reader:
     """Iterate over it for the records, a frame's at a time.
 
     Raises LogFileError when the file is damaged or ends early, after everything before that has been given. `offset`
-    is where the frames that were good end, `records` and `sequence` how many were read and the place of the last one,
-    `footer` is there once the file was read to its end and found whole.
+    is where the frames that were good end, `records` and `last` how many were read and the last one, `footer` is there
+    once the file was read to its end and found whole.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.name = name
         self.offset = len(MAGIC)
         self.records = 0
-        self.sequence = 0
+        self.last: Record | None = None
         self.footer: Footer | None = None
         self.digest = sha256(MAGIC)
         self._file = file
@@ -91,8 +86,10 @@ class Reader:
             kind, body = self._frame()
             if kind == RECORDS:
                 records = self._decode(self._inflate(body), list[Record])
+                if not all(map(_is_possible, records)):
+                    raise self._damage("a record with an impossible sequence or time")
                 self.records += len(records)
-                self.sequence = records[-1].sequence if records else self.sequence
+                self.last = records[-1] if records else self.last
                 yield records
             elif kind == FOOTER:
                 self.footer = self._whole(self._decode(body, Footer))
@@ -150,7 +147,7 @@ class Reader:
             raise self._damage(str(error)) from None
 
     def _where(self) -> str:
-        return f"record {self.records} (sequence {self.sequence})" if self.records else "no record"
+        return f"record {self.records} (sequence {self.last.sequence})" if self.last else "no record"
 
     def _damage(self, what: str) -> LogFileError:
         return LogFileError(
@@ -159,12 +156,16 @@ class Reader:
 
 
 class Writer:
-    """Add records, then `close`: a file without its last frame is one that was not finished, and says so."""
+    """Add records, then `close`: a file without its last frame is one that was not finished, and says so.
+
+    `records` is how many the file has, `last` the last one.
+    """
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
         self.records = 0
-        self.sequence = 0
+        self.last: Record | None = None
         self._file = file
+        self._good: int | None = None
         self._digest = sha256()
         self._waiting: list[Record] = []
         self._size = 0
@@ -172,18 +173,23 @@ class Writer:
 
     @classmethod
     def after(cls, reader: Reader, file: BinaryIO) -> Writer:
-        """Go on where the good part of a file ends. `file` must stand there."""
+        """Go on where the good part of a file ends. What follows that is cut off by the first write."""
         writer = cls.__new__(cls)
-        writer.records, writer.sequence = reader.records, reader.sequence
+        writer.records, writer.last, writer._good = reader.records, reader.last, reader.offset
         writer._file, writer._digest = file, reader.digest.copy()
         writer._waiting, writer._size = [], 0
         return writer
+
+    @property
+    def sequence(self) -> int:
+        """The place of the last record, 0 if there is none."""
+        return self.last.sequence if self.last else 0
 
     def add(self, record: Record) -> None:
         self._waiting.append(record)
         self._size += len(record.payload)
         self.records += 1
-        self.sequence = record.sequence
+        self.last = record
         if self._size >= FRAME:
             self.flush()
 
@@ -203,6 +209,10 @@ class Writer:
         return footer
 
     def _put(self, data: bytes) -> None:
+        if self._good is not None:
+            self._file.seek(self._good)
+            self._file.truncate()
+            self._good = None
         self._digest.update(data)
         self._file.write(data)
 
@@ -216,6 +226,11 @@ def reading(path: str) -> Iterator[Reader]:
         except OSError as error:
             raise LogFileError(f"{path}: {error.strerror}") from None
         yield Reader(file, path)
+
+
+def _is_possible(record: Record) -> bool:
+    """Whether a stream can have the sequence, and a calendar the times."""
+    return 0 <= record.sequence < 1 << 64 and 0 <= record.time < LATEST and 0 <= record.began < LATEST
 
 
 def beginning(header: Header) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -17,15 +18,22 @@ from services.common.client import RECONNECT_WAIT
 from services.common.errors import BusError
 from services.common.pull import Start, consume
 
+BEGAN = "Longshore-Began"
+"""Header of a message that was imported from a log without its beginning: when that began (unix seconds)."""
+
 
 class Entry(msgspec.Struct, frozen=True):
-    """One message of the log. `pending`: how many more the stream holds now; `time`: when it was stored."""
+    """One message of the log. `pending`: how many more the stream holds now; `time`: when it was stored.
+
+    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds), else 0.
+    """
 
     sequence: int
     subject: str
     payload: bytes
     pending: int
     time: float
+    began: float = 0.0
 
 
 class StreamReplacedError(Exception):
@@ -115,4 +123,13 @@ def _entry(message: Msg) -> Entry:
         message.data,
         metadata.num_pending,
         metadata.timestamp.timestamp(),
+        _began(message.headers),
     )
+
+
+def _began(headers: dict[str, str] | None) -> float:
+    try:
+        began = float((headers or {}).get(BEGAN, 0.0))
+    except ValueError:
+        return 0.0
+    return began if 0 < began < math.inf else 0.0

@@ -20,6 +20,7 @@ from services.metrics_gateway import fold_deployer as deployer
 from services.metrics_gateway import fold_proxy as proxy
 from services.metrics_gateway import fold_replica as replica
 from services.metrics_gateway import fold_service as service
+from services.metrics_gateway.ages import may_have_left
 from services.metrics_gateway.instance import MISSED, Service
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.recent import remembered
@@ -81,27 +82,31 @@ HANDLERS = {
 }
 
 
-def apply(state: State, position: int, time: float, payload: bytes) -> None:
-    """Apply the message at stream sequence `position`, stored at `time`. One that is no batch is counted."""
+def apply(state: State, position: int, time: float, payload: bytes, began: float = 0.0, forget: bool = True) -> None:
+    """Apply the message at stream sequence `position`, stored at `time`. One that is no batch is counted.
+
+    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds). `forget`:
+    whether the counts of what has left for long are given up, as a gateway does.
+    """
     state.position = position
     state.first = state.first or position
     state.began = state.began or time
     state.time = max(state.time, time)
-    upkeep.advance(state, time)
+    upkeep.advance(state, time, forget)
     try:
         decoded = codec.decode(payload)
     except msgspec.MsgspecError:
         state.undecodable += 1
         return
-    if apply_batch(state, decoded.batch):
+    if apply_batch(state, decoded.batch, began):
         state.unknown += decoded.unknown
         _measure_lag(state, decoded.batch, time)
         _check_chain(state, decoded.batch, payload)
 
 
-def apply_batch(state: State, batch: Batch) -> bool:
+def apply_batch(state: State, batch: Batch, began: float = 0.0) -> bool:
     """Apply a batch. False if it was applied before."""
-    instance = state.instances.get(batch.instance) or _appeared(state, batch)
+    instance = state.instances.get(batch.instance) or _appeared(state, batch, began)
     instance.heard = state.clock
     if instance.ended == MISSED:
         service.come_back(state, instance)
@@ -126,11 +131,12 @@ def _dispatch(place: Place, events: list[Any]) -> None:
             place.state.events -= 1
 
 
-def _appeared(state: State, batch: Batch) -> Instance:
-    """A new instance. Where the log has lost its beginning, what came before is not called missing."""
+def _appeared(state: State, batch: Batch, began: float) -> Instance:
+    """A new instance. What may have left the log before it was read is waited for, but not called missing."""
     state.born += 1
-    last = batch.sequence - 1 if state.first > 1 else 0
-    instance = Instance(batch.instance, batch.service, batch.host, state.born, last)
+    instance = Instance(batch.instance, batch.service, batch.host, state.born)
+    if may_have_left(batch, state.told, max(began, state.began if state.first > 1 else 0.0)):
+        instance.first = batch.sequence
     state.instances[batch.instance] = instance
     return instance
 
@@ -141,7 +147,7 @@ def _admit(state: State, instance: Instance, sequence: int) -> bool:
         return _fill_gap(state, instance, sequence)
     if sequence > instance.last + 1:
         awaited = range(max(instance.last + 1, sequence - HORIZON), sequence)
-        state.abandoned += sequence - instance.last - 1 - len(awaited)
+        state.abandoned += max(0, awaited.start - max(instance.last + 1, instance.first))
         instance.missing.update(awaited)
     instance.last = sequence
     if instance.missing:
@@ -182,7 +188,7 @@ def _check_chain(state: State, batch: Batch, payload: bytes) -> None:
 
 def _give_up_the_oldest(state: State, instance: Instance) -> None:
     awaited = {sequence for sequence in instance.missing if sequence >= instance.last - HORIZON}
-    state.abandoned += len(instance.missing) - len(awaited)
+    state.abandoned += instance.missed(instance.missing) - instance.missed(awaited)
     instance.missing = awaited
 
 

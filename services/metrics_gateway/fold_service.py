@@ -117,7 +117,7 @@ def _end_with_parent(state: State, instance: Instance) -> None:
 def _forget_oldest_ended(state: State) -> None:
     ended = [instance for instance in state.instances.values() if instance.ended is not None]
     for instance in ended[:-ENDED_KEPT]:
-        state.abandoned += len(instance.missing)
+        state.abandoned += instance.missed(instance.missing)
         if instance.heartbeat:
             key = (instance.service, instance.unit, instance.host)
             state.spent[key] = state.spent.get(key, 0) + instance.heartbeat.nanoseconds

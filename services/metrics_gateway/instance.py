@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from services.metrics_gateway.histogram import EVENT_LAG, LARGEST, Histogram
@@ -37,7 +39,7 @@ class Instance(msgspec.Struct):
     come; while there are any, `positions` tells which batch spoke last about what, so that a late one changes nothing
     that a later one has decided. `ended` is the reason why it is over, None while it runs; `silent` says that its own
     last word was heard. `heard` is when it last spoke, on the clock of the state. `links` are the ends of its chain
-    (`schemas.chain`).
+    (`schemas.chain`). Batches before `first` may have left the log before it was read: they are not missed.
     """
 
     id: str
@@ -58,6 +60,11 @@ class Instance(msgspec.Struct):
     silent: bool = False
     links: dict[int, bytes] = {}
     listeners: dict[tuple[str, int], Listener] = {}
+    first: int = 1
+
+    def missed(self, sequences: Collection[int]) -> int:
+        """How many of these batches are missed if they do not come."""
+        return len(sequences) if self.first <= 1 else sum(sequence >= self.first for sequence in sequences)
 
 
 class Service(msgspec.Struct):

@@ -77,6 +77,11 @@ def restore(snapshot: Snapshot) -> State:
     return state
 
 
+def copied(state: State) -> State:
+    """A state of its own that is the same."""
+    return restore(decode(encode(state, ""), "", state.position))
+
+
 def _packed(value: Any) -> msgspec.Raw:
     """MessagePack of any part of the state; only what holds a number that is too large is taken apart."""
     try:

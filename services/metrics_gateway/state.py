@@ -127,7 +127,7 @@ class State(msgspec.Struct):
 
     def missing(self) -> int:
         """Batches that were published and have not come."""
-        return self.abandoned + sum(len(instance.missing) for instance in self.instances.values())
+        return self.abandoned + sum(one.missed(one.missing) for one in self.instances.values())
 
 
 def _over(histograms: Histogram | dict[str, Histogram], bounds: tuple[float, ...]) -> Histogram | dict[str, Histogram]:

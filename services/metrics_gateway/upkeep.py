@@ -26,17 +26,21 @@ MOST_KEPT = 200
 PERIOD = 15.0
 
 
-def advance(state: State, time: float) -> None:
-    """A message was stored at `time`, unix seconds on the server's clock, which may jump."""
+def advance(state: State, time: float, forget: bool = True) -> None:
+    """A message was stored at `time`, unix seconds on the server's clock, which may jump.
+
+    `forget`: whether what left is forgotten.
+    """
     if state.told and time > state.told:
         state.clock += min(time - state.told, LONGEST_PAUSE)
     state.told = time
     if state.clock >= state.due:
         state.due = state.clock + PERIOD
         _miss_the_silent(state)
-        _forget_backends(state)
-        for app in state.apps.values():
-            _forget_exited(app, state.clock)
+        if forget:
+            _forget_backends(state)
+            for app in state.apps.values():
+                _forget_exited(app, state.clock)
 
 
 def _miss_the_silent(state: State) -> None:

@@ -1,4 +1,4 @@
-"""Is a log whole? Every batch of every instance there, once, and as it was sealed. No I/O, no clock."""
+"""Is a log whole? Every batch of every instance there, and as it was sealed. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Literal
 
 import msgspec
 
-from schemas import chain, codec
+from schemas import chain, codec, subjects
 from schemas.codec import Batch
-from schemas.events import EventsDropped
+from schemas.events import EventsDropped, ServiceStarted
+from services.common.record import Record
+from services.metrics_gateway.ages import is_older, may_have_left
+from services.replay.heads import Head, Heads
+from services.replay.presence import Digests, Ranges
 
-Kind = Literal["gap", "repeat", "altered", "hole", "unreadable"]
+Kind = Literal["gap", "altered", "misplaced", "unchained", "orphan", "removed", "added", "hole", "unreadable"]
 MOST = 100
 """So many findings of a kind are told one by one."""
 
@@ -24,85 +28,175 @@ class Finding(msgspec.Struct, frozen=True):
     text: str
 
 
-class Instance(msgspec.Struct):
-    """The batches of one process. `missing`: ranges between `first` and `last`, both ends included."""
+class Instance:
+    """The batches of one process: `first` and `last` are their lowest and highest numbers.
 
-    service: str
-    host: str
-    id: str
-    first: int
-    last: int
-    is_chained: bool
-    batches: int = 0
-    repeated: int = 0
-    altered: int = 0
-    dropped: int = 0
-    missing: list[tuple[int, int]] = []
-    links: dict[int, bytes] = {}
+    `sequence` and `time` are the place of the last one in the log, `appeared` that of the message that was read first.
+    `began`: when the log began that it is in, if what it said before may have left that; else 0.
+    """
+
+    def __init__(self, batch: Batch, record: Record, began: float) -> None:
+        self.service, self.host, self.id = batch.service, batch.host, batch.instance
+        self.is_chained = bool(batch.previous)
+        self.appeared = record.sequence, record.time
+        self.began = began
+        self.is_beheaded = may_have_left(batch, record.time, began)
+        self.parent = ""
+        self.batches = self.repeated = self.altered = self.dropped = self.sequence = 0
+        self.time = 0.0
+        self.links: dict[int, bytes] = {}
+        self.numbers = Ranges()
+        self.digests = Digests()
+
+    @property
+    def first(self) -> int:
+        return self.numbers.first
+
+    @property
+    def last(self) -> int:
+        return self.numbers.last
 
     @property
     def head(self) -> str:
         """The digest of the newest batch, in hexadecimal digits: whoever knows it can tell the chain from any other."""
         return self.links.get(self.last + 1, b"").hex()
 
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """Ranges of batches that are not there, both ends included; not what left the log at its old end."""
+        gaps = self.numbers.gaps()
+        return gaps if self.first <= 1 or self.is_beheaded else [(1, self.first - 1), *gaps]
+
+    def __str__(self) -> str:
+        return f"{self.service} on {self.host} ({self.id})"
+
 
 class Audit:
-    """Give it the messages of a log, the oldest first; then ask."""
+    """Give it the messages of a log, the oldest first; then ask.
 
-    def __init__(self) -> None:
+    `repeats` are batches that are there again as they were, which is no fault; `counts` how many findings of each kind
+    there are.
+    """
+
+    def __init__(self, heads: list[Head] | None = None) -> None:
         self.messages = 0
         self.first = 0
         self.last = 0
         self.instances: dict[str, Instance] = {}
         self.counts: dict[Kind, int] = {}
+        self.repeats: list[str] = []
+        self.repeated = 0
+        self._began = 0.0
+        self._lost = 0.0
+        self._chained: set[tuple[str, str]] = set()
         self._findings: list[Finding] = []
+        self._heads = Heads(heads) if heads is not None else None
 
-    def add(self, sequence: int, payload: bytes) -> None:
-        """The message at a sequence of the stream."""
-        self.first = self.first or sequence
-        if self.messages and sequence != self.last + 1:
-            self._find("hole", sequence, "", f"messages {self.last + 1} to {sequence - 1} are not in the stream")
+    def add(self, record: Record) -> None:
+        """The next message."""
+        if not self.messages:
+            self.first = record.sequence
+            self._began = record.time if record.sequence > 1 else 0.0
+        elif record.sequence != self.last + 1:
+            self._find("hole", record.sequence, "", self._hole(record.sequence - 1))
         self.messages += 1
-        self.last = sequence
+        self.last = record.sequence
         try:
-            batch = codec.decode(payload).batch
+            batch = codec.decode(record.payload).batch
         except msgspec.MsgspecError as error:
-            self._find("unreadable", sequence, "", f"message {sequence} is no batch: {error}")
+            self._find("unreadable", record.sequence, "", f"message {record.sequence} is no batch: {error}")
             return
-        self._check(sequence, batch, payload)
+        self._check(record, batch)
+
+    def end(self, last: int) -> None:
+        """Say that the log reaches to this sequence."""
+        if self.messages and last > self.last:
+            self._find("hole", last, "", self._hole(last))
+            self.last = last
 
     def findings(self) -> list[Finding]:
-        """What is wrong; of each kind, the first ones."""
-        gaps = [self._gap(one, *span) for one in self.instances.values() for span in self._missing(one)]
-        self.counts["gap"] = len(gaps)
-        return self._findings + gaps[:MOST]
+        """What is wrong; of each kind, the first ones. To be asked once, after the last message."""
+        for instance in self.instances.values():
+            for start, end in instance.missing:
+                self._find("gap", 0, instance.id, _gap(instance, start, end))
+            parent = instance.parent
+            if parent and parent not in self.instances and not is_older(parent, instance.began):
+                text = f"{instance} says that {parent} started it, of which nothing is in the log"
+                self._find("orphan", 0, instance.id, text)
+        if self._heads:
+            self._compare(self._heads)
+        return self._findings
 
-    def _check(self, sequence: int, batch: Batch, payload: bytes) -> None:
+    def _check(self, record: Record, batch: Batch) -> None:
         instance = self.instances.get(batch.instance)
         if instance is None:
-            number = batch.sequence
-            instance = Instance(batch.service, batch.host, batch.instance, number, number - 1, bool(batch.previous))
-            self.instances[batch.instance] = instance
-        if not _is_new(instance, batch.sequence):
-            instance.repeated += 1
-            self._find("repeat", sequence, instance.id, f"batch {batch.sequence} of {_name(instance)} is there again")
+            instance = self._appeared(record, batch)
+        if record.subject != subjects.events(batch.service, batch.app):
+            text = f"message {record.sequence} stands under {record.subject} and says that it is of {instance}"
+            self._find("misplaced", record.sequence, instance.id, text)
+        digest = chain.digest(record.payload)
+        if not instance.numbers.add(batch.sequence):
+            self._repeated(record, batch, instance, digest)
             return
+        instance.digests.keep(batch.sequence, digest)
         instance.batches += 1
-        instance.dropped += sum(event.count for event in batch.events if isinstance(event, EventsDropped))
-        if not chain.fits(instance.links, batch, payload):
-            instance.altered += 1
-            text = f"batch {batch.sequence} of {_name(instance)}, at {sequence}, or one beside it was altered"
-            self._find("altered", sequence, instance.id, text)
+        if batch.sequence == instance.last:
+            instance.sequence, instance.time = record.sequence, record.time
+        for event in batch.events:
+            if isinstance(event, EventsDropped):
+                instance.dropped += event.count
+            elif isinstance(event, ServiceStarted):
+                instance.parent = event.parent
+        if not chain.fits(instance.links, batch, record.payload):
+            text = f"batch {batch.sequence} of {instance}, at {record.sequence}, or one beside it was altered"
+            self._alter(record, instance, text)
+        if self._heads and not self._heads.fits(batch.instance, batch.sequence, digest.hex()):
+            text = f"batch {batch.sequence} of {instance}, at {record.sequence}, is another one than that in the list"
+            self._alter(record, instance, text)
 
-    def _missing(self, instance: Instance) -> list[tuple[int, int]]:
-        """What left the log at its old end, as it should, is not missing."""
-        is_beheaded = instance.first > 1 and self.first == 1
-        return [(1, instance.first - 1), *instance.missing] if is_beheaded else instance.missing
+    def _appeared(self, record: Record, batch: Batch) -> Instance:
+        self._lost = max(self._lost, self._began, record.began)
+        instance = Instance(batch, record, max(self._began, record.began))
+        self.instances[batch.instance] = instance
+        owner = instance.service, instance.host
+        if instance.is_chained:
+            self._chained.add(owner)
+        elif owner in self._chained:
+            text = f"{instance} has no chain, and one of the same service and host before it had"
+            self._find("unchained", record.sequence, instance.id, text)
+        return instance
 
-    def _gap(self, instance: Instance, start: int, end: int) -> Finding:
-        batches = f"batch {start}" if start == end else f"batches {start} to {end}"
-        told = f"; it said that {instance.dropped} events were dropped" if instance.dropped else ""
-        return Finding("gap", 0, instance.id, f"{batches} of {_name(instance)} not there{told}")
+    def _repeated(self, record: Record, batch: Batch, instance: Instance, digest: bytes) -> None:
+        text = f"batch {batch.sequence} of {instance} is there again, at {record.sequence}"
+        if not instance.digests.has(batch.sequence, digest):
+            self._alter(record, instance, f"{text}, with another content")
+            return
+        instance.repeated += 1
+        self.repeated += 1
+        if self.repeated <= MOST:
+            self.repeats.append(text)
+
+    def _alter(self, record: Record, instance: Instance, text: str) -> None:
+        instance.altered += 1
+        self._find("altered", record.sequence, instance.id, text)
+
+    def _compare(self, heads: Heads) -> None:
+        """What is not as the list has it. A process whose last word then is older than the log may have left it."""
+        for head in heads.unmet():
+            name = f"{head.service} on {head.host} ({head.id})"
+            instance = self.instances.get(head.id)
+            if instance is None and head.time >= self._lost:
+                self._find("removed", 0, head.id, f"nothing of {name} is in the log, and the list has it")
+            elif instance and instance.last < head.last:
+                text = f"{name} ends with batch {instance.last}, and the list has batch {head.last}"
+                self._find("removed", 0, head.id, text)
+        for instance in self.instances.values():
+            if not heads.is_new(instance.id, *instance.appeared):
+                text = f"{instance} is in the log from {instance.appeared[0]} on, and the later list does not have it"
+                self._find("added", instance.appeared[0], instance.id, text)
+
+    def _hole(self, end: int) -> str:
+        return f"messages {self.last + 1} to {end} are not in the stream"
 
     def _find(self, kind: Kind, sequence: int, instance: str, text: str) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -110,30 +204,7 @@ class Audit:
             self._findings.append(Finding(kind, sequence, instance, text))
 
 
-def _is_new(instance: Instance, sequence: int) -> bool:
-    """Whether a batch was not there before; keeps account of what is missing."""
-    if sequence > instance.last:
-        if sequence > instance.last + 1:
-            instance.missing = [*instance.missing, (instance.last + 1, sequence - 1)]
-        instance.last = sequence
-        return True
-    if sequence < instance.first:
-        if sequence < instance.first - 1:
-            instance.missing = [(sequence + 1, instance.first - 1), *instance.missing]
-        instance.first = sequence
-        return True
-    return _fill(instance, sequence)
-
-
-def _fill(instance: Instance, sequence: int) -> bool:
-    for start, end in instance.missing:
-        if start <= sequence <= end:
-            rest = [(start, sequence - 1), (sequence + 1, end)]
-            others = [span for span in instance.missing if span != (start, end)]
-            instance.missing = sorted([*others, *(span for span in rest if span[0] <= span[1])])
-            return True
-    return False
-
-
-def _name(instance: Instance) -> str:
-    return f"{instance.service} on {instance.host} ({instance.id})"
+def _gap(instance: Instance, start: int, end: int) -> str:
+    batches = f"batch {start}" if start == end else f"batches {start} to {end}"
+    told = f"; it said that {instance.dropped} events were dropped" if instance.dropped else ""
+    return f"{batches} of {instance} not there{told}"

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TypeAlias
 
 import msgspec
 
 from schemas import events as e
 from services.common.errors import LongshoreError
 from services.common.remote import Recorded
+from services.metrics_gateway.histogram import LARGEST
 from services.metrics_gateway.state import CONNECT_LATENCY, CONNECTION_DURATION, Histogram
 from services.replay.deployments import Deployment, History
+
+Scope: TypeAlias = tuple[str, str]
+"""Host and app."""
+
+Key: TypeAlias = tuple[str, str, str]
+"""Host, app and replica."""
 
 BROKEN = ("backend_reset", "drained", "shutdown")
 """Ends of a connection that the client did not choose."""
@@ -40,43 +48,46 @@ class Side(msgspec.Struct):
     digest: str
     deployments: list[Deployment]
     served: Served
+    host: str
+    app: str
 
 
 class Comparison:
-    """Folds events of one app into what its releases did; memory grows with its replicas."""
+    """Folds events into what the releases of each application did on each host; memory grows with their replicas."""
 
     def __init__(self) -> None:
         self._history = History()
-        self._releases: dict[str, str] = {}
-        self._starters: dict[str, str] = {}
-        self._served: dict[str, Served] = {}
+        self._releases: dict[Key, str] = {}
+        self._starters: dict[Key, str] = {}
+        self._served: dict[Key, Served] = {}
 
     def add(self, recorded: Recorded) -> None:
         """The next event of the log; one with an impossible value is passed over."""
         self._history.add(recorded)
         with contextlib.suppress(ValueError, OverflowError):
-            self._count(recorded.event)
+            self._count((recorded.host, recorded.app), recorded.event)
 
-    def _count(self, happened: e.AnyEvent) -> None:
+    def _count(self, scope: Scope, happened: e.AnyEvent) -> None:
         match happened:
             case e.ReplicaStarted() | e.ReplicaAdopted() as event:
-                self._meet(event)
+                self._meet(scope, event)
             case e.ReplicaExited() as event:
-                self._of(event.replica).crashes += 1
-                self._of(event.replica).last = event.time
+                served = self._of(scope, event.replica)
+                served.crashes += 1
+                served.last = event.time
             case e.ReplicaRouted() as event:
-                served = self._of(event.replica)
+                served = self._of(scope, event.replica)
                 served.first = event.time if served.first is None else served.first
             case e.ReplicaDraining() as event:
-                self._of(event.replica).last = event.time
+                self._of(scope, event.replica).last = event.time
             case e.HealthChecked(ok=False) as event:
-                self._of(event.replica).health_failures += 1
+                self._of(scope, event.replica).health_failures += 1
             case e.ConnectionEstablished() as event:
-                self._connected(event)
+                _connected(self._of(scope, event.backend), event)
             case e.ConnectionClosed() as event:
-                self._closed(event)
+                _closed(self._of(scope, event.backend), event)
             case e.DialFailed() as event:
-                self._of(event.backend).dial_failures += 1
+                self._of(scope, event.backend).dial_failures += 1
 
     def side(self, name: str) -> Side:
         """A release, or a deployment by the beginning of its id. Raises LongshoreError for what is neither."""
@@ -86,37 +97,57 @@ class Comparison:
         if not chosen and not replicas:
             chosen = _by_id(known, name)
             replicas = {replica for replica, starter in self._starters.items() if starter == chosen[0].deployment}
-        apps = sorted({one.app for one in chosen})
-        if len(apps) > 1:
-            raise LongshoreError(f"{name} is a release of several applications ({', '.join(apps)}): choose with --app")
+        host, app = _only(name, {(one.host, one.app) for one in chosen} | {(host, app) for host, app, _ in replicas})
         release = chosen[-1].release if chosen else name
         digest = chosen[-1].digest if chosen else ""
-        return Side(name, release, digest, chosen, _together([self._of(replica) for replica in sorted(replicas)]))
+        served = _together([self._served[replica] for replica in sorted(replicas)])
+        return Side(name, release, digest, chosen, served, host, app)
 
-    def _meet(self, event: e.ReplicaStarted | e.ReplicaAdopted) -> None:
+    def _meet(self, scope: Scope, event: e.ReplicaStarted | e.ReplicaAdopted) -> None:
         """One that takes the place of another belongs to the deployment that its release was last rolled out with."""
-        self._releases[event.replica] = event.release
-        self._of(event.replica).replicas = 1
-        newest = next((one for one in reversed(self._history.deployments) if one.release == event.release), None)
+        replica = (*scope, event.replica)
+        self._releases[replica] = event.release
+        self._of(scope, event.replica).replicas = 1
+        deployed = (one for one in reversed(self._history.deployments) if one.release == event.release)
+        newest = next((one for one in deployed if (one.host, one.app) == scope), None)
         own = event.deployment if isinstance(event, e.ReplicaStarted) else ""
-        self._starters.setdefault(event.replica, own or (newest.deployment if newest else ""))
+        self._starters.setdefault(replica, own or (newest.deployment if newest else ""))
 
-    def _connected(self, event: e.ConnectionEstablished) -> None:
-        served = self._of(event.backend)
-        served.connections += 1
-        served.latency.observe(event.latency)
-
-    def _closed(self, event: e.ConnectionClosed) -> None:
-        served = self._of(event.backend)
-        served.bytes += event.bytes_in + event.bytes_out
-        served.broken += event.reason in BROKEN
-        served.duration.observe(event.duration)
-
-    def _of(self, replica: str) -> Served:
-        found = self._served.get(replica)
+    def _of(self, scope: Scope, replica: str) -> Served:
+        key = (*scope, replica)
+        found = self._served.get(key)
         if found is None:
-            found = self._served[replica] = Served()
+            found = self._served[key] = Served()
         return found
+
+
+def _connected(served: Served, event: e.ConnectionEstablished) -> None:
+    _check(event.latency)
+    served.connections += 1
+    served.latency.observe(event.latency)
+
+
+def _closed(served: Served, event: e.ConnectionClosed) -> None:
+    _check(event.duration, event.bytes_in, event.bytes_out)
+    served.bytes += event.bytes_in + event.bytes_out
+    served.broken += event.reason in BROKEN
+    served.duration.observe(event.duration)
+
+
+def _check(seconds: float, *sizes: int) -> None:
+    """Raises ValueError for a duration or a number of bytes that no connection can have."""
+    if not -LARGEST < seconds < LARGEST or any(size < 0 for size in sizes):
+        raise ValueError
+
+
+def _only(name: str, scopes: set[Scope]) -> Scope:
+    """The host and app that a name stands for. Raises LongshoreError where it stands for several."""
+    hosts, apps = (sorted(set(names)) for names in zip(*scopes, strict=True))
+    if len(apps) > 1:
+        raise LongshoreError(f"{name} is a release of several applications ({', '.join(apps)}): choose with --app")
+    if len(hosts) > 1:
+        raise LongshoreError(f"{name} is a release on several hosts ({', '.join(hosts)}): choose with --host")
+    return hosts[0], apps[0]
 
 
 def _by_id(known: list[Deployment], name: str) -> list[Deployment]:

@@ -12,10 +12,12 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from schemas import subjects
+from services.common.bus import Bus
 from services.common.errors import LogFileError
 from services.common.logfile import Header, Reader, Record, Writer, beginning
-from services.replay.source import Log
-from services.replay.span import Span
+from services.common.reader import Stream
+from services.replay.source import Readable, from_stream
+from services.replay.span import Mark
 
 STDOUT = "-"
 
@@ -53,15 +55,58 @@ def writing(path: str, header: Header, resume: bool) -> Iterator[Writer]:
         raise LogFileError(f"{path}: {error.strerror}; mend that and go on with --resume") from None
 
 
-async def export(log: Log, writer: Writer, span: Span, app: str, tell: Callable[[Writer], None]) -> None:
-    """Write what of a log lies in the span; of one app, if it is named."""
+async def export(log: Readable, writer: Writer, first: Mark | None, app: str, tell: Callable[[Writer], None]) -> int:
+    """Write the log, from a mark on; of one app, if it is named. A file that has records is gone on with.
+
+    Returns how many messages that were asked for the log does not have any more.
+    """
+    is_begun = first is None or writer.last is not None
+    lost: int | None = None
     async for records in log:
         for record in records:
-            if span.is_over(record.sequence, record.time):
-                return
-            if span.has_begun(record.sequence, record.time):
+            if lost is None:
+                lost = _lost(writer, record, None if is_begun else first)
+            is_begun = is_begun or first is None or first.is_reached(record.sequence, record.time)
+            if is_begun:
                 _add(writer, record, app)
         tell(writer)
+    return lost or 0
+
+
+def check_span(path: str, writer: Writer, first: Mark | None) -> None:
+    """Raises LogFileError when going on with a file leaves a hole before the first place that is asked for."""
+    last = writer.last
+    if last and first and not first.is_reached(last.sequence + 1, last.time):
+        raise LogFileError(
+            f"{path} ends with sequence {last.sequence}, before --from: leave --from out to go on with it, "
+            "or name another file"
+        )
+
+
+async def check_stream(path: str, writer: Writer, bus: Bus, stream: Stream, app: str) -> None:
+    """Raises LogFileError when the stream is not what a file is to be gone on with: it has lost its end since then."""
+    last = writer.last
+    if last is None or last.sequence < stream.first:
+        return
+    if last.sequence > stream.last:
+        raise LogFileError(
+            f"{path} reaches to sequence {last.sequence}, and the log ends with {stream.last}: it has lost its end. "
+            "Name another file"
+        )
+    async for records in from_stream(bus, last.sequence, last=last.sequence, created=stream.created):
+        if any((narrowed(record, app) if app else record) != last for record in records):
+            raise LogFileError(
+                f"{path} ends with another message of sequence {last.sequence} than the log has, which had lost its "
+                "end: name another file"
+            )
+
+
+def _lost(writer: Writer, record: Record, first: Mark | None) -> int:
+    """How many messages are missing before the first one that is read."""
+    if first and not first.is_reached(record.sequence, record.time):
+        return 0
+    asked = first.sequence if first and first.sequence is not None else 1
+    return max(0, record.sequence - max(writer.sequence + 1, asked))
 
 
 def narrowed(record: Record, app: str) -> Record | None:
@@ -102,7 +147,7 @@ def _writing(path: str, header: Header, is_there: bool) -> Iterator[Writer]:
 
 
 def _resumed(path: str, header: Header, file: BinaryIO) -> Writer:
-    """Behind the last good record: what follows it is cut off, be it damage or the last frame."""
+    """Behind the last good record: what follows it, be it damage or the last frame, makes room for the next."""
     if _is_not_begun(header, file):
         return Writer(file, header)
     reader = Reader(file, path)
@@ -115,8 +160,6 @@ def _resumed(path: str, header: Header, file: BinaryIO) -> Writer:
             pass
     except LogFileError:
         pass  # the end that is mended here
-    file.seek(reader.offset)
-    file.truncate()
     return Writer.after(reader, file)
 
 

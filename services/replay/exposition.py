@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
@@ -19,6 +20,9 @@ from services.metrics_gateway.state import Histogram
 from services.replay.measure import Readings
 
 _number: Callable[[float], str] = floatToGoString
+WITHOUT_ZERO = ("dewy.container.last_terminated.exit_code", "dewy.container.started.timestamp")
+"""Gauges of which 0 means something: an exit status, a time."""
+
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
@@ -62,11 +66,15 @@ class Series:
 
     They wait in a temporary file, so memory is not bounded by their number but by that of the series. Leaving the block
     raises LongshoreError when there is no room for it.
+
+    A gauge that is gone has a last sample of 0, or NaN where 0 means something: a scrape marks such a series as stale,
+    which the format cannot, and a store would go on with its last value for minutes.
     """
 
     def __init__(self) -> None:
         self._metrics: dict[str, tuple[int, Metric]] = {}
         self._series: dict[tuple[str, Labels], int] = {}
+        self._present: dict[str, set[Labels]] = {}
         self._samples = sqlite3.connect("", isolation_level=None)
         self._samples.execute("CREATE TABLE samples (metric INTEGER, series INTEGER, time REAL, lines TEXT)")
         self._samples.execute("BEGIN")
@@ -96,9 +104,17 @@ class Series:
                 f"the temporary file for the samples: {error}: name a folder with more room in TMPDIR"
             ) from error
 
+    def _gone(self, instrument: Instrument, found: list[tuple[Labels, Value]]) -> list[tuple[Labels, Value]]:
+        """A last value for each series of a gauge that was there at the moment before and is not now."""
+        if instrument.kind not in ("gauge", "updowncounter"):
+            return []
+        before, now = self._present.get(instrument.name, set()), {labels for labels, _ in found}
+        self._present[instrument.name] = now
+        return [(labels, math.nan if instrument.name in WITHOUT_ZERO else 0) for labels in before - now]
+
     def _rows(self, readings: Readings, time: float) -> Iterator[tuple[int, int, float, str]]:
         for instrument, values in readings:
-            for labels, value in values:
+            for labels, value in [*values, *self._gone(instrument, values)]:
                 for metric in families(instrument, [(labels, value)]):
                     number = self._metrics.setdefault(metric.name, (len(self._metrics), metric))[0]
                     series = self._series.setdefault((metric.name, labels), len(self._series))

@@ -14,6 +14,7 @@ from schemas import subjects
 from services.common.bus import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.logfile import Reader, Record
+from services.common.reader import BEGAN
 from services.replay.presence import Presence
 from services.replay.source import from_stream
 
@@ -39,11 +40,18 @@ async def import_log(file: Reader, bus: Bus, tell: Callable[[Imported], None]) -
     Raises BusError, and LogFileError where the file is damaged, after everything before that is in the stream.
     """
     presence, done = Presence(), Imported()
+    began: float | None = None
     async for records in from_stream(bus):
         for record in records:
             presence.add(record.payload)
     for records in file:
-        new = [(identity, record) for record in records if (identity := presence.add(record.payload))]
+        if began is None and records:
+            began = records[0].time if records[0].sequence > 1 else 0.0
+        new = [
+            (identity, _marked(record, began or 0.0))
+            for record in records
+            if (identity := presence.add(record.payload))
+        ]
         done.known += len(records) - len(new)
         for start in range(0, len(new), WINDOW):
             done.added += await _publish(bus, new[start : start + WINDOW], file.name)
@@ -68,8 +76,15 @@ async def _publish(bus: Bus, window: list[tuple[str, Record]], name: str) -> int
     return len(window)
 
 
+def _marked(record: Record, began: float) -> Record:
+    """A record of a log that began at `began` and had lost what was before; 0: it is there from its first message."""
+    return msgspec.structs.replace(record, began=max(record.began, began))
+
+
 async def _send(bus: Bus, identity: str, record: Record) -> asyncio.Future[PubAck]:
     headers = {"Nats-Msg-Id": identity, STORED: f"{record.time:.6f}"}
+    if record.began > 0:
+        headers[BEGAN] = f"{record.began:.6f}"
     acknowledged: asyncio.Future[PubAck] = await bus.jetstream.publish_async(
         record.subject, record.payload, stream=subjects.STREAM, headers=headers
     )

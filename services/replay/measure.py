@@ -28,12 +28,14 @@ def kept(readings: Readings) -> Readings:
     return [(one, [(labels, _copy(value)) for labels, value in values]) for one, values in readings]
 
 
-def increase(readings: Readings, before: Readings) -> Readings:
-    """Counters and histograms as they grew since `before`; the others as they are."""
+def increase(readings: Readings, totals: Readings, before: Readings) -> Readings:
+    """Counters and histograms of `totals` as they grew since `before`; the others as `readings` have them."""
     earlier = {(one.name, labels): value for one, values in before for labels, value in values}
     return [
-        (one, [(labels, _grown(one, value, earlier.get((one.name, labels)))) for labels, value in values])
-        for one, values in readings
+        (one, [(labels, _grown(value, earlier.get((one.name, labels)))) for labels, value in summed])
+        if one.kind in ("counter", "histogram")
+        else (one, values)
+        for (one, values), (_, summed) in zip(readings, totals, strict=True)
     ]
 
 
@@ -47,12 +49,13 @@ def _copy(value: Value) -> Value:
     return value
 
 
-def _grown(instrument: Instrument, value: Value, before: Value | None) -> Value:
+def _grown(value: Value, before: Value | None) -> Value:
+    """The difference; a counter that is lower than before began again at zero, which a damaged log can make it do."""
     if isinstance(value, Histogram):
         if not isinstance(before, Histogram):
             return value
         counts = [now - then for now, then in zip(value.counts, before.counts, strict=True)]
         return Histogram(value.bounds, counts, value.nanoseconds - before.nanoseconds)
-    if instrument.kind != "counter" or before is None or isinstance(before, Histogram):
+    if before is None or isinstance(before, Histogram) or value < before:
         return value
     return value - before

@@ -7,6 +7,12 @@ from hashlib import sha256
 
 import msgspec
 
+ROW = 64
+"""Digests in a piece of memory: few enough that single numbers far apart cost little."""
+
+KEPT = 8
+"""Bytes kept of a digest: a log of ten million batches takes 80 MB."""
+
 
 class _Identity(msgspec.Struct, array_like=True):
     """The beginning of a batch."""
@@ -46,6 +52,37 @@ class Ranges:
             self._starts.insert(place, number)
             self._ends.insert(place, number)
         return True
+
+    @property
+    def first(self) -> int:
+        """The lowest number; 0 if there is none."""
+        return self._starts[0] if self._starts else 0
+
+    @property
+    def last(self) -> int:
+        """The highest number; 0 if there is none."""
+        return self._ends[-1] if self._ends else 0
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """The ranges between the lowest and the highest number that are not in it, both ends of each included."""
+        return [(end + 1, start - 1) for end, start in zip(self._ends, self._starts[1:], strict=False)]
+
+
+class Digests:
+    """Digests by number, of which the first bytes are kept: enough to tell an accident from a copy."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, bytearray] = {}
+
+    def keep(self, number: int, digest: bytes) -> None:
+        """Remember the digest of a number."""
+        row, place = divmod(number, ROW)
+        self._rows.setdefault(row, bytearray(ROW * KEPT))[place * KEPT : (place + 1) * KEPT] = digest[:KEPT]
+
+    def has(self, number: int, digest: bytes) -> bool:
+        """Whether this is the digest of the number that was kept."""
+        row, place = divmod(number, ROW)
+        return self._rows.get(row, b"")[place * KEPT : (place + 1) * KEPT] == digest[:KEPT]
 
 
 class Presence:

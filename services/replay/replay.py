@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 
 from services.common.errors import LogFileError
 from services.common.logfile import Record
 from services.metrics_gateway.fold import apply
+from services.metrics_gateway.snapshot import copied
 from services.metrics_gateway.state import State
 from services.replay.measure import Readings, increase, kept, measure
-from services.replay.source import Log
+from services.replay.source import Log, Readable
 from services.replay.span import Span
 
-T = TypeVar("T")
+LONGEST_GAP = 10_000
+"""Samples of an unchanged state between two messages; more of them tell nothing. 15 s apart, they are of 41 hours. A
+clock that is set from 1970 to now would make a hundred million."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -28,30 +30,45 @@ class View(msgspec.Struct, frozen=True):
 
 
 class Replay:
-    """A fold under way. `damage` is what ended it before the end of the log, `is_cut` that the log goes on after it.
-    A log of which nothing can be read is a LogFileError.
+    """A fold under way. `log` is what it reads, and `damage` what ended it before the end of the log.
 
-    `tell` is called with the state now and then. `state`: what to go on from, if not from nothing.
+    `tell` is called with the state now and then. `state`: what to go on from, if not from nothing. `gaps` are the
+    times, from and to, for which a series has no samples since nothing was stored for very long; `belated` counts
+    messages that were stored before the time of a sample that was there already.
     """
 
     def __init__(self, view: View, tell: Callable[[State], None] = lambda _: None, state: State | None = None) -> None:
         self.state = state or State(buckets=view.buckets)
-        self.damage: LogFileError | None = None
-        self.is_cut = False
+        self.log = Readable(_nothing())
+        self.gaps: list[tuple[float, float]] = []
+        self.belated = 0
         self._view = view
         self._tell = tell
 
+    @property
+    def damage(self) -> LogFileError | None:
+        return self.log.damage
+
     async def moment(self, log: Log) -> tuple[float, Readings]:
-        """The metrics at the end of the span, and when that was; since its beginning, if it has one."""
+        """The metrics at the end of the span, and when that was; since its beginning, if it has one.
+
+        What the fold forgets inside the span is counted in a state of its own that forgets nothing.
+        """
         before: Readings = []
-        is_inside = self._view.span.first is None
+        counted: State | None = None
+        span = self._view.span
         async for record in self._records(log):
-            if not is_inside and self._view.span.has_begun(record.sequence, record.time):
-                before, is_inside = kept(self._measured(self.state.time)), True
-            self._apply(record)
+            if span.first and not counted and span.has_begun(record.sequence, record.time):
+                before, counted = kept(self._measured(self.state, self.state.time)), copied(self.state)
+            self._apply(self.state, record)
+            if counted:
+                self._apply(counted, record, forget=False)
         now = self._now()
-        readings = self._measured(now)
-        return now, increase(readings, before if is_inside else readings)
+        readings = self._measured(self.state, now)
+        if span.first is None:
+            return now, readings
+        totals = self._measured(counted, now) if counted else readings
+        return now, increase(readings, totals, before if counted else readings)
 
     async def series(self, log: Log, every: float) -> AsyncIterator[tuple[float, Readings]]:
         """The metrics of every `every` seconds of the span, each as it stood then; the last one has everything.
@@ -63,45 +80,47 @@ class Replay:
             if not clock.is_running and self._view.span.has_begun(record.sequence, record.time):
                 clock.start(record.time)
             for moment in clock.until(record.time):
-                yield moment, self._measured(moment)
-            self._apply(record)
-        for moment in clock.last(self.state.time, self._end() if self.is_cut else None):
-            yield moment, self._measured(moment)
+                yield moment, self._measured(self.state, moment)
+            self.belated += record.time < clock.given
+            self._apply(self.state, record)
+        for moment in clock.last(self.state.time, self._end() if self.log.is_cut else None):
+            yield moment, self._measured(self.state, moment)
+        self.gaps = clock.gaps
 
-    def _measured(self, now: float) -> Readings:
-        return measure(self.state, now, self._view.app)
+    def _measured(self, state: State, now: float) -> Readings:
+        return measure(state, now, self._view.app)
 
     def _now(self) -> float:
         """The moment at which a log ends: when the span says so, else when its last message was stored."""
-        end = self._end() if self.is_cut else None
+        end = self._end() if self.log.is_cut else None
         return self.state.time if end is None else end
 
     def _end(self) -> float | None:
         return self._view.span.last.time if self._view.span.last else None
 
-    def _apply(self, record: Record) -> None:
-        apply(self.state, record.sequence, record.time, record.payload)
+    def _apply(self, state: State, record: Record, forget: bool = True) -> None:
+        apply(state, record.sequence, record.time, record.payload, record.began, forget)
 
     async def _records(self, log: Log) -> AsyncIterator[Record]:
-        try:
-            async for records in log:
-                for record in records:
-                    if self._view.span.is_over(record.sequence, record.time):
-                        self.is_cut = True
-                        return
-                    yield record
-                self._tell(self.state)
-        except LogFileError as error:
-            if not self.state.position:
-                raise
-            self.damage = error
+        self.log = Readable(log, self._view.span.last)
+        async for records in self.log:
+            for record in records:
+                yield record
+            self._tell(self.state)
+
+
+async def _nothing() -> AsyncIterator[list[Record]]:
+    for records in list[list[Record]]():
+        yield records
 
 
 class _Clock:
-    """The moments of a series."""
+    """The moments of a series. `given`: the latest one that was given. `gaps`: times of which only the first was."""
 
     def __init__(self, every: float, span: Span) -> None:
         self.is_running = False
+        self.given = 0.0
+        self.gaps: list[tuple[float, float]] = []
         self._every = every
         self._base = span.first.time if span.first and span.first.time is not None else 0.0
         self._number = 0
@@ -113,22 +132,32 @@ class _Clock:
     def start(self, time: float) -> None:
         """Run from the first moment at or after `time` on."""
         self.is_running = True
+        self._go_to(time)
+
+    def until(self, time: float) -> Iterator[float]:
+        """The moments before `time` that have not been given."""
+        if self.is_running and time - self._next > LONGEST_GAP * self._every:
+            self.gaps.append((self._next, time))
+            yield self._give()
+            self._go_to(time)
+        while self.is_running and self._next < time:
+            yield self._give()
+
+    def last(self, time: float, end: float | None) -> Iterator[float]:
+        """The moments that remain: to `end` if the log goes on after it, else to the first that has everything."""
+        if not self.is_running:
+            return
+        yield from self.until(time if end is None else end)
+        if end is None or self._next == round(end, 3):
+            yield self._next
+
+    def _give(self) -> float:
+        self.given = self._next
+        self._number += 1
+        return self.given
+
+    def _go_to(self, time: float) -> None:
+        """Make the first moment at or after `time` the next one."""
         self._number = max(0, math.ceil((time - self._base) / self._every))
         while self._next < time:
             self._number += 1
-
-    def until(self, time: float) -> list[float]:
-        """The moments before `time` that have not been given."""
-        found = []
-        while self.is_running and self._next < time:
-            found.append(self._next)
-            self._number += 1
-        return found
-
-    def last(self, time: float, end: float | None) -> list[float]:
-        """The moments that remain: to `end` if the log goes on after it, else to the first that has everything."""
-        if not self.is_running:
-            return []
-        if end is not None:
-            return [*self.until(end), *([end] if self._next == round(end, 3) else [])]
-        return [*self.until(time), self._next]

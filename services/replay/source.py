@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from typing import TypeAlias
 
@@ -11,14 +11,16 @@ import msgspec
 from schemas import codec, subjects
 from services.common import logfile, reader
 from services.common.bus import Bus
+from services.common.errors import BusError, LogFileError
 from services.common.logfile import Record
 from services.common.remote import Recorded
 from services.replay.presence import Presence
+from services.replay.span import Mark
 
-Log: TypeAlias = AsyncIterator[list[Record]]
+Log: TypeAlias = AsyncIterable[list[Record]]
 
 
-async def from_file(path: str) -> Log:
+async def from_file(path: str) -> AsyncIterator[list[Record]]:
     """The records of a log file. Raises LogFileError where it is damaged, after all that comes before."""
     with logfile.reading(path) as file:
         for records in file:
@@ -26,30 +28,94 @@ async def from_file(path: str) -> Log:
 
 
 async def from_stream(
-    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None
+    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None, created: str = ""
 ) -> AsyncGenerator[list[Record], None]:
     """The messages of the stream from sequence `start` to `last`, which is the newest one now if it is not named.
 
-    Raises BusError when there is no stream.
+    Raises BusError when there is no stream, when it is not the one that was `created` then, and when it is deleted, or
+    loses its end, while it is read.
     """
-    end = (await reader.describe(bus)).last if last is None else last
+    stream = await reader.describe(bus)
+    if created and stream.created != created:
+        raise _replaced()
+    end = stream.last if last is None else last
     if start > end:
         return
-    async with aclosing(reader.read(bus, start, subject, wait=False)) as reading:
-        async for entries in reading:
-            yield [Record(one.sequence, one.time, one.subject, one.payload) for one in entries if one.sequence <= end]
-            if entries[-1].sequence >= end:
-                return
+    try:
+        async with aclosing(reader.read(bus, start, subject, wait=False, created=stream.created)) as reading:
+            async for entries in reading:
+                yield [_record(one) for one in entries if one.sequence <= end]
+                if entries[-1].sequence >= end:
+                    break
+        if (await reader.describe(bus)).created != stream.created:
+            raise _replaced()
+    except reader.StreamReplacedError:
+        raise _replaced() from None
 
 
-async def events(log: Log, app: str = "") -> AsyncIterator[Recorded]:
-    """The events of a log, each once; those of one app and of services as a whole, if it is named."""
+def _replaced() -> BusError:
+    return BusError(f"the stream {subjects.STREAM} was replaced, or lost its end, while it was read: say it again")
+
+
+class Readable:
+    """A log as far as it can be read, and no further than a mark: what damaged it before is in `damage` then.
+
+    `is_cut`: the log goes on after the mark. `behind`: so many messages after that were stored before the mark's time,
+    since the clock of their bus was set back. `end` and `time`: the highest sequence, and the latest time, that were
+    read. A log of which nothing can be read is a LogFileError.
+    """
+
+    def __init__(self, log: Log, last: Mark | None = None) -> None:
+        self.damage: LogFileError | None = None
+        self.is_cut = False
+        self.behind = 0
+        self.end = 0
+        self.time = 0.0
+        self._log = log
+        self._last = last
+
+    async def __aiter__(self) -> AsyncIterator[list[Record]]:
+        is_begun = False
+        try:
+            async for records in self._log:
+                is_begun = True
+                self.end = max(self.end, *(one.sequence for one in records), 0)
+                self.time = max(self.time, *(one.time for one in records), 0.0)
+                inside = records if self._last is None else self._before(self._last, records)
+                if inside:
+                    yield inside
+                if self._last and self.is_cut and self._last.time is None:
+                    return
+        except LogFileError as error:
+            if not is_begun:
+                raise
+            self.damage = None if self.is_cut else error
+
+    def _before(self, last: Mark, records: list[Record]) -> list[Record]:
+        """Those of the next records that come before anything that is after the mark."""
+        inside: list[Record] = []
+        for record in records:
+            if last.is_passed(record.sequence, record.time):
+                self.is_cut = True
+            elif self.is_cut:
+                self.behind += last.time is not None
+            else:
+                inside.append(record)
+        return inside
+
+
+async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[Recorded]:
+    """The events of a log, each once; those of one app and of services as a whole, and of one host, if it is named."""
     known = Presence()
     async for records in log:
         for record in records:
             for event in recorded(record) if known.add(record.payload) else []:
-                if not app or event.app in (app, subjects.NO_APP):
+                if (not app or event.app in (app, subjects.NO_APP)) and host in ("", event.host):
                     yield event
+
+
+def _record(entry: reader.Entry) -> Record:
+    return Record(entry.sequence, entry.time, entry.subject, entry.payload, entry.began)
 
 
 def recorded(record: Record) -> list[Recorded]:

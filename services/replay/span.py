@@ -10,6 +10,9 @@ import msgspec
 
 from services.common.errors import SettingsError
 
+EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_800.0
+"""The years 1 to 9999, in unix seconds: farther away, the steps between floats are longer than those of a series."""
+
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -66,7 +69,7 @@ def mark(option: str, text: str) -> Mark:
         seconds = float(text[1:]) if text.startswith("@") else datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
         seconds = math.nan
-    if not math.isfinite(seconds):
+    if not EARLIEST <= seconds < LATEST:
         raise SettingsError(
             f"{option} {text!r}: use a sequence (1200), a time (2026-11-21T14:05:00Z) or unix seconds (@1795269900)"
         )

@@ -90,6 +90,61 @@ def test_what_a_log_lost_by_age_before_its_first_message_is_not_called_missing()
     assert state.missing() == 1
 
 
+BEGAN = 1_800_000_000.0
+"""When the logs of the next tests began, after they had lost what was before (unix seconds)."""
+
+
+def born_at(seconds: float) -> str:
+    """The id of an instance that began then."""
+    return f"{round(seconds * 1000) >> 16:08x}-{round(seconds * 1000) & 0xFFFF:04x}-7000-8000-000000000000"
+
+
+def late_log(*batches: tuple[str, int], began: float = 0.0, start: int = 900) -> State:
+    """A log whose first message is not its first one any more, with batches by instance and sequence."""
+    state = State()
+    for position, (instance, sequence) in enumerate((("old", 40), *batches), start):
+        batch = Batch("proxy", "host", "web", instance, sequence, [e.ConnectionAccepted(BEGAN, sequence, 80)])
+        apply(state, position, BEGAN + position - start, codec.encode(batch), began)
+    return state
+
+
+@pytest.mark.parametrize("instance", ["w", born_at(BEGAN - 60), born_at(BEGAN + 0.5)])
+def test_batches_that_come_in_another_order_count_in_a_log_that_has_lost_its_beginning(instance: str) -> None:
+    state = late_log((instance, 2), (instance, 1), (instance, 3))
+    assert (state.repeated, state.late, state.missing()) == (0, 1, 0)
+    assert state.ports[KEY].connections == 4
+    assert not state.instances[instance].missing
+
+
+def test_what_an_instance_says_that_is_younger_than_the_log_cannot_have_left_it() -> None:
+    state = late_log((born_at(BEGAN + 0.5), 3), (born_at(BEGAN - 0.5), 3))
+    assert state.missing() == 2
+
+
+def test_a_clock_that_is_ahead_makes_no_instance_younger_than_the_log() -> None:
+    state, ahead = State(), 3600.0
+    batch = Batch(
+        "proxy", "host", "web", born_at(BEGAN - 600 + ahead), 50, [e.ConnectionAccepted(BEGAN + ahead, 1, 80)]
+    )
+    apply(state, 900, BEGAN, codec.encode(batch))
+    assert state.missing() == 0
+
+
+def test_what_left_the_log_that_another_was_imported_from_is_not_missing() -> None:
+    state = late_log((born_at(BEGAN - 60), 500), (born_at(BEGAN + 0.5), 3), began=BEGAN, start=1)
+    assert state.missing() == 2
+    assert late_log((born_at(BEGAN - 60), 500), start=1).missing() == 39 + 499
+
+
+def test_what_an_ended_instance_may_still_have_said_is_not_missing_when_it_is_forgotten() -> None:
+    state = State()
+    for n in range(ENDED_KEPT + 50):
+        batch = Batch("proxy", "host", "_", f"m{n}", 2, [started("proxy:80")])
+        apply(state, 900 + n, BEGAN + n / 1000, codec.encode(batch))
+    assert len(state.instances) == ENDED_KEPT + 1
+    assert state.missing() == 0
+
+
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\xc1", b"\x93abc", b"[" * 5000, bytes(range(256)) * 40])
 def test_a_message_that_is_no_batch_is_counted_and_harms_nothing(payload: bytes) -> None:
     state = State()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.bus import Bus
-from services.replay.exposition import text
-from services.replay.replay import Replay, View
-from services.replay.source import from_file
-from services.replay.span import span
 from tests.conftest import NatsServer
+from tests.gateway.process import Gateway, Launch
+from tests.gateway.recording import START
 from tests.replay.program import PROGRAM, fails, longshore
 from tests.replay.recording import GOLDEN, recorded, write
 from tests.replay.test_file import publish, stored, unique
+from tests.replay.test_series import AGE, NOT_OF_THE_LOG, folded
 
 
 @pytest.fixture
@@ -24,11 +26,66 @@ def file(tmp_path: Path) -> str:
     return str(write(tmp_path / "recorded.log", recorded()))
 
 
-async def test_replay_prints_what_the_gateway_showed(file: str) -> None:
+async def test_replay_prints_what_the_gateway_showed(launch: Launch, bus: Bus, nats_server: NatsServer) -> None:
+    await publish(bus, recorded()[:100])
+    gateway = launch()
+    await gateway.until_ready()
+    position, shown = await showed(gateway, 100)
+    await publish(bus, recorded()[100:])
+    done = longshore("replay", "--stream", "--until", str(position), "--nats-url", nats_server.url)
+    assert samples(done.stdout.decode()) == samples(shown)
+    assert f", sequence {position}: " in done.stderr.decode()
+
+
+async def showed(gateway: Gateway, least: int) -> tuple[int, str]:
+    """The text of /metrics when so many messages at least were folded, and how many they were."""
+    async with asyncio.timeout(60):
+        while True:
+            before = await folded(gateway)
+            text = (await gateway.get("/metrics")).text
+            if least <= before == await folded(gateway):
+                return before, text
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample that tells of the log, but for the age of the newest message."""
+    return {
+        (one.name, frozenset(one.labels.items())): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+        if not one.name.startswith((*NOT_OF_THE_LOG, AGE, "target_info"))
+    }
+
+
+def test_replay_says_of_which_moment_the_numbers_are(file: str) -> None:
     done = longshore("replay", file, "--until", "100")
-    _, readings = await Replay(View(span("", "100"))).moment(from_file(file))
-    assert done.stdout.decode() == text(readings)
     assert b"as of 2023-11-14T22:13:30.000+00:00, sequence 100" in done.stderr
+
+
+def test_places_beyond_the_end_of_the_log_are_said(file: str) -> None:
+    said = longshore("replay", file, "--until", "20261121").stderr.decode().splitlines()
+    assert said[0] == "as of 2023-11-14T22:13:41.300+00:00, sequence 213: 2640 events"
+    assert "the log ends with sequence 213, before --until 20261121 (a date has dashes)" in said
+    assert (
+        "the log ends with sequence 213, before --from 300"
+        in longshore("replay", file, "--from", "300").stderr.decode()
+    )
+    later = longshore("replay", file, "--from", "2026-11-21").stderr.decode()
+    assert "nothing in the log was stored after 2023-11-14T22:13:41.300+00:00, which is before --from" in later
+
+
+def test_a_clock_that_jumped_is_said(tmp_path: Path) -> None:
+    times = [0.0, START, START + 60, START + 30, START + 90]
+    log = [msgspec.structs.replace(one, time=at) for one, at in zip(recorded(), times, strict=False)]
+    file = str(write(tmp_path / "jumped.log", log))
+    done = longshore("replay", file, "--every", "15s")
+    assert (
+        "nothing was stored from 1970-01-01T00:00:00.000+00:00 to 2023-11-14T22:13:20.000+00:00" in done.stderr.decode()
+    )
+    assert "1 messages were stored before the time of a sample that was written" in done.stderr.decode()
+    cut = longshore("replay", file, "--until", f"@{START + 40:.0f}").stderr.decode()
+    assert ", sequence 2: " in cut
+    assert "1 messages that were stored before --until come later in the log" in cut
 
 
 def test_replay_reads_standard_input(file: str) -> None:

@@ -6,9 +6,14 @@ import asyncio
 import os
 import re
 import shutil
+import struct
 import subprocess
+import zlib
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from services.common import logfile
@@ -16,7 +21,7 @@ from services.common.bus import Bus
 from services.metrics_gateway.state import HISTOGRAMS
 from tests.conftest import NatsServer
 from tests.replay.program import PROGRAM
-from tests.replay.recording import GOLDEN, recorded
+from tests.replay.recording import GOLDEN, recorded, write
 from tests.replay.test_file import publish, unique
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +67,37 @@ def test_the_test_of_the_page_passes_as_it_is_printed(tmp_path: Path) -> None:
     done = subprocess.run([*words, "."], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def by_the_page(data: bytes) -> list[list[Any]]:
+    """The records of a log file, read by what the page says of the format and nothing else."""
+    place, records, kinds = 8, [], []
+    assert data[:place] == bytes.fromhex("89 4c 53 4c 4f 47 0d 0a")
+    while place < len(data):
+        kind, length, checksum = struct.unpack(">cII", data[place : place + 9])
+        body = data[place + 9 : place + 9 + length]
+        assert length <= 64 << 20
+        assert zlib.crc32(data[place : place + 5] + body) == checksum
+        kinds.append(kind)
+        if kind == b"H":
+            version, _stream, app = msgspec.msgpack.decode(body)
+            assert (version, app) == (1, "")
+        elif kind == b"R":
+            records += msgspec.msgpack.decode(zlib.decompress(body))
+        else:
+            count, digest = msgspec.msgpack.decode(body)
+            assert (count, digest) == (len(records), sha256(data[:place]).digest())
+        place += 9 + length
+    assert (kinds[0], kinds[-1], set(kinds[1:-1])) == (b"H", b"F", {b"R"})
+    return records
+
+
+def test_a_file_can_be_read_by_what_the_page_says(tmp_path: Path) -> None:
+    expected = [[one.sequence, one.time, one.subject, one.payload] for one in recorded()]
+    assert by_the_page(GOLDEN.read_bytes()) == expected
+    imported = [msgspec.structs.replace(one, began=7.5) for one in recorded()]
+    new = write(tmp_path / "new.log", imported).read_bytes()
+    assert by_the_page(new) == [[*one, 7.5] for one in expected]
 
 
 def test_the_numbers_of_the_format_are_those_of_the_code() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import resource
 from pathlib import Path
 
@@ -15,15 +16,16 @@ from schemas import events as e
 from schemas.codec import Batch
 from services.common import logfile
 from services.common.bus import Bus
-from services.common.errors import LogFileError
+from services.common.errors import BusError, LogFileError
 from services.common.logfile import Header, Record
-from services.common.reader import describe, read
-from services.replay.exporting import export, narrowed, writing
+from services.common.reader import BEGAN, describe, read
+from services.metrics_gateway.live import Live
+from services.replay.exporting import check_span, check_stream, export, narrowed, writing
 from services.replay.exposition import text
 from services.replay.importing import STORED, import_log
 from services.replay.presence import Presence, Ranges
 from services.replay.replay import Replay, View
-from services.replay.source import from_file, from_stream
+from services.replay.source import Readable, from_file, from_stream
 from services.replay.span import Span, span
 from tests.replay.recording import recorded, records, write
 
@@ -38,7 +40,11 @@ async def publish(bus: Bus, log: list[Record]) -> None:
 async def exported(bus: Bus, path: Path, limits: Span = ALL, app: str = "", resume: bool = False) -> list[Record]:
     header = Header(logfile.VERSION, (await describe(bus)).created, app)
     with writing(str(path), header, resume) as writer:
-        await export(from_stream(bus, writer.sequence + 1), writer, limits, app, lambda _: None)
+        stream = await describe(bus)
+        check_span(str(path), writer, limits.first)
+        await check_stream(str(path), writer, bus, stream, app)
+        log = Readable(from_stream(bus, writer.sequence + 1, created=stream.created), limits.last)
+        await export(log, writer, limits.first, app, lambda _: None)
     return contents(path)
 
 
@@ -90,11 +96,124 @@ async def test_an_export_goes_on_where_it_was_interrupted(bus: Bus, tmp_path: Pa
     assert await exported(bus, path, resume=True) == again
 
 
+async def purged(bus: Bus, last: int) -> None:
+    """Leave the stream without its end, as a restored backup does; what is published next takes its numbers."""
+    await bus.jetstream.delete_stream(subjects.STREAM)
+    await bus.ensure()
+    await publish(bus, recorded()[:last])
+
+
+async def test_a_stream_that_came_back_without_its_end_is_not_exported_into_the_file(bus: Bus, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    await publish(bus, recorded()[:100])
+    await exported(bus, path)
+    before = path.read_bytes()
+    reader = await describe(bus)
+    await purged(bus, 80)
+    same = header_of(before)
+    for more in (0, 60):
+        await publish(bus, recorded()[100 : 100 + more])
+        with pytest.raises(LogFileError, match=r"it has lost its end|another message of sequence 100"):
+            await resumed(bus, path, same)
+        assert path.read_bytes() == before
+    assert reader.created == same.stream
+
+
+def header_of(data: bytes) -> Header:
+    return logfile.Reader(io.BytesIO(data), "a.log").header
+
+
+async def resumed(bus: Bus, path: Path, same: Header, app: str = "") -> None:
+    """Go on with a file as if the stream, which a test cannot restore, had its time of creation."""
+    with writing(str(path), same, True) as writer:
+        await check_stream(str(path), writer, bus, await describe(bus), app)
+        await export(Readable(from_stream(bus, writer.sequence + 1)), writer, None, app, lambda _: None)
+
+
+async def test_a_file_of_one_app_is_compared_with_the_stream_as_well(bus: Bus, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    await publish(bus, recorded()[:100])
+    found = await exported(bus, path, app="shop")
+    same = header_of(path.read_bytes())
+    await resumed(bus, path, same, "shop")
+    assert contents(path) == found
+    await purged(bus, 80)
+    await publish(bus, recorded()[100:140])
+    with pytest.raises(LogFileError, match="ends with another message of sequence 100"):
+        await resumed(bus, path, same, "shop")
+
+
+async def test_a_stream_that_is_deleted_while_it_is_read_is_no_end_of_the_log(bus: Bus, tmp_path: Path) -> None:
+    await publish(bus, recorded())
+
+    async def read_on() -> None:
+        async with contextlib.aclosing(from_stream(bus)) as log:
+            await anext(log)
+            await purged(bus, 5)
+            async for _ in log:
+                pass
+
+    with pytest.raises(BusError, match="was replaced, or lost its end, while it was read"):
+        await read_on()
+
+
+async def test_a_place_that_leaves_a_hole_in_the_file_is_refused(bus: Bus, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    await publish(bus, recorded()[:20])
+    await exported(bus, path, span("5", ""))
+    await publish(bus, recorded()[20:40])
+    before = path.read_bytes()
+    with pytest.raises(LogFileError, match="ends with sequence 20, before --from: leave --from out"):
+        await exported(bus, path, span("22", ""), resume=True)
+    assert path.read_bytes() == before
+    found = await exported(bus, path, span("5", ""), resume=True)
+    assert [one.sequence for one in found] == list(range(5, 41))
+
+
+@pytest.mark.parametrize(
+    ("first", "lost"), [("", 29), ("10", 20), ("30", 0), ("35", 0), ("@99999999999", 0), ("@1", 29)]
+)
+async def test_only_what_was_asked_for_is_said_to_have_left_the_log(
+    bus: Bus, tmp_path: Path, first: str, lost: int
+) -> None:
+    await publish(bus, recorded()[:40])
+    await bus.jetstream.purge_stream(subjects.STREAM, seq=30)
+    with writing(str(tmp_path / "a.log"), await header(bus), False) as writer:
+        assert await export(Readable(from_stream(bus)), writer, span(first, "").first, "", lambda _: None) == lost
+
+
+async def test_an_export_from_a_time_has_no_hole_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    log = set_back()
+    for limits, kept in ((span("@101", ""), log[1:]), (span("@100.5", "@250"), log[1:])):
+        path = tmp_path / f"{limits.last}.log"
+        with writing(str(path), Header(logfile.VERSION, "s"), False) as writer:
+            readable = Readable(from_file(str(write(tmp_path / "in.log", log))), limits.last)
+            await export(readable, writer, limits.first, "", lambda _: None)
+        assert contents(path) == kept
+    readable = Readable(from_file(str(tmp_path / "in.log")), span("", "@102").last)
+    assert [one.sequence async for records in readable for one in records] == [1, 2, 3]
+    assert (readable.is_cut, readable.behind, readable.end) == (True, 3, 9)
+
+
+def set_back() -> list[Record]:
+    """Messages whose store times go from 100 to 105, and again from 100 to 102."""
+    times = [100.0, 101.0, 102.0, 103.0, 104.0, 105.0, 100.0, 101.0, 102.0]
+    return [msgspec.structs.replace(one, time=at) for one, at in zip(records([b"x"] * 9), times, strict=True)]
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), -1.0, 1e15])
+def test_a_record_that_no_stream_can_have_is_damage(tmp_path: Path, time: float) -> None:
+    for record in (Record(1, time, "s", b""), Record(1, 1.0, "s", b"", time), Record(-1, 1.0, "s", b"")):
+        with pytest.raises(LogFileError, match="a record with an impossible sequence or time"):
+            contents(write(tmp_path / "a.log", [record]))
+
+
 async def test_an_export_that_is_cancelled_can_be_gone_on_with(bus: Bus, tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     await publish(bus, recorded())
+    (first,) = [one async for records in from_stream(bus, last=1) for one in records]
     with contextlib.suppress(asyncio.CancelledError), writing(str(path), await header(bus), False) as writer:
-        writer.add(recorded()[0])
+        writer.add(first)
         raise asyncio.CancelledError
     with pytest.raises(LogFileError, match=r"ends after record 1 \(sequence 1\)"):
         contents(path)
@@ -193,6 +312,19 @@ async def test_an_import_appends_every_message_in_order_with_the_time_that_it_ha
     assert float(message.headers[STORED]) == pytest.approx(recorded()[0].time, abs=1e-6)
 
 
+@pytest.mark.parametrize(("said", "began"), [("7.5", 7.5), ("rubbish", 0.0), ("nan", 0.0), ("inf", 0.0), ("-1", 0.0)])
+async def test_when_an_imported_log_began_is_read_from_the_message(bus: Bus, said: str, began: float) -> None:
+    payload = codec.encode(Batch("proxy", "h", "shop", "p", 500, []))
+    await bus.jetstream.publish("longshore.events.proxy.shop", payload, headers={BEGAN: said})
+    (record,) = [one async for records in from_stream(bus) for one in records]
+    assert record.began == began
+    live = Live(bus)
+    async for entries in read(bus, wait=False):
+        for entry in entries:
+            live.fold(entry)
+    assert live.state.missing() == (0 if began else 499)
+
+
 async def test_an_import_that_is_said_again_repeats_nothing_also_when_the_bus_has_forgotten_the_ids(
     bus: Bus, tmp_path: Path
 ) -> None:
@@ -213,6 +345,18 @@ async def test_an_import_of_a_part_is_completed_by_the_whole(bus: Bus, tmp_path:
     assert len(await stored(bus)) == len(unique(recorded()[:100]))
     await import_(bus, write(tmp_path / "whole.log", recorded()))
     assert await stored(bus) == unique(recorded())
+
+
+async def test_parts_that_are_imported_in_the_wrong_order_are_counted_whole(bus: Bus, tmp_path: Path) -> None:
+    await import_(bus, write(tmp_path / "late.log", recorded()[100:]))
+    await import_(bus, write(tmp_path / "early.log", recorded()[:100]))
+    there, whole = Replay(View()), Replay(View())
+    await there.moment(from_stream(bus))
+    await whole.moment(from_file(str(write(tmp_path / "whole.log", recorded()))))
+    assert (there.state.events, there.state.repeated) == (whole.state.events, 0)
+    assert there.state.missing() == whole.state.missing()
+    connections = [{key: port.connections for key, port in one.state.ports.items()} for one in (there, whole)]
+    assert connections[0] == connections[1]
 
 
 async def test_the_numbers_after_an_import_are_those_of_the_file(bus: Bus, tmp_path: Path) -> None:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from schemas import codec
 from schemas import events as e
+from schemas.codec import Batch
 from services.common.errors import LongshoreError
 from services.common.remote import Recorded
 from services.replay.comparison import Comparison
 from services.replay.deployments import Deployment, History
 from services.replay.source import events, from_file
 from tests.replay.program import fails, longshore
-from tests.replay.recording import GOLDEN
+from tests.replay.recording import GOLDEN, recorded, records, write
 
 TRACE = "0" * 32
-COLUMNS = ["STARTED", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"]
+COLUMNS = ["STARTED", "HOST", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"]
 
 
-def told(*said: e.AnyEvent, app: str = "shop") -> list[Recorded]:
-    return [Recorded(n, "deployer", "web-1", app, event) for n, event in enumerate(said, 1)]
+def told(*said: e.AnyEvent, app: str = "shop", host: str = "web-1") -> list[Recorded]:
+    return [Recorded(n, "deployer", host, app, event) for n, event in enumerate(said, 1)]
 
 
 def history(log: Sequence[Recorded]) -> list[Deployment]:
@@ -150,6 +153,27 @@ def test_two_releases_are_told_apart_by_what_their_replicas_did() -> None:
     assert (old.served.latency.sum, new.served.latency.sum) == (0.002, 0.004)
 
 
+def test_an_impossible_event_is_omitted_whole() -> None:
+    impossible: list[e.AnyEvent] = [
+        e.ConnectionEstablished(220.0, 3, 80, "r-2", float("nan"), 1),
+        e.ConnectionEstablished(220.0, 4, 80, "r-2", 1e200, 1),
+        e.ConnectionClosed(221.0, 3, 80, "r-2", 1, 2, float("inf"), "backend_reset"),
+        e.ConnectionClosed(221.0, 4, 80, "r-2", -1, 2, 0.5, "eof"),
+    ]
+    served = compared([*TWO, *told(*impossible)]).side("2.0").served
+    assert (served.connections, served.bytes, served.broken) == (0, 0, 0)
+    assert (served.latency.count, served.duration.count) == (0, 0)
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), -1e18, 1e300])
+def test_a_time_that_no_calendar_has_is_shown_as_none(tmp_path: Path, time: float) -> None:
+    said = deployed("d-1", "1.0", "", time, "r-1")
+    file = str(write(tmp_path / "a.log", records([codec.encode(Batch("deployer", "h", "shop", "d", 1, said))])))
+    lines = longshore("history", "--file", file).stdout.decode().splitlines()
+    assert lines[1].split()[:4] == ["-", "h", "shop", "1.0"]
+    assert b"by ann: running, -" in longshore("diff", "1.0", "d-1", "--file", file).stdout
+
+
 def test_a_deployment_is_named_by_the_beginning_of_its_id_and_a_replacement_belongs_to_it() -> None:
     replaced = told(
         e.ReplicaExited(400.0, "r-2", "2.0", 1),
@@ -171,21 +195,60 @@ def test_what_is_neither_a_release_nor_a_deployment_is_told() -> None:
 
 
 def test_a_release_of_several_applications_must_be_chosen() -> None:
-    other = [Recorded(n, "deployer", "web-1", "blog", one.event) for n, one in enumerate(TWO)]
-    renamed = [
-        Recorded(
-            one.sequence, "deployer", "web-1", "blog", e.DeploymentStarted(1.0, "x", "1.0", "", "a", "b", 1, TRACE)
-        )
-        for one in other[:1]
+    deployed_too = told(e.DeploymentStarted(1.0, "x", "1.0", "", "a", "b", 1, TRACE), app="blog")
+    adopted = told(e.ReplicaAdopted(1.0, "b-1", "1.0", "a:1"), app="blog")
+    for other in (deployed_too, adopted):
+        with pytest.raises(LongshoreError, match=r"several applications \(blog, shop\): choose with --app"):
+            compared([*TWO, *other]).side("1.0")
+        assert compared([*TWO, *other]).side("d-1").app == "shop"
+
+
+def test_a_release_on_several_hosts_must_be_chosen_and_nothing_is_added_up() -> None:
+    served: list[e.AnyEvent] = [
+        e.ReplicaStarted(150.0, "", "r-1", "1.0", "a:1"),
+        e.ConnectionEstablished(151.0, 1, 80, "r-1", 0.002, 1),
     ]
-    with pytest.raises(LongshoreError, match=r"several applications \(blog, shop\): choose with --app"):
-        compared([*TWO, *renamed]).side("1.0")
+    found = compared([*TWO, *told(*served, host="web-2")])
+    with pytest.raises(LongshoreError, match=r"several hosts \(web-1, web-2\): choose with --host"):
+        found.side("1.0")
+    one = found.side("d-1")
+    assert (one.host, one.served.replicas, one.served.connections, one.served.last) == ("web-1", 1, 0, 206.5)
+
+
+def two_hosts(path: Path) -> str:
+    """A log of the same release on two hosts."""
+    batches = [
+        codec.encode(Batch("deployer", host, "shop", host, 1, deployed(f"d-{host}", "1.0", "", 100.0, f"r-{host}")))
+        for host in ("web-1", "web-2")
+    ]
+    return str(write(path, records(batches)))
+
+
+def test_a_host_that_is_asked_for_is_the_only_one_that_is_shown(tmp_path: Path) -> None:
+    file = two_hosts(tmp_path / "two.log")
+    both = longshore("history", "--file", file).stdout.decode().splitlines()
+    assert [line.split()[2] for line in both[1:]] == ["web-1", "web-2"]
+    (one,) = map(json.loads, longshore("history", "--json", "--host", "web-2", "--file", file).stdout.splitlines())
+    assert one["host"] == "web-2"
+    assert "choose with --host" in fails("diff", "1.0", "d-web-1", "--file", file)
+    table = longshore("diff", "1.0", "d-web-2", "--host", "web-2", "--file", file).stdout.decode()
+    assert table.count("shop on web-2") == 2
+
+
+def test_what_comes_before_the_damage_of_a_file_is_shown(tmp_path: Path) -> None:
+    whole, cut = str(write(tmp_path / "whole.log", recorded()[:200])), write(tmp_path / "cut.log", recorded(), every=50)
+    cut.write_bytes(cut.read_bytes()[:-200])
+    for words in (["history"], ["diff", "1.0.0", "1.1.0"]):
+        done = longshore(*words, "--file", str(cut), code=1)
+        assert done.stdout == longshore(*words, "--file", whole).stdout != b""
+        (line,) = done.stderr.decode().splitlines()
+        assert line.startswith(f"longshore: {cut}: damaged at byte ")
 
 
 def test_the_commands_print_tables_and_json() -> None:
     lines = longshore("history", "--file", str(GOLDEN)).stdout.decode().splitlines()
     assert lines[0].split() == COLUMNS
-    assert [line.split()[2:5] for line in lines[1:]] == [
+    assert [line.split()[3:6] for line in lines[1:]] == [
         ["shop", "1.0.0", "-"],
         ["shop", "1.1.0", "1.0.0"],
         ["shop", "1.2.0", "1.1.0"],

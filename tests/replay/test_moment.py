@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas import codec
 from schemas import events as e
@@ -105,6 +108,61 @@ async def test_a_span_counts_what_happened_in_it_and_shows_what_was_true_at_its_
     one, two, three = (histogram(r, "dewy.proxy.connection.duration") for r in (before, inside, all_of_it))
     assert [a + b for a, b in zip(one.counts, two.counts, strict=True)] == three.counts
     assert one.nanoseconds + two.nanoseconds == three.nanoseconds
+
+
+def forgetful() -> list[Record]:
+    """500 connections to a backend, a proxy that says nothing else for 11 minutes, and one connection more."""
+    many = [event for n in range(500) for event in _connection(n)]
+    found = [(0.0, [e.ServiceStarted(1.0, "proxy", "1", 1), e.BackendJoined(1.0, 80, "b", "a:1"), *many])]
+    found += [(1.0, [e.BackendLeft(1.0, 80, "b")])]
+    found += [(10.0 * n, [e.ServiceHeartbeat(1.0, 1, 1.0, 0.0)]) for n in range(1, 67)]
+    found += [(670.0, _connection(500))]
+    return [
+        Record(n, START + at, "longshore.events.proxy.shop", codec.encode(Batch("proxy", "h", "shop", "p", n, said)))
+        for n, (at, said) in enumerate(found, 1)
+    ]
+
+
+def _connection(number: int) -> list[e.AnyEvent]:
+    return [
+        e.ConnectionAccepted(1.0, number, 80),
+        _established(number, 0.001),
+        e.ConnectionClosed(1.0, number, 80, "b", 1, 1, 0.1, "eof"),
+    ]
+
+
+BACKEND = "longshore.proxy.backend.connections"
+
+
+@pytest.mark.parametrize(("first", "grown"), [(2, 1), (1, 501), (50, 1)])
+async def test_what_was_forgotten_meanwhile_is_counted_all_the_same(first: int, grown: int) -> None:
+    _, readings = await at(View(Span(first=Mark(sequence=first))), forgetful())
+    assert value(readings, BACKEND) == grown
+    assert histogram(readings, "longshore.proxy.backend.connect.latency").count == grown
+    assert min(histogram(readings, "longshore.proxy.backend.connect.latency").counts) >= 0
+    _, gateway = await at(View(), forgetful())
+    assert value(gateway, BACKEND) == 1
+    assert value(readings, "longshore.proxy.backend.connections.active") == value(
+        gateway, "longshore.proxy.backend.connections.active"
+    )
+
+
+async def test_what_was_forgotten_and_did_not_come_back_is_there() -> None:
+    _, readings = await at(View(Span(first=Mark(sequence=1))), forgetful()[:-1])
+    assert value(readings, BACKEND) == 500
+    _, gateway = await at(View(), forgetful()[:-1])
+    assert [values for one, values in gateway if one.name == BACKEND] == [[]]
+
+
+@given(st.integers(1, 213), st.integers(1, 213))
+@settings(deadline=None, max_examples=25)
+def test_no_count_is_ever_below_zero(one: int, other: int) -> None:
+    view = View(Span(Mark(sequence=min(one, other)), Mark(sequence=max(one, other))))
+    _, readings = asyncio.run(at(view))
+    for instrument, values in readings:
+        if instrument.kind in ("counter", "histogram"):
+            for _, found in values:
+                assert min(found.counts) >= 0 if isinstance(found, Histogram) else found >= 0, instrument.name
 
 
 async def test_a_span_that_begins_after_the_log_has_counted_nothing() -> None:

@@ -37,7 +37,9 @@ def test_a_histogram_is_known_by_each_of_its_names(name: str) -> None:
     assert buckets.parse([f"{name}=0.0001,0.001"]) == {"dewy.proxy.connect.latency": (0.0001, 0.001)}
 
 
-@pytest.mark.parametrize("text", ["yesterday", "", "@", "@inf", "@nan", "12:00", "1.5", "-3", "2026-13-01", "٣"])
+@pytest.mark.parametrize(
+    "text", ["yesterday", "", "@-1e300", "@1e15", "@", "@inf", "@nan", "12:00", "1.5", "-3", "2026-13-01", "٣"]
+)
 def test_a_time_that_is_none_is_told(text: str) -> None:
     with pytest.raises(SettingsError, match="use a sequence"):
         mark("--until", text)

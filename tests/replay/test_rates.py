@@ -1,4 +1,4 @@
-"""A replayed series and scrapes of the gateway give the same rates and quantiles in two real Prometheus."""
+"""A replayed series and scrapes of the gateway give the same rates, quantiles and sums in two real Prometheus."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ QUERIES = (
     "histogram_quantile(0.5, rate(dewy_proxy_connect_latency_seconds_bucket[RANGE]))",
     "histogram_quantile(0.99, sum by (le) (rate(dewy_proxy_connection_duration_seconds_bucket[RANGE])))",
     "histogram_quantile(0.9, sum by (le, app) (increase(dewy_deployment_duration_seconds_bucket[RANGE])))",
+    'sum by (app) (dewy_container_status{state="running"})',
+    'count by (app) (dewy_container_status{state="running"} == 1)',
+    "sum by (app) (longshore_proxy_backend_connections_active)",
     "rate(dewy_proxy_connect_latency_seconds_sum[RANGE]) / rate(dewy_proxy_connect_latency_seconds_count[RANGE])",
 )
 T = TypeVar("T")

@@ -8,14 +8,18 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import groupby
+from math import isnan
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as scraped_families
 
+from schemas import codec
 from schemas import events as e
+from schemas.codec import Batch
 from services.common import logfile
 from services.common.bus import Bus
 from services.common.logfile import Header, Record
@@ -23,7 +27,7 @@ from services.metrics_gateway.instruments import INSTRUMENTS
 from services.replay.exporting import export, writing
 from services.replay.exposition import Series, text
 from services.replay.replay import Replay, View
-from services.replay.source import from_file, from_stream
+from services.replay.source import Readable, from_file, from_stream
 from services.replay.span import Mark, Span
 from tests.gateway.process import Gateway, Launch, publishing
 from tests.gateway.recording import START
@@ -113,6 +117,66 @@ async def test_the_moments_are_those_that_were_asked_for(span: Span, every: floa
     assert found == [START + first + n * every for n in range(steps + 1)]
 
 
+def jumped(*times: float) -> list[Record]:
+    """The first messages of the recorded log, stored at these times."""
+    return [msgspec.structs.replace(one, time=at) for one, at in zip(recorded(), times, strict=False)]
+
+
+async def replayed(found: list[Record], every: float) -> tuple[Replay, list[float]]:
+    replay = Replay(View())
+    return replay, [moment async for moment, _ in replay.series(log(found), every)]
+
+
+async def test_a_clock_that_is_set_from_1970_to_now_makes_no_samples_in_between() -> None:
+    replay, found = await replayed(jumped(10.0, 40.0, START, START + 30.0), 15.0)
+    assert (
+        found
+        == [15.0, 30.0, 45.0, *(moment for moment in (START - 5 + n * 15 for n in range(9)) if moment >= START)][
+            : len(found)
+        ]
+    )
+    assert len(found) == 6
+    assert replay.gaps == [(45.0, START)]
+
+
+async def test_a_bus_that_was_away_for_a_day_has_the_samples_of_a_scrape() -> None:
+    replay, found = await replayed(jumped(START, START + 86_400.0), 15.0)
+    assert len(found) == 86_400 // 15 + 1
+    assert replay.gaps == []
+
+
+async def test_a_clock_that_was_set_back_writes_no_sample_twice_and_is_told() -> None:
+    replay, found = await replayed(jumped(START, START + 60.0, START + 5.0, START + 10.0, START + 90.0), 15.0)
+    assert found == sorted(set(found))
+    assert replay.belated == 2
+
+
+async def test_a_gauge_that_is_gone_has_one_last_sample_of_zero() -> None:
+    told: list[tuple[float, e.AnyEvent]] = [
+        (1.0, e.ReplicaStarted(START, "d", "r-1", "1.0", "a:1", 7, 0, 0.5)),
+        (6.0, e.ReplicaRetired(START, "d", "r-1", "replaced", 1.0)),
+        (20.0, e.ReplicaStarted(START, "d", "r-2", "1.0", "a:1", 7, 0, 0.5)),
+    ]
+    found = [
+        Record(
+            n,
+            START + at,
+            "longshore.events.deployer.shop",
+            codec.encode(Batch("deployer", "h", "shop", "d", n, [said])),
+        )
+        for n, (at, said) in enumerate(told, 1)
+    ]
+    lines = (await written(View(), log(found), 5.0)).splitlines()
+    running = [
+        line.split()[-2:]
+        for line in lines
+        if line.startswith("dewy_container_status") and 'container="r-1"' in line and 'state="running"' in line
+    ]
+    assert [(value, float(moment) - START) for value, moment in running] == [("1.0", 5.0), ("0.0", 10.0)]
+    exits = [line for line in lines if line.startswith("dewy_container_started") and 'container="r-1"' in line]
+    assert [line.split()[-2] for line in exits[1:]] == ["NaN"]
+
+
 async def test_a_span_without_messages_has_no_moment() -> None:
     assert await moments(Span(first=Mark(sequence=1000)), 5.0) == []
     assert await moments(Span(last=Mark(time=1.0)), 5.0) == []
@@ -174,7 +238,17 @@ async def test_prometheus_answers_from_the_replay_as_it_would_have_from_scrapes(
     with prometheus(tmp_path, blocks) as server:
         for moment, live in scrapes:
             replayed = await asyncio.to_thread(server.at, moment, '{__name__=~"dewy_.+|longshore_.+"}')
-            assert {key: value for key, value in replayed.items() if ("__name__", AGE) not in key} == comparable(live)
+            found, gone = told_apart(replayed, comparable(live))
+            assert found == comparable(live)
+            assert all(value == 0 or isnan(value) for value in gone.values()), gone
+        assert {dict(key)["container"] for key in gone} >= {"r-2"}
+
+
+def told_apart(replayed: Answers, live: Answers) -> tuple[Answers, Answers]:
+    """What a scrape shows as well, and the last samples of what is gone."""
+    known = {key: value for key, value in replayed.items() if ("__name__", AGE) not in key}
+    gone = {key: value for key, value in known.items() if key not in live and "container" in dict(key)}
+    return {key: value for key, value in known.items() if key not in gone}, gone
 
 
 def comparable(live: Answers) -> Answers:
@@ -189,6 +263,8 @@ async def traffic(bus: Bus, step: int) -> None:
         deployer.record(e.ServiceStarted(began, "deployer:shop", "1", 1))
         deployer.record(e.DeploymentStarted(began, identity, f"v{step}", "", "me", "rolling", 1, "0" * 32), "shop")
         deployer.record(e.ReplicaStarted(began, identity, f"r-{step}", f"v{step}", "127.0.0.1:1", 7), "shop")
+        if step:
+            deployer.record(e.ReplicaRetired(time.time(), identity, f"r-{step - 1}", "replaced"), "shop")
         deployer.record(e.DeploymentSucceeded(time.time(), identity, f"v{step}", 1.5 + step), "shop")
     async with publishing(bus, "health", f"h-{step}") as health:
         for n in range(3 + step):
@@ -204,4 +280,4 @@ async def traffic(bus: Bus, step: int) -> None:
 
 async def exported(bus: Bus, path: Path) -> None:
     with writing(str(path), Header(logfile.VERSION, "s"), False) as writer:
-        await export(from_stream(bus), writer, Span(), "", lambda _: None)
+        await export(Readable(from_stream(bus)), writer, None, "", lambda _: None)

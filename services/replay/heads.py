@@ -1,0 +1,63 @@
+"""Processes with the digests of their newest batches, kept from an earlier look at a log. No I/O, no clock."""
+
+from __future__ import annotations
+
+import msgspec
+
+from services.common.errors import LogFileError
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A line of `longshore verify --json`: a process, its newest batch then, and the place of that in the log.
+
+    `head` is the batch's digest in hexadecimal digits, empty for a process that did not chain; `time` is when it was
+    stored (unix seconds).
+    """
+
+    service: str
+    host: str
+    id: str
+    last: int
+    head: str = ""
+    sequence: int = 0
+    time: float = 0.0
+
+
+class Heads:
+    """The list, and what a log that is read has shown of it."""
+
+    def __init__(self, heads: list[Head]) -> None:
+        self._heads = {one.id: one for one in heads}
+        self._met: set[str] = set()
+        self._sequence = max((one.sequence for one in heads), default=0)
+        self._time = max((one.time for one in heads), default=0.0)
+
+    def fits(self, instance: str, number: int, digest: str) -> bool:
+        """Whether a batch may stand beside the list: False if it is the kept one of its process and another batch."""
+        kept = self._heads.get(instance)
+        if kept is None or kept.last != number:
+            return True
+        self._met.add(instance)
+        return not kept.head or kept.head == digest
+
+    def unmet(self) -> list[Head]:
+        """Those whose newest batch of then was not read."""
+        return [one for one in self._heads.values() if one.id not in self._met]
+
+    def is_new(self, instance: str, sequence: int, time: float) -> bool:
+        """Whether a process of which this is the first message in the log need not be in the list.
+
+        It must be if the list was made later; an import, or a clock that was set back, makes it look so by one of the
+        two measures only.
+        """
+        return instance in self._heads or sequence > self._sequence or time > self._time
+
+
+def parse(lines: list[bytes], path: str) -> list[Head]:
+    """The list in the lines of a file. Raises LogFileError."""
+    try:
+        return [msgspec.json.decode(line, type=Head) for line in lines]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise LogFileError(
+            f"{path}: not a list of heads ({error}): write one with `longshore verify --json >{path}`"
+        ) from None
