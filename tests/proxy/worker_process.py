@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -134,8 +135,26 @@ class WorkerProcess:
 
     def open_files(self) -> set[str]:
         """The kinds of files that it has open, "socket" or "pipe", without standard input and output."""
+        return {link.partition(":")[0] for link in self.links()}
+
+    def links(self) -> list[str]:
+        """What it has open, as /proc names it, without standard input and output."""
         links = Path(f"/proc/{self.process.pid}/fd").iterdir()
-        return {str(link.readlink()).partition(":")[0] for link in links if int(link.name) > 2}
+        return [str(link.readlink()) for link in links if int(link.name) > 2]
+
+    def listening(self) -> str:
+        """The listening socket that it shares with us, as /proc names it."""
+        return str(Path(f"/proc/self/fd/{self._listeners[0].fds[0]}").readlink())
+
+    def share_of_cpu(self, seconds: float) -> float:
+        """How much of one core it uses for so long."""
+        began, before = time.monotonic(), self._cpu_seconds()
+        time.sleep(seconds)
+        return (self._cpu_seconds() - before) / (time.monotonic() - began)
+
+    def _cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def accept(self) -> socket.socket:
         """Take a client from the worker's queue, as the next worker would."""

@@ -47,7 +47,7 @@ class Admission:
         for acceptor in self._acceptors:
             if accept_waiting:
                 acceptor.drain()
-            self._loop.close(acceptor.sock)
+            self._loop.close_shared(acceptor.sock)
         self._acceptors.clear()
 
     def next_number(self) -> int:

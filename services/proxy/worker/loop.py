@@ -46,8 +46,16 @@ class Loop:
             self._epoll.unregister(fd)
 
     def close(self, sock: socket.socket) -> None:
-        """Close a socket when this turn is over: until then its number cannot come back as another's."""
+        """Close a socket when this turn is over: until then its number cannot come back as another's.
+
+        Closing takes it out of epoll only if no other process has it open too: see `close_shared`.
+        """
         self._handlers.pop(sock.fileno(), None)
+        self._closing.append(sock)
+
+    def close_shared(self, sock: socket.socket) -> None:
+        """Close a socket that other processes may have open: epoll would report it as long as they do (epoll(7))."""
+        self.unwatch(sock.fileno())
         self._closing.append(sock)
 
     def soon(self, callback: Callable[[], None]) -> None:
