@@ -14,10 +14,11 @@ from schemas.codec import encode_event, joined
 from schemas.events import ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
 from schemas.routing import Route
 from services.common.lifecycle import VERSION, Context
-from services.proxy import remains
+from services.proxy import remains, trial
 from services.proxy.listeners import Listener
 from services.proxy.messages import (
     Answered,
+    Blocked,
     Failed,
     Following,
     Limits,
@@ -196,7 +197,14 @@ class Master:
                 pool = self._pools[message.app, message.port]
                 self._take(pool, pool.dial_failed(message, time.time()))
             case Answered():
-                self._pools[message.app, message.port].answered(message.backend)
+                self._pools[message.app, message.port].answered(message.backend, message.admission)
+            case Blocked():
+                self._context.log.warning(
+                    "this host keeps the proxy from dialing a backend: look at its ports, routes and firewall",
+                    app=message.app,
+                    backend=message.backend,
+                    reason=message.reason,
+                )
 
     def _take(self, pool: Pool, steps: Steps) -> None:
         for event in steps.events:
@@ -205,10 +213,14 @@ class Master:
             for worker in self._workers.values():
                 worker.tell(order)
         for retry in steps.retries:
-            asyncio.get_running_loop().call_later(retry.delay, self._readmit, pool, retry)
+            self._context.spawn(self._try_again(pool, retry), f"retry of {retry.backend}")
         serving = pool.serving()
         if serving:
             self._publisher.publish(serving)
 
-    def _readmit(self, pool: Pool, retry: Retry) -> None:
-        self._take(pool, pool.readmit(retry, time.time()))
+    async def _try_again(self, pool: Pool, retry: Retry) -> None:
+        """Dial a backend that was ejected, once for all workers: their clients go there when it has answered."""
+        await asyncio.sleep(retry.delay)
+        if pool.awaits(retry):
+            outcome = await trial.dial(retry.address, self._limits.connect_timeout)
+            self._take(pool, pool.tried(retry, outcome, time.time()))

@@ -45,9 +45,22 @@ def test_at_the_connection_limit_new_clients_wait_in_the_queue() -> None:
         assert len(worker.settled()) == 8
 
 
+def test_clients_that_are_held_at_the_connection_limit_are_served_once_a_backend_is_ready() -> None:
+    with running(limits=Limits(max_connections=3)) as worker, serving(echo) as server:
+        clients = [worker.connect() for _ in range(5)]
+        worker.wait_for_event(ConnectionAccepted, 3)
+        worker.route(server.backend())
+        for client in clients:
+            with client:
+                assert echoes(client)
+        worker.wait_for_event(ConnectionClosed, 5)
+        assert len(worker.settled()) == 5
+
+
+@pytest.mark.parametrize("hold", [0, 10])
 @pytest.mark.parametrize("files", [40, 41])
-def test_without_free_files_new_clients_wait_in_the_queue(files: int) -> None:
-    limits = Limits(max_connections=1000)
+def test_without_free_files_new_clients_wait_in_the_queue(files: int, hold: float) -> None:
+    limits = Limits(max_connections=1000, hold=hold)
     with serving(echo) as server, running(server.backend(), limits=limits, preexec=few_files(files)) as worker:
         clients = [worker.connect() for _ in range(40)]
         worker.wait_for_event(ConnectionEstablished, 10)

@@ -19,6 +19,7 @@ from schemas.events import (
     ConnectionAccepted,
     ConnectionClosed,
     ConnectionEstablished,
+    DialFailed,
     ListenerClosed,
     ListenerOpened,
     ServiceStarted,
@@ -174,6 +175,22 @@ async def test_a_backend_that_fails_is_ejected_once_for_all_workers_and_comes_ba
         told = [type(e.event) for e in running.log.entries if isinstance(e.event, BackendEjected | BackendJoined)]
         assert told == [BackendJoined, *[BackendEjected, BackendJoined] * (len(told) // 2)]
         assert all(event.held > 0 for event in running.log.of(ConnectionEstablished))
+
+
+async def test_clients_that_are_held_do_not_all_dial_a_backend_that_is_still_dead(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    gone = nobody()
+    async with proxy(bus, nats_server.url) as running:
+        await running.serve(gone)
+        held = [asyncio.create_task(exchange(running.port)) for _ in range(20)]
+        await running.log.wait_for_event(BackendEjected)
+        await asyncio.sleep(3.5)  # in which it is tried twice: 1 and 3 seconds after it failed
+        with serving(echo, "a", gone.port):
+            assert await asyncio.gather(*held) == [b"bye"] * 20
+            await running.log.wait_for_event(ConnectionClosed, 20)
+        assert len(running.log.of(DialFailed)) <= 20
+        assert len(running.log.of(BackendEjected)) == len(running.log.of(BackendJoined)) - 1 == 1
 
 
 async def test_a_killed_worker_comes_back_and_its_port_never_refuses(bus: Bus, nats_server: NatsServer) -> None:

@@ -67,7 +67,6 @@ class Connection:
         """Join the two sides, after so many dials, the last of which took `latency` seconds."""
         self.target.occupants.add(self)
         self.frontend.resources.admission.occupants.add(self)
-        self.frontend.answered(self.target)
         self.frontend.record(
             ConnectionEstablished(time.time(), self.id, self.frontend.port, self.target.id, latency, attempts, held)
         )
@@ -79,6 +78,9 @@ class Connection:
         """The drain time is over."""
         self._cut("drained")
         return True
+
+    def moved(self) -> None:
+        """An open connection stays where it is."""
 
     def shut_down(self) -> None:
         self._cut("shutdown")

@@ -80,7 +80,7 @@ class Worker:
             case Eject():
                 self._frontends[message.app, message.port].eject(message.backend)
             case Admit():
-                self._frontends[message.app, message.port].admit(message.backend)
+                self._frontends[message.app, message.port].admit(message.backend, message.admission)
             case Taken():
                 self.resources.recorder.taken(message.sequence)
             case Stop():
