@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from services.proxy.worker.frontend import Frontend
 
 PROGRESS_INTERVAL = 2.0
-AT_REST_AFTER = 1.0
 
 
 class Connection:
@@ -112,8 +111,7 @@ class Connection:
 
     def _cut(self, reason: str) -> None:
         """Reset both sides if bytes are on their way, so that nobody takes a part for the whole; else just end."""
-        is_recent = self.loop.now - self.active_at < AT_REST_AFTER
-        if is_recent and (self.client.delivered or self.backend.delivered):
+        if self.client.has_unread or self.backend.has_unread:
             self._abort()
         self._close(reason)
 

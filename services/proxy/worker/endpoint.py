@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import termios
 from typing import TYPE_CHECKING
 
 from services.proxy.worker.dialing import reset_on_close
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from services.proxy.worker.connection import Connection
 
 BULK = 16 << 10
+_NO_BYTES = bytes(4)
 
 
 class Endpoint:
@@ -40,6 +43,14 @@ class Endpoint:
     @property
     def has_undelivered(self) -> bool:
         return bool(self.unsent or (self.pipe and self.pipe.filled))
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes wait in the kernel that were not read here yet. What was written, it delivers without us."""
+        try:
+            return fcntl.ioctl(self.sock, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
+        except OSError:
+            return False
 
     def join(self, peer: Endpoint) -> None:
         """Begin to read, and to hand on to `peer`."""
