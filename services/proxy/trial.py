@@ -15,12 +15,14 @@ async def dial(address: tuple[str, int], timeout: float) -> Outcome:
     if sock is None:
         return _outcome(problem, at_once=True)
     with sock:
+        if not problem:
+            return "answered"
         try:
             async with asyncio.timeout(timeout):
                 await _writable(sock)
         except TimeoutError:
             return "failed"
-        return _outcome(dialing.answer(sock), at_once=False)
+        return _outcome(dialing.answer(sock, address, has_error=True), at_once=False)
 
 
 def _outcome(problem: int, at_once: bool) -> Outcome:

@@ -73,11 +73,13 @@ def server_beside(worker: WorkerProcess) -> Iterator[None]:
 
 @contextmanager
 def alone(*backends: Backend) -> Iterator[WorkerProcess]:
-    """A worker in a network of its own, which its clients still reach; skips where that is forbidden."""
+    """A worker in a network of its own, which its clients still reach; skips where that is forbidden, but in CI."""
     try:
         with running(*backends, limits=Limits(hold=60), preexec=unshare) as worker:
             yield worker
     except subprocess.SubprocessError as error:
+        if os.environ.get("CI"):
+            raise
         pytest.skip(f"no network namespaces here: {error}")
 
 
@@ -157,7 +159,7 @@ def test_a_socket_that_is_connected_to_itself_was_refused() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.connect(sock.getsockname())
-        assert dialing.answer(sock) == errno.ECONNREFUSED
+        assert dialing.answer(sock, sock.getsockname(), has_error=False) == errno.ECONNREFUSED
 
 
 @pytest.mark.parametrize("problem", [errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EPERM, errno.EACCES, errno.EINVAL])

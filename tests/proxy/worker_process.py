@@ -8,12 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
-
-import msgspec
 
 from schemas import subjects
 from schemas.codec import Batch, decode
@@ -51,8 +49,9 @@ class WorkerProcess:
         preexec: Callable[[], None] | None = None,
         origin: Origin = Origin(),  # noqa: B008 - frozen
         takes: bool = True,
+        tracer: Sequence[str] = (),
     ) -> None:
-        """`takes`: whether it is told that its events were taken."""
+        """`takes`: whether it is told that its events were taken. `tracer`: a command that runs it."""
         self.port = free_port()
         self.events: list[Event] = []
         self.said: list[Message] = []
@@ -64,9 +63,10 @@ class WorkerProcess:
         self._unframer = Unframer()
         self._listeners: list[Listener] = open_listeners([f"{APP}=127.0.0.1:{self.port}"], 1)
         self._sock, theirs = socket.socketpair()
+        self.master_fd = theirs.fileno()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.proxy.worker", str(theirs.fileno())],
+                [*tracer, sys.executable, "-m", "services.proxy.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno(), *self._listeners[0].fds],
                 preexec_fn=preexec,
             )
@@ -156,11 +156,15 @@ class WorkerProcess:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    @property
+    def listener(self) -> socket.socket:
+        """The listening socket, which we have open too."""
+        return self._listeners[0].sockets[0]
+
     def accept(self) -> socket.socket:
         """Take a client from the worker's queue, as the next worker would."""
-        listener = self._listeners[0].sockets[0]
-        listener.settimeout(DEADLINE)
-        return listener.accept()[0]
+        self.listener.settimeout(DEADLINE)
+        return self.listener.accept()[0]
 
     def close(self) -> None:
         self._sock.close()
@@ -205,9 +209,10 @@ def running(
     preexec: Callable[[], None] | None = None,
     origin: Origin = Origin(),  # noqa: B008 - frozen
     takes: bool = True,
+    tracer: Sequence[str] = (),
 ) -> Iterator[WorkerProcess]:
     """A worker that follows these backends."""
-    worker = WorkerProcess(msgspec.structs.replace(limits or Limits()), preexec, origin, takes)
+    worker = WorkerProcess(limits or Limits(), preexec, origin, takes, tracer)
     try:
         worker.start(*backends)
         yield worker

@@ -136,6 +136,5 @@ class Acceptor:
         except OSError:
             self._admission.wait_for_room()
             return False
-        client.setblocking(False)
         self._frontend.welcome(client)
         return True

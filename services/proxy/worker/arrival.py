@@ -11,6 +11,7 @@ from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefus
 from services.proxy.worker import dialing
 from services.proxy.worker.balancer import Dial
 from services.proxy.worker.connection import Connection
+from services.proxy.worker.endpoint import READING
 from services.proxy.worker.loop import ERR, HUP, OUT, RDHUP
 from services.proxy.worker.timers import Timed
 from services.proxy.worker.traced import TracedConnection, is_sampled, unanswered
@@ -97,7 +98,11 @@ class Arrival:
             dial = Dial(target, target.address, target.admission, time.monotonic())
             sock, problem = dialing.dial(dial.address)
             if sock is not None:
-                self._await_answer(dial, sock)
+                self.outgoing = sock
+                if problem:
+                    self._await_answer(dial)
+                else:
+                    self._hand_over(dial, None)
                 return
             if problem in dialing.SHORTAGE:
                 self.frontend.resources.admission.wait_for_room()
@@ -107,30 +112,30 @@ class Arrival:
             self._note_failure(dial, problem, at_once=True)
         self._hold()
 
-    def _await_answer(self, dial: Dial, sock: socket.socket) -> None:
+    def _await_answer(self, dial: Dial) -> None:
         self.dial = dial
-        self.outgoing = sock
         dial.target.occupants.add(self)
-        self.loop.watch(sock.fileno(), OUT, self._on_answer)
+        self.loop.watch(self.outgoing.fileno(), READING | OUT, self._on_answer)
         self.loop.set_timer(self, self.frontend.resources.limits.connect_timeout)
 
     def _on_answer(self, events: int) -> None:
-        assert self.dial
-        problem = dialing.answer(self.outgoing)
+        dial = self.dial
+        assert dial
+        problem = dialing.answer(self.outgoing, dial.address, bool(events & (ERR | HUP)))
         if problem:
-            self._failed(self.dial, problem)
+            self._failed(dial, problem)
         else:
-            self._hand_over(self.dial)
+            self.loop.clear_timer(self)
+            dial.target.occupants.discard(self)
+            self._hand_over(dial, events)
 
-    def _hand_over(self, dial: Dial) -> None:
-        self.loop.clear_timer(self)
+    def _hand_over(self, dial: Dial, events: int | None) -> None:
         now = time.monotonic()
-        dial.target.occupants.discard(self)
         self.frontend.resources.admission.occupants.discard(self)
         self.frontend.answered(dial, now)
         kind = TracedConnection if self._is_traced() else Connection
         kind(self.frontend, self.id, self.accepted_at, dial.target, self.sock, self.outgoing).open(
-            now - dial.began, self.failures + 1, self.held
+            now - dial.began, self.failures + 1, self.held, events
         )
 
     def _failed(self, dial: Dial, problem: int) -> None:
@@ -189,7 +194,7 @@ class Arrival:
 
     def _has_sent(self) -> bool:
         try:
-            return bool(self.sock.recv(1, socket.MSG_PEEK))
+            return bool(self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
             return False
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import socket
 import struct
+import time
+from pathlib import Path
 
 SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """This process or host has no room for another socket, to whatever backend."""
@@ -17,34 +20,67 @@ _SAID_LATER = _SAID_AT_ONCE | {errno.EHOSTUNREACH: "unreachable"}
 error (no free local port, no network, a firewall rule) says nothing about the backend.
 """
 
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 def dial(address: tuple[str, int]) -> tuple[socket.socket | None, int]:
-    """Connect to an IP address; returns a socket that is connecting, or None and the errno that says why not."""
+    """Connect to an IP address.
+
+    Returns a socket and 0 if it is connected, as it mostly is at once on the same host, or EINPROGRESS: `answer` says
+    more once epoll does. Or None and the errno that says why not.
+    """
     try:
         sock = socket.socket(family(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         return None, error.errno or errno.EIO
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        problem = sock.connect_ex(address)
-    except (OSError, ValueError, OverflowError):  # not an address, or a port that there is not
-        problem = errno.EINVAL
+    problem = _connect(sock, address)
     if problem in (0, errno.EINPROGRESS):
-        return sock, 0
+        return sock, problem
     sock.close()
     return None, problem
 
 
-def answer(sock: socket.socket) -> int:
-    """How a dial ended: 0 when it is connected to somebody, else an errno.
+def answer(sock: socket.socket, address: tuple[str, int], has_error: bool) -> int:
+    """How a dial ended: 0 when there is a connection, else an errno. `has_error`: epoll says that there is one."""
+    problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if has_error else 0
+    return problem or _meeting(sock, address)
 
-    A port of the ephemeral range on which nobody listens can be given to the very socket that dials it, and TCP then
-    connects the socket to itself (RFC 9293, simultaneous open).
+
+def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
+    try:
+        problem = sock.connect_ex(address)
+    except (OSError, ValueError, OverflowError):  # not an address, or a port that there is not
+        return errno.EINVAL
+    if problem != errno.EINPROGRESS:
+        return problem or _meeting(sock, address)
+    try:
+        sock.send(b"")  # sends nothing, and tells whether the handshake is over
+    except BlockingIOError:
+        return errno.EINPROGRESS
+    except OSError as error:
+        return error.errno or errno.EIO
+    return _meeting(sock, address)
+
+
+def _meeting(sock: socket.socket, address: tuple[str, int]) -> int:
+    """ECONNREFUSED for a socket that is connected to itself, else 0.
+
+    A port on which nobody listens can be given to the very socket that dials it, and TCP then connects the socket to
+    itself (RFC 9293, simultaneous open). Only ports of the ephemeral range are given away.
     """
-    problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return problem or (errno.ECONNREFUSED if is_own_end(sock) else 0)
+    is_own = address[1] in _ephemeral_ports(int(time.monotonic())) and is_own_end(sock)
+    return errno.ECONNREFUSED if is_own else 0
+
+
+@functools.lru_cache(maxsize=1)
+def _ephemeral_ports(second: int) -> range:
+    """The ports that the kernel chooses from, as they were in a second: administrators change that."""
+    try:
+        first, last = _RANGE.read_text().split()
+    except (OSError, ValueError):
+        return range(1 << 16)
+    return range(int(first), int(last) + 1)
 
 
 def is_own_end(sock: socket.socket) -> bool:

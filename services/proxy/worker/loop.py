@@ -1,4 +1,4 @@
-"""The event loop: level-triggered epoll, timers, and nothing that blocks."""
+"""The event loop: epoll, timers, and nothing that blocks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ ERR = select.EPOLLERR
 HUP = select.EPOLLHUP
 RDHUP = select.EPOLLRDHUP
 EXCLUSIVE = select.EPOLLEXCLUSIVE
+EDGE = select.EPOLLET
 
 READ_SIZE = 64 << 10
 _BATCH = 512
@@ -34,11 +35,16 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._closing: list[socket.socket] = []
         self._soon: list[Callable[[], None]] = []
+        self._again: list[Callable[[], None]] = []
 
     def watch(self, fd: int, interest: int, handler: Handler) -> None:
         """Call `handler` from now on, for these events; errors and hang-ups are always reported."""
         change = self._epoll.modify if fd in self._handlers else self._epoll.register
         change(fd, interest)
+        self._handlers[fd] = handler
+
+    def hand_over(self, fd: int, handler: Handler) -> None:
+        """Call another handler from now on, for the same events."""
         self._handlers[fd] = handler
 
     def unwatch(self, fd: int) -> None:
@@ -63,6 +69,10 @@ class Loop:
         """Call back at the end of this turn, after sockets were closed."""
         self._soon.append(callback)
 
+    def again(self, callback: Callable[[], None]) -> None:
+        """Call back in the next turn, which does not wait, after what is ready then."""
+        self._again.append(callback)
+
     def set_timer(self, timed: Timed, delay: float) -> None:
         """Fire `timed` in `delay` seconds, instead of when it was set to fire before."""
         self._timers.set(timed, self.now, delay)
@@ -73,13 +83,16 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until something is ready or due, and handle it."""
-        ready = self._epoll.poll(self._timers.until_next(time.monotonic()), _BATCH)
+        again, self._again = self._again, []
+        ready = self._epoll.poll(0 if again else self._timers.until_next(time.monotonic()), _BATCH)
         self.now = time.monotonic()
         handlers = self._handlers
         for fd, events in ready:
             handler = handlers.get(fd)
             if handler is not None:
                 handler(events)
+        for callback in again:
+            callback()
         for timed in self._timers.due(self.now):
             timed.on_timer()
         self._finish_turn()
