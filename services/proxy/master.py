@@ -156,13 +156,17 @@ class Master:
         self._relay(worker, subjects.NO_APP, [encode_event(started)])
         for pool in self._pools.values():
             pool.worker_started(worker.instance)
-        most = (self._limits.max_connections + index) // len(self._keepers)
-        limits = msgspec.structs.replace(self._limits, max_connections=most)
+        limits = msgspec.structs.replace(self._limits, max_connections=self._share(index))
         listening = [Listening(app, port, fd) for (app, port), fd in zip(self._pools, fds, strict=True)]
         sealer = worker.sealer
         head, folder = sealer.head, self._context.spool_folder
         origin = Origin(sealer.host, sealer.instance, sealer.sequence, head, folder, worker.blackbox)
         worker.tell(Start(limits, listening, [pool.order() for pool in self._pools.values()], origin))
+
+    def _share(self, index: int) -> int:
+        """How many of all connections a worker may have; 0: as many as it can."""
+        most = self._limits.max_connections
+        return max(1, (most + index) // len(self._keepers)) if most else 0
 
     def _end(self, worker: WorkerProcess, reason: str) -> None:
         del self._workers[worker.instance]
