@@ -157,7 +157,10 @@ class Master:
         for pool in self._pools.values():
             pool.worker_started(worker.instance)
         limits = msgspec.structs.replace(self._limits, max_connections=self._share(index))
-        listening = [Listening(app, port, fd) for (app, port), fd in zip(self._pools, fds, strict=True)]
+        listening = [
+            Listening(each.binding.app, each.binding.port, fd, each.is_shared)
+            for each, fd in zip(self._listeners, fds, strict=True)
+        ]
         sealer = worker.sealer
         head, folder = sealer.head, self._context.spool_folder
         origin = Origin(sealer.host, sealer.instance, sealer.sequence, head, folder, worker.blackbox)

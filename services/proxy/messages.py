@@ -12,11 +12,12 @@ Balance = Literal["round-robin", "least-connections"]
 
 
 class Listening(msgspec.Struct, array_like=True, frozen=True):
-    """A listening socket that the worker inherited as descriptor `fd`."""
+    """A listening socket that the worker inherited as descriptor `fd`. `is_shared`: other workers accept on it too."""
 
     app: str
     port: int
     fd: int
+    is_shared: bool = False
 
 
 class Limits(msgspec.Struct, array_like=True, frozen=True):

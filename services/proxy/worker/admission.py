@@ -18,6 +18,8 @@ RETRY_INTERVAL = 0.1
 """Seconds: soon enough for a client, and too seldom for the attempts to cost anything."""
 
 _LONGEST_QUEUE = 4096
+_TURN = 16
+"""Clients of a shared listener after which another worker has its turn: two more system calls in so many."""
 
 
 class Admission:
@@ -43,11 +45,11 @@ class Admission:
     def is_full(self) -> bool:
         return len(self.occupants) >= self._limit
 
-    def listen(self, sock: socket.socket, frontend: Frontend) -> None:
-        """Accept on a listening socket from now on."""
-        acceptor = Acceptor(sock, frontend, self)
+    def listen(self, sock: socket.socket, frontend: Frontend, is_shared: bool = False) -> None:
+        """Accept on a listening socket from now on. `is_shared`: other workers accept on it too."""
+        acceptor = Acceptor(sock, frontend, self, self._loop, is_shared)
         self._acceptors.append(acceptor)
-        self._watch(acceptor)
+        acceptor.watch()
 
     def close(self, accept_waiting: bool) -> None:
         """Accept no more, on request after those who are in the queue already."""
@@ -99,25 +101,38 @@ class Admission:
             return
         self._is_accepting = True
         for acceptor in self._acceptors:
-            self._watch(acceptor)
-
-    def _watch(self, acceptor: Acceptor) -> None:
-        """A listener that workers share wakes one of them for a client, not all."""
-        self._loop.watch(acceptor.sock.fileno(), IN | EXCLUSIVE, acceptor.on_ready)
+            acceptor.watch()
 
 
 class Acceptor:
     """Takes clients from the queue of one listening socket."""
 
-    def __init__(self, sock: socket.socket, frontend: Frontend, admission: Admission) -> None:
+    def __init__(
+        self, sock: socket.socket, frontend: Frontend, admission: Admission, loop: Loop, is_shared: bool
+    ) -> None:
         self.sock = sock
         self._frontend = frontend
         self._admission = admission
+        self._loop = loop
+        self._is_shared = is_shared
+        self._accepted = 0
+
+    def watch(self) -> None:
+        """Have clients accepted. One of a listener that workers share wakes one of them, not all."""
+        self._loop.watch(self.sock.fileno(), IN | EXCLUSIVE if self._is_shared else IN, self.on_ready)
 
     def on_ready(self, events: int) -> None:
         """Accept one client: if there are more, the socket is ready again in the next turn."""
         self._accept()
+        self._accepted += 1
+        if self._is_shared and self._accepted % _TURN == 0 and not self._admission.lacks_room:
+            self._yield()
         self._admission.stop_if_full()
+
+    def _yield(self) -> None:
+        """Go to the end of the queue: epoll wakes the first worker in it that waits, so one would take them all."""
+        self._loop.unwatch(self.sock.fileno())
+        self.watch()
 
     def drain(self) -> None:
         """Accept all who wait, over the limit too: closing the socket would reset them."""

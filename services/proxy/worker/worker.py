@@ -101,7 +101,8 @@ class Worker:
         for route in order.routes:
             self._frontends[route.app, route.port].follow(route)
         for listening in order.listening:
-            admission.listen(_listener(listening.fd), self._frontends[listening.app, listening.port])
+            frontend = self._frontends[listening.app, listening.port]
+            admission.listen(_listener(listening.fd), frontend, listening.is_shared)
 
     def _serve_held(self) -> None:
         for frontend in self._frontends.values():
