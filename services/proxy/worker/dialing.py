@@ -69,7 +69,7 @@ def _meeting(sock: socket.socket, address: tuple[str, int]) -> int:
     A port on which nobody listens can be given to the very socket that dials it, and TCP then connects the socket to
     itself (RFC 9293, simultaneous open). Only ports of the ephemeral range are given away.
     """
-    is_own = address[1] in _ephemeral_ports(int(time.monotonic())) and is_own_end(sock)
+    is_own = address[1] in _ephemeral_ports(int(time.monotonic())) and _is_own_end(sock, address[1])
     return errno.ECONNREFUSED if is_own else 0
 
 
@@ -83,10 +83,10 @@ def _ephemeral_ports(second: int) -> range:
     return range(int(first), int(last) + 1)
 
 
-def is_own_end(sock: socket.socket) -> bool:
-    """Whether a connected socket is connected to itself."""
+def _is_own_end(sock: socket.socket, port: int) -> bool:
     try:
-        return bool(sock.getsockname() == sock.getpeername())
+        ours = sock.getsockname()
+        return bool(ours[1] == port and ours == sock.getpeername())
     except OSError:  # the connection has ended already: it was one
         return False
 
