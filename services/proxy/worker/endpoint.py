@@ -10,7 +10,7 @@ import termios
 from typing import TYPE_CHECKING
 
 from services.proxy.worker.dialing import reset_on_close
-from services.proxy.worker.loop import EDGE, ERR, HUP, IN, OUT, RDHUP, READ_SIZE
+from services.proxy.worker.loop import EDGE, ERR, HUP, IN, OUT, PRI, RDHUP, READ_SIZE
 from services.proxy.worker.pipes import Pipe
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ BULK = 16 << 10
 BULK_PAUSE = 1.0
 """Seconds after a large read in which more of the same message is likely to come."""
 
-READING = IN | RDHUP | EDGE
-_END = RDHUP | HUP | ERR
+READING = IN | PRI | RDHUP | EDGE
+_MORE = PRI | RDHUP | HUP | ERR
+"""What is behind the bytes that a read finds: an urgent byte, at which each read ends (tcp(7)), or the end."""
+
 _NO_BYTES = bytes(4)
 
 
@@ -32,7 +34,8 @@ class Endpoint:
     pipe, until a read is small again. `delivered` counts the bytes read here that the peer's socket took.
 
     epoll reports that there is something to read once, when it comes (edge-triggered). `is_readable` remembers that
-    until a read has found the socket empty; the socket of a client may block, so every call says that it must not.
+    until a read has found the socket empty, as one that is not filled has, unless epoll said that there `has_more`.
+    The socket of a client may block, so every call says that it must not.
     """
 
     __slots__ = (
@@ -41,6 +44,7 @@ class Endpoint:
         "connection",
         "delivered",
         "ended",
+        "has_more",
         "is_prompt",
         "is_queued",
         "is_readable",
@@ -48,7 +52,6 @@ class Endpoint:
         "peer",
         "pipe",
         "pipes",
-        "sees_end",
         "sock",
         "unsent",
     )
@@ -63,7 +66,7 @@ class Endpoint:
         self.sock = sock
         self.is_prompt = is_prompt
         self.is_readable = False
-        self.sees_end = False
+        self.has_more = False
         self.is_queued = False
         self.awaits_room = False
         self.bulk_at = -math.inf
@@ -98,7 +101,7 @@ class Endpoint:
             self.connection.reset_by(self)
         elif not self.ended:
             self.is_readable = True
-            self.sees_end = bool(events & _END)
+            self.has_more = bool(events & _MORE)
             if not self.has_undelivered:
                 self.receive()
 
@@ -119,7 +122,7 @@ class Endpoint:
         elif self.pipe:
             self._deliver_piped(self.pipe, count < BULK)
         else:
-            self.is_readable = count == READ_SIZE or self.sees_end
+            self.is_readable = count == READ_SIZE or self.has_more
             self._deliver_copied(self.loop.buffer[:count])
 
     def deliver(self) -> None:
