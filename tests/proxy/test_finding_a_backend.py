@@ -124,7 +124,7 @@ def test_a_client_that_dials_the_old_address_of_a_backend_goes_to_the_new_one() 
         assert not failures(worker)
 
 
-def test_a_dial_that_began_before_its_backend_was_admitted_again_ejects_nobody() -> None:
+def test_a_dial_that_began_before_its_backend_was_admitted_again_ejects_none() -> None:
     limits = Limits(connect_timeout=1)
     with unanswering() as full, running(full, limits=limits) as worker, worker.connect():
         worker.wait_for_event(ConnectionAccepted)

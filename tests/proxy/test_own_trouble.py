@@ -1,4 +1,4 @@
-"""What this host keeps the proxy from is no backend's fault: nobody is ejected, and clients wait."""
+"""What this host keeps the proxy from is no backend's fault: none is ejected, and clients wait."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Admission:
     """Counts who is in. While no more fit, no listener is watched: that would spin on a queue that cannot be served.
 
     Two things stop it from accepting. It is full: those who are in can be served. Or the process has no room for
-    another socket (`lacks_room`): nobody can be, until somebody leaves or others have freed what is missing.
+    another socket (`lacks_room`): no client can be, until one leaves or other processes have freed what is missing.
     """
 
     def __init__(self, loop: Loop, limit: int, on_room: Callable[[], None]) -> None:
@@ -70,7 +70,7 @@ class Admission:
             self._loop.soon(self._resume)
 
     def stop_if_full(self) -> None:
-        """Accept no more until somebody leaves, if no more may come in.
+        """Accept no more until a client leaves, if no more may come in.
 
         At once, not at the next client: with a shared listener that client would have woken no other worker.
         """
@@ -78,7 +78,7 @@ class Admission:
             self._stop_accepting()
 
     def wait_for_room(self) -> None:
-        """Accept and dial no more until somebody leaves, or a moment has passed."""
+        """Accept and dial no more until a client leaves, or a moment has passed."""
         self.lacks_room = True
         self._stop_accepting()
         self._loop.set_timer(self, RETRY_INTERVAL)

@@ -66,7 +66,7 @@ def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
 def _meeting(sock: socket.socket, address: tuple[str, int]) -> int:
     """ECONNREFUSED for a socket that is connected to itself, else 0.
 
-    A port on which nobody listens can be given to the very socket that dials it, and TCP then connects the socket to
+    A port on which nothing listens can be given to the very socket that dials it, and TCP then connects the socket to
     itself (RFC 9293, simultaneous open). Only ports of the ephemeral range are given away.
     """
     is_own = address[1] in _ephemeral_ports(int(time.monotonic())) and _is_own_end(sock, address[1])
