@@ -35,19 +35,27 @@ class Sealer:
         self.host = host
         self.instance = instance
         self.sequence = sequence
-        self.head = head or beginning(instance)
+        self._head = head or beginning(instance)
+        self._followed: bytes | None = None
+
+    @property
+    def head(self) -> bytes:
+        """The digest of the last batch."""
+        if self._followed is not None:
+            self._head, self._followed = digest(self._followed), None
+        return self._head
 
     def seal(self, app: str, events: msgspec.Raw) -> bytes:
         """The next batch, as it travels."""
         self.sequence += 1
         batch = _Envelope(self.service, self.host, app, self.instance, self.sequence, events, self.head)
         payload = _encoder.encode(batch)
-        self.head = digest(payload)
+        self._head = digest(payload)
         return payload
 
     def follow(self, sequence: int, payload: bytes) -> None:
-        """Go on after a batch that somebody else has sealed."""
-        self.sequence, self.head = sequence, digest(payload)
+        """Go on after a batch that another process has sealed; its digest is computed only if a batch follows."""
+        self.sequence, self._followed = sequence, payload
 
 
 def digest(payload: bytes) -> bytes:

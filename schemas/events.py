@@ -156,7 +156,7 @@ class BackendLeft(Event, tag=19, frozen=True, gc=False):
 
 
 class BackendEjected(Event, tag=20, frozen=True, gc=False):
-    """A backend that failed a dial is skipped until it is tried again (BackendJoined)."""
+    """A backend that failed a dial is skipped until it answers again (BackendJoined)."""
 
     port: int
     backend: str

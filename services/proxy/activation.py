@@ -14,13 +14,34 @@ FIRST = 3
 def activated(environ: Mapping[str, str], pid: int, listen: Iterable[str], workers: int) -> list[Listener]:
     """A listener, shared by all workers, for each socket handed to process `pid`; none if none was.
 
-    Raises SettingsError when a socket is of no port that --listen names.
+    Raises SettingsError when a socket is of no port that --listen names, or when two are of the same one.
     """
     if environ.get("LISTEN_PID") != str(pid):
         return []
     bindings = {binding.port: binding for binding in map(parse, listen)}
-    count = int(environ.get("LISTEN_FDS", "0"))
-    return [_listener(fd, bindings, workers) for fd in range(FIRST, FIRST + count)]
+    listeners: list[Listener] = []
+    try:
+        for fd in range(FIRST, FIRST + _count(environ.get("LISTEN_FDS", "0"))):
+            listeners.append(_listener(fd, bindings, workers))
+            _check_single(listeners)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _check_single(listeners: list[Listener]) -> None:
+    """Of two sockets of one port, workers would accept on one, and clients wait at the other for nothing."""
+    *before, last = (listener.binding for listener in listeners)
+    if last in before:
+        raise SettingsError(f"LISTEN_FDS: two sockets of port {last.port}; give it one ListenStream={last.port}")
+
+
+def _count(value: str) -> int:
+    if not value.isdecimal():
+        raise SettingsError(f"LISTEN_FDS {value!r} is no number of sockets: unset it")
+    return int(value)
 
 
 def _listener(fd: int, bindings: dict[int, Binding], workers: int) -> Listener:

@@ -7,6 +7,7 @@ descriptors it inherits, and the kernel keeps queueing clients in the meantime.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Iterable, Mapping
@@ -43,6 +44,11 @@ class Listener(msgspec.Struct, frozen=True):
     @property
     def fds(self) -> list[int]:
         return [sock.fileno() for sock in self.sockets]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all workers accept on one socket, as when systemd opened it."""
+        return len({os.fstat(fd).st_ino for fd in self.fds}) < len(self.fds)
 
     def close(self) -> None:
         for sock in self.sockets:

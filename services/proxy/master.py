@@ -14,10 +14,11 @@ from schemas.codec import encode_event, joined
 from schemas.events import ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
 from schemas.routing import Route
 from services.common.lifecycle import VERSION, Context
-from services.proxy import remains
+from services.proxy import remains, trial
 from services.proxy.listeners import Listener
 from services.proxy.messages import (
     Answered,
+    Blocked,
     Failed,
     Following,
     Limits,
@@ -155,13 +156,20 @@ class Master:
         self._relay(worker, subjects.NO_APP, [encode_event(started)])
         for pool in self._pools.values():
             pool.worker_started(worker.instance)
-        most = (self._limits.max_connections + index) // len(self._keepers)
-        limits = msgspec.structs.replace(self._limits, max_connections=most)
-        listening = [Listening(app, port, fd) for (app, port), fd in zip(self._pools, fds, strict=True)]
+        limits = msgspec.structs.replace(self._limits, max_connections=self._share(index))
+        listening = [
+            Listening(each.binding.app, each.binding.port, fd, each.is_shared)
+            for each, fd in zip(self._listeners, fds, strict=True)
+        ]
         sealer = worker.sealer
         head, folder = sealer.head, self._context.spool_folder
         origin = Origin(sealer.host, sealer.instance, sealer.sequence, head, folder, worker.blackbox)
         worker.tell(Start(limits, listening, [pool.order() for pool in self._pools.values()], origin))
+
+    def _share(self, index: int) -> int:
+        """How many of all connections a worker may have; 0: as many as it can."""
+        most = self._limits.max_connections
+        return max(1, (most + index) // len(self._keepers)) if most else 0
 
     def _end(self, worker: WorkerProcess, reason: str) -> None:
         del self._workers[worker.instance]
@@ -196,7 +204,14 @@ class Master:
                 pool = self._pools[message.app, message.port]
                 self._take(pool, pool.dial_failed(message, time.time()))
             case Answered():
-                self._pools[message.app, message.port].answered(message.backend)
+                self._pools[message.app, message.port].answered(message.backend, message.admission)
+            case Blocked():
+                self._context.log.warning(
+                    "this host keeps the proxy from dialing a backend: look at its ports, routes and firewall",
+                    app=message.app,
+                    backend=message.backend,
+                    reason=message.reason,
+                )
 
     def _take(self, pool: Pool, steps: Steps) -> None:
         for event in steps.events:
@@ -205,10 +220,14 @@ class Master:
             for worker in self._workers.values():
                 worker.tell(order)
         for retry in steps.retries:
-            asyncio.get_running_loop().call_later(retry.delay, self._readmit, pool, retry)
+            self._context.spawn(self._try_again(pool, retry), f"retry of {retry.backend}")
         serving = pool.serving()
         if serving:
             self._publisher.publish(serving)
 
-    def _readmit(self, pool: Pool, retry: Retry) -> None:
-        self._take(pool, pool.readmit(retry, time.time()))
+    async def _try_again(self, pool: Pool, retry: Retry) -> None:
+        """Dial a backend that was ejected, once for all workers: their clients go there when it has answered."""
+        await asyncio.sleep(retry.delay)
+        if pool.awaits(retry):
+            outcome = await trial.dial(retry.address, self._limits.connect_timeout)
+            self._take(pool, pool.tried(retry, outcome, time.time()))

@@ -12,11 +12,12 @@ Balance = Literal["round-robin", "least-connections"]
 
 
 class Listening(msgspec.Struct, array_like=True, frozen=True):
-    """A listening socket that the worker inherited as descriptor `fd`."""
+    """A listening socket that the worker inherited as descriptor `fd`. `is_shared`: other workers accept on it too."""
 
     app: str
     port: int
     fd: int
+    is_shared: bool = False
 
 
 class Limits(msgspec.Struct, array_like=True, frozen=True):
@@ -41,6 +42,8 @@ class Follow(msgspec.Struct, array_like=True, tag=1, frozen=True):
     """Send connections of this port to these backends from now on; cut those to any other.
 
     `ejected` are skipped until they are admitted; it concerns only backends that the worker does not know yet.
+    `admissions`: a number for each backend, another one whenever it is let in: it joins, has a new address, comes
+    back from draining, or is tried again. What a worker says of a backend, it says of one admission.
     """
 
     app: str
@@ -48,6 +51,7 @@ class Follow(msgspec.Struct, array_like=True, tag=1, frozen=True):
     revision: int
     backends: list[Backend]
     ejected: list[str] = []
+    admissions: dict[str, int] = {}
 
 
 class Origin(msgspec.Struct, array_like=True, frozen=True):
@@ -82,11 +86,12 @@ class Eject(msgspec.Struct, array_like=True, tag=3, frozen=True):
 
 
 class Admit(msgspec.Struct, array_like=True, tag=4, frozen=True):
-    """Try a backend again; the first success is to be reported."""
+    """Try a backend again, which answers; the first success of a client is to be reported."""
 
     app: str
     port: int
     backend: str
+    admission: int = 0
 
 
 class Stop(msgspec.Struct, array_like=True, tag=5, frozen=True):
@@ -119,6 +124,7 @@ class Failed(msgspec.Struct, array_like=True, tag=11, frozen=True):
     port: int
     backend: Backend
     reason: str
+    admission: int = 0
 
 
 class Answered(msgspec.Struct, array_like=True, tag=12, frozen=True):
@@ -127,6 +133,7 @@ class Answered(msgspec.Struct, array_like=True, tag=12, frozen=True):
     app: str
     port: int
     backend: str
+    admission: int = 0
 
 
 class Recorded(msgspec.Struct, array_like=True, tag=13, frozen=True):
@@ -139,6 +146,15 @@ class Recorded(msgspec.Struct, array_like=True, tag=13, frozen=True):
     payload: bytes
 
 
+class Blocked(msgspec.Struct, array_like=True, tag=14, frozen=True):
+    """This host keeps the worker from dialing a backend: no free port, no network, a firewall rule."""
+
+    app: str
+    port: int
+    backend: str
+    reason: str
+
+
 ToWorker: TypeAlias = Follow | Start | Eject | Admit | Stop | Taken
-ToMaster: TypeAlias = Following | Failed | Answered | Recorded
+ToMaster: TypeAlias = Following | Failed | Answered | Recorded | Blocked
 Message: TypeAlias = ToWorker | ToMaster

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from schemas.events import BackendDrained, BackendEjected, BackendJoined, BackendLeft, Event
@@ -14,11 +16,16 @@ LONGEST_BACKOFF = 30.0
 Order = Follow | Eject | Admit
 
 
+Outcome = Literal["answered", "failed", "blocked"]
+"""How a backend's trial ended; "blocked": this host could not even dial, which says nothing about the backend."""
+
+
 class Retry(msgspec.Struct, frozen=True):
-    """Call `Pool.readmit` with this ejection in `delay` seconds."""
+    """Dial a backend that was ejected in `delay` seconds, if `Pool.awaits` it then, and call `Pool.tried`."""
 
     backend: str
-    ejection: int
+    address: tuple[str, int]
+    admission: int
     delay: float
 
 
@@ -31,11 +38,12 @@ class Steps(msgspec.Struct):
 
 
 class _Member(msgspec.Struct):
-    """A backend of the route. `ejection` is 0 unless it is skipped."""
+    """A backend of the route. `admission`: a new number whenever it is let in. `failures`: how many in a row."""
 
     backend: Backend
+    admission: int
     failures: int = 0
-    ejection: int = 0
+    is_ejected: bool = False
 
     @property
     def is_active(self) -> bool:
@@ -75,7 +83,7 @@ class Pool:
         self._revision = 0
         self._generations: dict[int, int] = {}
         self._served: int | None = None
-        self._ejections = 0
+        self._admissions = 0
         self._is_forgotten = False
 
     def follow(self, route: Route, now: float) -> Steps:
@@ -104,9 +112,10 @@ class Pool:
 
     def order(self) -> Follow:
         """What a new worker is to follow."""
-        ejected = [member.backend.id for member in self._members.values() if member.ejection]
+        ejected = [backend for backend, member in self._members.items() if member.is_ejected]
         backends = [member.backend for member in self._members.values()]
-        return Follow(self.app, self.port, self._revision, backends, ejected)
+        admissions = {backend: member.admission for backend, member in self._members.items()}
+        return Follow(self.app, self.port, self._revision, backends, ejected, admissions)
 
     def worker_started(self, worker: str) -> None:
         """A worker was given `order()`."""
@@ -133,32 +142,44 @@ class Pool:
         return self._noticed(now)
 
     def dial_failed(self, news: Failed, now: float) -> Steps:
-        """Skip a backend in all workers, for longer each time until it answers."""
+        """Skip a backend in all workers, for longer each time until it answers.
+
+        A dial that began in another admission, which may be to another address, says nothing about this one.
+        """
         member = self._members.get(news.backend.id)
-        if member is None or not member.is_active or member.ejection or member.backend != news.backend:
+        if member is None or not member.is_active or member.is_ejected or member.admission != news.admission:
             return Steps()
-        self._ejections += 1
-        member.ejection = self._ejections
-        delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**member.failures)
-        member.failures += 1
+        member.is_ejected = True
         return Steps(
             [BackendEjected(now, self.port, news.backend.id, news.reason)],
             [Eject(self.app, self.port, news.backend.id)],
-            [Retry(news.backend.id, member.ejection, delay)],
+            [_later(member)],
         )
 
-    def answered(self, backend: str) -> None:
+    def answered(self, backend: str, admission: int) -> None:
         """A backend that was admitted again took a connection."""
-        if member := self._members.get(backend):
+        member = self._members.get(backend)
+        if member and member.admission == admission:
             member.failures = 0
 
-    def readmit(self, retry: Retry, now: float) -> Steps:
-        """Try a backend again, unless it was reset or ejected anew in the meantime."""
+    def awaits(self, retry: Retry) -> bool:
+        """Whether a backend still is as ejected as it was: no route has reset it in the meantime."""
         member = self._members.get(retry.backend)
-        if member is None or member.ejection != retry.ejection:
+        return member is not None and member.is_active and member.is_ejected and member.admission == retry.admission
+
+    def tried(self, retry: Retry, outcome: Outcome, now: float) -> Steps:
+        """Let a backend in again that answered, and try another one later."""
+        if not self.awaits(retry):
             return Steps()
-        member.ejection = 0
-        return Steps([self._joined(member, now)], [Admit(self.app, self.port, retry.backend)])
+        member = self._members[retry.backend]
+        if outcome == "blocked":
+            return Steps(retries=[msgspec.structs.replace(retry, delay=FIRST_BACKOFF)])
+        if outcome == "failed":
+            return Steps(retries=[_later(member)])
+        member.is_ejected = False
+        member.admission = self._next_admission()
+        order = Admit(self.app, self.port, retry.backend, member.admission)
+        return Steps([self._joined(member, now)], [order])
 
     def serving(self) -> Serving | None:
         """What all workers follow; None as long as they follow nothing."""
@@ -172,15 +193,20 @@ class Pool:
         return Serving(self.app, self.port, self._served, draining)
 
     def _update(self, member: _Member | None, backend: Backend, now: float, steps: Steps) -> _Member:
-        fresh = _Member(backend)
+        fresh = _Member(backend, self._next_admission())
+        is_same = member is not None and member.address == fresh.address
         if fresh.is_active:
             self._leaving.pop(backend.id, None)
-            if member is None or not member.is_active or member.address != fresh.address:
+            if member is None or not member.is_active or not is_same:
                 steps.events.append(self._joined(fresh, now))
                 return fresh
         elif member and member.is_active:
             self._leave(member, now, steps)
-        return fresh if member is None else msgspec.structs.replace(member, backend=backend)
+        return msgspec.structs.replace(member, backend=backend) if member and is_same else fresh
+
+    def _next_admission(self) -> int:
+        self._admissions += 1
+        return self._admissions
 
     def _remove(self, member: _Member, now: float, steps: Steps) -> None:
         if member.is_active:
@@ -216,3 +242,10 @@ class Pool:
     def _open_connections(self, backend: str) -> int:
         known = sum(worker.draining.get(backend, 0) for worker in self._workers.values())
         return known + sum(1 if one is None else one.get(backend, 0) for one in self._former)
+
+
+def _later(member: _Member) -> Retry:
+    """When to try a backend again that has failed once more."""
+    delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**member.failures)
+    member.failures += 1
+    return Retry(member.backend.id, member.address, member.admission, delay)

@@ -94,7 +94,8 @@ class Former:
         return False
 
     def _read(self, path: Path, content: bytes) -> None:
-        with contextlib.suppress(msgspec.MsgspecError):  # it is being written: what it said before still holds
+        # It is being written: what it said before still holds. msgspec lets the other two errors through.
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._last[path] = _content.decode(content)
 
 

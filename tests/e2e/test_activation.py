@@ -108,3 +108,28 @@ def test_a_descriptor_that_does_not_listen_is_told(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("services.proxy.activation.FIRST", os.dup(given.fileno()))
         with pytest.raises(SettingsError, match="no listening TCP socket"):
             activated({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7, ["web=1"], 1)
+
+
+def test_two_sockets_of_one_port_are_an_error_not_a_queue_that_is_never_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+        with socket.create_server(("::1", port), family=socket.AF_INET6) as other:
+            first = _consecutive(one, other)
+            monkeypatch.setattr("services.proxy.activation.FIRST", first)
+            with pytest.raises(SettingsError, match=f"two sockets of port {port}"):
+                activated({"LISTEN_PID": "7", "LISTEN_FDS": "2"}, 7, [f"web={port}"], 2)
+
+
+def _consecutive(one: socket.socket, other: socket.socket) -> int:
+    """The first of two descriptors that follow each other."""
+    first = 900
+    os.dup2(one.fileno(), first)
+    os.dup2(other.fileno(), first + 1)
+    return first
+
+
+def test_a_number_of_sockets_that_is_none_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="LISTEN_FDS 'two' is no number"):
+        activated({"LISTEN_PID": "7", "LISTEN_FDS": "two"}, 7, ["web=1"], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from schemas.events import (
 )
 from schemas.routing import Backend
 from services.proxy.messages import Admit, Answered, Eject, Failed, Limits
+from services.proxy.worker.balancer import Dial, Target
 from tests.proxy.backends import echo, named, nobody, read_all, reset, serving
 from tests.proxy.worker_process import APP, WorkerProcess, running
 
@@ -108,6 +110,50 @@ def test_a_dial_to_a_backend_that_leaves_the_route_goes_elsewhere() -> None:
         worker.settled()
         assert not worker.of(DialFailed)
         assert [message.cut for message in worker.following()] == [{}, {}]
+
+
+def test_a_client_that_dials_the_old_address_of_a_backend_goes_to_the_new_one() -> None:
+    limits = Limits(connect_timeout=60)
+    with unanswering() as full, serving(echo, full.id) as server, running(full, limits=limits) as worker:
+        with worker.connect() as client:
+            worker.wait_for_event(ConnectionAccepted)
+            worker.route(server.backend())
+            assert echoes(client)
+        worker.settled()
+        assert not worker.of(DialFailed)
+        assert not failures(worker)
+
+
+def test_a_dial_that_began_before_its_backend_was_admitted_again_ejects_none() -> None:
+    limits = Limits(connect_timeout=1)
+    with unanswering() as full, running(full, limits=limits) as worker, worker.connect():
+        worker.wait_for_event(ConnectionAccepted)
+        time.sleep(0.5)  # the second dial ends later than the first one, and than what follows from that
+        with worker.connect():
+            worker.wait_for(lambda: failures(worker))
+            worker.tell(Admit(APP, worker.port, full.id, 1))
+            worker.wait_for_event(DialFailed, 2)
+            worker.wait_for(lambda: len(failures(worker)) > 1)
+    assert [failed.admission for failed in failures(worker)][:2] == [0, 1]
+
+
+def test_a_client_whose_dials_failed_goes_to_a_backend_that_was_admitted_in_the_meantime() -> None:
+    limits = Limits(connect_timeout=1.5)
+    gone = nobody("gone")
+    with unanswering() as full, running(gone, full, limits=limits) as worker, worker.connect() as client:
+        worker.wait_for_event(DialFailed)
+        with serving(echo, "gone", gone.port):
+            worker.tell(Admit(APP, worker.port, "gone", 1))
+            assert echoes(client)
+
+
+def test_a_dial_that_a_later_one_disproves_is_no_news() -> None:
+    target = Target(nobody(), ejected=False, admission=1)
+    dial = Dial(target, target.address, 1, 5.0)
+    target.answered_at = 4.0
+    assert dial.is_news
+    target.answered_at = 6.0
+    assert not dial.is_news
 
 
 def test_a_client_is_held_until_a_backend_joins_and_nothing_that_it_sent_is_lost() -> None:

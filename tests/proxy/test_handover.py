@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -10,8 +14,12 @@ from schemas import chain, codec, handover
 from schemas.chain import Sealer
 from schemas.events import ConnectionAccepted, ConnectionClosed, Event, ServiceStopped
 from services.proxy.messages import Origin
+from services.proxy.worker.admission import Admission
+from services.proxy.worker.frontend import Frontend
+from services.proxy.worker.loop import OUT, Loop
+from services.proxy.worker.timers import Timed
 from tests.proxy.backends import echo, serving
-from tests.proxy.worker_process import running
+from tests.proxy.worker_process import DEADLINE, running
 
 INSTANCE = "worker"
 
@@ -83,3 +91,54 @@ def test_a_worker_whose_master_has_everything_leaves_nothing(origin: Origin) -> 
             assert client.recv(1) == b"x"
         assert worker.stop() == 0
     assert not list(Path(origin.folder).iterdir())
+
+
+def test_a_worker_that_accepts_no_more_uses_no_cpu_for_clients_that_wait_in_a_shared_queue() -> None:
+    with serving(echo) as server, running(server.backend()) as worker, worker.connect() as open_client:
+        worker.wait_for_event(ConnectionAccepted)
+        listening = worker.listening()
+        worker.lose_master()
+        wait_until(lambda: listening not in worker.links())
+        with worker.connect():
+            assert worker.share_of_cpu(5.0) < 0.02
+            open_client.sendall(b"still served")
+            assert open_client.recv(12) == b"still served"
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_socket_that_takes_the_number_of_a_closed_listener_gets_none_of_its_events() -> None:
+    loop, seen = Loop(), list[int]()
+    with socket.create_server(("127.0.0.1", 0)) as held_elsewhere:
+        ours = held_elsewhere.dup()
+        number = ours.fileno()
+        admission = Admission(loop, 1, lambda: None)
+        admission.listen(ours, cast(Frontend, None))
+        admission.close(accept_waiting=False)
+        turn(loop)
+        near, far = socket.socketpair()
+        with near, far, socket.create_connection(held_elsewhere.getsockname()):
+            assert number == near.fileno()
+            loop.watch(number, OUT, seen.append)
+            turn(loop)
+    assert seen == [OUT]
+
+
+class Alarm:
+    """Ends a turn in which nothing else happens."""
+
+    def __init__(self) -> None:
+        self.slot: set[Timed] | None = None
+
+    def on_timer(self) -> None:
+        pass
+
+
+def turn(loop: Loop) -> None:
+    loop.set_timer(Alarm(), 0.05)
+    loop.turn()

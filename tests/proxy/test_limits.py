@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import queue
 import resource
 import socket
@@ -11,28 +10,15 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionEstablished, DialFailed
 from services.proxy.messages import Limits
 from tests.proxy.backends import TIMEOUT, echo, fill, read_all, serving
-from tests.proxy.worker_process import WorkerProcess, running
+from tests.proxy.worker_process import running
 
 WATCHED = 1.0
-
-
-def cpu_seconds(worker: WorkerProcess) -> float:
-    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def share_of_cpu(worker: WorkerProcess) -> float:
-    """How much of one core it uses for a while."""
-    began, before = time.monotonic(), cpu_seconds(worker)
-    time.sleep(WATCHED)
-    return (cpu_seconds(worker) - before) / (time.monotonic() - began)
 
 
 def few_files(count: int) -> Callable[[], None]:
@@ -50,7 +36,7 @@ def test_at_the_connection_limit_new_clients_wait_in_the_queue() -> None:
     with serving(echo) as server, running(server.backend(), limits=limits) as worker:
         clients = [worker.connect() for _ in range(8)]
         worker.wait_for_event(ConnectionEstablished, 3)
-        assert share_of_cpu(worker) < 0.2
+        assert worker.share_of_cpu(WATCHED) < 0.2
         assert len(worker.of(ConnectionAccepted)) == 3
         for client in clients:
             with client:
@@ -59,13 +45,26 @@ def test_at_the_connection_limit_new_clients_wait_in_the_queue() -> None:
         assert len(worker.settled()) == 8
 
 
+def test_clients_that_are_held_at_the_connection_limit_are_served_once_a_backend_is_ready() -> None:
+    with running(limits=Limits(max_connections=3)) as worker, serving(echo) as server:
+        clients = [worker.connect() for _ in range(5)]
+        worker.wait_for_event(ConnectionAccepted, 3)
+        worker.route(server.backend())
+        for client in clients:
+            with client:
+                assert echoes(client)
+        worker.wait_for_event(ConnectionClosed, 5)
+        assert len(worker.settled()) == 5
+
+
+@pytest.mark.parametrize("hold", [0, 10])
 @pytest.mark.parametrize("files", [40, 41])
-def test_without_free_files_new_clients_wait_in_the_queue(files: int) -> None:
-    limits = Limits(max_connections=1000)
+def test_without_free_files_new_clients_wait_in_the_queue(files: int, hold: float) -> None:
+    limits = Limits(max_connections=1000, hold=hold)
     with serving(echo) as server, running(server.backend(), limits=limits, preexec=few_files(files)) as worker:
         clients = [worker.connect() for _ in range(40)]
         worker.wait_for_event(ConnectionEstablished, 10)
-        assert share_of_cpu(worker) < 0.2
+        assert worker.share_of_cpu(WATCHED) < 0.2
         assert len(worker.of(ConnectionAccepted)) < 40
         for client in clients:
             with client:
@@ -88,7 +87,7 @@ def test_an_idle_worker_uses_no_cpu() -> None:
     with serving(echo) as server, running(server.backend()) as worker:
         clients = [worker.connect() for _ in range(100)]
         worker.wait_for_event(ConnectionEstablished, 100)
-        assert share_of_cpu(worker) < 0.05
+        assert worker.share_of_cpu(WATCHED) < 0.05
         for client in clients:
             client.close()
 
@@ -112,7 +111,7 @@ def test_a_socket_that_has_ended_both_ways_with_bytes_left_to_move_costs_no_cpu(
         received = make_room(source, sink)
         source.shutdown(socket.SHUT_WR)
         received += make_room(source, sink)
-        assert share_of_cpu(worker) < 0.2
+        assert worker.share_of_cpu(WATCHED) < 0.2
         received += len(read_all(sink))
         release.set()
         assert received == sent

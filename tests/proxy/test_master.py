@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -19,13 +20,14 @@ from schemas.events import (
     ConnectionAccepted,
     ConnectionClosed,
     ConnectionEstablished,
+    DialFailed,
     ListenerClosed,
     ListenerOpened,
     ServiceStarted,
     ServiceStopped,
 )
 from services.common.bus import Bus
-from services.proxy.listeners import open_listeners
+from services.proxy.listeners import Listener, open_listeners
 from services.proxy.settings import ProxySettings
 from tests.conftest import NatsServer, free_port
 from tests.proxy.backends import echo, named, nobody, serving
@@ -176,6 +178,22 @@ async def test_a_backend_that_fails_is_ejected_once_for_all_workers_and_comes_ba
         assert all(event.held > 0 for event in running.log.of(ConnectionEstablished))
 
 
+async def test_clients_that_are_held_do_not_all_dial_a_backend_that_is_still_dead(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    gone = nobody()
+    async with proxy(bus, nats_server.url) as running:
+        await running.serve(gone)
+        held = [asyncio.create_task(exchange(running.port)) for _ in range(20)]
+        await running.log.wait_for_event(BackendEjected)
+        await asyncio.sleep(3.5)  # in which it is tried twice: 1 and 3 seconds after it failed
+        with serving(echo, "a", gone.port):
+            assert await asyncio.gather(*held) == [b"bye"] * 20
+            await running.log.wait_for_event(ConnectionClosed, 20)
+        assert len(running.log.of(DialFailed)) <= 20
+        assert len(running.log.of(BackendEjected)) == len(running.log.of(BackendJoined)) - 1 == 1
+
+
 async def test_a_killed_worker_comes_back_and_its_port_never_refuses(bus: Bus, nats_server: NatsServer) -> None:
     with serving(echo) as server:
         async with proxy(bus, nats_server.url) as running:
@@ -302,6 +320,28 @@ async def test_a_killed_master_never_closes_a_port_that_a_supervisor_holds(bus: 
             assert await running.stop() == 0
     for listener in listeners:
         listener.close()
+
+
+async def test_workers_that_share_a_socket_take_turns(bus: Bus, nats_server: NatsServer) -> None:
+    """As they do under systemd: one client wakes one worker, and not always the same one."""
+    (opened,) = open_listeners([f"{APP}=127.0.0.1:{free_port()}"], 1)
+    shared = Listener(opened.binding, [*opened.sockets, opened.sockets[0].dup()])
+    with serving(echo) as server:
+        async with proxy(bus, nats_server.url, listeners=[shared]) as running:
+            await running.serve(server.backend())
+            streams = []
+            for _ in range(80):
+                streams.append(await connect(running.port))
+                streams[-1][1].write(b"?")
+                assert await streams[-1][0].readexactly(1) == b"?"
+                await asyncio.sleep(0.005)  # so that both workers wait
+            await running.log.wait_for_event(ConnectionEstablished, 80)
+            taken = Counter(e.instance for e in running.log.entries if isinstance(e.event, ConnectionEstablished))
+            assert len(taken) == 2
+            assert min(taken.values()) >= 16
+            assert await asyncio.gather(*map(finish, streams)) == [b"bye"] * 80
+            assert await running.stop() == 0
+    shared.close()
 
 
 async def test_the_workers_of_a_killed_master_finish_their_connections_and_end(

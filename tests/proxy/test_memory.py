@@ -49,7 +49,7 @@ def test_routes_of_another_boot_are_not_believed(path: Path) -> None:
     assert Memory(path).recall() == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"boot": 1, "routes": 2}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"boot": "\xff"}', b'{"boot": 1, "routes": 2}'])
 def test_a_damaged_file_is_no_memory(path: Path, content: bytes) -> None:
     Memory(path).keep(ROUTES)
     path.write_bytes(content)

@@ -24,7 +24,7 @@ from services.proxy.worker.timers import Timed, Timers
 
 def balancer(*names: str, policy: Balance = "round-robin") -> Balancer:
     result = Balancer(policy)
-    result.follow([backend(name) for name in names], [])
+    result.follow([backend(name) for name in names], [], {})
     return result
 
 
@@ -33,7 +33,7 @@ def backend(name: str, state: BackendState = "active", port: int = 1) -> Backend
 
 
 def picks(subject: Balancer, count: int, tried: tuple[str, ...] = ()) -> str:
-    targets = [subject.pick(tried) for _ in range(count)]
+    targets = [subject.pick([(name, 0) for name in tried]) for _ in range(count)]
     return "".join(target.id if target else "-" for target in targets)
 
 
@@ -43,13 +43,13 @@ def test_every_ready_backend_gets_its_turn() -> None:
 
 def test_what_was_tried_ejected_or_drains_is_passed_over() -> None:
     subject = balancer("a", "b", "c", "d")
-    subject.follow([backend("a"), backend("b", "draining"), backend("c"), backend("d")], [])
+    subject.follow([backend("a"), backend("b", "draining"), backend("c"), backend("d")], [], {})
     assert subject.eject("c")
     assert not subject.eject("c")
     assert set(picks(subject, 6)) == {"a", "d"}
     assert picks(subject, 2, ("a",)) == "dd"
     assert picks(subject, 1, ("a", "d")) == "-"
-    subject.admit("c")
+    subject.admit("c", 0)
     assert set(picks(subject, 6)) == {"a", "c", "d"}
 
 
@@ -57,23 +57,37 @@ def test_an_ejection_ends_with_a_new_address_or_a_return_from_draining() -> None
     subject = balancer("a", "b")
     subject.eject("a")
     subject.eject("b")
-    subject.follow([backend("a"), backend("b")], [])
+    subject.follow([backend("a"), backend("b")], [], {})
     assert not subject.has_ready
-    subject.follow([backend("a", port=2), backend("b", "draining")], [])
+    subject.follow([backend("a", port=2), backend("b", "draining")], [], {})
     assert picks(subject, 2) == "aa"
-    subject.follow([backend("a", port=2), backend("b")], [])
-    assert set(picks(subject, 2)) == {"a", "b"}
+    subject.follow([backend("a", port=2), backend("b")], [], {"b": 1})
+    targets = [subject.pick([]) for _ in range(2)]
+    assert {target.id for target in targets if target} == {"a", "b"}
 
 
 def test_a_worker_that_starts_late_knows_who_is_ejected() -> None:
     subject = Balancer("round-robin")
-    subject.follow([backend("a"), backend("b")], ["a"])
+    subject.follow([backend("a"), backend("b")], ["a"], {})
     assert picks(subject, 2) == "bb"
 
 
 def test_following_tells_who_is_gone() -> None:
     subject = balancer("a", "b")
-    assert [target.id for target in subject.follow([backend("b"), backend("c")], [])] == ["a"]
+    gone, moved = subject.follow([backend("b", port=2), backend("c")], [], {})
+    assert [target.id for target in gone] == ["a"]
+    assert [target.id for target in moved] == ["b"]
+
+
+def test_a_target_is_tried_again_in_a_round_once_it_is_admitted_again() -> None:
+    subject = balancer("a")
+    tried = {("a", 0)}
+    assert subject.pick(tried) is None
+    subject.eject("a")
+    subject.admit("a", 1)
+    again = subject.pick(tried)
+    assert again
+    assert again.id == "a"
 
 
 class Alarm:

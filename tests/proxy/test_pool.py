@@ -67,7 +67,7 @@ def test_a_worker_that_has_just_started_is_waited_for() -> None:
 def test_an_older_generation_and_a_repeated_route_change_nothing() -> None:
     subject = pool("x")
     newest = route(5, backend("a"))
-    assert subject.follow(newest, 0).orders == [Follow(APP, PORT, 1, [backend("a")])]
+    assert subject.follow(newest, 0).orders == [Follow(APP, PORT, 1, [backend("a")], [], {"a": 1})]
     assert subject.follow(newest, 0) == Steps()
     assert subject.follow(route(4), 0) == Steps()
 
@@ -129,58 +129,131 @@ def test_a_backend_that_returns_from_draining_joins_again() -> None:
     assert told(subject.worker_follows("x", follows(3), 0)) == []
 
 
-def test_a_failed_backend_is_ejected_for_longer_each_time_until_it_answers() -> None:
+def failed(subject: Pool, name: str = "a") -> Failed:
+    """A dial to a backend, as it is now, failed."""
+    order = subject.order()
+    (found,) = [each for each in order.backends if each.id == name]
+    return Failed(APP, PORT, found, "refused", order.admissions[name])
+
+
+def eject(subject: Pool) -> Retry:
+    (retry,) = subject.dial_failed(failed(subject), 0).retries
+    return retry
+
+
+def test_a_failed_backend_is_tried_after_longer_each_time_until_it_answers() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    steps = subject.dial_failed(failed(subject), 0)
+    assert told(steps) == [(BackendEjected, "a")]
+    assert steps.orders == [Eject(APP, PORT, "a")]
+    delays = []
+    for _ in range(6):
+        (retry,) = steps.retries
+        delays.append(retry.delay)
+        assert subject.awaits(retry)
+        assert subject.order().ejected == ["a"]
+        steps = subject.tried(retry, "failed", 0)
+        assert not steps.events
+        assert not steps.orders
+    assert delays == [1, 2, 4, 8, 16, 30]
+    (retry,) = steps.retries
+    back = subject.tried(retry, "answered", 0)
+    assert told(back) == [(BackendJoined, "a")]
+    admission = subject.order().admissions["a"]
+    assert back.orders == [Admit(APP, PORT, "a", admission)]
+    assert subject.order().ejected == []
+    assert not subject.awaits(retry)
+
+
+def test_the_delay_starts_over_only_when_a_client_was_served() -> None:
     subject = pool("x")
     subject.follow(route(1, backend("a")), 0)
     delays = []
     for _ in range(7):
-        steps = subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0)
-        assert told(steps) == [(BackendEjected, "a")]
-        assert steps.orders == [Eject(APP, PORT, "a")]
-        assert subject.order().ejected == ["a"]
-        (retry,) = steps.retries
+        retry = eject(subject)
         delays.append(retry.delay)
-        again = subject.readmit(retry, 0)
-        assert told(again) == [(BackendJoined, "a")]
-        assert again.orders == [Admit(APP, PORT, "a")]
-        assert subject.order().ejected == []
+        subject.tried(retry, "answered", 0)
     assert delays == [1, 2, 4, 8, 16, 30, 30]
-    subject.answered("a")
-    assert subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0).retries[0].delay == 1
+    subject.answered("a", retry.admission)
+    last = eject(subject)
+    assert last.delay == 30
+    subject.tried(last, "answered", 0)
+    subject.answered("a", subject.order().admissions["a"])
+    assert eject(subject).delay == 1
+
+
+def test_a_trial_that_this_host_prevents_says_nothing_about_the_backend() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    retry = eject(subject)
+    for _ in range(5):
+        steps = subject.tried(retry, "blocked", 0)
+        assert not steps.events
+        assert not steps.orders
+        (retry,) = steps.retries
+        assert retry.delay == 1
+    assert [again.delay for again in subject.tried(retry, "failed", 0).retries] == [2]
 
 
 def test_a_failure_that_many_workers_report_is_one_ejection() -> None:
     subject = pool("x", "y")
     subject.follow(route(1, backend("a")), 0)
-    subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0)
-    assert subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0) == Steps()
+    news = failed(subject)
+    subject.dial_failed(news, 0)
+    assert subject.dial_failed(news, 0) == Steps()
+
+
+def test_a_dial_that_began_before_its_backend_was_let_in_again_changes_nothing() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    stale = failed(subject)
+    subject.tried(eject(subject), "answered", 0)
+    assert subject.dial_failed(stale, 0) == Steps()
+    subject.follow(route(2, backend("a", "draining")), 0)
+    draining = failed(subject)
+    assert subject.dial_failed(draining, 0) == Steps()
+    subject.follow(route(3, backend("a")), 0)
+    assert subject.dial_failed(draining, 0) == Steps()
+    assert told(subject.dial_failed(failed(subject), 0)) == [(BackendEjected, "a")]
 
 
 def test_a_failure_of_an_old_address_or_of_a_backend_that_left_is_nothing() -> None:
     subject = pool("x")
-    subject.follow(route(1, backend("a", port=2), backend("b", "draining")), 0)
-    for stale in (backend("a", port=1), backend("b"), backend("c")):
-        assert subject.dial_failed(Failed(APP, PORT, stale, "refused"), 0) == Steps()
+    subject.follow(route(1, backend("a", port=1), backend("b")), 0)
+    stale = [failed(subject, "a"), failed(subject, "b"), Failed(APP, PORT, backend("c"), "refused")]
+    subject.follow(route(2, backend("a", port=2), backend("b", "draining")), 0)
+    assert all(subject.dial_failed(news, 0) == Steps() for news in stale)
 
 
 def test_a_new_address_ends_an_ejection_and_its_retry() -> None:
     subject = pool("x")
     subject.follow(route(1, backend("a", port=1)), 0)
-    (retry,) = subject.dial_failed(Failed(APP, PORT, backend("a", port=1), "refused"), 0).retries
+    retry = eject(subject)
     steps = subject.follow(route(2, backend("a", port=2)), 0)
     assert steps.events == [BackendJoined(0, PORT, "a", "127.0.0.1:2")]
     assert subject.order().ejected == []
-    assert subject.readmit(retry, 0) == Steps()
-    assert subject.dial_failed(Failed(APP, PORT, backend("a", port=2), "refused"), 0).retries[0].delay == 1
+    assert not subject.awaits(retry)
+    assert subject.tried(retry, "answered", 0) == Steps()
+    assert eject(subject).delay == 1
+
+
+def test_a_backend_that_drains_is_not_tried_again() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    retry = eject(subject)
+    subject.follow(route(2, backend("a", "draining")), 0)
+    assert not subject.awaits(retry)
+    assert subject.tried(retry, "answered", 0) == Steps()
 
 
 def test_an_ejection_survives_a_route_that_keeps_the_address() -> None:
     subject = pool("x")
     subject.follow(route(1, backend("a")), 0)
-    subject.dial_failed(Failed(APP, PORT, backend("a"), "refused"), 0)
+    retry = eject(subject)
     assert told(subject.follow(route(2, backend("a"), backend("b")), 0)) == [(BackendJoined, "b")]
     assert subject.order().ejected == ["a"]
-    assert subject.readmit(Retry("a", 1, 1), 0).orders == [Admit(APP, PORT, "a")]
+    assert [type(order) for order in subject.tried(retry, "answered", 0).orders] == [Admit]
 
 
 def test_an_ipv6_address_is_told_in_brackets() -> None:

@@ -90,12 +90,13 @@ def test_the_file_of_a_dead_worker_is_removed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_half_written_file_means_what_it_said_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"\x92\x93", b"\x91\x93\xa2\xff\xfe\x50\xc0"])
+def test_a_half_written_file_means_what_it_said_before(tmp_path: Path, content: bytes) -> None:
     one = Remains(str(tmp_path), "one")
     one.say([Open("web", 80, {"a": 1})])
     former = Former(str(tmp_path), PORTS)
     assert former.look() == [Open("web", 80, {"a": 1})]
-    (tmp_path / "one.open").write_bytes(b"\x92\x93")
+    (tmp_path / "one.open").write_bytes(content)
     assert former.look() == [Open("web", 80, {"a": 1})]
     one.remove()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import random
+import signal
 import socket
 import struct
 import termios
@@ -76,6 +77,22 @@ def test_megabytes_flow_both_ways_at_once_and_through_a_pipe() -> None:
             assert receiving.result(DEADLINE) == data
         closed = the_closed(worker)
         assert (closed.bytes_in, closed.bytes_out, closed.reason) == (len(data), len(data), "eof")
+
+
+def test_bytes_behind_an_urgent_one_do_not_wait_for_more() -> None:
+    """A read ends at the urgent byte (tcp(7)), though there is more, and epoll does not say so again."""
+    with serving(echo) as server, running(server.backend()) as worker, worker.connect() as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        worker.process.send_signal(signal.SIGSTOP)
+        client.sendall(b"before")
+        client.send(b"!", socket.MSG_OOB)
+        client.sendall(b"behind")
+        worker.process.send_signal(signal.SIGCONT)
+        received = b""
+        while len(received) < 12:
+            received += client.recv(12)
+        assert received == b"beforebehind"
 
 
 def test_a_reset_by_the_client_resets_the_backend() -> None:

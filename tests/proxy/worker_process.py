@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
-
-import msgspec
 
 from schemas import subjects
 from schemas.codec import Batch, decode
@@ -50,8 +49,9 @@ class WorkerProcess:
         preexec: Callable[[], None] | None = None,
         origin: Origin = Origin(),  # noqa: B008 - frozen
         takes: bool = True,
+        tracer: Sequence[str] = (),
     ) -> None:
-        """`takes`: whether it is told that its events were taken."""
+        """`takes`: whether it is told that its events were taken. `tracer`: a command that runs it."""
         self.port = free_port()
         self.events: list[Event] = []
         self.said: list[Message] = []
@@ -63,9 +63,10 @@ class WorkerProcess:
         self._unframer = Unframer()
         self._listeners: list[Listener] = open_listeners([f"{APP}=127.0.0.1:{self.port}"], 1)
         self._sock, theirs = socket.socketpair()
+        self.master_fd = theirs.fileno()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.proxy.worker", str(theirs.fileno())],
+                [*tracer, sys.executable, "-m", "services.proxy.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno(), *self._listeners[0].fds],
                 preexec_fn=preexec,
             )
@@ -134,14 +135,36 @@ class WorkerProcess:
 
     def open_files(self) -> set[str]:
         """The kinds of files that it has open, "socket" or "pipe", without standard input and output."""
+        return {link.partition(":")[0] for link in self.links()}
+
+    def links(self) -> list[str]:
+        """What it has open, as /proc names it, without standard input and output."""
         links = Path(f"/proc/{self.process.pid}/fd").iterdir()
-        return {str(link.readlink()).partition(":")[0] for link in links if int(link.name) > 2}
+        return [str(link.readlink()) for link in links if int(link.name) > 2]
+
+    def listening(self) -> str:
+        """The listening socket that it shares with us, as /proc names it."""
+        return str(Path(f"/proc/self/fd/{self._listeners[0].fds[0]}").readlink())
+
+    def share_of_cpu(self, seconds: float) -> float:
+        """How much of one core it uses for so long."""
+        began, before = time.monotonic(), self._cpu_seconds()
+        time.sleep(seconds)
+        return (self._cpu_seconds() - before) / (time.monotonic() - began)
+
+    def _cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def listener(self) -> socket.socket:
+        """The listening socket, which we have open too."""
+        return self._listeners[0].sockets[0]
 
     def accept(self) -> socket.socket:
         """Take a client from the worker's queue, as the next worker would."""
-        listener = self._listeners[0].sockets[0]
-        listener.settimeout(DEADLINE)
-        return listener.accept()[0]
+        self.listener.settimeout(DEADLINE)
+        return self.listener.accept()[0]
 
     def close(self) -> None:
         self._sock.close()
@@ -186,9 +209,10 @@ def running(
     preexec: Callable[[], None] | None = None,
     origin: Origin = Origin(),  # noqa: B008 - frozen
     takes: bool = True,
+    tracer: Sequence[str] = (),
 ) -> Iterator[WorkerProcess]:
     """A worker that follows these backends."""
-    worker = WorkerProcess(msgspec.structs.replace(limits or Limits()), preexec, origin, takes)
+    worker = WorkerProcess(limits or Limits(), preexec, origin, takes, tracer)
     try:
         worker.start(*backends)
         yield worker

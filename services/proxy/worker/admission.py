@@ -8,97 +8,131 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from services.proxy.worker.balancer import Occupant
-from services.proxy.worker.loop import IN, Loop
+from services.proxy.worker.loop import EXCLUSIVE, IN, Loop
 from services.proxy.worker.timers import Timed
 
 if TYPE_CHECKING:
     from services.proxy.worker.frontend import Frontend
 
 RETRY_INTERVAL = 0.1
-_BURST = 64
+"""Seconds: soon enough for a client, and too seldom for the attempts to cost anything."""
+
 _LONGEST_QUEUE = 4096
+_TURN = 16
+"""Clients of a shared listener after which another worker has its turn: two more system calls in so many."""
 
 
 class Admission:
-    """Counts who is in, and pauses every listener instead of spinning on a queue that cannot be served."""
+    """Counts who is in. While no more fit, no listener is watched: that would spin on a queue that cannot be served.
 
-    def __init__(self, loop: Loop, limit: int, on_resumed: Callable[[], None]) -> None:
+    Two things stop it from accepting. It is full: those who are in can be served. Or the process has no room for
+    another socket (`lacks_room`): no client can be, until one leaves or other processes have freed what is missing.
+    """
+
+    def __init__(self, loop: Loop, limit: int, on_room: Callable[[], None]) -> None:
+        """`on_room` is called when there may be room again."""
         self.slot: set[Timed] | None = None
         self.occupants: set[Occupant] = set()
-        self.is_paused = False
+        self.lacks_room = False
+        self._is_accepting = True
         self._loop = loop
         self._limit = limit
         self._numbers = itertools.count(1)
-        self._on_resumed = on_resumed
+        self._on_room = on_room
         self._acceptors: list[Acceptor] = []
 
     @property
     def is_full(self) -> bool:
         return len(self.occupants) >= self._limit
 
-    def listen(self, sock: socket.socket, frontend: Frontend) -> None:
-        """Accept on a listening socket from now on."""
-        acceptor = Acceptor(sock, frontend, self)
+    def listen(self, sock: socket.socket, frontend: Frontend, is_shared: bool = False) -> None:
+        """Accept on a listening socket from now on. `is_shared`: other workers accept on it too."""
+        acceptor = Acceptor(sock, frontend, self, self._loop, is_shared)
         self._acceptors.append(acceptor)
-        self._loop.watch(sock.fileno(), IN, acceptor.on_ready)
+        acceptor.watch()
 
     def close(self, accept_waiting: bool) -> None:
         """Accept no more, on request after those who are in the queue already."""
         for acceptor in self._acceptors:
             if accept_waiting:
                 acceptor.drain()
-            self._loop.close(acceptor.sock)
+            self._loop.close_shared(acceptor.sock)
         self._acceptors.clear()
 
     def next_number(self) -> int:
-        """A number that no other connection of this worker has."""
+        """Return a number that no other connection of this worker has."""
         return next(self._numbers)
 
     def leave(self, occupant: Occupant) -> None:
-        """One who was let in is gone."""
+        """Forget one who was let in and is gone."""
         self.occupants.discard(occupant)
-        if self.is_paused:
+        if not self._is_accepting:
             self._loop.soon(self._resume)
 
-    def pause_while_full(self) -> None:
-        """Accept no more until somebody leaves."""
-        self.is_paused = True
-        for acceptor in self._acceptors:
-            self._loop.unwatch(acceptor.sock.fileno())
+    def stop_if_full(self) -> None:
+        """Accept no more until a client leaves, if no more may come in.
 
-    def pause(self) -> None:
-        """Accept no more until somebody leaves, or a moment has passed: others may have freed what is missing."""
-        self.pause_while_full()
+        At once, not at the next client: with a shared listener that client would have woken no other worker.
+        """
+        if self.is_full:
+            self._stop_accepting()
+
+    def wait_for_room(self) -> None:
+        """Accept and dial no more until a client leaves, or a moment has passed."""
+        self.lacks_room = True
+        self._stop_accepting()
         self._loop.set_timer(self, RETRY_INTERVAL)
 
     def on_timer(self) -> None:
         self._resume()
 
-    def _resume(self) -> None:
-        if not self.is_paused or self.is_full:
-            return
-        self.is_paused = False
-        self._loop.clear_timer(self)
+    def _stop_accepting(self) -> None:
+        self._is_accepting = False
         for acceptor in self._acceptors:
-            self._loop.watch(acceptor.sock.fileno(), IN, acceptor.on_ready)
-        self._on_resumed()
+            self._loop.unwatch(acceptor.sock.fileno())
+
+    def _resume(self) -> None:
+        """Serve those who are in first, then let others in."""
+        if self.lacks_room:
+            self.lacks_room = False
+            self._loop.clear_timer(self)
+            self._on_room()
+        if self._is_accepting or self.lacks_room or self.is_full:
+            return
+        self._is_accepting = True
+        for acceptor in self._acceptors:
+            acceptor.watch()
 
 
 class Acceptor:
     """Takes clients from the queue of one listening socket."""
 
-    def __init__(self, sock: socket.socket, frontend: Frontend, admission: Admission) -> None:
+    def __init__(
+        self, sock: socket.socket, frontend: Frontend, admission: Admission, loop: Loop, is_shared: bool
+    ) -> None:
         self.sock = sock
         self._frontend = frontend
         self._admission = admission
+        self._loop = loop
+        self._is_shared = is_shared
+        self._accepted = 0
+
+    def watch(self) -> None:
+        """Have clients accepted. One of a listener that workers share wakes one of them, not all."""
+        self._loop.watch(self.sock.fileno(), IN | EXCLUSIVE if self._is_shared else IN, self.on_ready)
 
     def on_ready(self, events: int) -> None:
-        """Accept in a burst: a burst of arrivals costs one turn of the loop."""
-        for _ in range(_BURST):
-            if self._admission.is_full:
-                self._admission.pause_while_full()
-            if self._admission.is_paused or not self._accept():
-                return
+        """Accept one client: if there are more, the socket is ready again in the next turn."""
+        self._accept()
+        self._accepted += 1
+        if self._is_shared and self._accepted % _TURN == 0 and not self._admission.lacks_room:
+            self._yield()
+        self._admission.stop_if_full()
+
+    def _yield(self) -> None:
+        """Go to the end of the queue: epoll wakes the first worker in it that waits, so one would take them all."""
+        self._loop.unwatch(self.sock.fileno())
+        self.watch()
 
     def drain(self) -> None:
         """Accept all who wait, over the limit too: closing the socket would reset them."""
@@ -107,7 +141,7 @@ class Acceptor:
                 return
 
     def _accept(self) -> bool:
-        """Whether there may be more to accept."""
+        """Accept one client; returns whether there may be more."""
         try:
             client, _ = self.sock.accept()
         except BlockingIOError:
@@ -115,8 +149,7 @@ class Acceptor:
         except ConnectionAbortedError:
             return True
         except OSError:
-            self._admission.pause()
+            self._admission.wait_for_room()
             return False
-        client.setblocking(False)
         self._frontend.welcome(client)
         return True

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from typing import TYPE_CHECKING
 
 from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefused, DialFailed
 from services.proxy.worker import dialing
-from services.proxy.worker.balancer import Target
+from services.proxy.worker.balancer import Dial
 from services.proxy.worker.connection import Connection
+from services.proxy.worker.endpoint import READING
 from services.proxy.worker.loop import ERR, HUP, OUT, RDHUP
 from services.proxy.worker.timers import Timed
 from services.proxy.worker.traced import TracedConnection, is_sampled, unanswered
@@ -21,26 +23,27 @@ if TYPE_CHECKING:
 class Arrival:
     """Dials one backend after the other, each at most once in a round, and waits when none is left.
 
-    It is held, if `target` is None, for at most the hold time since its accept; then it is refused.
+    It is held, if `dial` is None, until `deadline`; then it is refused. It waits without a limit while this process
+    has no room for another socket (`lacks_room`), as clients in the kernel's queue do.
     """
 
     __slots__ = (
         "accepted_at",
-        "attempts",
-        "dialed_at",
+        "deadline",
+        "dial",
+        "failures",
         "frontend",
         "held",
         "held_at",
         "id",
+        "lacks_room",
         "loop",
         "outgoing",
         "slot",
         "sock",
-        "target",
         "tried",
     )
 
-    dialed_at: float
     held_at: float
     outgoing: socket.socket
 
@@ -50,20 +53,22 @@ class Arrival:
         self.id = number
         self.sock = sock
         self.slot: set[Timed] | None = None
-        self.target: Target | None = None
+        self.dial: Dial | None = None
         self.accepted_at = self.loop.now
+        self.deadline = self.accepted_at + frontend.resources.limits.hold
         self.held = 0.0
-        self.attempts = 0
-        self.tried: set[str] = set()
+        self.lacks_room = False
+        self.failures = 0
+        self.tried: set[tuple[str, int]] = set()
 
     def start(self) -> None:
         self.frontend.record(ConnectionAccepted(time.time(), self.id, self.frontend.port))
         self._dial()
 
     def dial_again(self) -> None:
-        """A new round, for a client that is held."""
-        del self.frontend.held[self]
-        self.held += self.loop.now - self.held_at
+        """Begin a new round, for a client that is held."""
+        self._leave_held()
+        self.loop.clear_timer(self)
         self.tried.clear()
         self._dial()
 
@@ -73,86 +78,112 @@ class Arrival:
         self._dial()
         return False
 
+    def moved(self) -> None:
+        """The old address may be another's by now."""
+        self.cut()
+
     def shut_down(self) -> None:
         self._close("shutdown")
 
     def on_timer(self) -> None:
-        if self.target is None:
+        if self.dial is None:
             self._refuse()
         else:
-            self._give_up(self.target, "timeout")
+            self._failed(self.dial, errno.ETIMEDOUT)
 
     # --- dialing ---------------------------------------------------------------------------------------------
 
     def _dial(self) -> None:
         while (target := self.frontend.balancer.pick(self.tried)) is not None:
-            self.dialed_at = time.monotonic()
-            sock, problem = dialing.dial(target.address)
-            if problem in dialing.EXHAUSTED:
-                self.frontend.resources.admission.pause()
-                break
-            self.attempts += 1
+            dial = Dial(target, target.address, target.admission, time.monotonic())
+            sock, problem = dialing.dial(dial.address)
             if sock is not None:
-                self._await_answer(target, sock)
+                self.outgoing = sock
+                if problem:
+                    self._await_answer(dial)
+                else:
+                    self._hand_over(dial, None)
                 return
-            self._dial_failed(target, dialing.reason(problem))
+            if problem in dialing.SHORTAGE:
+                self.frontend.resources.admission.wait_for_room()
+                self.lacks_room = True
+                self._hold()
+                return
+            self._note_failure(dial, problem, at_once=True)
         self._hold()
 
-    def _await_answer(self, target: Target, sock: socket.socket) -> None:
-        self.target = target
-        self.outgoing = sock
-        target.occupants.add(self)
-        self.loop.watch(sock.fileno(), OUT, self._on_answer)
+    def _await_answer(self, dial: Dial) -> None:
+        self.dial = dial
+        dial.target.occupants.add(self)
+        self.loop.watch(self.outgoing.fileno(), READING | OUT, self._on_answer)
         self.loop.set_timer(self, self.frontend.resources.limits.connect_timeout)
 
     def _on_answer(self, events: int) -> None:
-        problem = self.outgoing.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if events & (ERR | HUP) else 0
-        assert self.target
+        dial = self.dial
+        assert dial
+        problem = dialing.answer(self.outgoing, dial.address, bool(events & (ERR | HUP)))
         if problem:
-            self._give_up(self.target, dialing.reason(problem))
+            self._failed(dial, problem)
         else:
-            self._hand_over(self.target)
+            self.loop.clear_timer(self)
+            dial.target.occupants.discard(self)
+            self._hand_over(dial, events)
 
-    def _hand_over(self, target: Target) -> None:
-        self.loop.clear_timer(self)
-        latency = time.monotonic() - self.dialed_at
-        target.occupants.discard(self)
+    def _hand_over(self, dial: Dial, events: int | None) -> None:
+        now = time.monotonic()
         self.frontend.resources.admission.occupants.discard(self)
+        self.frontend.answered(dial, now)
         kind = TracedConnection if self._is_traced() else Connection
-        kind(self.frontend, self.id, self.accepted_at, target, self.sock, self.outgoing).open(
-            latency, self.attempts, self.held
+        kind(self.frontend, self.id, self.accepted_at, dial.target, self.sock, self.outgoing).open(
+            now - dial.began, self.failures + 1, self.held, events
         )
 
-    def _give_up(self, target: Target, reason: str) -> None:
+    def _failed(self, dial: Dial, problem: int) -> None:
         self._drop_dial()
-        self._dial_failed(target, reason)
+        self._note_failure(dial, problem, at_once=False)
         self._dial()
 
     def _drop_dial(self) -> None:
         """End the dial that is under way, if there is one."""
         self.loop.clear_timer(self)
-        if self.target is not None:
+        if self.dial is not None:
             self.loop.close(self.outgoing)
-            self.frontend.leave(self.target, self)
-            self.target = None
+            self.frontend.leave(self.dial.target, self)
+            self.dial = None
 
-    def _dial_failed(self, target: Target, reason: str) -> None:
-        self.tried.add(target.id)
-        latency = time.monotonic() - self.dialed_at
-        self.frontend.record(DialFailed(time.time(), self.id, self.frontend.port, target.id, latency, reason))
-        self.frontend.dial_failed(target, reason)
+    def _note_failure(self, dial: Dial, problem: int, at_once: bool) -> None:
+        """Skip this backend in this round, and what follows for others from how the dial failed."""
+        self.tried.add((dial.target.id, dial.admission))
+        fault = dialing.fault(problem, at_once)
+        if not fault:
+            self.frontend.dial_blocked(dial, problem)
+            return
+        self.failures += 1
+        latency = time.monotonic() - dial.began
+        self.frontend.record(DialFailed(time.time(), self.id, self.frontend.port, dial.target.id, latency, fault))
+        self.frontend.dial_failed(dial, fault)
 
     # --- held ------------------------------------------------------------------------------------------------
 
     def _hold(self) -> None:
         self.held_at = self.loop.now
-        remaining = self.accepted_at + self.frontend.resources.limits.hold - self.loop.now
-        if remaining <= 0:
+        remaining = self.deadline - self.loop.now
+        if remaining <= 0 and not self.lacks_room:
             self._refuse()
             return
-        self.frontend.held[self] = None
+        self.frontend.hold(self)
         self.loop.watch(self.sock.fileno(), RDHUP, self._on_client)
-        self.loop.set_timer(self, remaining)
+        if not self.lacks_room:
+            self.loop.set_timer(self, remaining)
+
+    def _leave_held(self) -> None:
+        """Count the time in which it was held. What it waited for room is not part of the hold time."""
+        del self.frontend.held[self]
+        waited = self.loop.now - self.held_at
+        self.held += waited
+        if self.lacks_room:
+            self.lacks_room = False
+            self.deadline += waited
 
     def _on_client(self, events: int) -> None:
         """A client that ends its stream without having sent anything has left; else it may await the reply."""
@@ -163,14 +194,14 @@ class Arrival:
 
     def _has_sent(self) -> bool:
         try:
-            return bool(self.sock.recv(1, socket.MSG_PEEK))
+            return bool(self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
             return False
 
     # --- the end ---------------------------------------------------------------------------------------------
 
     def _refuse(self) -> None:
-        reason = "dial_failed" if self.attempts else "no_backend"
+        reason = "dial_failed" if self.failures else "no_backend"
         age = self.loop.now - self.accepted_at
         self.frontend.record(ConnectionRefused(time.time(), self.id, self.frontend.port, reason, age))
         self._end(reason, age)
@@ -186,10 +217,9 @@ class Arrival:
     def _end(self, reason: str, age: float) -> None:
         self._drop_dial()
         if self in self.frontend.held:
-            del self.frontend.held[self]
-            self.held += self.loop.now - self.held_at
+            self._leave_held()
         if self._is_traced():
-            self.frontend.record(unanswered(self.id, self.frontend.port, age, self.held, self.attempts, reason))
+            self.frontend.record(unanswered(self.id, self.frontend.port, age, self.held, self.failures, reason))
         dialing.reset_on_close(self.sock)
         self.loop.close(self.sock)
         self.frontend.resources.admission.leave(self)

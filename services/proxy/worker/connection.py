@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionProgressed
 from services.proxy.worker.balancer import Target
-from services.proxy.worker.endpoint import Endpoint
+from services.proxy.worker.endpoint import READING, Endpoint
+from services.proxy.worker.loop import OUT
 from services.proxy.worker.timers import Timed
 
 if TYPE_CHECKING:
     from services.proxy.worker.frontend import Frontend
 
 PROGRESS_INTERVAL = 2.0
-AT_REST_AFTER = 1.0
 
 
 class Connection:
@@ -54,8 +54,8 @@ class Connection:
         self.id = number
         self.accepted_at = accepted_at
         self.target = target
-        self.client = Endpoint(self, client)
-        self.backend = Endpoint(self, backend)
+        self.client = Endpoint(self, client, is_prompt=True)  # as its listener is
+        self.backend = Endpoint(self, backend, is_prompt=False)
         self.slot: set[Timed] | None = None
         self.is_open = True
         self.is_quiet = False
@@ -63,22 +63,35 @@ class Connection:
         self.reported_at = accepted_at
         self.reported = 0
 
-    def open(self, latency: float, attempts: int, held: float) -> None:
-        """Join the two sides, after so many dials, the last of which took `latency` seconds."""
+    def open(self, latency: float, attempts: int, held: float, events: int | None) -> None:
+        """Join the two sides, after so many dials, the last of which took `latency` seconds.
+
+        `events`: what epoll has said of the backend's socket, which is watched already; None: it is not.
+        """
         self.target.occupants.add(self)
         self.frontend.resources.admission.occupants.add(self)
-        self.frontend.answered(self.target)
         self.frontend.record(
             ConnectionEstablished(time.time(), self.id, self.frontend.port, self.target.id, latency, attempts, held)
         )
-        self.client.join(self.backend)
-        self.backend.join(self.client)
+        self.client.peer, self.backend.peer = self.backend, self.client
         self._look_after()
+        self.loop.watch(self.client.sock.fileno(), READING, self.client.on_ready)
+        if events is None:
+            self.loop.watch(self.backend.sock.fileno(), READING, self.backend.on_ready)
+        else:
+            self.backend.awaits_room = True
+            self.loop.hand_over(self.backend.sock.fileno(), self.backend.on_ready)
+            self.backend.on_ready(events & ~OUT)
+        if self.is_open:
+            self.client.receive()  # a client that speaks first has mostly sent its request by now
 
     def cut(self) -> bool:
         """The drain time is over."""
         self._cut("drained")
         return True
+
+    def moved(self) -> None:
+        """An open connection stays where it is."""
 
     def shut_down(self) -> None:
         self._cut("shutdown")
@@ -110,8 +123,7 @@ class Connection:
 
     def _cut(self, reason: str) -> None:
         """Reset both sides if bytes are on their way, so that nobody takes a part for the whole; else just end."""
-        is_recent = self.loop.now - self.active_at < AT_REST_AFTER
-        if is_recent and (self.client.delivered or self.backend.delivered):
+        if self.client.is_busy or self.backend.is_busy:
             self._abort()
         self._close(reason)
 

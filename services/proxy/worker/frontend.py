@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from schemas.events import Event
-from services.proxy.messages import Answered, Failed, Follow, Following
+from services.proxy.messages import Answered, Blocked, Failed, Follow, Following
 from services.proxy.worker.arrival import Arrival
-from services.proxy.worker.balancer import Balancer, Occupant, Target
+from services.proxy.worker.balancer import Balancer, Dial, Occupant, Target
 from services.proxy.worker.timers import Timed
 
 if TYPE_CHECKING:
     from services.proxy.worker.resources import Resources
 
 REPORT_INTERVAL = 0.05
+RETRY_INTERVAL = 0.1
+"""Seconds until a backend that this host kept us from is dialed again, by one client."""
+
+BLOCKED_INTERVAL = 60.0
+"""Seconds between two reports that this host keeps us from a backend: enough for a log."""
 
 
 class Frontend:
@@ -26,9 +33,9 @@ class Frontend:
         self.port = port
         self.resources = resources
         self.balancer = Balancer(resources.limits.balance)
-        self.held: dict[Arrival, None] = {}
+        self.held: OrderedDict[Arrival, None] = OrderedDict()
+        self._retry = _Retry(self)
         self._revision = 0
-        self._accepted = 0
 
     def welcome(self, client: socket.socket) -> None:
         """A client connected."""
@@ -39,38 +46,66 @@ class Frontend:
     def follow(self, order: Follow) -> None:
         """Use these backends from now on, and cut the connections to others."""
         self._revision = order.revision
-        gone = self.balancer.follow(order.backends, order.ejected)
+        gone, moved = self.balancer.follow(order.backends, order.ejected, order.admissions)
         cut = {target.id: sum(occupant.cut() for occupant in list(target.occupants)) for target in gone}
+        for target in moved:
+            for occupant in list(target.occupants):
+                occupant.moved()
         self._report({backend: count for backend, count in cut.items() if count})
         self.serve_held()
 
     def eject(self, backend: str) -> None:
         self.balancer.eject(backend)
 
-    def admit(self, backend: str) -> None:
-        self.balancer.admit(backend)
+    def admit(self, backend: str, admission: int) -> None:
+        self.balancer.admit(backend, admission)
         self.serve_held()
+
+    def hold(self, arrival: Arrival) -> None:
+        """Have a client wait until a backend is ready that it has not tried, or a moment if one is that it has."""
+        self.held[arrival] = None
+        if self.balancer.has_ready:
+            self._retry.soon()
 
     def serve_held(self) -> None:
         """Let those who wait try again, in the order in which they came."""
-        for arrival in list(self.held):
-            if self.resources.admission.is_paused or not self.balancer.has_ready:
+        for _ in range(len(self.held)):
+            if self.resources.admission.lacks_room or not self.balancer.has_ready:
                 return
-            arrival.dial_again()
+            next(iter(self.held)).dial_again()
+
+    def retry(self) -> None:
+        """Try again what this host kept us from."""
+        self.balancer.unblock()
+        self.serve_held()
 
     def record(self, event: Event) -> None:
         self.resources.recorder.record(self.app, event)
 
-    def dial_failed(self, target: Target, reason: str) -> None:
+    def dial_failed(self, dial: Dial, reason: str) -> None:
         """Skip the backend at once, here; the master tells the other workers, and when to try again."""
-        if self.balancer.eject(target.id):
-            self.resources.channel.send(Failed(self.app, self.port, target.backend, reason))
+        target = dial.target
+        if dial.is_news and self.balancer.eject(target.id):
+            self.resources.channel.send(Failed(self.app, self.port, target.backend, reason, target.admission))
 
-    def answered(self, target: Target) -> None:
+    def dial_blocked(self, dial: Dial, problem: int) -> None:
+        """Skip the backend for a moment, here: what prevented the dial is this host, and may concern no other."""
+        target = dial.target
+        self.balancer.block(target)
+        self._retry.soon()
+        if dial.began - target.blocked_at >= BLOCKED_INTERVAL:
+            target.blocked_at = dial.began
+            self.resources.channel.send(Blocked(self.app, self.port, target.id, os.strerror(problem)))
+
+    def answered(self, dial: Dial, now: float) -> None:
         """A dial succeeded."""
+        target = dial.target
+        if not dial.is_current:
+            return
+        target.answered_at = now
         if target.on_probation:
             target.on_probation = False
-            self.resources.channel.send(Answered(self.app, self.port, target.id))
+            self.resources.channel.send(Answered(self.app, self.port, target.id, target.admission))
 
     def leave(self, target: Target, occupant: Occupant) -> None:
         """An occupant of this backend is gone; the master waits for those of a draining one."""
@@ -93,3 +128,18 @@ class Frontend:
             if target.is_draining and target.occupants
         }
         self.resources.channel.send(Following(self.app, self.port, self._revision, draining, cut))
+
+
+class _Retry:
+    """The timer after which a frontend tries again."""
+
+    def __init__(self, frontend: Frontend) -> None:
+        self.slot: set[Timed] | None = None
+        self._frontend = frontend
+
+    def soon(self) -> None:
+        if self.slot is None:
+            self._frontend.resources.loop.set_timer(self, RETRY_INTERVAL)
+
+    def on_timer(self) -> None:
+        self._frontend.retry()

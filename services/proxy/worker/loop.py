@@ -1,4 +1,4 @@
-"""The event loop: level-triggered epoll, timers, and nothing that blocks."""
+"""The event loop: epoll, timers, and nothing that blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ IN = select.EPOLLIN
 OUT = select.EPOLLOUT
 ERR = select.EPOLLERR
 HUP = select.EPOLLHUP
+PRI = select.EPOLLPRI
 RDHUP = select.EPOLLRDHUP
+EXCLUSIVE = select.EPOLLEXCLUSIVE
+EDGE = select.EPOLLET
 
 READ_SIZE = 64 << 10
 _BATCH = 512
@@ -33,11 +36,16 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._closing: list[socket.socket] = []
         self._soon: list[Callable[[], None]] = []
+        self._again: list[Callable[[], None]] = []
 
     def watch(self, fd: int, interest: int, handler: Handler) -> None:
         """Call `handler` from now on, for these events; errors and hang-ups are always reported."""
         change = self._epoll.modify if fd in self._handlers else self._epoll.register
         change(fd, interest)
+        self._handlers[fd] = handler
+
+    def hand_over(self, fd: int, handler: Handler) -> None:
+        """Call another handler from now on, for the same events."""
         self._handlers[fd] = handler
 
     def unwatch(self, fd: int) -> None:
@@ -46,13 +54,25 @@ class Loop:
             self._epoll.unregister(fd)
 
     def close(self, sock: socket.socket) -> None:
-        """Close a socket when this turn is over: until then its number cannot come back as another's."""
+        """Close a socket when this turn is over: until then its number cannot come back as another's.
+
+        Closing takes it out of epoll only if no other process has it open too: see `close_shared`.
+        """
         self._handlers.pop(sock.fileno(), None)
+        self._closing.append(sock)
+
+    def close_shared(self, sock: socket.socket) -> None:
+        """Close a socket that other processes may have open: epoll would report it as long as they do (epoll(7))."""
+        self.unwatch(sock.fileno())
         self._closing.append(sock)
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back at the end of this turn, after sockets were closed."""
         self._soon.append(callback)
+
+    def again(self, callback: Callable[[], None]) -> None:
+        """Call back in the next turn, which does not wait, after what is ready then."""
+        self._again.append(callback)
 
     def set_timer(self, timed: Timed, delay: float) -> None:
         """Fire `timed` in `delay` seconds, instead of when it was set to fire before."""
@@ -64,13 +84,16 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until something is ready or due, and handle it."""
-        ready = self._epoll.poll(self._timers.until_next(time.monotonic()), _BATCH)
+        again, self._again = self._again, []
+        ready = self._epoll.poll(0 if again else self._timers.until_next(time.monotonic()), _BATCH)
         self.now = time.monotonic()
         handlers = self._handlers
         for fd, events in ready:
             handler = handlers.get(fd)
             if handler is not None:
                 handler(events)
+        for callback in again:
+            callback()
         for timed in self._timers.due(self.now):
             timed.on_timer()
         self._finish_turn()

@@ -26,11 +26,11 @@ class TracedConnection(Connection):
 
     __slots__ = ("attempts", "established", "first_byte", "held", "latency")
 
-    def open(self, latency: float, attempts: int, held: float) -> None:
+    def open(self, latency: float, attempts: int, held: float, events: int | None) -> None:
         self.latency, self.attempts, self.held = latency, attempts, held
         self.established = time.monotonic() - self.accepted_at
         self.first_byte = -1.0
-        super().open(latency, attempts, held)
+        super().open(latency, attempts, held, events)
 
     def on_traffic(self) -> None:
         if self.first_byte < 0 and self.backend.delivered:

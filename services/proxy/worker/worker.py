@@ -80,7 +80,7 @@ class Worker:
             case Eject():
                 self._frontends[message.app, message.port].eject(message.backend)
             case Admit():
-                self._frontends[message.app, message.port].admit(message.backend)
+                self._frontends[message.app, message.port].admit(message.backend, message.admission)
             case Taken():
                 self.resources.recorder.taken(message.sequence)
             case Stop():
@@ -101,7 +101,8 @@ class Worker:
         for route in order.routes:
             self._frontends[route.app, route.port].follow(route)
         for listening in order.listening:
-            admission.listen(_listener(listening.fd), self._frontends[listening.app, listening.port])
+            frontend = self._frontends[listening.app, listening.port]
+            admission.listen(_listener(listening.fd), frontend, listening.is_shared)
 
     def _serve_held(self) -> None:
         for frontend in self._frontends.values():
