@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from schemas.events import (
     ReplicaRouted,
     ReplicaStarted,
 )
-from schemas.routing import BackendState
+from schemas.routing import Artifact, BackendState
 from services.common.errors import LongshoreError
 from services.common.lifecycle import Context
 from services.deployer import actions as act
@@ -62,6 +64,7 @@ class Crew:
         self._runtime = runtime
         self._wake = wake
         self._news: deque[tuple[float, Exit | Restart]] = deque()
+        self._fetching: dict[str, asyncio.Task[None]] = {}
         self._log = context.log
         runtime.on_exit = self._on_exit
         runtime.on_restart = self._on_restart
@@ -76,9 +79,9 @@ class Crew:
                 self._take_over(found, routed.get(found.id), generation)
 
     def start(self, release: str, slot: int) -> None:
-        replica = Live(id=self._fleet.new_id(release, slot), release=release, slot=slot, since=time.monotonic())
+        replica = Live(id=self._fleet.new_id(release, slot), release=release, slot=slot, since=math.inf)
         self._fleet.add(replica)
-        self._context.spawn(self._start(replica), f"start {replica.id}")
+        self._fetching[replica.id] = self._context.spawn(self._start(replica), f"start {replica.id}")
 
     def change(self, replica: Live, action: act.Action) -> None:
         """Do what the rollout asks for with one replica."""
@@ -90,7 +93,7 @@ class Crew:
             case act.Activate() | act.Drain() | act.Cut():
                 replica.generation = None
             case act.Stop():
-                self._runtime.stop(replica.id, self._settings.stop_timeout)
+                self._stop(replica)
         if isinstance(action, act.Drain):
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
@@ -133,7 +136,7 @@ class Crew:
     async def _start(self, replica: Live) -> None:
         began = time.monotonic()
         try:
-            artifact = await self._deployment.artifact(replica.release)
+            artifact = await self._fetch(replica)
             spec = Spec(replica.id, self._settings.app, replica.release, replica.slot, artifact)
             running = await self._runtime.start(spec)
         except LongshoreError as error:
@@ -143,7 +146,28 @@ class Crew:
             replica.running, replica.address = True, running
             address, took = f"{running.host}:{running.port}", time.monotonic() - began
             self._record(ReplicaStarted, replica, replica.release, address, running.pid, replica.slot, took)
+            if replica.stopping_since is not None:
+                self._stop(replica)
         self._wake()
+
+    async def _fetch(self, replica: Live) -> Artifact:
+        """Wait until its release is on this host, however long that takes. It can be cancelled at any moment."""
+        try:
+            artifact = await self._deployment.artifact(replica.release)
+            await self._runtime.pull(artifact)
+        finally:
+            self._fetching.pop(replica.id, None)
+        replica.since = time.monotonic()
+        self._wake()
+        return artifact
+
+    def _stop(self, replica: Live) -> None:
+        """End it, or its start; one that just becomes a process is ended as soon as it is one."""
+        if fetching := self._fetching.pop(replica.id, None):
+            fetching.cancel()
+            self._fleet.remove(replica.id)
+        elif replica.running:
+            self._runtime.stop(replica.id, self._settings.stop_timeout)
 
     def _on_exit(self, end: Exit) -> None:
         self._news.append((time.time(), end))

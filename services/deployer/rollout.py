@@ -91,6 +91,14 @@ def plan(facts: Facts) -> Plan:
     return Plan(actions or situation.ending(), situation.wake)
 
 
+def phase(facts: Facts) -> str:
+    """What a deployment that is being rolled out waits for now: "start", "check", "route", "drain"."""
+    situation = _Situation(facts)
+    for replica in situation.pending:
+        return "start" if not replica.running else "route" if replica.ready else "check"
+    return "drain" if situation.obsolete or situation.gone else "start"
+
+
 class _Situation:
     """The facts, sorted: replicas that stay are good (they are what should run) or obsolete."""
 
@@ -217,7 +225,7 @@ class _Situation:
         elif replica.route == "draining":
             if (replica.followed and not replica.connections) or self._due(since + limits.drain):
                 yield Cut(replica.id)
-        elif replica.running and (replica.route == "none" or replica.followed or self._due(since + limits.cut)):
+        elif replica.route == "none" or replica.followed or self._due(since + limits.cut):
             yield Stop(replica.id)
 
     def _why(self, replica: Replica) -> str:
@@ -228,7 +236,8 @@ class _Situation:
         return "scaled down" if len(self.good) > self.desired and replica in self.good else "replaced"
 
     def _free_slots(self) -> Iterator[int]:
-        taken = {replica.slot for replica in self.good}
+        starting = [each for each in self.gone if not each.running and each.release == self.facts.target]
+        taken = {replica.slot for replica in (*self.good, *starting)}
         return (slot for slot in range(self.desired) if slot not in taken)
 
     def _due(self, moment: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.deployer.actions import Activate, Cut, Drain, Fail, Keep, Pull, Retire, Start, Stop, Succeed, Undone
 from services.deployer.replica import Replica
-from services.deployer.rollout import Facts, plan
+from services.deployer.rollout import Facts, Plan, phase, plan
 from tests.deployer.world import LIMITS, World
 
 Strategy = Literal["rolling", "blue-green"]
@@ -165,12 +166,39 @@ def test_undoing_is_given_up_when_the_old_release_does_not_come_back() -> None:
     assert plan(msgspec.structs.replace(facts, now=200.0)).actions == [Undone()]
 
 
-def test_a_replica_that_is_still_being_started_is_stopped_when_that_is_done() -> None:
+def test_a_replica_that_is_still_being_started_is_stopped_at_once_when_it_is_not_wanted_any_more() -> None:
     starting = Replica(id="a", release="new", slot=0, since=0, leaving="rolled back")
     facts = Facts(now=1.0, target="", desired=1, replicas=[starting])
-    assert plan(facts).actions == []
-    starting.running = True
     assert plan(facts).actions == [Stop("a")]
+
+
+def test_a_slot_waits_for_the_end_of_a_start_that_was_given_up() -> None:
+    stuck = Replica(id="a", release="old", slot=0, since=0, leaving="replaced", stopping_since=30)
+    facts = Facts(now=31.0, target="old", desired=2, replicas=[stuck], limits=LIMITS)
+    assert plan(facts).actions == [Start(1)]
+    stuck.running = True
+    assert plan(facts).actions == [Start(0), Start(1)]
+
+
+def test_a_replica_whose_release_is_still_being_brought_here_is_not_late() -> None:
+    fetching = Replica(id="a", release="new", slot=0, since=math.inf)
+    for deploying in (True, False):
+        facts = Facts(now=1e6, target="new", desired=1, replicas=[fetching], deploying=deploying)
+        assert plan(facts) == Plan([], math.inf)
+
+
+@pytest.mark.parametrize(
+    ("replica", "waits_for"),
+    [
+        (Replica(id="a", release="new", slot=0, since=0), "start"),
+        (Replica(id="a", release="new", slot=0, since=0, running=True), "check"),
+        (Replica(id="a", release="new", slot=0, since=0, running=True, ready=True, route="active"), "route"),
+        (Replica(id="a", release="old", slot=0, since=0, running=True, route="draining", leaving="replaced"), "drain"),
+    ],
+    ids=["start", "check", "route", "drain"],
+)
+def test_the_phase_of_a_deployment_is_what_it_waits_for(replica: Replica, waits_for: str) -> None:
+    assert phase(Facts(now=1.0, target="new", desired=1, replicas=[replica], deploying=True)) == waits_for
 
 
 def test_a_successor_that_never_becomes_ready_is_tried_again() -> None:

@@ -112,7 +112,7 @@ class Watch:
                     async for event in stream.objects():
                         self._note(event)
                 finally:
-                    stream.close()
+                    await stream.close()
             await asyncio.sleep(RETRY)
 
     async def run(self) -> None:
