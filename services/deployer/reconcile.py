@@ -126,6 +126,10 @@ class Reconciler:
             held=self.crew.backoff.held,
         )
 
+    def phase(self) -> str:
+        """The phase that the deployment under way is in."""
+        return rollout.phase(self.facts()) if self.deployment.is_rolling_out else self.deployment.preparation
+
     async def _round(self) -> None:
         """One step, and the wait for the next. While the bus or our lease is away nothing is changed."""
         self._news.clear()

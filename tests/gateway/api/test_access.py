@@ -60,7 +60,7 @@ async def test_reading_elsewhere_needs_the_token_but_the_page_and_the_health_add
 
 async def test_every_verb_needs_the_token_before_it_looks_at_the_body(client: httpx.AsyncClient) -> None:
     wrong = [{}, bears("wrong"), bears("ü" * 8), {"authorization": "Bearer"}, {"authorization": "Basic YTpi"}]
-    for verb in ("deploy", "rollback", "pause", "resume", "retry", "drain"):
+    for verb in ("deploy", "rollback", "pause", "resume", "retry", "drain", "abort"):
         for headers in wrong:
             raw = {name.encode(): value.encode() for name, value in headers.items()}
             assert_refused(await client.post(f"/api/{verb}", headers=raw, content=b"no json"))
