@@ -74,7 +74,8 @@ class Crew:
         """Take over what an earlier deployer left; `routed` is its last route."""
         for found in await self._runtime.adopt():
             if found.exit:
-                self._bury(time.time(), found.exit, found.release, "stopped" if found.stopping else "")
+                is_expected = found.stopping or found.draining
+                self._bury(time.time(), found.exit, found.release, "stopped" if is_expected else "")
             else:
                 self._take_over(found, routed.get(found.id), generation)
 
@@ -92,6 +93,8 @@ class Crew:
                 self._record(ReplicaReady, replica, now - replica.since)
             case act.Activate() | act.Drain() | act.Cut():
                 replica.generation = None
+            case act.Signal():
+                self._runtime.drain(replica.id, replica.drain_signal)
             case act.Stop():
                 self._stop(replica)
         if isinstance(action, act.Drain):
@@ -121,6 +124,8 @@ class Crew:
         running, now = found.running, time.monotonic()
         assert running
         replica = Live(id=found.id, release=found.release, slot=found.slot, since=now, running=True, address=running)
+        replica.drain_signal, replica.signalled = running.drain_signal, found.draining
+        replica.leaving = "replaced" if found.draining else ""
         if place and self._fleet.was_probed(found.id, running):
             replica.ready, replica.is_announced = True, place == "active"
             replica.route, replica.route_since, replica.generation = place, now, generation
@@ -143,7 +148,7 @@ class Crew:
             self._fleet.remove(replica.id)
             self._accuse(replica, "start", str(error), 0.0)
         else:
-            replica.running, replica.address = True, running
+            replica.running, replica.address, replica.drain_signal = True, running, running.drain_signal
             address, took = f"{running.host}:{running.port}", time.monotonic() - began
             self._record(ReplicaStarted, replica, replica.release, address, running.pid, replica.slot, took)
             if replica.stopping_since is not None:
@@ -178,12 +183,18 @@ class Crew:
         self._wake()
 
     def _ended(self, moment: float, replica: Live, end: Exit) -> None:
+        now = time.monotonic()
+        if end.restarts and replica.signalled:
+            self.change(replica, act.Stop(replica.id))
+            return
         if end.restarts:
             self._went_down(moment, replica, end)
             return
         self._fleet.remove(end.id)
-        if replica.stopping_since is not None:
-            self._bury(moment, end, replica.release, replica.leaving, time.monotonic() - replica.stopping_since)
+        if replica.signalled and replica.route == "draining":
+            self._record(ReplicaDrained, replica, 0, now - replica.route_since)
+        if replica.stopping_since is not None or replica.signalled:
+            self._bury(moment, end, replica.release, replica.leaving, now - (replica.stopping_since or now))
         else:
             self._bury(moment, end, replica.release)
             self._blame(replica, end)

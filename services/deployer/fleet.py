@@ -111,7 +111,7 @@ class Fleet:
         return [
             Probed(self._app, replica.id, replica.release, at.host, at.port, self._check, at.pid)
             for replica in self.replicas.values()
-            if (at := replica.address)
+            if (at := replica.address) and not replica.signalled  # it no longer listens, and that is no failure
         ]
 
 

@@ -23,6 +23,7 @@ from services.deployer.actions import (
     Pass,
     Pull,
     Retire,
+    Signal,
     Start,
     Stop,
     Succeed,
@@ -145,7 +146,10 @@ class _Situation:
         usable = [
             replica
             for replica in self.gone
-            if self._is_good(replica) and replica.healthy and replica.route in ("active", "draining")
+            if self._is_good(replica)
+            and replica.healthy
+            and replica.route in ("active", "draining")
+            and not replica.signalled
         ]
         return [Keep(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
 
@@ -225,6 +229,8 @@ class _Situation:
         elif replica.route == "draining":
             if (replica.followed and not replica.connections) or self._due(since + limits.drain):
                 yield Cut(replica.id)
+            elif replica.followed and replica.drain_signal and not replica.signalled:
+                yield Signal(replica.id)
         elif replica.route == "none" or replica.followed or self._due(since + limits.cut):
             yield Stop(replica.id)
 

@@ -13,7 +13,7 @@ from schemas import subjects
 from services.common import lifecycle, log, state
 from services.common.errors import RegistryError
 from services.common.lifecycle import Context
-from services.deployer import registry
+from services.deployer import registry, signals
 from services.deployer.notices import announcer
 from services.deployer.orders import Orders
 from services.deployer.reconcile import Reconciler
@@ -91,7 +91,7 @@ async def _having(context: Context, settings: DeployerSettings) -> AsyncIterator
 def open_runtime(settings: DeployerSettings) -> Runtime:
     """What the replicas run in. The SDK of the engine is loaded for containers alone."""
     if settings.runtime == "process":
-        return ProcessRuntime(replicas(settings))
+        return ProcessRuntime(replicas(settings), signals.parse(settings.drain_signal))
     from services.deployer.runtime.docker.runtime import DockerRuntime
 
     return DockerRuntime(replicas(settings), settings)

@@ -8,7 +8,7 @@ import msgspec
 
 from services.common.errors import SettingsError
 from services.common.settings import Settings, check_duration, check_name, check_port, check_positive
-from services.deployer import registry
+from services.deployer import registry, signals
 from services.deployer.notices import target
 from services.deployer.runtime.docker import arguments, engine
 
@@ -77,6 +77,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     fall: int = 2
     settle: float = 3.0
     drain_time: float = 30.0
+    drain_signal: str = ""
     stop_timeout: float = 10.0
     stop_containers: bool = False
     replace_after: float = 30.0
@@ -105,6 +106,10 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
             check_positive(_option(name), getattr(self, name))
         for name in ("settle", "drain_time", "stop_timeout", "replace_after"):
             check_duration(_option(name), getattr(self, name))
+        try:
+            signals.parse(self.drain_signal)
+        except ValueError as error:
+            raise SettingsError(f"--drain-signal: {error}") from None
         _check_health_path(self.health_path)
         if not self.health_path and self.settle >= self.health_timeout:
             raise SettingsError(

@@ -10,8 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.deployer.actions import Activate, Cut, Drain, Fail, Keep, Pull, Retire, Start, Stop, Succeed, Undone
-from services.deployer.replica import Replica
+from services.deployer.actions import (
+    Activate,
+    Cut,
+    Drain,
+    Fail,
+    Keep,
+    Pull,
+    Retire,
+    Signal,
+    Start,
+    Stop,
+    Succeed,
+    Undone,
+)
+from services.deployer.replica import Replica, change
 from services.deployer.rollout import Facts, Plan, phase, plan
 from tests.deployer.world import LIMITS, World
 
@@ -404,3 +417,38 @@ def test_while_the_old_replicas_are_well_a_deployment_never_serves_with_fewer(
         world.settle()
     world.run()
     assert world.fewest == world.desired
+
+
+def test_the_drain_signal_is_sent_once_when_no_new_connections_come() -> None:
+    old = Replica(id="old", release="old", slot=0, since=0, running=True, route="draining", leaving="replaced")
+    old.drain_signal, old.connections = "SIGTERM", 1
+    facts = Facts(now=1.0, target="", desired=1, replicas=[old], limits=LIMITS)
+    assert plan(facts).actions == []
+    old.followed = True
+    assert plan(facts).actions == [Signal("old")]
+    change(old, Signal("old"), 1.0)
+    assert plan(facts) == Plan([], LIMITS.drain)
+    assert plan(msgspec.structs.replace(facts, now=LIMITS.drain)).actions == [Cut("old")]
+    old.connections = 0
+    assert plan(facts).actions == [Cut("old")]
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_a_replica_that_got_its_drain_signal_is_not_kept(signalled: bool) -> None:
+    old = Replica(id="a", release="old", slot=0, since=0, running=True, ready=True, healthy=True, leaving="replaced")
+    old.route, old.followed, old.connections, old.drain_signal, old.signalled = (
+        "draining",
+        True,
+        1,
+        "SIGTERM",
+        signalled,
+    )
+    facts = Facts(now=1.0, target="old", desired=1, replicas=[old], limits=LIMITS)
+    assert plan(facts).actions == ([Start(0)] if signalled else [Keep("a")])
+
+
+def test_a_replica_that_may_come_back_gets_no_drain_signal() -> None:
+    ill = Replica(id="a", release="old", slot=0, since=0, running=True, ready=True, unhealthy_since=0.5)
+    ill.route, ill.followed, ill.connections, ill.drain_signal = "draining", True, 1, "SIGTERM"
+    facts = Facts(now=1.0, target="old", desired=1, replicas=[ill], limits=LIMITS)
+    assert plan(facts).actions == []

@@ -15,6 +15,7 @@ import msgspec
 
 from schemas.routing import Artifact
 from services.common.errors import ReleaseError
+from services.deployer import signals
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.runtime import ports, remains, shim
 from services.deployer.runtime.folder import Folder, Record, Started, prune
@@ -33,13 +34,17 @@ class _Watched(msgspec.Struct):
 
 
 class ProcessRuntime:
-    """Runtime whose release is a folder with an executable `run`. `root`: where the replicas' folders are."""
+    """Runtime whose release is a folder with an executable `run`. `root`: where the replicas' folders are.
 
-    def __init__(self, root: Path) -> None:
+    `drain_signal`: what replicas that are started from now on get when they drain, by its full name; empty: nothing.
+    """
+
+    def __init__(self, root: Path, drain_signal: str = "") -> None:
         self.on_exit: Callable[[Exit], None] = lambda _: None
         self.on_restart: Callable[[str, Running], None] = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
         self._root = root
+        self._drain_signal = drain_signal
         self._watched: dict[str, _Watched] = {}
 
     async def adopt(self) -> list[Found]:
@@ -70,8 +75,9 @@ class ProcessRuntime:
         port = ports.free(HOST, self._ports())
         program = Path(spec.artifact.location) / RUN
         try:
-            folder.create(Record(spec.id, spec.release, spec.slot, port))
-            pid, report = _spawn(folder, program, environment(os.environ, spec, port))
+            folder.create(Record(spec.id, spec.release, spec.slot, port, drain_signal=self._drain_signal))
+            drain = signals.number(self._drain_signal) or 0
+            pid, report = _spawn(folder, program, environment(os.environ, spec, port), drain)
         except OSError as error:
             raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
         answer = await _read(report)
@@ -81,7 +87,13 @@ class ProcessRuntime:
             folder.mark_forgotten()
             raise ReleaseError(f"cannot start {program}: {_problem(folder, answer)}")
         self._watch(folder, started, os.pidfd_open(pid))
-        return Running(HOST, port, started.program)
+        return Running(HOST, port, started.program, drain_signal=self._drain_signal)
+
+    def drain(self, replica: str, name: str) -> None:
+        """Have the shim send the signal that it was given when it was started, to the replica's process group."""
+        if watched := self._watched.get(replica):
+            watched.folder.mark_draining()
+            self._signal(watched, signal.SIGUSR2)
 
     def stop(self, replica: str, timeout: float) -> None:
         """SIGTERM to the replica's process group, SIGKILL after `timeout` seconds."""
@@ -126,11 +138,11 @@ class ProcessRuntime:
         descriptor = _shim_of(folder, started) if started else None
         if started and descriptor is not None:
             self._watch(folder, started, descriptor)
-            running = Running(HOST, record.port, started.program)
-            return Found(record.id, record.release, record.slot, running, stopping=folder.is_stopping)
+            running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
+            return Found(record.id, record.release, record.slot, running, None, **folder.marks)
         remains.kill(record.id)
         end = Exit(record.id, folder.exit_code)
-        return Found(record.id, record.release, record.slot, None, end, folder.is_stopping)
+        return Found(record.id, record.release, record.slot, None, end, **folder.marks)
 
     def _watch(self, folder: Folder, started: Started, descriptor: int) -> None:
         self._watched[folder.path.name] = _Watched(folder, started, descriptor)
@@ -172,14 +184,14 @@ def environment(base: Mapping[str, str], spec: Spec, port: int) -> dict[str, str
     }
 
 
-def _spawn(folder: Folder, program: Path, variables: dict[str, str]) -> tuple[int, int]:
+def _spawn(folder: Folder, program: Path, variables: dict[str, str], drain: int) -> tuple[int, int]:
     """Start a shim: its process id, and the descriptor on which it reports."""
     lock = folder.lock()
     report, its_report = os.pipe()
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", shim.__file__, str(folder.path), str(program)],
+            [sys.executable, "-I", "-S", shim.__file__, str(folder.path), str(program), str(drain)],
             variables,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

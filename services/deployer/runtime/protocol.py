@@ -27,13 +27,15 @@ class Running(msgspec.Struct, frozen=True):
     """A replica that runs, and where it is (to be) reached.
 
     `ports`: host and port behind each replica port that the settings name (0: the one that a replica is given), as far
-    as they differ from `host` and `port`, which are those behind the first.
+    as they differ from `host` and `port`, which are those behind the first. `drain_signal`: the signal that `drain` may
+    send it, empty if there is none.
     """
 
     host: str
     port: int
     pid: int = 0
     ports: dict[int, tuple[str, int]] = {}
+    drain_signal: str = ""
 
     def address(self, port: int) -> tuple[str, int]:
         """Host and port behind a replica port."""
@@ -52,7 +54,8 @@ class Exit(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A replica of an earlier deployer: it runs, or has ended.
 
-    `stopping`: it was told to stop. `outdated`: it was started with other settings than those of now.
+    `stopping`: it was told to stop. `outdated`: it was started with other settings than those of now. `draining`: it
+    got its drain signal.
     """
 
     id: str
@@ -62,6 +65,7 @@ class Found(msgspec.Struct, frozen=True):
     exit: Exit | None = None
     stopping: bool = False
     outdated: bool = False
+    draining: bool = False
 
 
 class Runtime(Protocol):
@@ -91,6 +95,9 @@ class Runtime(Protocol):
 
     async def start(self, spec: Spec) -> Running:
         """Start a replica; returns when it runs, which is long before it is ready."""
+
+    def drain(self, replica: str, name: str) -> None:
+        """Send a replica its drain signal, of this name. Returns at once. No engine restarts it from now on."""
 
     def stop(self, replica: str, timeout: float) -> None:
         """Have a replica end: it is asked to, and forced after `timeout` seconds. Returns at once."""

@@ -69,7 +69,7 @@ class DockerRuntime:
             elif one := await self._adopt(Folder(self._root / name), record):
                 found.append(one)
         found += [
-            Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), stopping=folder.is_stopping)
+            Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), **folder.marks)
             for record in records.values()
             if not (folder := Folder(self._root / record.id)).is_forgotten
         ]
@@ -84,6 +84,7 @@ class DockerRuntime:
         except EngineError as error:
             raise ReleaseError(f"cannot look for {artifact.location}: {error}") from None
         body.replica_ports(self._settings.ports, image, artifact)
+        body.check_drain_signal(image)
 
     async def holds(self, artifact: Artifact) -> bool:
         """Whether the image is here. An engine that cannot say does not hold it."""
@@ -105,6 +106,12 @@ class DockerRuntime:
                 raise
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise ReleaseError(f"cannot start a container of {spec.artifact.location}: {reason}") from None
+
+    def drain(self, replica: str, name: str) -> None:
+        if watched := self._watch.watched.get(replica):
+            watched.is_draining = True
+            watched.folder.mark_draining()
+            self._spawn(self._drain(watched, name), f"drain {replica}")
 
     def stop(self, replica: str, timeout: float) -> None:
         """The image's stop signal (SIGTERM unless it names one), SIGKILL after `timeout` seconds."""
@@ -167,17 +174,17 @@ class DockerRuntime:
             folder.mark_forgotten()
             await self._containers.remove(record.id)
             return None
-        state, stopping = states.read(container), folder.is_stopping
+        state = states.read(container)
         if state.is_over:
             await self._containers.save_output(record.id, folder.output)
             end = Exit(record.id, state.code, state.oom)
-            return Found(record.id, record.release, record.slot, None, end, stopping)
+            return Found(record.id, record.release, record.slot, None, end, **folder.marks)
         running = self._add(folder, record, container)
         is_outdated = record.options != wanted(self._settings)
-        return Found(record.id, record.release, record.slot, running, None, stopping, is_outdated)
+        return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
 
     def _add(self, folder: Folder, record: Record, container: Mapping[str, Any]) -> Running:
-        watched = Watched(folder, states.read(container))
+        watched = Watched(folder, states.read(container), is_draining=folder.is_draining)
         self._watch.add(watched)
         running = self._running(record, container)
         if self._settings.dial == "host" and not self._settings.health_path:
@@ -194,6 +201,13 @@ class DockerRuntime:
                 watched.is_listening = heard
                 self.on_change()
             await asyncio.sleep(self._settings.probe_interval if heard else LISTEN_INTERVAL)
+
+    async def _drain(self, watched: Watched, signal: str) -> None:
+        try:
+            await self._containers.keep_down(watched.id)
+        except EngineError as error:  # then it is stopped when the engine restarts it
+            self._log.warning("cannot take back a restart policy", container=watched.id, reason=str(error))
+        await self._kill(watched, signal)
 
     async def _stop(self, watched: Watched, timeout: float) -> None:
         await self._kill(watched, watched.state.stop_signal)
@@ -220,7 +234,8 @@ class DockerRuntime:
     def _running(self, record: Record, container: Mapping[str, Any]) -> Running:
         found = states.addresses(container, self._ports(record), self._settings.dial)
         host, port = found.get(self._settings.ports[0].replica, (HOST, 0))
-        return Running(host, port, container["State"]["Pid"], found)
+        signal = body.drain_signal(self._settings.drain_signal, container)
+        return Running(host, port, container["State"]["Pid"], found, signal)
 
     def _ports(self, record: Record) -> dict[int, int]:
         return {port.replica: port.replica or record.port for port in self._settings.ports}

@@ -47,9 +47,15 @@ class Watched(msgspec.Struct):
     folder: Folder
     state: State
     is_stopping: bool = False
+    is_draining: bool = False
     is_down: bool = False
     is_listening: bool = True
     asked_until: float | None = None
+
+    @property
+    def is_leaving(self) -> bool:
+        """It ends because we said so."""
+        return self.is_stopping or self.is_draining
 
     @property
     def id(self) -> str:
@@ -149,7 +155,7 @@ class Watch:
         elif action == "destroy" and watched is None:
             self._codes.pop(replica, None)
             self._oom.discard(replica)
-        elif watched and action == "kill" and not watched.is_stopping and attributes.get("signal") != "9":
+        elif watched and action == "kill" and not watched.is_leaving and attributes.get("signal") != "9":
             watched.asked_until = asyncio.get_running_loop().time() + GRACE
         self.look(replica)
 
@@ -173,7 +179,7 @@ class Watch:
 
     def _may_return(self, watched: Watched) -> bool:
         loop = asyncio.get_running_loop()
-        if watched.is_stopping or watched.asked_until is None or loop.time() >= watched.asked_until:
+        if watched.is_leaving or watched.asked_until is None or loop.time() >= watched.asked_until:
             return False
         loop.call_at(watched.asked_until, self.look, watched.id)
         return True
