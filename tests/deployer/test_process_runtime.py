@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -101,6 +102,33 @@ async def test_a_wrapper_that_dies_of_sigterm_leaves_its_server_the_time_to_fini
     host.runtime.stop("web-1-0-x", 20)
     assert (await host.exit()).code == -signal.SIGTERM
     assert "finished" in host.folder().output.read_text()
+
+
+async def test_the_search_for_what_replicas_left_holds_up_nothing_and_there_is_one_at_a_time(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, searched, kill = threading.Event(), list[set[str]](), remains.kill
+
+    def slowly(*replicas: str) -> None:
+        searched.append(set(replicas))
+        gate.wait(20)
+        kill(*replicas)
+
+    monkeypatch.setattr(remains, "kill", slowly)
+    names = {f"web-1-{slot}-x" for slot in range(5)}
+    for name in sorted(names):
+        await host.start("#!/bin/sh\nsetsid sleep 600 & exec sleep 600\n", name)
+    first, *others = sorted(names)
+    os.kill(host.shim(first), signal.SIGUSR1)
+    await eventually(lambda: searched == [{first}])
+    for name in others:
+        os.kill(host.shim(name), signal.SIGUSR1)
+    await eventually(lambda: not any(host.folder(name).is_alive for name in others))  # the event loop goes on
+    assert searched == [{first}]
+    gate.set()
+    assert {(await host.exit()).id for _ in names} == names
+    assert set().union(*searched[1:]) == set(others)
+    assert not list(remains.find(*names))
 
 
 async def test_a_replica_that_dies_by_itself_leaves_no_process_behind(host: Host) -> None:

@@ -46,6 +46,8 @@ class ProcessRuntime:
         self._root = root
         self._drain_signal = drain_signal
         self._watched: dict[str, _Watched] = {}
+        self._ending: list[_Watched] = []
+        self._clearing: asyncio.Task[None] | None = None
 
     async def adopt(self) -> list[Found]:
         """Watch what still runs, and tell what has ended since it was last told. Damaged folders go."""
@@ -90,7 +92,7 @@ class ProcessRuntime:
         return Running(HOST, port, started.program, drain_signal=self._drain_signal)
 
     def drain(self, replica: str, name: str) -> None:
-        """Have the shim send the signal that it was given when it was started, to the replica's process group."""
+        """Have the shim send the program the signal that it was given when it was started."""
         if watched := self._watched.get(replica):
             watched.folder.mark_draining()
             self._signal(watched, signal.SIGUSR2)
@@ -122,6 +124,8 @@ class ProcessRuntime:
         for watched in self._watched.values():
             self._unwatch(watched)
         self._watched.clear()
+        if self._clearing:
+            self._clearing.cancel()
 
     def _folders(self) -> list[Folder]:
         if not self._root.is_dir():
@@ -140,7 +144,7 @@ class ProcessRuntime:
             self._watch(folder, started, descriptor)
             running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
             return Found(record.id, record.release, record.slot, running, None, **folder.marks)
-        remains.kill(record.id)
+        await asyncio.to_thread(remains.kill, record.id)
         end = Exit(record.id, folder.exit_code)
         return Found(record.id, record.release, record.slot, None, end, **folder.marks)
 
@@ -153,8 +157,17 @@ class ProcessRuntime:
         with contextlib.suppress(ChildProcessError):  # an adopted shim is somebody else's child
             os.waitid(os.P_PIDFD, watched.descriptor, os.WEXITED)
         self._unwatch(watched)
-        remains.kill(replica)
-        self.on_exit(Exit(replica, watched.folder.exit_code))
+        self._ending.append(watched)
+        if self._clearing is None or self._clearing.done():
+            self._clearing = asyncio.create_task(self._clear(), name="clear away what replicas left")
+
+    async def _clear(self) -> None:
+        """Kill what ended replicas left, all of them with one look at the host's processes; then report their end."""
+        while ending := self._ending:
+            self._ending = []
+            await asyncio.to_thread(remains.kill, *(watched.folder.path.name for watched in ending))
+            for watched in ending:
+                self.on_exit(Exit(watched.folder.path.name, watched.folder.exit_code))
 
     def _unwatch(self, watched: _Watched) -> None:
         asyncio.get_running_loop().remove_reader(watched.descriptor)
@@ -166,7 +179,8 @@ class ProcessRuntime:
         """Have the shim kill the group; if even the shim does not move, kill it and all that it started."""
         self._signal(watched, signal.SIGUSR1)
         loop = asyncio.get_running_loop()
-        watched.timer = loop.call_later(FORCE_AGAIN, remains.kill, watched.folder.path.name)
+        name = watched.folder.path.name
+        watched.timer = loop.call_later(FORCE_AGAIN, loop.run_in_executor, None, remains.kill, name)
 
     def _signal(self, watched: _Watched, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
