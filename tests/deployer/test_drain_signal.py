@@ -24,12 +24,13 @@ from tests.deployer.waiting import eventually
 
 TOLD = "closes after signal 10"
 HALF_POLITE = """#!/bin/sh
-(trap '' USR1; while ! test -e leave; do sleep 0.02; done; echo finished) &
 %s -IS -c 'import os, socket, time; listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
 while True: listener.accept()[0].sendall(b"x")' &
+server=$!
+(while ! test -e leave; do sleep 0.02; done; echo finished; kill $server) &
 wait
 """
-"""Its first process dies of SIGUSR1, while another one has something to finish."""
+"""Its first process dies of SIGUSR1, while others have something to finish."""
 
 
 def output(site: Site, replica: str) -> str:

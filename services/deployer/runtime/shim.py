@@ -7,7 +7,7 @@ the program in a process group of its own, copies what it prints into FOLDER/out
     exited    "EXIT-CODE", -N for signal N, when it has ended
 
 On descriptor 1 it tells whoever started it "started" or "failed WHY"; descriptor 3 is a lock that it holds for life.
-SIGTERM is passed on to the whole group; SIGUSR1 kills the group; SIGUSR2 sends it the drain signal of number SIGNAL.
+SIGTERM is passed on to the whole group; SIGUSR1 kills the group; SIGUSR2 sends the program the signal of number SIGNAL.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Keeper:
     def pass_on(self, numbers: bytes) -> None:
         if signal.SIGUSR2 in numbers and self.drain:
             self.stopping = True
-            self.signal_group(self.drain)
+            os.kill(self.child, self.drain)  # the first process alone, as in a container: it decides about its others
         if signal.SIGTERM in numbers:
             self.stopping = True
             self.signal_group(signal.SIGTERM)
