@@ -12,12 +12,14 @@ class Relay:
 
     def __init__(self, target: str, path: Path) -> None:
         self.url = f"unix://{path}"
-        self.connections = 0
+        self.connections = self.stuck = 0
         self._target = target.removeprefix("unix://")
         self._path = path
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: dict[asyncio.StreamReader, bytes] = {}
+        self.withheld = b""
+        """Requests whose first line has this in it get no answer."""
 
     def streams(self, path: bytes) -> int:
         """How many connections our side has open whose first request has this in its path."""
@@ -63,7 +65,11 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
                 if is_request:
-                    self._asked.setdefault(reader, data.partition(b"\r\n")[0])
+                    start = data.partition(b"\r\n")[0]
+                    self._asked.setdefault(reader, start)
+                    if self.withheld and self.withheld in start:
+                        self.stuck += 1
+                        await asyncio.Event().wait()
                 writer.write(data)
                 await writer.drain()
             self._asked.pop(reader, None)

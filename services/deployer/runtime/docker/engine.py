@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 DEFAULT = "unix:///var/run/docker.sock"
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
 TIMEOUT = 30.0
+THREADS = 10
+"""Calls at a time, as many as the SDK keeps connections: one that hangs leaves room for the others."""
 PATIENCE = 30.0
 RETRY = 0.5
 
@@ -67,10 +70,11 @@ class Engine:
         self.url = url(docker_host)
         self._client: docker.APIClient | None = None
         self._connecting = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, "engine")
 
     async def call(self, work: Callable[[docker.APIClient], T]) -> T:
         """What `work` gives, done in a thread."""
-        return await asyncio.to_thread(self._do, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._do, work)
 
     async def insist(self, work: Callable[[docker.APIClient], T]) -> T:
         """The same for something that an engine which is just being restarted may be asked for again."""
@@ -97,6 +101,7 @@ class Engine:
         return await self._stream("post", "images/create", {"fromImage": repository, "tag": digest}, headers, silence)
 
     def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._client:
             self._client.close()
 

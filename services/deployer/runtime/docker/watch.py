@@ -63,7 +63,11 @@ class Watched(msgspec.Struct):
 
 
 class Watch:
-    """All containers of a runtime. One task looks at one container at a time, so looks never overtake each other."""
+    """All containers of a runtime.
+
+    Each is looked at once at a time, so looks never overtake each other, and no look waits for that at another
+    container: an engine may say nothing of one that is stuck.
+    """
 
     def __init__(
         self,
@@ -84,6 +88,8 @@ class Watch:
         self._changed = changed
         self._reopened = reopened
         self._hints: asyncio.Queue[str] = asyncio.Queue()
+        self._due: set[str] = set()
+        self._looking: set[str] = set()
         self._codes: dict[str, int] = {}
         self._oom: set[str] = set()
         self._log = log.get("deployer")
@@ -123,13 +129,24 @@ class Watch:
 
     async def run(self) -> None:
         """Look at what there is a reason to look at, for ever; where that fails, again soon."""
-        while True:
-            watched = self.watched.get(await self._hints.get())
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                replica = await self._hints.get()
+                self._due.add(replica)
+                if replica not in self._looking:
+                    self._looking.add(replica)
+                    looks.create_task(self._look_while_due(replica), name=f"look at {replica}")
+
+    async def _look_while_due(self, replica: str) -> None:
+        while replica in self._due:
+            self._due.discard(replica)
+            watched = self.watched.get(replica)
             try:
                 if watched:
                     await self._look(watched)
             except (EngineError, *GARBAGE) as error:
                 self._later(watched, str(error) if isinstance(error, EngineError) else f"unexpected {error!r}")
+        self._looking.discard(replica)
 
     def _later(self, watched: Watched | None, reason: str) -> None:
         if watched and watched.id in self.watched:
