@@ -108,10 +108,11 @@ class _Situation:
         self.wake = math.inf
         self.staying = [replica for replica in facts.replicas if not replica.leaving]
         self.good = [replica for replica in self.staying if self._is_good(replica)]
-        self.obsolete = [replica for replica in self.staying if replica not in self.good]
+        self.obsolete = [replica for replica in self.staying if not self._is_good(replica)]
         self.gone = [replica for replica in facts.replicas if replica.leaving]
         self.desired = facts.desired if facts.target else 0
         self.pending = [replica for replica in self.good if not replica.serves]
+        self._usable = sum(replica.ready and replica.healthy for replica in self.good)
 
     def failure(self) -> tuple[str, str] | None:
         """What ends a deployment, if anything does: phase and reason."""
@@ -216,11 +217,11 @@ class _Situation:
 
     def _may_join(self, replica: Replica) -> bool:
         """A new release takes traffic replica by replica; in a blue-green deployment all at once."""
-        if replica not in self.good:
+        if not self._is_good(replica):
             return False
         if not self.facts.deploying or self.facts.strategy == "rolling":
             return True
-        return sum(each.ready and each.healthy for each in self.good) >= self.desired
+        return self._usable >= self.desired
 
     def _way_out(self, replica: Replica) -> Iterator[Action]:
         limits, since = self.facts.limits, replica.route_since
