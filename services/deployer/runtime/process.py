@@ -99,9 +99,9 @@ class ProcessRuntime:
     def output(self, replica: str) -> str:
         return str(Folder(self._root / replica).output)
 
-    def passes(self, replica: str) -> bool:
-        """Always: a process is no more than what probes see of it."""
-        return True
+    def problem(self, replica: str) -> str:
+        """None: a process is no more than what probes see of it."""
+        return ""
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Nothing: the folders of releases belong to their owner."""

@@ -85,7 +85,7 @@ async def test_after_a_restart_of_the_engine_what_ended_and_what_runs_again_is_s
         if policy == "always":
             await eventually(lambda: host.restarts == ["app-1-0-x"])
             assert [(end.id, end.restarts) for end in host.exits] == [("app-1-0-x", True)]
-            assert host.runtime.passes("app-1-0-x")
+            assert not host.runtime.problem("app-1-0-x")
         else:
             await eventually(lambda: host.exits)
             assert [(end.id, end.restarts, end.code) for end in host.exits] == [("app-1-0-x", False, 0)]

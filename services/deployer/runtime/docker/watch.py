@@ -14,6 +14,7 @@ from services.deployer.runtime.docker import state as states
 from services.deployer.runtime.docker.arguments import LABELS
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
+from services.deployer.runtime.docker.listening import Place
 from services.deployer.runtime.docker.state import State
 from services.deployer.runtime.folder import Folder
 from services.deployer.runtime.protocol import UNSEEN, Exit
@@ -40,15 +41,17 @@ class _Event(msgspec.Struct, rename={"action": "Action", "actor": "Actor"}):
 class Watched(msgspec.Struct):
     """A container, and what was last seen of it.
 
-    `is_down`: it was told that it ended, and the engine is about to start it again. `asked_until`: somebody else asked
-    it to end, and until then may start it again.
+    `is_down`: it was told that it ended, and the engine is about to start it again. `place`: where it is asked whether
+    it answers, None if health alone asks; `silence`: why it does not. `asked_until`: somebody else asked it to end,
+    and until then may start it again.
     """
 
     folder: Folder
     state: State
     is_stopping: bool = False
     is_down: bool = False
-    is_listening: bool = True
+    place: Place | None = None
+    silence: str = ""
     asked_until: float | None = None
 
     @property
