@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ Dial = Literal["host", "container"]
 Address = tuple[str, int]
 
 HOST = "127.0.0.1"
+_SIGNALS = {one.name.removeprefix("SIG"): int(one) for one in signal.Signals}
 _DEFAULT = ("default", "bridge")
 
 
@@ -59,6 +61,16 @@ def read(container: Mapping[str, Any]) -> State:
         "" if health == "none" else health,
         container["Config"].get("StopSignal") or "SIGTERM",
     )
+
+
+def is_signal(number: str, name: str) -> bool:
+    """Whether a signal that an event gives by its number is the one that an image names: TERM, SIGTERM or 15."""
+    short = name.upper().removeprefix("SIG")
+    if short.isdigit():
+        return number == short
+    if short in _SIGNALS:
+        return number == str(_SIGNALS[short])
+    return number not in ("", "9")  # one of the real-time signals: their numbers are the engine's
 
 
 def addresses(container: Mapping[str, Any], ports: Mapping[int, int], dial: Dial) -> dict[int, Address]:
