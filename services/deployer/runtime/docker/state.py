@@ -13,7 +13,7 @@ Address = tuple[str, int]
 
 HOST = "127.0.0.1"
 _SIGNALS = {one.name.removeprefix("SIG"): int(one) for one in signal.Signals}
-_DEFAULT = ("default", "bridge")
+_DEFAULT, _BRIDGE = "default", "bridge"
 
 
 class State(msgspec.Struct, frozen=True):
@@ -91,10 +91,11 @@ def own_address(container: Mapping[str, Any]) -> tuple[str, str]:
     be in that one alone.
     """
     networks = container["NetworkSettings"]["Networks"] or {}
-    mode = container["HostConfig"].get("NetworkMode") or _DEFAULT[0]
+    mode = container["HostConfig"].get("NetworkMode") or _DEFAULT
+    mode = _BRIDGE if mode == _DEFAULT else mode
     by_id = (one for one in networks.values() if (one.get("NetworkID") or "").startswith(mode))
     network = networks.get(mode) or next(by_id, None)
-    if network is None and mode in _DEFAULT:  # an engine may have another name for its default network
+    if network is None and mode == _BRIDGE:  # an engine may have another name for its default network
         network = next(iter(networks.values()), None)
     if network is None:
         return "", ""
