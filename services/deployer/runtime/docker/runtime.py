@@ -259,7 +259,7 @@ class DockerRuntime:
 def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
     """What a container is to see. Raises ReleaseError for an env file that cannot be read."""
     try:
-        return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_text()))
+        return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
         raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None
