@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -238,7 +239,10 @@ def group(
 def build(kind: type[S], values: dict[str, Any], **fixed: Any) -> S:
     """The settings of one service out of all options. Raises SettingsError when they make no sense."""
     names = {field.name for field in msgspec.structs.fields(kind)}
-    settings = kind(**{name: value for name, value in values.items() if name in names} | fixed)
+    given = {name: value for name, value in values.items() if name in names} | fixed
+    if "state_dir" in given:  # hooks and replicas run in other folders
+        given["state_dir"] = str(Path(given["state_dir"]).absolute())
+    settings = kind(**given)
     check_common(settings)
     return settings
 

@@ -30,9 +30,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
 def default_state_dir() -> str:
-    """The user's state folder: $XDG_STATE_HOME/longshore, or ~/.local/state/longshore."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return str(Path(base) / "longshore")
+    """The user's state folder: $XDG_STATE_HOME/longshore, or ~/.local/state/longshore.
+
+    A relative $XDG_STATE_HOME is ignored, as the XDG base directory specification says.
+    """
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return str((base if base.is_absolute() else Path.home() / ".local" / "state") / "longshore")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from services.cli.options import HELP, build, command, fields_of
 from services.common import ports
 from services.common.errors import PortTakenError, SettingsError
 from services.common.remote import Target
-from services.common.settings import Settings, arguments, check_name, variables
+from services.common.settings import Settings, arguments, check_name, default_state_dir, variables
 from services.common.state import lock
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
@@ -42,6 +42,23 @@ def test_settings_survive_the_command_line(settings: Settings, monkeypatch: pyte
     result = CliRunner().invoke(app, arguments(settings), env=variables(settings))
     assert result.exit_code == 0, result.output
     assert parsed == [settings]
+
+
+@pytest.mark.parametrize("kind", [DeployerSettings, HealthSettings, GatewaySettings, ProxySettings, BusSettings])
+def test_a_relative_state_directory_is_one_of_the_folder_that_the_command_was_given_in(
+    kind: type[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert build(kind, {"state_dir": "st"}).state_dir == str(tmp_path / "st")
+
+
+def test_a_relative_xdg_state_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    for relative in ("", "st", "./st"):
+        monkeypatch.setenv("XDG_STATE_HOME", relative)
+        assert default_state_dir() == "/home/ann/.local/state/longshore"
+    monkeypatch.setenv("XDG_STATE_HOME", "/srv/state")
+    assert default_state_dir() == "/srv/state/longshore"
 
 
 def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

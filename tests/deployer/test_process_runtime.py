@@ -176,13 +176,30 @@ async def test_a_stop_goes_on_when_the_runtime_is_gone(host: Host) -> None:
 
 @pytest.mark.parametrize(
     ("program", "reason"),
-    [("not a program", "Exec format error"), ("#!/no/such/interpreter\n", "No such file or directory")],
+    [
+        ("not a program", "Exec format error: .*/run has no #! line and is no program of this machine; begin it with"),
+        ("#!/no/such/interpreter\n", ".*/run names the interpreter /no/such/interpreter, which is not here"),
+        ("#!/bin/sh\r\n", r".*/run has Windows line ends \(CRLF\)"),
+    ],
 )
 async def test_a_program_that_cannot_be_started_says_why(host: Host, program: str, reason: str) -> None:
     with pytest.raises(ReleaseError, match=f"cannot start .*/1.0.0/run: {reason}"):
         await host.start(program)
     assert await host.runtime.adopt() == []
     assert not list(remains.find("web-1-0-x"))
+
+
+async def test_a_relative_state_directory_is_as_good_as_any(
+    state_dir: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(state_dir.parent)
+    host = Host(Path("relative"), registry)
+    try:
+        await host.start(PYTHON + "print('here')")
+        assert (await host.exit()).code == 0
+        assert host.folder().output.read_text() == "here\n"
+    finally:
+        host.runtime.close()
 
 
 async def test_replicas_that_start_together_get_different_ports(host: Host) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from schemas.routing import Artifact
 from services.common.errors import ReleaseError
 from services.deployer.registry.directory import RUN, flaw
+from services.deployer.registry.program import why_not_executed
 from services.deployer.runtime import ports, remains, shim
 from services.deployer.runtime.folder import Folder, Record, Started, prune
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
@@ -39,7 +40,7 @@ class ProcessRuntime:
         self.on_exit: Callable[[Exit], None] = lambda _: None
         self.on_restart: Callable[[str, Running], None] = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
-        self._root = root
+        self._root = root.absolute()  # the shim leaves the folder that it was started in
         self._watched: dict[str, _Watched] = {}
 
     async def adopt(self) -> list[Found]:
@@ -79,7 +80,7 @@ class ProcessRuntime:
         if started is None or answer != "started":
             _discard(pid)
             folder.mark_forgotten()
-            raise ReleaseError(f"cannot start {program}: {_problem(folder, answer)}")
+            raise ReleaseError(f"cannot start {program}: {_problem(folder, program, answer)}")
         self._watch(folder, started, os.pidfd_open(pid))
         return Running(HOST, port, started.program)
 
@@ -214,11 +215,11 @@ async def _read(descriptor: int) -> str:
             transport.close()
 
 
-def _problem(folder: Folder, answer: str) -> str:
+def _problem(folder: Folder, program: Path, answer: str) -> str:
     """What went wrong, by what the shim reports."""
     if answer == "started":
         return f"nothing can be written in {folder.path}: is the disk full?"
-    return answer.removeprefix("failed ") or "its shim died"
+    return why_not_executed(program, answer.removeprefix("failed ")) or "its shim died"
 
 
 async def _until_started(folder: Folder) -> Started | None:
