@@ -30,7 +30,7 @@ class Host:
 
     def restart(self) -> None:
         self.exits: asyncio.Queue[Exit] = asyncio.Queue()
-        self.runtime = ProcessRuntime(self.root)
+        self.runtime = ProcessRuntime(self.root, ["COLOUR", "ABSENT"])
         self.runtime.on_exit = self.exits.put_nowait
 
     async def start(self, program: str, replica: str = "web-1-0-x", version: str = "1.0.0") -> Running:
@@ -62,13 +62,18 @@ async def test_a_replica_gets_its_port_and_its_name_and_no_setting_of_longshore(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LONGSHORE_NATS_URL", "nats://secret@bus")
-    monkeypatch.setenv("COLOUR", "blue")
+    for name in ("GITHUB_TOKEN", "DOCKER_PASSWORD", "OTEL_EXPORTER_OTLP_HEADERS", "NOTIFY_SOCKET"):
+        monkeypatch.setenv(name, "secret")
+    for name, value in (("COLOUR", "blue"), ("TZ", "Asia/Tokyo"), ("LC_ALL", "C.UTF-8")):
+        monkeypatch.setenv(name, value)
     running = await host.start(PYTHON + "import os; print(sorted(os.environ.items()), os.getcwd(), os.getpid())")
     assert (await host.exit()).code == 0
     printed = host.folder().output.read_text()
-    for name, value in [("PORT", str(running.port)), ("COLOUR", "blue"), ("LONGSHORE_RELEASE", "1.0.0")]:
+    for name, value in [("PORT", str(running.port)), ("COLOUR", "blue"), ("TZ", "Asia/Tokyo"), ("LC_ALL", "C.UTF-8")]:
         assert f"('{name}', '{value}')" in printed
-    assert "('LONGSHORE_REPLICA', 'web-1-0-x')" in printed
+    for name, value in [("LONGSHORE_RELEASE", "1.0.0"), ("LONGSHORE_REPLICA", "web-1-0-x")]:
+        assert f"('{name}', '{value}')" in printed
+    assert "ABSENT" not in printed
     assert "secret" not in printed
     assert f"{host.registry / '1.0.0'} {running.pid}" in printed
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.routing import Artifact
+from services.common.environment import usual
 from services.common.errors import ReleaseError
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.registry.program import why_not_executed
@@ -36,11 +37,13 @@ class _Watched(msgspec.Struct):
 class ProcessRuntime:
     """Runtime whose release is a folder with an executable `run`. `root`: where the replicas' folders are."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, passed: Collection[str] = ()) -> None:
+        """`passed`: variables of the environment that a replica sees besides the usual ones."""
         self.on_exit: Callable[[Exit], None] = lambda _: None
         self.on_restart: Callable[[str, Running], None] = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
         self._root = root.absolute()  # the shim leaves the folder that it was started in
+        self._passed = passed
         self._watched: dict[str, _Watched] = {}
 
     async def adopt(self) -> list[Found]:
@@ -72,7 +75,7 @@ class ProcessRuntime:
         program = Path(spec.artifact.location) / RUN
         try:
             folder.create(Record(spec.id, spec.release, spec.slot, port))
-            pid, report = _spawn(folder, program, environment(os.environ, spec, port))
+            pid, report = _spawn(folder, program, environment(os.environ, spec, port, self._passed))
         except OSError as error:
             raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
         answer = await _read(report)
@@ -162,10 +165,9 @@ class ProcessRuntime:
             signal.pidfd_send_signal(watched.descriptor, number)
 
 
-def environment(base: Mapping[str, str], spec: Spec, port: int) -> dict[str, str]:
-    """What a replica sees: the deployer's environment without Longshore's own settings (they may hold secrets)."""
-    inherited = {name: value for name, value in base.items() if not name.startswith("LONGSHORE_")}
-    return inherited | {
+def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collection[str] = ()) -> dict[str, str]:
+    """What a replica sees: the usual variables of the deployer, those to be passed on, and what is its own."""
+    return usual(base, passed) | {
         "PORT": str(port),
         "LONGSHORE_APP": spec.app,
         "LONGSHORE_RELEASE": spec.release,
