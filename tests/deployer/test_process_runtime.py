@@ -5,57 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from schemas.routing import Artifact
 from services.common.errors import ReleaseError
 from services.deployer.runtime import remains, shim
-from services.deployer.runtime.folder import KEPT_FOLDERS, Folder
-from services.deployer.runtime.process import ProcessRuntime
-from services.deployer.runtime.protocol import UNSEEN, Exit, Running, Spec
-from tests.deployer.releases import CRASHING, PYTHON, SERVER, STUBBORN, release
+from services.deployer.runtime.folder import KEPT_FOLDERS
+from services.deployer.runtime.protocol import UNSEEN, Exit
+from tests.deployer.process_host import Host
+from tests.deployer.releases import CRASHING, PYTHON, SERVER, STUBBORN
 from tests.deployer.waiting import answer, eventually, first_ephemeral_port, proc
-
-
-class Host:
-    """A runtime that can be restarted, and the exits that it told."""
-
-    def __init__(self, root: Path, registry: Path) -> None:
-        self.root = root
-        self.registry = registry
-        self.restart()
-
-    def restart(self) -> None:
-        self.exits: asyncio.Queue[Exit] = asyncio.Queue()
-        self.runtime = ProcessRuntime(self.root, ["COLOUR", "ABSENT"])
-        self.runtime.on_exit = self.exits.put_nowait
-
-    async def start(self, program: str, replica: str = "web-1-0-x", version: str = "1.0.0") -> Running:
-        folder = self.registry / version
-        if not folder.exists():
-            release(self.registry, version, program)
-        return await self.runtime.start(Spec(replica, "web", version, 0, Artifact("", str(folder))))
-
-    async def exit(self) -> Exit:
-        return await asyncio.wait_for(self.exits.get(), 20)
-
-    def folder(self, replica: str = "web-1-0-x") -> Folder:
-        return Folder(self.root / replica)
-
-    def shim(self, replica: str = "web-1-0-x") -> int:
-        started = self.folder(replica).started
-        assert started
-        return started.shim
-
-
-@pytest.fixture
-async def host(state_dir: Path, registry: Path) -> AsyncIterator[Host]:
-    host = Host(state_dir / "replicas" / "web", registry)
-    yield host
-    host.runtime.close()
 
 
 async def test_a_replica_gets_its_port_and_its_name_and_no_setting_of_longshore(
@@ -192,19 +151,6 @@ async def test_a_program_that_cannot_be_started_says_why(host: Host, program: st
         await host.start(program)
     assert await host.runtime.adopt() == []
     assert not list(remains.find("web-1-0-x"))
-
-
-async def test_a_relative_state_directory_is_as_good_as_any(
-    state_dir: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(state_dir.parent)
-    host = Host(Path("relative"), registry)
-    try:
-        await host.start(PYTHON + "print('here')")
-        assert (await host.exit()).code == 0
-        assert host.folder().output.read_text() == "here\n"
-    finally:
-        host.runtime.close()
 
 
 async def test_replicas_that_start_together_get_different_ports(host: Host) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.routing import Artifact
+from services.common import log
 from services.common.environment import usual
 from services.common.errors import ReleaseError
 from services.deployer.registry.directory import RUN, flaw
@@ -44,6 +45,8 @@ class ProcessRuntime:
         self.on_change: Callable[[], None] = lambda: None
         self._root = root.absolute()  # the shim leaves the folder that it was started in
         self._passed = passed
+        self._endings: set[asyncio.Task[None]] = set()
+        self._log = log.get("deployer")
         self._watched: dict[str, _Watched] = {}
 
     async def adopt(self) -> list[Found]:
@@ -53,8 +56,8 @@ class ProcessRuntime:
             record = folder.record
             if record is None and not folder.is_alive:
                 shutil.rmtree(folder.path, ignore_errors=True)
-            elif record and not folder.is_forgotten:
-                found.append(await self._adopt(folder, record))
+            elif record and not folder.is_forgotten and (one := await self._adopt(folder, record)):
+                found.append(one)
         if self._root.is_dir():
             prune(self._root)
         return found
@@ -71,9 +74,9 @@ class ProcessRuntime:
     async def start(self, spec: Spec) -> Running:
         """Start `run` with PORT and LONGSHORE_* in its environment."""
         folder = Folder(self._root / spec.id)
-        port = ports.free(HOST, self._ports())
         program = Path(spec.artifact.location) / RUN
         try:
+            port = ports.free(HOST, self._ports())
             folder.create(Record(spec.id, spec.release, spec.slot, port))
             pid, report = _spawn(folder, program, environment(os.environ, spec, port, self._passed))
         except OSError as error:
@@ -84,7 +87,12 @@ class ProcessRuntime:
             _discard(pid)
             folder.mark_forgotten()
             raise ReleaseError(f"cannot start {program}: {_problem(folder, program, answer)}")
-        self._watch(folder, started, os.pidfd_open(pid))
+        try:
+            self._watch(folder, started, os.pidfd_open(pid))
+        except OSError as error:  # what cannot be watched must not run
+            _discard(pid)
+            folder.mark_forgotten()
+            raise ReleaseError(f"cannot watch {program}: {error.strerror}") from None
         return Running(HOST, port, started.program)
 
     def stop(self, replica: str, timeout: float) -> None:
@@ -111,6 +119,8 @@ class ProcessRuntime:
         """Nothing: the folders of releases belong to their owner."""
 
     def close(self) -> None:
+        for task in self._endings:  # the next runtime finds and tells what is not told yet
+            task.cancel()
         for watched in self._watched.values():
             self._unwatch(watched)
         self._watched.clear()
@@ -125,14 +135,19 @@ class ProcessRuntime:
         records = (Folder(path.parent).record for path in self._root.parent.glob("*/*/replica.json"))
         return {record.port for record in records if record}
 
-    async def _adopt(self, folder: Folder, record: Record) -> Found:
+    async def _adopt(self, folder: Folder, record: Record) -> Found | None:
+        """None for one that this user may not signal: it could never be stopped."""
         started = await _until_started(folder)
         descriptor = _shim_of(folder, started) if started else None
+        if descriptor is not None and not _is_ours(descriptor):
+            os.close(descriptor)
+            self._log.error("a replica belongs to another user: left alone, end it by hand", replica=record.id)
+            return None
         if started and descriptor is not None:
             self._watch(folder, started, descriptor)
             running = Running(HOST, record.port, started.program)
             return Found(record.id, record.release, record.slot, running, stopping=folder.is_stopping)
-        remains.kill(record.id)
+        await asyncio.to_thread(remains.kill, record.id)
         end = Exit(record.id, folder.exit_code)
         return Found(record.id, record.release, record.slot, None, end, folder.is_stopping)
 
@@ -145,7 +160,14 @@ class ProcessRuntime:
         with contextlib.suppress(ChildProcessError):  # an adopted shim is somebody else's child
             os.waitid(os.P_PIDFD, watched.descriptor, os.WEXITED)
         self._unwatch(watched)
-        remains.kill(replica)
+        ending = asyncio.create_task(self._end(watched), name=f"end {replica}")
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _end(self, watched: _Watched) -> None:
+        """Kill what is left of a replica, and tell its exit. That reads of every process of the host: in a thread."""
+        replica = watched.folder.path.name
+        await asyncio.to_thread(remains.kill, replica)
         self.on_exit(Exit(replica, watched.folder.exit_code))
 
     def _unwatch(self, watched: _Watched) -> None:
@@ -158,7 +180,8 @@ class ProcessRuntime:
         """Have the shim kill the group; if even the shim does not move, kill it and all that it started."""
         self._signal(watched, signal.SIGUSR1)
         loop = asyncio.get_running_loop()
-        watched.timer = loop.call_later(FORCE_AGAIN, remains.kill, watched.folder.path.name)
+        replica = watched.folder.path.name
+        watched.timer = loop.call_later(FORCE_AGAIN, loop.run_in_executor, None, remains.kill, replica)
 
     def _signal(self, watched: _Watched, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -177,8 +200,13 @@ def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collecti
 
 def _spawn(folder: Folder, program: Path, variables: dict[str, str]) -> tuple[int, int]:
     """Start a shim: its process id, and the descriptor on which it reports."""
-    lock = folder.lock()
     report, its_report = os.pipe()
+    try:
+        lock = folder.lock()
+    except OSError:
+        os.close(report)
+        os.close(its_report)
+        raise
     try:
         pid = os.posix_spawn(
             sys.executable,
@@ -244,6 +272,16 @@ def _shim_of(folder: Folder, started: Started) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def _is_ours(shim: int) -> bool:
+    try:
+        signal.pidfd_send_signal(shim, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass  # it has just ended, which its descriptor tells
+    return True
 
 
 def _discard(pid: int) -> None:
