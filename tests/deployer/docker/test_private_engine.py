@@ -76,9 +76,11 @@ async def test_after_a_restart_of_the_engine_what_ended_and_what_runs_again_is_s
     private: PrivateEngine, image_registry: DockerRegistry, tmp_path: Path, policy: str
 ) -> None:
     host = Host(private, tmp_path, "--restart", policy)
+    client = docker.APIClient(private.url, version="auto", timeout=30)
     try:
         assert await host.runtime.adopt() == []
         await host.runtime.start(Spec("app-1-0-x", "app", "1.0.0", 0, artifact(image_registry)))
+        await eventually(lambda: b"listening" in client.logs("app-1-0-x"))  # from now on it ends at SIGTERM
         private.stop()
         assert host.runtime.output("app-1-0-x").endswith("app-1-0-x/output.log")
         private.start()
@@ -91,6 +93,7 @@ async def test_after_a_restart_of_the_engine_what_ended_and_what_runs_again_is_s
             assert [(end.id, end.restarts, end.code) for end in host.exits] == [("app-1-0-x", False, 0)]
             assert host.output("app-1-0-x") == "listening\n"
     finally:
+        client.close()
         host.runtime.close()
 
 
