@@ -92,8 +92,9 @@ def open_runtime(settings: DeployerSettings) -> Runtime:
     """What the replicas run in. The SDK of the engine is loaded for containers alone."""
     if settings.runtime == "process":
         if names := environment.withheld(os.environ, settings.pass_env):
-            told = " ".join(names)
-            log.get("deployer").info("variables that replicas do not see, unless --pass-env names them", names=told)
+            log.get("deployer").info(
+                "replicas and hooks do not see these variables; --pass-env NAME adds one", names=" ".join(names)
+            )
         return ProcessRuntime(replicas(settings), settings.pass_env)
     from services.deployer.runtime.docker.runtime import DockerRuntime
 

@@ -119,7 +119,7 @@ class ProcessRuntime:
         """Nothing: the folders of releases belong to their owner."""
 
     def close(self) -> None:
-        for task in self._endings:  # the next runtime finds and tells what is not told yet
+        for task in self._endings:  # the next runtime finds and reports what is not reported yet
             task.cancel()
         for watched in self._watched.values():
             self._unwatch(watched)
@@ -165,7 +165,7 @@ class ProcessRuntime:
         ending.add_done_callback(self._endings.discard)
 
     async def _end(self, watched: _Watched) -> None:
-        """Kill what is left of a replica, and tell its exit. That reads of every process of the host: in a thread."""
+        """Kill what is left of a replica, and report its exit. That reads of every process of the host: in a thread."""
         replica = watched.folder.path.name
         await asyncio.to_thread(remains.kill, replica)
         self.on_exit(Exit(replica, watched.folder.exit_code))
@@ -280,7 +280,7 @@ def _is_ours(shim: int) -> bool:
     except PermissionError:
         return False
     except ProcessLookupError:
-        pass  # it has just ended, which its descriptor tells
+        pass  # it has just ended, which its descriptor shows
     return True
 
 

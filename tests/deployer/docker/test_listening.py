@@ -12,7 +12,7 @@ import pytest
 from services.deployer.runtime.docker import listening
 from services.deployer.runtime.docker.listening import Place
 
-NOBODY = 2**22 + 1  # above the largest process id that Linux gives
+NO_PROCESS = 2**22 + 1  # above the largest process id that Linux gives
 TIMEOUT = 20.0
 
 
@@ -23,7 +23,7 @@ def test_the_address_of_a_listener_is_read_from_the_table_of_its_process(address
         port = server.getsockname()[1]
         assert listening.listeners(os.getpid(), port) == {address.removeprefix("::ffff:")}
     assert listening.listeners(os.getpid(), port) == set()
-    assert listening.listeners(NOBODY, port) is None
+    assert listening.listeners(NO_PROCESS, port) is None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def place(server: socket.socket, pid: int, own: str = "", gateway: str = "") -> 
 
 
 async def test_an_own_address_that_answers_is_enough_whatever_the_table_says(server: socket.socket) -> None:
-    assert await listening.problem(place(server, NOBODY, "127.0.0.1", "127.0.0.1"), TIMEOUT) == ""
+    assert await listening.problem(place(server, NO_PROCESS, "127.0.0.1", "127.0.0.1"), TIMEOUT) == ""
 
 
 async def test_an_own_address_that_refuses_is_a_problem_although_the_published_port_accepts(
@@ -71,7 +71,7 @@ async def test_where_this_host_is_not_in_the_network_the_table_decides(server: s
 
 
 async def test_where_nothing_can_be_seen_a_connection_that_is_kept_is_an_answer(server: socket.socket) -> None:
-    assert await listening.problem(place(server, NOBODY), TIMEOUT) == ""
+    assert await listening.problem(place(server, NO_PROCESS), TIMEOUT) == ""
 
 
 @pytest.mark.parametrize("reset", [True, False])
@@ -81,5 +81,5 @@ async def test_where_nothing_can_be_seen_a_connection_that_is_closed_at_once_is_
 
     proxy = await asyncio.start_server(close, "127.0.0.1", 0)
     async with proxy:
-        said = await listening.problem(place(proxy.sockets[0], NOBODY), TIMEOUT)
+        said = await listening.problem(place(proxy.sockets[0], NO_PROCESS), TIMEOUT)
     assert "closes every connection" in said
