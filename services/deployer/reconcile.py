@@ -49,7 +49,7 @@ class Reconciler:
         self._lock = asyncio.Lock()
         self.journal = Journal(context, settings.app)
         self.feed = Feed(registry, self.journal.record, self.wake, self._wanted)
-        self.fleet = Fleet(context.bus, context.host, settings.app, check(settings), runtime.passes)
+        self.fleet = Fleet(context.bus, context.host, settings.app, check(settings), runtime.problem)
         self.router = Router(context.bus, context.host, settings.app, settings.proxy_ports)
         self.deployment = Deployment(context, settings, self.journal, registry, runtime, self.wake)
         self.crew = Crew(context, settings, self.journal, self.deployment, self.fleet, runtime, self.wake)

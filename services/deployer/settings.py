@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from services.common.environment import check_names
 from services.common.errors import SettingsError
 from services.common.settings import Settings, check_duration, check_name, check_port, check_positive
 from services.deployer import registry, signals
@@ -68,6 +69,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     interval: float = 10.0
     max_interval: float = 300.0
     runtime: Literal["process", "docker"] = "process"
+    pass_env: list[str] = msgspec.field(default_factory=list)
     strategy: Strategy = "rolling"
     health_path: str = ""
     health_timeout: float = 30.0
@@ -116,6 +118,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
                 f"--settle {self.settle:g}: no replica could be ready within --health-timeout "
                 f"{self.health_timeout:g}; use a smaller --settle"
             )
+        check_names("--pass-env", self.pass_env)
         target.parse(self.notify)
         self._check_ports()
         self._check_runtime()

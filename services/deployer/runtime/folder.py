@@ -112,6 +112,17 @@ class Folder:
             return True
         return False
 
+    def open_shim(self, started: Started) -> int | None:
+        """A descriptor of the living shim, None if it has ended. While it holds its lock, its number is its own."""
+        try:
+            descriptor = os.pidfd_open(started.shim)
+        except ProcessLookupError:
+            return None
+        if self.is_alive:
+            return descriptor
+        os.close(descriptor)
+        return None
+
     def _mark(self, name: str) -> None:
         """A mark that a full disk swallows costs no more than one thing told twice."""
         with contextlib.suppress(OSError):

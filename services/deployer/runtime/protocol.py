@@ -82,7 +82,7 @@ class Runtime(Protocol):
 
     on_restart: Callable[[str, Running], None]
     on_change: Callable[[], None]
-    """Called when `passes` may have changed for some replica."""
+    """Called when `problem` may have changed for some replica."""
 
     async def adopt(self) -> list[Found]:
         """Every replica that an earlier deployer left, and is not forgotten."""
@@ -108,8 +108,8 @@ class Runtime(Protocol):
     def output(self, replica: str) -> str:
         """Where the replica's output can be read, for people."""
 
-    def passes(self, replica: str) -> bool:
-        """Whether nothing that only the runtime sees speaks against the replica; probes decide about the rest."""
+    def problem(self, replica: str) -> str:
+        """What speaks against the replica that only the runtime sees, empty if nothing; probes decide the rest."""
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Remove from this host what no release needs any more. Never raises for what cannot be removed."""

@@ -18,9 +18,7 @@ from services.common.errors import EngineError, ReleaseError
 from services.deployer.registry.oci import credentials
 from services.deployer.registry.oci.credentials import Credentials
 from services.deployer.runtime.docker.engine import Engine, one_line
-
-FOREIGN = {("amd64", "386"), ("arm64", "arm")}
-"""Pairs of an engine's and an image's architecture that fit although they differ."""
+from services.deployer.runtime.docker.platforms import mismatch
 
 
 class Images:
@@ -118,9 +116,8 @@ class Images:
 
     async def _check_platform(self, image: Mapping[str, Any], location: str) -> None:
         engine = await self._engine.insist(lambda client: client.version())
-        ours, its = (engine["Os"], engine["Arch"]), (image["Os"], image["Architecture"])
-        if ours != its and (ours[1], its[1]) not in FOREIGN:
-            raise ReleaseError(f"{location} is for {'/'.join(its)}, and this engine runs {'/'.join(ours)}")
+        if problem := mismatch(engine, image):
+            raise ReleaseError(f"{location} {problem}")
 
     async def _remove(self, location: str) -> bool:
         """Whether it is gone. One that somebody uses is refused by the engine, and stays."""
