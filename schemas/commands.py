@@ -47,11 +47,17 @@ class Drain(msgspec.Struct, tag="drain", frozen=True):
     by: str = ""
 
 
-Command: TypeAlias = Deploy | Rollback | Pause | Resume | Retry | Drain
+class Abort(msgspec.Struct, tag="abort", frozen=True):
+    """End the deployment under way: undo it, and quarantine its release."""
+
+    by: str = ""
+
+
+Command: TypeAlias = Deploy | Rollback | Pause | Resume | Retry | Drain | Abort
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a command. `deployment` is set when one was started: its events tell how it goes on."""
+    """The answer to a command. `deployment` is set when one was started or aborted: its events say how it goes on."""
 
     ok: bool
     message: str

@@ -389,7 +389,8 @@ class ScaleSet(Event, tag=50, frozen=True, gc=False):
 class CommandAnswered(Event, tag=51, frozen=True, gc=False):
     """Somebody asked the deployer for something, and has the answer, `duration` seconds later.
 
-    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain"; `deployment`: the one that it started.
+    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"; `deployment`: the one that it started
+    or aborted.
     `trace`, `span`, `parent`: W3C ids of the trace, of the command, and of who asked. Where `caller` is "cli", that is
     a command line whose span nobody else tells: it asked at `sent` (unix seconds) and has the parent `caller_parent`.
     """

@@ -15,6 +15,7 @@ from services.bus.permissions import ADMIN, SYSTEM
 from services.bus.recovery import recover
 from services.common import credentials
 from services.common.bus import Bus
+from services.common.environment import usual
 from services.common.errors import BusError
 from services.common.keeping import keep
 from services.common.processes import Child, ended_how
@@ -24,6 +25,8 @@ from services.common.state import lock
 
 STOP_TIMEOUT = 10.0
 LEAST_BYTES = 64 << 20
+RUNTIME = ("GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT")
+"""Variables by which the runtime of a Go program is set up."""
 
 
 class Server:
@@ -66,7 +69,8 @@ class Server:
 
     async def _start(self, program: str, held: int) -> None:
         config = configuration.prepare(self._settings.state_dir)
-        self._child = Child("bus", [program, "--config", str(config)], pass_fds=[held], on_exit=self._note)
+        command, variables = [program, "--config", str(config)], usual(os.environ, RUNTIME)
+        self._child = Child("bus", command, variables, pass_fds=[held], on_exit=self._note)
         await self._child.start()
         try:
             await self._create_streams()

@@ -19,6 +19,7 @@ import msgspec
 
 from services.cli.options import Fields
 from services.common.errors import SettingsError
+from services.common.text import lines as split
 
 FILE = "longshore.toml"
 APPS = "app"
@@ -71,7 +72,7 @@ def applications(path: str, fields: Fields) -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text()
+        return file.read_bytes().decode()
     except OSError as error:
         raise SettingsError(f"--config {file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -125,7 +126,7 @@ def _error(file: Path, text: str, key: str, problem: str, header: Sequence[str] 
 
 def _line(text: str, key: str, header: Sequence[str]) -> int:
     """Where a key stands in the table under a header (none: anywhere); 0 if that is written in some other way."""
-    lines = list(enumerate(text.splitlines(), 1))
+    lines = list(enumerate(split(text), 1))
     title = r"\s*\.\s*".join(rf"[\"']?{re.escape(name)}[\"']?" for name in header)
     begin = next((number for number, line in lines if re.match(rf"\s*\[\s*{title}\s*\]", line)), 0) if header else 0
     pattern = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=]")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
 
 from services.common import log
-from services.common.settings import Settings, check_common, default
+from services.common.settings import Settings, check_common, default, handed
 from services.metrics_gateway.telemetry import SIGNAL_VARIABLES
 
 PANELS = {
-    "What to deliver": ("app", "registry", "port", "replicas", "interval", "max_interval", "runtime"),
+    "What to deliver": ("app", "registry", "port", "replicas", "interval", "max_interval", "runtime", "pass_env"),
     "Rollout": (
         "strategy",
         "health_path",
@@ -25,6 +27,7 @@ PANELS = {
         "fall",
         "settle",
         "drain_time",
+        "drain_signal",
         "stop_timeout",
         "replace_after",
         "stop_containers",
@@ -90,6 +93,7 @@ HELP = {
     "interval": "Seconds between two looks at the registry.",
     "max_interval": "Most seconds between two looks, when the registry keeps failing.",
     "runtime": "How a replica runs.",
+    "pass_env": "A variable of Longshore's environment that processes and hooks are to see as well. Repeatable.",
     "strategy": "rolling: one replica at a time; blue-green: all new ones first.",
     "health_path": "HTTP path that answers 2xx or 3xx when a replica is healthy. Without it: the port accepts.",
     "health_timeout": "Seconds that a new replica may take to become ready.",
@@ -99,6 +103,7 @@ HELP = {
     "fall": "Failures in a row that make a replica unhealthy.",
     "settle": "Seconds that a replica without --health-path must stay up before it counts as ready.",
     "drain_time": "Seconds that open connections of a retiring replica, or of a stopping proxy, may go on.",
+    "drain_signal": "Signal that a replica gets when its draining begins, so that it closes its connections by itself.",
     "stop_timeout": "Seconds between SIGTERM and SIGKILL for a replica.",
     "replace_after": "Seconds after which an unhealthy replica is replaced.",
     "stop_containers": "Stop the replicas when Longshore stops, instead of leaving them to the next start.",
@@ -180,7 +185,6 @@ SHOWN_DEFAULTS = {
     "max_age": "as it is; 7d for a new log",
     "max_bytes": "as it is; a new log: 8GiB, embedded half of the free disk if that is less",
 }
-
 S = TypeVar("S", bound=Settings)
 Fields = dict[str, msgspec.structs.FieldInfo]
 Body = Callable[[dict[str, Any]], None]
@@ -238,7 +242,10 @@ def group(
 def build(kind: type[S], values: dict[str, Any], **fixed: Any) -> S:
     """The settings of one service out of all options. Raises SettingsError when they make no sense."""
     names = {field.name for field in msgspec.structs.fields(kind)}
-    settings = kind(**{name: value for name, value in values.items() if name in names} | fixed)
+    given = {name: value for name, value in (values | handed(os.environ)).items() if name in names} | fixed
+    if "state_dir" in given:  # hooks and replicas run in other folders
+        given["state_dir"] = str(Path(given["state_dir"]).absolute())
+    settings = kind(**given)
     check_common(settings)
     return settings
 

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from schemas import subjects
-from schemas.commands import Command, Deploy, Drain, Pause, Resume, Retry, Rollback
+from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
 from services.cli import output
 from services.cli.beginning import tell_beginning
@@ -177,6 +177,12 @@ async def drain(
     await _tell(remote, Drain(replica, _me()), False, 0, as_json)
 
 
+@verb
+async def abort(remote: Remote, wait: Wait = True, timeout: Timeout = 600.0, as_json: Json = False) -> None:
+    """End the deployment under way, whatever it waits for: roll it back, and quarantine its release."""
+    await _tell(remote, Abort(_me()), wait, timeout, as_json)
+
+
 async def _tell(remote: Remote, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
     if wait:
         check_positive("--timeout", timeout)
@@ -188,16 +194,19 @@ async def _tell(remote: Remote, command: Command, wait: bool, timeout: float, as
     output.progress(reply.message)
     try:
         async with asyncio.timeout(timeout):
-            await _until_deployed(remote, reply.deployment, start, as_json)
+            failure = await _until_over(remote, reply, start, as_json)
     except TimeoutError:
         raise LongshoreError(f"not finished after {timeout:g} s; it goes on: see `longshore history`") from None
+    if failure and not isinstance(command, Abort):
+        raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
 
 
-async def _until_deployed(remote: Remote, deployment: str, start: int, as_json: bool) -> None:
+async def _until_over(remote: Remote, reply: Reply, start: int, as_json: bool) -> DeploymentFailed | None:
+    """Show what a deployment does until its end; how it failed, if it did."""
     told, failure = History(), None
     async for recorded in remote.events(start, "deployer", await remote.app()):
         event = recorded.event
-        if getattr(event, "deployment", "") != deployment:
+        if getattr(event, "deployment", "") != reply.deployment:
             continue
         told.add(recorded)
         if isinstance(event, DeploymentFailed):
@@ -206,9 +215,8 @@ async def _until_deployed(remote: Remote, deployment: str, start: int, as_json: 
         if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
             break
     if as_json:
-        output.print_json(told.deployments)
-    if failure:
-        raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
+        output.print_json(told.deployments or [reply])  # one that is aborted began before
+    return failure
 
 
 def _me() -> str:

@@ -16,6 +16,7 @@ from services.common.certificates import Certificates
 from services.common.errors import BusError, SettingsError
 from services.common.nkey import NkeyError
 from services.common.settings import Settings
+from services.common.text import lines as split
 
 SERVICE = "{service}"
 
@@ -59,7 +60,7 @@ class Credentials(msgspec.Struct, frozen=True):
         """The key that signs in. Raises SettingsError."""
         if self.nkey_file:
             text = _text("--nats-nkey-file", self.nkey_file)
-            lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+            lines = [line for line in split(text) if line.strip() and not line.startswith("#")]
             return _nkey("--nats-nkey-file", self.nkey_file, lines[0] if lines else "")
         return _nkey("--nats-creds", self.creds, self._contents()[1])
 
@@ -192,7 +193,7 @@ def _for(text: str, service: str) -> str:
 
 def _text(option: str, file: str) -> str:
     try:
-        return Path(file).read_text()
+        return Path(file).read_bytes().decode()
     except OSError as error:
         raise SettingsError(f"{option} {file}: {error.strerror}") from None
     except UnicodeDecodeError:

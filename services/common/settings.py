@@ -6,10 +6,12 @@ resolves it and hands every service a finished struct.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,17 +24,21 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 SECRET = (
     *("notify", "metrics_token", "otlp_header", "nats_url", "nats_password"),
-    *("before_deploy", "after_deploy", "on_failure"),
+    *("before_deploy", "after_deploy", "on_failure", "docker_args", "cmd"),
 )
 """Options that are or may hold secrets: a command line can be read by everyone on the host."""
 
+_HANDED = "LONGSHORE_HANDED_OPTIONS"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
 def default_state_dir() -> str:
-    """The user's state folder: $XDG_STATE_HOME/longshore, or ~/.local/state/longshore."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return str(Path(base) / "longshore")
+    """The user's state folder: $XDG_STATE_HOME/longshore, or ~/.local/state/longshore.
+
+    A relative $XDG_STATE_HOME is ignored, as the XDG base directory specification says.
+    """
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return str((base if base.is_absolute() else Path.home() / ".local" / "state") / "longshore")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,15 +125,20 @@ def arguments(settings: Settings) -> list[str]:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """The environment that gives the settings that may hold secrets."""
-    values = {name: getattr(settings, name, None) for name in SECRET}
-    return {
-        f"LONGSHORE_{name.upper()}": value
-        if isinstance(value, str)
-        else " ".join(one.replace(" ", "%20") for one in value)
-        for name, value in values.items()
-        if value
-    }
+    """The environment that gives the settings that may hold secrets; see `handed`."""
+    values = {name: value for name in SECRET if (value := getattr(settings, name, None))}
+    return {_HANDED: json.dumps(values)} if values else {}
+
+
+def handed(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The options that a supervisor hands to a service by `variables`. Raises SettingsError.
+
+    One variable for all, as JSON: a value may hold blanks and line ends, at which the command line would split it.
+    """
+    try:
+        return msgspec.json.decode(environment.get(_HANDED, "{}"), type=dict[str, Any])
+    except msgspec.MsgspecError:
+        raise SettingsError(f"{_HANDED}: is set for a service by its supervisor alone; unset it") from None
 
 
 def default(field: msgspec.structs.FieldInfo) -> Any:

@@ -35,6 +35,12 @@ class Drain(msgspec.Struct, frozen=True):
     id: str
 
 
+class Signal(msgspec.Struct, frozen=True):
+    """Send the replica its drain signal: it has new connections no more, and may close those that it has."""
+
+    id: str
+
+
 class Cut(msgspec.Struct, frozen=True):
     """Take the replica out of the route; connections that it still has end."""
 
@@ -75,4 +81,6 @@ class Undone(msgspec.Struct, frozen=True):
     """Nothing of the failed deployment is left."""
 
 
-Action: TypeAlias = Pull | Start | Pass | Activate | Drain | Cut | Retire | Keep | Stop | Succeed | Fail | Undone
+Action: TypeAlias = (
+    Pull | Start | Pass | Activate | Drain | Signal | Cut | Retire | Keep | Stop | Succeed | Fail | Undone
+)

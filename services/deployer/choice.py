@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cmp_to_key
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -54,6 +55,16 @@ def failed(decisions: Decisions, ongoing: Ongoing, reason: str) -> Decisions:
     """It is to be undone, and its release is quarantined."""
     quarantined = {**decisions.quarantined, ongoing.release: reason}
     return replace(decisions, quarantined=quarantined, ongoing=replace(ongoing, failed=True))
+
+
+def newest_first(releases: Iterable[str], is_newer: IsNewer) -> list[str]:
+    """The releases in the registry's own order. Of those that it does not order, the later one comes first."""
+    later_first = list(releases)[::-1]
+
+    def order(one: str, other: str) -> int:
+        return is_newer(other, one) - is_newer(one, other)
+
+    return sorted(later_first, key=cmp_to_key(order))
 
 
 def lifted(decisions: Decisions, release: str) -> Decisions:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from schemas.events import (
     ReplicaRouted,
     ReplicaStarted,
 )
-from schemas.routing import BackendState
+from schemas.routing import Artifact, BackendState
 from services.common.errors import LongshoreError
 from services.common.lifecycle import Context
 from services.deployer import actions as act
@@ -62,6 +64,7 @@ class Crew:
         self._runtime = runtime
         self._wake = wake
         self._news: deque[tuple[float, Exit | Restart]] = deque()
+        self._fetching: dict[str, asyncio.Task[None]] = {}
         self._log = context.log
         runtime.on_exit = self._on_exit
         runtime.on_restart = self._on_restart
@@ -71,14 +74,15 @@ class Crew:
         """Take over what an earlier deployer left; `routed` is its last route."""
         for found in await self._runtime.adopt():
             if found.exit:
-                self._bury(time.time(), found.exit, found.release, "stopped" if found.stopping else "")
+                is_expected = found.stopping or found.draining
+                self._bury(time.time(), found.exit, found.release, "stopped" if is_expected else "")
             else:
                 self._take_over(found, routed.get(found.id), generation)
 
     def start(self, release: str, slot: int) -> None:
-        replica = Live(id=self._fleet.new_id(release, slot), release=release, slot=slot, since=time.monotonic())
+        replica = Live(id=self._fleet.new_id(release, slot), release=release, slot=slot, since=math.inf)
         self._fleet.add(replica)
-        self._context.spawn(self._start(replica), f"start {replica.id}")
+        self._fetching[replica.id] = self._context.spawn(self._start(replica), f"start {replica.id}")
 
     def change(self, replica: Live, action: act.Action) -> None:
         """Do what the rollout asks for with one replica."""
@@ -89,8 +93,10 @@ class Crew:
                 self._record(ReplicaReady, replica, now - replica.since)
             case act.Activate() | act.Drain() | act.Cut():
                 replica.generation = None
+            case act.Signal():
+                self._runtime.drain(replica.id, replica.drain_signal)
             case act.Stop():
-                self._runtime.stop(replica.id, self._settings.stop_timeout)
+                self._stop(replica)
         if isinstance(action, act.Drain):
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
@@ -118,6 +124,8 @@ class Crew:
         running, now = found.running, time.monotonic()
         assert running
         replica = Live(id=found.id, release=found.release, slot=found.slot, since=now, running=True, address=running)
+        replica.drain_signal, replica.signalled = running.drain_signal, found.draining
+        replica.leaving = "replaced" if found.draining else ""
         if place and self._fleet.was_probed(found.id, running):
             replica.ready, replica.is_announced = True, place == "active"
             replica.route, replica.route_since, replica.generation = place, now, generation
@@ -133,17 +141,38 @@ class Crew:
     async def _start(self, replica: Live) -> None:
         began = time.monotonic()
         try:
-            artifact = await self._deployment.artifact(replica.release)
+            artifact = await self._fetch(replica)
             spec = Spec(replica.id, self._settings.app, replica.release, replica.slot, artifact)
             running = await self._runtime.start(spec)
         except LongshoreError as error:
             self._fleet.remove(replica.id)
             self._accuse(replica, "start", str(error), 0.0)
         else:
-            replica.running, replica.address = True, running
+            replica.running, replica.address, replica.drain_signal = True, running, running.drain_signal
             address, took = f"{running.host}:{running.port}", time.monotonic() - began
             self._record(ReplicaStarted, replica, replica.release, address, running.pid, replica.slot, took)
+            if replica.stopping_since is not None:
+                self._stop(replica)
         self._wake()
+
+    async def _fetch(self, replica: Live) -> Artifact:
+        """Wait until its release is on this host, however long that takes. It can be cancelled at any moment."""
+        try:
+            artifact = await self._deployment.artifact(replica.release)
+            await self._runtime.pull(artifact)
+        finally:
+            self._fetching.pop(replica.id, None)
+        replica.since = time.monotonic()
+        self._wake()
+        return artifact
+
+    def _stop(self, replica: Live) -> None:
+        """End it, or its start; one that just becomes a process is ended as soon as it is one."""
+        if fetching := self._fetching.pop(replica.id, None):
+            fetching.cancel()
+            self._fleet.remove(replica.id)
+        elif replica.running:
+            self._runtime.stop(replica.id, self._settings.stop_timeout)
 
     def _on_exit(self, end: Exit) -> None:
         self._news.append((time.time(), end))
@@ -154,12 +183,18 @@ class Crew:
         self._wake()
 
     def _ended(self, moment: float, replica: Live, end: Exit) -> None:
+        now = time.monotonic()
+        if end.restarts and replica.signalled:
+            self.change(replica, act.Stop(replica.id))
+            return
         if end.restarts:
             self._went_down(moment, replica, end)
             return
         self._fleet.remove(end.id)
-        if replica.stopping_since is not None:
-            self._bury(moment, end, replica.release, replica.leaving, time.monotonic() - replica.stopping_since)
+        if replica.signalled and replica.route == "draining":
+            self._record(ReplicaDrained, replica, 0, now - replica.route_since)
+        if replica.stopping_since is not None or replica.signalled:
+            self._bury(moment, end, replica.release, replica.leaving, now - (replica.stopping_since or now))
         else:
             self._bury(moment, end, replica.release)
             self._blame(replica, end)

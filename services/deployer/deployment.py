@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Collection
@@ -50,7 +51,8 @@ class Deployment:
     ) -> None:
         self.failure: tuple[str, str] | None = None
         self.undo_until = math.inf
-        self._preparation: Literal["due", "running", "done"] = "due"
+        self._preparation: Literal["due", "hook", "pull", "done"] = "due"
+        self._preparing: asyncio.Task[None] | None = None
         self._begun = ("", 0.0)
         self._context = context
         self._settings = settings
@@ -77,6 +79,11 @@ class Deployment:
     @property
     def is_rolling_out(self) -> bool:
         return self.ongoing is not None and not self.ongoing.failed and self._preparation == "done"
+
+    @property
+    def preparation(self) -> Literal["hook", "pull"]:
+        """The phase that it is in before it is rolled out."""
+        return "pull" if self._preparation == "pull" else "hook"
 
     @property
     def undoing(self) -> str:
@@ -145,8 +152,8 @@ class Deployment:
 
     def start_pull(self) -> None:
         if ongoing := self.ongoing:
-            self._preparation = "running"
-            self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
+            self._preparation = "hook"
+            self._preparing = self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
 
     async def succeed(self) -> None:
         if ongoing := self.ongoing:
@@ -170,6 +177,8 @@ class Deployment:
                 ReleaseQuarantined(now, ongoing.release, reason),
             )
             self.failure = None
+            if self._preparing:
+                self._preparing.cancel()
             self._limit_undoing()
             self._log.error(
                 "deployment failed, release quarantined", release=ongoing.release, phase=phase, reason=reason
@@ -196,6 +205,7 @@ class Deployment:
 
     async def _prepare(self, ongoing: Ongoing) -> None:
         refusal = await self._hooks.before_deploy(ongoing, self._journal.decisions.current)
+        self._preparation = "pull"
         failure = ("hook", refusal) if refusal else await self._pull(ongoing)
         if self.ongoing == ongoing:
             self._preparation, self.failure = "done", failure

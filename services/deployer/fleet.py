@@ -32,15 +32,15 @@ class Live(Replica, kw_only=True):
 class Fleet:
     """All replicas that were started and have not ended."""
 
-    def __init__(self, bus: Bus, host: str, app: str, check: Check, passes: Callable[[str], bool]) -> None:
-        """`passes`: what the runtime itself says of a replica."""
+    def __init__(self, bus: Bus, host: str, app: str, check: Check, problem: Callable[[str], str]) -> None:
+        """`problem`: what the runtime itself has against a replica, empty if nothing."""
         self.replicas: dict[str, Live] = {}
         self.health: dict[str, Health] = {}
         self._bus = bus
         self._host = host
         self._app = app
         self._check = check
-        self._passes = passes
+        self._problem = problem
         self._published: dict[str, Probed] | None = None
 
     def add(self, replica: Live) -> None:
@@ -57,10 +57,10 @@ class Fleet:
         """Bring every replica up to date with what health and the proxy say."""
         for replica in self.replicas.values():
             verdict = self.health.get(subjects.replica_key(self._host, self._app, replica.id))
-            is_reachable = replica.address is not None and self._passes(replica.id)
+            problem = self._problem(replica.id) if replica.address else "does not run"
             is_known = verdict is not None and not verdict.starting and _is_about(verdict, replica.address)
-            replica.healthy = is_reachable and (verdict.healthy if verdict and is_known else replica.ready)
-            replica.problem = verdict.reason if verdict and not verdict.healthy else ""
+            replica.healthy = not problem and (verdict.healthy if verdict and is_known else replica.ready)
+            replica.problem = problem or (verdict.reason if verdict and not verdict.healthy else "")
             if replica.healthy:
                 replica.unhealthy_since = None
             elif replica.ready and replica.unhealthy_since is None:
@@ -111,7 +111,7 @@ class Fleet:
         return [
             Probed(self._app, replica.id, replica.release, at.host, at.port, self._check, at.pid)
             for replica in self.replicas.values()
-            if (at := replica.address)
+            if (at := replica.address) and not replica.signalled  # it no longer listens, and that is no failure
         ]
 
 

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
 import structlog
 
 from schemas.routing import Ongoing
+from services.common.environment import usual
 from services.common.processes import die_with
 from services.deployer.excerpt import Excerpt
 from services.deployer.settings import DeployerSettings
@@ -76,7 +77,7 @@ class Hooks:
             self._log.info("hook runs", hook=name, release=occasion.release)
             try:
                 async with _output(self._log, name) as output:
-                    environment = variables(os.environ, occasion)
+                    environment = variables(os.environ, occasion, self._settings.pass_env)
                     how = await _shell(command, environment, self._folder(), output, self._settings.hook_timeout)
             except OSError as error:
                 how = f"could not be started: {error.strerror}"
@@ -87,13 +88,12 @@ class Hooks:
         return folder if folder.is_dir() else Path("/")
 
 
-def variables(base: Mapping[str, str], occasion: Occasion) -> dict[str, str]:
-    """The deployer's environment without Longshore's own settings (they may hold secrets), and the occasion."""
-    inherited = {name: value for name, value in base.items() if not name.startswith("LONGSHORE_")}
+def variables(base: Mapping[str, str], occasion: Occasion, passed: Collection[str] = ()) -> dict[str, str]:
+    """What a hook sees: the usual variables of the deployer, those to be passed on, and the occasion."""
     told = {
         f"LONGSHORE_{name.upper()}": value.replace("\0", "") for name, value in msgspec.structs.asdict(occasion).items()
     }
-    return inherited | told
+    return usual(base, passed) | told
 
 
 async def _shell(command: str, environment: Mapping[str, str], folder: Path, output: int, timeout: float) -> str:

@@ -11,13 +11,13 @@ import msgspec
 from msgspec.structs import replace
 
 from schemas import codec
-from schemas.commands import Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
+from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import CommandAnswered, DeploymentsPaused, DeploymentsResumed, QuarantineLifted
 from services.common import tracing
 from services.common.errors import LongshoreError, RegistryError
 from services.common.ids import span_id, trace_id
 from services.common.tracing import Cause
-from services.deployer import choice, versions
+from services.deployer import choice
 from services.deployer.feed import Resolved
 from services.deployer.reconcile import Reconciler
 
@@ -35,6 +35,17 @@ class Asked(msgspec.Struct, frozen=True):
     cause: Cause
 
 
+class _Look(msgspec.Struct, eq=False):
+    """A command that waits for the registry. `aborted`: by whom."""
+
+    limit: asyncio.Timeout
+    aborted: str = ""
+
+    def abort(self, by: str) -> None:
+        self.aborted = by
+        self.limit.reschedule(asyncio.get_running_loop().time())
+
+
 class Orders:
     """Commands are obeyed at once, and never in the middle of a step of the reconcile loop.
 
@@ -47,6 +58,7 @@ class Orders:
         self._journal = reconciler.journal
         self._deployment = reconciler.deployment
         self._feed = reconciler.feed
+        self._looking: list[_Look] = []
 
     async def answer(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
         """The Reply to an encoded Command; never raises for what is in it."""
@@ -101,6 +113,8 @@ class Orders:
                 return await self._retry(release, asked)
             case Drain(replica=replica):
                 return await self._drain(replica)
+            case Abort():
+                return await self._abort(asked.by)
 
     async def _deploy(self, release: str, asked: Asked) -> Reply:
         self._refuse_ongoing()
@@ -152,8 +166,13 @@ class Orders:
 
     def _refuse_ongoing(self) -> None:
         if ongoing := self._deployment.ongoing:
-            doing = "being rolled back" if ongoing.failed else "being deployed"
-            raise LongshoreError(f"release {ongoing.release} is {doing}: wait for its end, then ask again")
+            if ongoing.failed:
+                raise LongshoreError(
+                    f"release {ongoing.release} is being rolled back: wait for its end, then ask again"
+                )
+            raise LongshoreError(
+                f"release {ongoing.release} is being deployed: wait for its end, or end it with `longshore abort`"
+            )
 
     def _refuse_paused(self) -> None:
         if self._journal.decisions.paused:
@@ -185,7 +204,7 @@ class Orders:
         async with self._reconciler.changing():
             self._refuse_ongoing()
             decisions = self._journal.decisions
-            quarantined = versions.newest_first(decisions.quarantined, pre_releases=True)
+            quarantined = choice.newest_first(decisions.quarantined, self._feed.registry.is_newer)
             if not quarantined:
                 raise LongshoreError("no release is quarantined: nothing to retry")
             chosen = release or quarantined[0]
@@ -225,6 +244,22 @@ class Orders:
             replicas[identity].condemned = True
         return Reply(True, f"replica {identity} goes as soon as its successor takes traffic")
 
+    async def _abort(self, by: str) -> Reply:
+        """End the deployment under way, or else the commands that still ask the registry what to deploy."""
+        async with self._reconciler.changing():
+            if ongoing := self._deployment.ongoing:
+                release = ongoing.release
+                if ongoing.failed:
+                    raise LongshoreError(f"release {release} is being rolled back already: nothing to abort")
+                await self._deployment.fail(self._reconciler.phase(), f"aborted by {by}")
+                done = f"the deployment of {release} is aborted: it is rolled back, and quarantined until"
+                return Reply(True, f"{done} `longshore retry {release}`", ongoing.deployment)
+        if not self._looking:
+            raise LongshoreError("no deployment is under way: nothing to abort")
+        for look in self._looking:
+            look.abort(by)
+        return Reply(True, "what was to be deployed is no longer looked up: nothing is deployed")
+
     async def _look(self) -> list[str]:
         """What the registry offers right now. Raises RegistryError when that is nothing."""
         offered = self._feed.offered = await self._feed.registry.offered()
@@ -234,12 +269,17 @@ class Orders:
 
     @contextlib.asynccontextmanager
     async def _in_time(self, seconds: float) -> AsyncIterator[None]:
-        """Ask the registry inside. Raises RegistryError when that is not done in time."""
+        """Ask the registry inside. Raises RegistryError when that is not done in time, or is aborted."""
+        look = _Look(asyncio.timeout(seconds))
+        self._looking.append(look)
         try:
-            async with asyncio.timeout(seconds):
+            async with look.limit:
                 yield
         except TimeoutError:
-            raise RegistryError(f"no answer from {self._feed.registry.url} within {seconds:g} s: is it up?") from None
+            late = f"no answer from {self._feed.registry.url} within {seconds:g} s: is it up?"
+            raise RegistryError(f"aborted by {look.aborted}" if look.aborted else late) from None
+        finally:
+            self._looking.remove(look)
 
 
 def _some(names: list[str]) -> str:

@@ -49,7 +49,7 @@ class Reconciler:
         self._lock = asyncio.Lock()
         self.journal = Journal(context, settings.app)
         self.feed = Feed(registry, self.journal.record, self.wake, self._wanted)
-        self.fleet = Fleet(context.bus, context.host, settings.app, check(settings), runtime.passes)
+        self.fleet = Fleet(context.bus, context.host, settings.app, check(settings), runtime.problem)
         self.router = Router(context.bus, context.host, settings.app, settings.proxy_ports)
         self.deployment = Deployment(context, settings, self.journal, registry, runtime, self.wake)
         self.crew = Crew(context, settings, self.journal, self.deployment, self.fleet, runtime, self.wake)
@@ -125,6 +125,10 @@ class Reconciler:
             failure=deployment.failure,
             held=self.crew.backoff.held,
         )
+
+    def phase(self) -> str:
+        """The phase that the deployment under way is in."""
+        return rollout.phase(self.facts()) if self.deployment.is_rolling_out else self.deployment.preparation
 
     async def _round(self) -> None:
         """One step, and the wait for the next. While the bus or our lease is away nothing is changed."""

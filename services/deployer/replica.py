@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from services.deployer.actions import Action, Activate, Cut, Drain, Keep, Pass, Retire, Stop
+from services.deployer.actions import Action, Activate, Cut, Drain, Keep, Pass, Retire, Signal, Stop
 
 Routing = Literal["none", "active", "draining", "cut"]
 
@@ -14,11 +14,12 @@ Routing = Literal["none", "active", "draining", "cut"]
 class Replica(msgspec.Struct, kw_only=True):
     """A replica that was started and has not ended.
 
-    `since`: when it was started or adopted. `running`: its start is done. `ready`: it once passed its checks.
-    `healthy`: it passes them now; `problem` is why not, `unhealthy_since` tells for how long. `route`: its place in
-    the route as last decided, `route_since` when that changed, `followed` whether the proxy follows it.
-    `connections`: how many it still has while it drains. `condemned`: to be replaced, whatever it does. `leaving`:
-    why it is on its way out. `stopping_since`: when it was told to end.
+    `since`: when it was started or adopted, inf while its release is brought here. `running`: its start is done.
+    `ready`: it once passed its checks. `healthy`: it passes them now; `problem` is why not, `unhealthy_since` tells for
+    how long. `route`: its place in the route as last decided, `route_since` when that changed, `followed` whether the
+    proxy follows it. `connections`: how many it still has while it drains. `condemned`: to be replaced, whatever it
+    does. `leaving`: why it is on its way out. `stopping_since`: when it was told to end. `drain_signal`: the signal on
+    which it closes its connections by itself and ends, empty if there is none; `signalled`: it got that.
     """
 
     id: str
@@ -37,6 +38,8 @@ class Replica(msgspec.Struct, kw_only=True):
     condemned: bool = False
     leaving: str = ""
     stopping_since: float | None = None
+    drain_signal: str = ""
+    signalled: bool = False
 
     @property
     def serves(self) -> bool:
@@ -53,6 +56,8 @@ def change(replica: Replica, action: Action, now: float) -> None:
             _route(replica, "active", now)
         case Drain():
             _route(replica, "draining", now)
+        case Signal():
+            replica.signalled = True
         case Cut():
             _route(replica, "cut", now)
         case Retire(reason=reason):

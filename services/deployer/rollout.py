@@ -23,6 +23,7 @@ from services.deployer.actions import (
     Pass,
     Pull,
     Retire,
+    Signal,
     Start,
     Stop,
     Succeed,
@@ -91,6 +92,14 @@ def plan(facts: Facts) -> Plan:
     return Plan(actions or situation.ending(), situation.wake)
 
 
+def phase(facts: Facts) -> str:
+    """What a deployment that is being rolled out waits for now: "start", "check", "route", "drain"."""
+    situation = _Situation(facts)
+    for replica in situation.pending:
+        return "start" if not replica.running else "route" if replica.ready else "check"
+    return "drain" if situation.obsolete or situation.gone else "start"
+
+
 class _Situation:
     """The facts, sorted: replicas that stay are good (they are what should run) or obsolete."""
 
@@ -99,10 +108,11 @@ class _Situation:
         self.wake = math.inf
         self.staying = [replica for replica in facts.replicas if not replica.leaving]
         self.good = [replica for replica in self.staying if self._is_good(replica)]
-        self.obsolete = [replica for replica in self.staying if replica not in self.good]
+        self.obsolete = [replica for replica in self.staying if not self._is_good(replica)]
         self.gone = [replica for replica in facts.replicas if replica.leaving]
         self.desired = facts.desired if facts.target else 0
         self.pending = [replica for replica in self.good if not replica.serves]
+        self._usable = sum(replica.ready and replica.healthy for replica in self.good)
 
     def failure(self) -> tuple[str, str] | None:
         """What ends a deployment, if anything does: phase and reason."""
@@ -137,7 +147,10 @@ class _Situation:
         usable = [
             replica
             for replica in self.gone
-            if self._is_good(replica) and replica.healthy and replica.route in ("active", "draining")
+            if self._is_good(replica)
+            and replica.healthy
+            and replica.route in ("active", "draining")
+            and not replica.signalled
         ]
         return [Keep(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
 
@@ -204,11 +217,11 @@ class _Situation:
 
     def _may_join(self, replica: Replica) -> bool:
         """A new release takes traffic replica by replica; in a blue-green deployment all at once."""
-        if replica not in self.good:
+        if not self._is_good(replica):
             return False
         if not self.facts.deploying or self.facts.strategy == "rolling":
             return True
-        return sum(each.ready and each.healthy for each in self.good) >= self.desired
+        return self._usable >= self.desired
 
     def _way_out(self, replica: Replica) -> Iterator[Action]:
         limits, since = self.facts.limits, replica.route_since
@@ -217,7 +230,9 @@ class _Situation:
         elif replica.route == "draining":
             if (replica.followed and not replica.connections) or self._due(since + limits.drain):
                 yield Cut(replica.id)
-        elif replica.running and (replica.route == "none" or replica.followed or self._due(since + limits.cut)):
+            elif replica.followed and replica.drain_signal and not replica.signalled:
+                yield Signal(replica.id)
+        elif replica.route == "none" or replica.followed or self._due(since + limits.cut):
             yield Stop(replica.id)
 
     def _why(self, replica: Replica) -> str:
@@ -228,7 +243,8 @@ class _Situation:
         return "scaled down" if len(self.good) > self.desired and replica in self.good else "replaced"
 
     def _free_slots(self) -> Iterator[int]:
-        taken = {replica.slot for replica in self.good}
+        starting = [each for each in self.gone if not each.running and each.release == self.facts.target]
+        taken = {replica.slot for replica in (*self.good, *starting)}
         return (slot for slot in range(self.desired) if slot not in taken)
 
     def _due(self, moment: float) -> bool:

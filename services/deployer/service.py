@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from schemas import subjects
-from services.common import lifecycle, log, state
+from services.common import environment, lifecycle, log, state
 from services.common.errors import RegistryError
 from services.common.lifecycle import Context
-from services.deployer import registry
+from services.deployer import registry, signals
 from services.deployer.notices import announcer
 from services.deployer.orders import Orders
 from services.deployer.reconcile import Reconciler
@@ -91,7 +91,11 @@ async def _having(context: Context, settings: DeployerSettings) -> AsyncIterator
 def open_runtime(settings: DeployerSettings) -> Runtime:
     """What the replicas run in. The SDK of the engine is loaded for containers alone."""
     if settings.runtime == "process":
-        return ProcessRuntime(replicas(settings))
+        if names := environment.withheld(os.environ, settings.pass_env):
+            log.get("deployer").info(
+                "replicas and hooks do not see these variables; --pass-env NAME adds one", names=" ".join(names)
+            )
+        return ProcessRuntime(replicas(settings), settings.pass_env, signals.parse(settings.drain_signal))
     from services.deployer.runtime.docker.runtime import DockerRuntime
 
     return DockerRuntime(replicas(settings), settings)

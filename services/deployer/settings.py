@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from services.common.environment import check_names
 from services.common.errors import SettingsError
 from services.common.settings import Settings, check_duration, check_name, check_port, check_positive
-from services.deployer import registry
+from services.deployer import registry, signals
 from services.deployer.notices import target
 from services.deployer.runtime.docker import arguments, engine
 
@@ -68,6 +69,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     interval: float = 10.0
     max_interval: float = 300.0
     runtime: Literal["process", "docker"] = "process"
+    pass_env: list[str] = msgspec.field(default_factory=list)
     strategy: Strategy = "rolling"
     health_path: str = ""
     health_timeout: float = 30.0
@@ -77,6 +79,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     fall: int = 2
     settle: float = 3.0
     drain_time: float = 30.0
+    drain_signal: str = ""
     stop_timeout: float = 10.0
     stop_containers: bool = False
     replace_after: float = 30.0
@@ -105,12 +108,17 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
             check_positive(_option(name), getattr(self, name))
         for name in ("settle", "drain_time", "stop_timeout", "replace_after"):
             check_duration(_option(name), getattr(self, name))
+        try:
+            signals.parse(self.drain_signal)
+        except ValueError as error:
+            raise SettingsError(f"--drain-signal: {error}") from None
         _check_health_path(self.health_path)
         if not self.health_path and self.settle >= self.health_timeout:
             raise SettingsError(
                 f"--settle {self.settle:g}: no replica could be ready within --health-timeout "
                 f"{self.health_timeout:g}; use a smaller --settle"
             )
+        check_names("--pass-env", self.pass_env)
         target.parse(self.notify)
         self._check_ports()
         self._check_runtime()

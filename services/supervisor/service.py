@@ -17,6 +17,7 @@ import msgspec
 from services.bus.server import Server
 from services.common import credentials, log, ports
 from services.common.bus import Bus
+from services.common.environment import own
 from services.common.errors import LongshoreError
 from services.common.lifecycle import STOP_TIMEOUT
 from services.common.processes import SUPERVISED, Child, ended_how
@@ -33,7 +34,10 @@ START_TIMEOUT = 15.0
 FIRST_SECONDS = 5.0
 DEPLOYER = "deployer "
 SECRETS = ("LONGSHORE_REGISTRY_USERNAME", "LONGSHORE_REGISTRY_PASSWORD", "LONGSHORE_NOTIFY_SECRET")
-"""Variables that are no options: a command line can be read by everyone on the host."""
+"""Variables that are no options, for deployers: a command line can be read by everyone on the host."""
+FOR_US = ("LONGSHORE_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
+TELEMETRY = ("OTEL_", "GRPC_")
+"""Variables by which the gateway's libraries are set up."""
 
 
 class Supervisor:
@@ -158,7 +162,7 @@ class Supervisor:
         self.children[name] = Child(
             name,
             [sys.executable, "-P", "-m", "services.cli.main", command, *arguments(settings)],
-            child_environment(os.environ, listeners or []) | variables(settings),
+            child_environment(command, os.environ, listeners or []) | variables(settings),
             [fd for listener in listeners or [] for fd in listener.fds],
             self._on_exit,
             self._stderr,
@@ -193,13 +197,16 @@ class Supervisor:
         return False
 
 
-def child_environment(environ: Mapping[str, str], listeners: list[Listener]) -> dict[str, str]:
-    """A service's environment: its settings are all on its command line, so no variable or file may add to them."""
-    result = {
-        name: value
-        for name, value in environ.items()
-        if name in SECRETS or not name.startswith(("LONGSHORE_", "LISTEN_"))
-    }
+def child_environment(service: str, environ: Mapping[str, str], listeners: list[Listener]) -> dict[str, str]:
+    """What a service needs of our environment. No variable or file may add to the settings that it is given.
+
+    A deployer passes on variables that the user names, and asks programs that read others (credential helpers), so it
+    gets all but those for ourselves.
+    """
+    if service == "deployer":
+        result = {name: value for name, value in environ.items() if name in SECRETS or not name.startswith(FOR_US)}
+    else:
+        result = own(environ, TELEMETRY if service == "gateway" else ())
     result |= {"LONGSHORE_CONFIG": os.devnull, SUPERVISED: "1"}
     if listeners:
         result["LONGSHORE_LISTEN_FDS"] = environment(listeners)

@@ -16,7 +16,7 @@ from services.cli.options import HELP, build, command, fields_of
 from services.common import ports
 from services.common.errors import PortTakenError, SettingsError
 from services.common.remote import Target
-from services.common.settings import Settings, arguments, check_name, variables
+from services.common.settings import SECRET, Settings, arguments, check_name, default_state_dir, variables
 from services.common.state import lock
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
@@ -44,6 +44,23 @@ def test_settings_survive_the_command_line(settings: Settings, monkeypatch: pyte
     assert parsed == [settings]
 
 
+@pytest.mark.parametrize("kind", [DeployerSettings, HealthSettings, GatewaySettings, ProxySettings, BusSettings])
+def test_a_relative_state_directory_is_one_of_the_folder_that_the_command_was_given_in(
+    kind: type[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert build(kind, {"state_dir": "st"}).state_dir == str(tmp_path / "st")
+
+
+def test_a_relative_xdg_state_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    for relative in ("", "st", "./st"):
+        monkeypatch.setenv("XDG_STATE_HOME", relative)
+        assert default_state_dir() == "/home/ann/.local/state/longshore"
+    monkeypatch.setenv("XDG_STATE_HOME", "/srv/state")
+    assert default_state_dir() == "/srv/state/longshore"
+
+
 def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGSHORE_REPLICAS", "5")
     monkeypatch.setenv("LONGSHORE_PORT", "8080 8081")
@@ -61,8 +78,15 @@ def test_a_flag_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_may_hold_secrets_is_not_on_the_command_line_and_still_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = DeployerSettings(app="web", notify=["slack://token", "webhook+https://host/token?a=b"])
-    assert arguments(settings) == arguments(DeployerSettings(app="web"))
+    settings = DeployerSettings(
+        app="web",
+        runtime="docker",
+        notify=["slack://token", "webhook+https://host/token?a=b"],
+        docker_args=["-e", "TOKEN=two words,\ta tab\nand a line", "--env=B=%20", "-e", "C=[]"],
+        cmd=["serve", "--password= secret "],
+        before_deploy="curl -H 'token: x'",
+    )
+    assert arguments(settings) == arguments(DeployerSettings(app="web", runtime="docker"))
     parsed: list[Settings] = []
     app = typer.Typer()
 
@@ -73,6 +97,39 @@ def test_what_may_hold_secrets_is_not_on_the_command_line_and_still_arrives(monk
     assert CliRunner().invoke(app, arguments(settings), env=variables(settings)).exit_code == 0
     assert parsed == [settings]
     assert variables(HealthSettings()) == variables(DeployerSettings()) == {}
+
+
+KNOWN = {
+    *("app", "registry", "port", "runtime", "strategy", "health_path", "dial", "docker_host", "pass_env"),
+    *(
+        "listen",
+        "balance",
+        "telemetry_signals",
+        "otlp_endpoint",
+        "otlp_compression",
+        "otlp_temporality",
+        "otlp_interval",
+    ),
+    *("admin_address", "state_dir", "nats_user", "max_age", "max_bytes", "nats_server", "host"),
+    *("log_format", "log_level"),
+}
+"""Options whose values are texts and no secrets, besides the paths of files."""
+
+
+def test_of_each_option_that_is_a_text_it_is_known_whether_it_may_be_secret() -> None:
+    files = ("_file", "_ca", "_cert", "_key", "_creds")
+    texts = {
+        name
+        for name, field in fields_of(*(type(one) for one in SAMPLES), BusSettings, ProxySettings).items()
+        if field.type not in (int, float, bool) and not name.endswith(files)
+    }
+    assert texts - set(SECRET) == KNOWN
+
+
+def test_a_variable_that_is_for_services_alone_is_refused_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGSHORE_HANDED_OPTIONS", "notify=secret")
+    with pytest.raises(SettingsError, match="LONGSHORE_HANDED_OPTIONS: is set for a service by its supervisor alone"):
+        build(DeployerSettings, {})
 
 
 def test_every_option_has_a_help_text_and_a_panel() -> None:

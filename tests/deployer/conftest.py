@@ -10,6 +10,7 @@ import pytest
 from services.common.bus import Bus
 from services.deployer.runtime import remains
 from tests.conftest import NatsServer
+from tests.deployer.process_host import Host
 from tests.deployer.site import Site
 
 
@@ -34,3 +35,10 @@ async def site(nats_server: NatsServer, bus: Bus, state_dir: Path, registry: Pat
     site = Site(nats_server, bus, state_dir, registry)
     async with site.played():
         yield site
+
+
+@pytest.fixture
+async def host(state_dir: Path, registry: Path) -> AsyncIterator[Host]:
+    host = Host(state_dir / "replicas" / "web", registry)
+    yield host
+    host.runtime.close()

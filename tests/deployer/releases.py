@@ -34,6 +34,20 @@ while True:
 )
 """Two processes that ignore SIGTERM."""
 
+POLITE = SERVER.replace(
+    "while True:",
+    """import signal, pathlib
+def close(number, frame):
+    listener.close()
+    print("closes after signal", number, flush=True)
+    while not pathlib.Path("leave").exists():
+        signal.sigtimedwait([], 0.02)
+    os._exit(0)
+signal.signal(signal.SIGUSR1, close)
+while True:""",
+)
+"""Closes its listener on SIGUSR1, and ends when there is a file `leave` in its folder."""
+
 CRASHING = "#!/bin/sh\necho 'no database'; exit 3\n"
 
 

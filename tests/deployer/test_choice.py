@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from schemas.routing import Artifact, Decisions, Ongoing
 from services.deployer import choice, versions
 from services.deployer.backoff import LONGEST, STABLE_AFTER, Backoff
+from services.deployer.registry import parse
 
 PRECEDENCE = [
     "1.0.0-alpha",
@@ -91,6 +92,22 @@ def test_success_moves_on_and_keeps_only_what_may_be_needed_again() -> None:
     assert (done.current, done.previous, done.pinned, done.ongoing) == ("2.0.0", "1.1.0", "2.0.0", None)
     assert done.quarantined == {"3.0.0": "bad"}
     assert done.artifacts == {"1.1.0": Artifact(), "2.0.0": Artifact("sha256:2", "/2")}
+
+
+@pytest.mark.parametrize(
+    ("registry", "quarantined", "newest_first"),
+    [
+        ("img://r.example/app", ["2.0.0", "10.0.0", "9.0.0-rc.1"], ["10.0.0", "9.0.0-rc.1", "2.0.0"]),
+        ("img://r.example/app?calver=DD.0M.YYYY", ["2.01.2026", "30.12.2025"], ["2.01.2026", "30.12.2025"]),
+        ("img://r.example/app?calver=YYYY.0M.0D", ["2025.04.02", "2025.12.01"], ["2025.12.01", "2025.04.02"]),
+        ("img://r.example/app:rc", ["rc@sha256:0a", "rc@sha256:ff"], ["rc@sha256:ff", "rc@sha256:0a"]),
+        ("img://r.example/app:rc", ["rc@sha256:ff", "rc@sha256:0a"], ["rc@sha256:0a", "rc@sha256:ff"]),
+    ],
+)
+def test_what_is_in_quarantine_is_ordered_as_its_registry_orders_it(
+    registry: str, quarantined: list[str], newest_first: list[str]
+) -> None:
+    assert choice.newest_first(quarantined, parse(registry).is_newer) == newest_first
 
 
 def test_failure_quarantines_and_is_undone_until_that_is_over() -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from schemas import subjects
-from schemas.commands import Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
+from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import (
     DeploymentFailed,
     DeploymentRolledBack,
@@ -145,6 +145,7 @@ async def test_a_drained_replica_leaves_when_its_successor_serves(site: Site) ->
         (Rollback("0.9.0"), "holds no release 0.9.0"),
         (Retry("1.0.0"), "no release is quarantined: nothing to retry"),
         (Drain("web-x"), "no replica 'web-x' runs here; these do: web-1_0_0-0-"),
+        (Abort(), "no deployment is under way: nothing to abort"),
     ],
 )
 async def test_what_cannot_be_done_is_refused_in_one_line(site: Site, command: Command, message: str) -> None:
@@ -157,14 +158,16 @@ async def test_what_cannot_be_done_is_refused_in_one_line(site: Site, command: C
     assert len(site.of(DeploymentStarted)) == 1
 
 
-async def test_during_a_deployment_only_a_pause_is_taken(site: Site) -> None:
+async def test_during_a_deployment_only_a_pause_and_an_abort_are_taken(site: Site) -> None:
     release(site.registry, "1.0.0")
     site.sick.add("1.0.0")
     async with site.deployer():
         await site.until(DeploymentStarted)
         for command in (Deploy(), Rollback(), Resume(), Retry(), Drain("x")):
             refused = await site.ask(command, ok=False)
-            assert refused.message == "release 1.0.0 is being deployed: wait for its end, then ask again"
+            assert refused.message == (
+                "release 1.0.0 is being deployed: wait for its end, or end it with `longshore abort`"
+            )
         await site.ask(Pause())
         site.sick.clear()
         await site.until(DeploymentSucceeded)

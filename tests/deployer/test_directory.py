@@ -16,6 +16,9 @@ from services.deployer.registry import parse
 from services.deployer.registry.directory import Directory
 from tests.deployer.releases import release
 
+CRLF = "has Windows line ends (CRLF), so its interpreter is not found: save it with LF, as by dos2unix"
+ABSENT = "names the interpreter {}, which is not here: install it, or correct the first line"
+
 
 async def test_releases_are_the_folders_whose_name_is_a_version(registry: Path) -> None:
     for version in ("1.0.0", "v1.2.0", "1.10.0", "2.0.0-rc.1"):
@@ -35,6 +38,9 @@ async def test_a_release_that_cannot_be_started_is_skipped_and_told_once(registr
     release(registry, "1.0.0")
     release(registry, "2.0.0").joinpath("run").chmod(0o644)
     release(registry, "3.0.0").joinpath("run").unlink()
+    release(registry, "4.0.0", "#!/bin/sh\r\nexec sleep 100\r\n")
+    release(registry, "5.0.0", "#!/no/such/interpreter -x\n")
+    release(registry, "6.0.0", "#!/usr/bin/env no-such-interpreter\n")
     with structlog.testing.capture_logs() as logs:
         directory = Directory(registry)
         for _ in range(3):
@@ -43,6 +49,9 @@ async def test_a_release_that_cannot_be_started_is_skipped_and_told_once(registr
     assert told == [
         ("2.0.0", f"{registry}/2.0.0/run is not executable (chmod +x)"),
         ("3.0.0", f"there is no file {registry}/3.0.0/run"),
+        ("4.0.0", f"{registry}/4.0.0/run {CRLF}"),
+        ("5.0.0", f"{registry}/5.0.0/run {ABSENT.format('/no/such/interpreter')}"),
+        ("6.0.0", f"{registry}/6.0.0/run {ABSENT.format('no-such-interpreter')}"),
     ]
     (registry / "2.0.0" / "run").chmod(0o755)
     assert await directory.offered() == ["2.0.0", "1.0.0"]
@@ -83,6 +92,14 @@ async def test_a_release_that_cannot_be_read_to_its_end_is_an_error(registry: Pa
     os.close(place)
     with pytest.raises(RegistryError, match=r"cannot read release 1.0.0 of dir://.*: File name too long"):
         await parse(f"dir://{registry}").resolve("1.0.0")
+
+
+@pytest.mark.parametrize(
+    "first", ["#!/bin/sh", "#! /bin/sh -e", "#!/usr/bin/env sh", "#!/usr/bin/env -S sh -e", "#!./sh", "", "\x7fELF"]
+)
+async def test_a_first_line_that_works_is_no_reason_to_skip_a_release(registry: Path, first: str) -> None:
+    release(registry, "1.0.0", f"{first}\necho line\r\n").joinpath("sh").symlink_to("/bin/sh")
+    assert await Directory(registry).offered() == ["1.0.0"]
 
 
 async def test_a_folder_that_goes_away_is_an_error_that_says_what_to_do(registry: Path) -> None:

@@ -206,9 +206,10 @@ async def test_a_hook_sees_no_settings_of_longshore_for_they_may_be_secret(
 ) -> None:
     monkeypatch.setenv("LONGSHORE_NOTIFY_SECRET", "hush")
     monkeypatch.setenv("FLAVOUR", "vanilla")
+    monkeypatch.setenv("GITHUB_SECRET", "hush")
     site.state_dir.mkdir()
     release(site.registry, "1.0.0")
-    async with site.deployer(before_deploy=f"env > {notes / 'env'}; pwd > {notes / 'folder'}"):
+    async with site.deployer(pass_env=["FLAVOUR"], before_deploy=f"env > {notes / 'env'}; pwd > {notes / 'folder'}"):
         await site.until(DeploymentSucceeded)
     seen = told(notes / "env")
     assert "FLAVOUR=vanilla" in seen
@@ -221,7 +222,7 @@ async def test_a_hook_that_cannot_be_started_is_a_failure_that_says_why(
 ) -> None:
     monkeypatch.setenv("TOO_LONG", "x" * 200_000)
     release(site.registry, "1.0.0", "#!/bin/sh\nexit 0\n")
-    async with site.deployer(before_deploy="true"):
+    async with site.deployer(before_deploy="true", pass_env=["TOO_LONG"]):
         failed = await site.until(DeploymentFailed)
     assert failed.reason == "before-deploy could not be started: Argument list too long"
 
@@ -257,6 +258,16 @@ async def test_a_hook_ends_when_its_deployer_is_stopped_and_the_deployment_goes_
     async with site.deployer():
         await site.until_serving("1.0.0")
     assert not site.of(DeploymentFailed)
+
+
+def test_a_hook_sees_the_usual_variables_and_those_that_are_passed_on() -> None:
+    base = {"PATH": "/bin", "GITHUB_TOKEN": "secret", "DEPLOY_KEY": "key", "LONGSHORE_NATS_URL": "secret"}
+    seen = variables(base, Occasion("web", "1.0.0", "", "id"), ["DEPLOY_KEY", "LONGSHORE_NATS_URL"])
+    assert {name: value for name, value in seen.items() if not name.startswith("LONGSHORE_")} == {
+        "PATH": "/bin",
+        "DEPLOY_KEY": "key",
+    }
+    assert "secret" not in seen.values()
 
 
 def test_a_reason_that_no_variable_can_hold_is_told_without_what_cannot() -> None:

@@ -5,70 +5,35 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
+import threading
 
 import pytest
 
-from schemas.routing import Artifact
 from services.common.errors import ReleaseError
 from services.deployer.runtime import remains, shim
-from services.deployer.runtime.folder import KEPT_FOLDERS, Folder
-from services.deployer.runtime.process import ProcessRuntime
-from services.deployer.runtime.protocol import UNSEEN, Exit, Running, Spec
-from tests.deployer.releases import CRASHING, PYTHON, SERVER, STUBBORN, release
+from services.deployer.runtime.folder import KEPT_FOLDERS
+from services.deployer.runtime.protocol import UNSEEN, Exit
+from tests.deployer.process_host import Host
+from tests.deployer.releases import CRASHING, PYTHON, SERVER, STUBBORN
 from tests.deployer.waiting import answer, eventually, first_ephemeral_port, proc
-
-
-class Host:
-    """A runtime that can be restarted, and the exits that it told."""
-
-    def __init__(self, root: Path, registry: Path) -> None:
-        self.root = root
-        self.registry = registry
-        self.restart()
-
-    def restart(self) -> None:
-        self.exits: asyncio.Queue[Exit] = asyncio.Queue()
-        self.runtime = ProcessRuntime(self.root)
-        self.runtime.on_exit = self.exits.put_nowait
-
-    async def start(self, program: str, replica: str = "web-1-0-x", version: str = "1.0.0") -> Running:
-        folder = self.registry / version
-        if not folder.exists():
-            release(self.registry, version, program)
-        return await self.runtime.start(Spec(replica, "web", version, 0, Artifact("", str(folder))))
-
-    async def exit(self) -> Exit:
-        return await asyncio.wait_for(self.exits.get(), 20)
-
-    def folder(self, replica: str = "web-1-0-x") -> Folder:
-        return Folder(self.root / replica)
-
-    def shim(self, replica: str = "web-1-0-x") -> int:
-        started = self.folder(replica).started
-        assert started
-        return started.shim
-
-
-@pytest.fixture
-async def host(state_dir: Path, registry: Path) -> AsyncIterator[Host]:
-    host = Host(state_dir / "replicas" / "web", registry)
-    yield host
-    host.runtime.close()
 
 
 async def test_a_replica_gets_its_port_and_its_name_and_no_setting_of_longshore(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LONGSHORE_NATS_URL", "nats://secret@bus")
-    monkeypatch.setenv("COLOUR", "blue")
+    for name in ("GITHUB_TOKEN", "DOCKER_PASSWORD", "OTEL_EXPORTER_OTLP_HEADERS", "NOTIFY_SOCKET"):
+        monkeypatch.setenv(name, "secret")
+    for name, value in (("COLOUR", "blue"), ("TZ", "Asia/Tokyo"), ("LC_ALL", "C.UTF-8")):
+        monkeypatch.setenv(name, value)
     running = await host.start(PYTHON + "import os; print(sorted(os.environ.items()), os.getcwd(), os.getpid())")
     assert (await host.exit()).code == 0
     printed = host.folder().output.read_text()
-    for name, value in [("PORT", str(running.port)), ("COLOUR", "blue"), ("LONGSHORE_RELEASE", "1.0.0")]:
+    for name, value in [("PORT", str(running.port)), ("COLOUR", "blue"), ("TZ", "Asia/Tokyo"), ("LC_ALL", "C.UTF-8")]:
         assert f"('{name}', '{value}')" in printed
-    assert "('LONGSHORE_REPLICA', 'web-1-0-x')" in printed
+    for name, value in [("LONGSHORE_RELEASE", "1.0.0"), ("LONGSHORE_REPLICA", "web-1-0-x")]:
+        assert f"('{name}', '{value}')" in printed
+    assert "ABSENT" not in printed
     assert "secret" not in printed
     assert f"{host.registry / '1.0.0'} {running.pid}" in printed
 
@@ -101,6 +66,33 @@ async def test_a_wrapper_that_dies_of_sigterm_leaves_its_server_the_time_to_fini
     host.runtime.stop("web-1-0-x", 20)
     assert (await host.exit()).code == -signal.SIGTERM
     assert "finished" in host.folder().output.read_text()
+
+
+async def test_the_search_for_what_replicas_left_holds_up_nothing_and_there_is_one_at_a_time(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, searched, kill = threading.Event(), list[set[str]](), remains.kill
+
+    def slowly(*replicas: str) -> None:
+        searched.append(set(replicas))
+        gate.wait(20)
+        kill(*replicas)
+
+    monkeypatch.setattr(remains, "kill", slowly)
+    names = {f"web-1-{slot}-x" for slot in range(5)}
+    for name in sorted(names):
+        await host.start("#!/bin/sh\nsetsid sleep 600 & exec sleep 600\n", name)
+    first, *others = sorted(names)
+    os.kill(host.shim(first), signal.SIGUSR1)
+    await eventually(lambda: searched == [{first}])
+    for name in others:
+        os.kill(host.shim(name), signal.SIGUSR1)
+    await eventually(lambda: not any(host.folder(name).is_alive for name in others))  # the event loop goes on
+    assert searched == [{first}]
+    gate.set()
+    assert {(await host.exit()).id for _ in names} == names
+    assert set().union(*searched[1:]) == set(others)
+    assert not list(remains.find(*names))
 
 
 async def test_a_replica_that_dies_by_itself_leaves_no_process_behind(host: Host) -> None:
@@ -176,7 +168,11 @@ async def test_a_stop_goes_on_when_the_runtime_is_gone(host: Host) -> None:
 
 @pytest.mark.parametrize(
     ("program", "reason"),
-    [("not a program", "Exec format error"), ("#!/no/such/interpreter\n", "No such file or directory")],
+    [
+        ("not a program", "Exec format error: .*/run has no #! line and is no program of this machine; begin it with"),
+        ("#!/no/such/interpreter\n", ".*/run names the interpreter /no/such/interpreter, which is not here"),
+        ("#!/bin/sh\r\n", r".*/run has Windows line ends \(CRLF\)"),
+    ],
 )
 async def test_a_program_that_cannot_be_started_says_why(host: Host, program: str, reason: str) -> None:
     with pytest.raises(ReleaseError, match=f"cannot start .*/1.0.0/run: {reason}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -9,9 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.deployer.actions import Activate, Cut, Drain, Fail, Keep, Pull, Retire, Start, Stop, Succeed, Undone
-from services.deployer.replica import Replica
-from services.deployer.rollout import Facts, plan
+from services.deployer.actions import (
+    Activate,
+    Cut,
+    Drain,
+    Fail,
+    Keep,
+    Pull,
+    Retire,
+    Signal,
+    Start,
+    Stop,
+    Succeed,
+    Undone,
+)
+from services.deployer.replica import Replica, change
+from services.deployer.rollout import Facts, Plan, phase, plan
 from tests.deployer.world import LIMITS, World
 
 Strategy = Literal["rolling", "blue-green"]
@@ -165,12 +179,39 @@ def test_undoing_is_given_up_when_the_old_release_does_not_come_back() -> None:
     assert plan(msgspec.structs.replace(facts, now=200.0)).actions == [Undone()]
 
 
-def test_a_replica_that_is_still_being_started_is_stopped_when_that_is_done() -> None:
+def test_a_replica_that_is_still_being_started_is_stopped_at_once_when_it_is_not_wanted_any_more() -> None:
     starting = Replica(id="a", release="new", slot=0, since=0, leaving="rolled back")
     facts = Facts(now=1.0, target="", desired=1, replicas=[starting])
-    assert plan(facts).actions == []
-    starting.running = True
     assert plan(facts).actions == [Stop("a")]
+
+
+def test_a_slot_waits_for_the_end_of_a_start_that_was_given_up() -> None:
+    stuck = Replica(id="a", release="old", slot=0, since=0, leaving="replaced", stopping_since=30)
+    facts = Facts(now=31.0, target="old", desired=2, replicas=[stuck], limits=LIMITS)
+    assert plan(facts).actions == [Start(1)]
+    stuck.running = True
+    assert plan(facts).actions == [Start(0), Start(1)]
+
+
+def test_a_replica_whose_release_is_still_being_brought_here_is_not_late() -> None:
+    fetching = Replica(id="a", release="new", slot=0, since=math.inf)
+    for deploying in (True, False):
+        facts = Facts(now=1e6, target="new", desired=1, replicas=[fetching], deploying=deploying)
+        assert plan(facts) == Plan([], math.inf)
+
+
+@pytest.mark.parametrize(
+    ("replica", "waits_for"),
+    [
+        (Replica(id="a", release="new", slot=0, since=0), "start"),
+        (Replica(id="a", release="new", slot=0, since=0, running=True), "check"),
+        (Replica(id="a", release="new", slot=0, since=0, running=True, ready=True, route="active"), "route"),
+        (Replica(id="a", release="old", slot=0, since=0, running=True, route="draining", leaving="replaced"), "drain"),
+    ],
+    ids=["start", "check", "route", "drain"],
+)
+def test_the_phase_of_a_deployment_is_what_it_waits_for(replica: Replica, waits_for: str) -> None:
+    assert phase(Facts(now=1.0, target="new", desired=1, replicas=[replica], deploying=True)) == waits_for
 
 
 def test_a_successor_that_never_becomes_ready_is_tried_again() -> None:
@@ -376,3 +417,38 @@ def test_while_the_old_replicas_are_well_a_deployment_never_serves_with_fewer(
         world.settle()
     world.run()
     assert world.fewest == world.desired
+
+
+def test_the_drain_signal_is_sent_once_when_no_new_connections_come() -> None:
+    old = Replica(id="old", release="old", slot=0, since=0, running=True, route="draining", leaving="replaced")
+    old.drain_signal, old.connections = "SIGTERM", 1
+    facts = Facts(now=1.0, target="", desired=1, replicas=[old], limits=LIMITS)
+    assert plan(facts).actions == []
+    old.followed = True
+    assert plan(facts).actions == [Signal("old")]
+    change(old, Signal("old"), 1.0)
+    assert plan(facts) == Plan([], LIMITS.drain)
+    assert plan(msgspec.structs.replace(facts, now=LIMITS.drain)).actions == [Cut("old")]
+    old.connections = 0
+    assert plan(facts).actions == [Cut("old")]
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_a_replica_that_got_its_drain_signal_is_not_kept(signalled: bool) -> None:
+    old = Replica(id="a", release="old", slot=0, since=0, running=True, ready=True, healthy=True, leaving="replaced")
+    old.route, old.followed, old.connections, old.drain_signal, old.signalled = (
+        "draining",
+        True,
+        1,
+        "SIGTERM",
+        signalled,
+    )
+    facts = Facts(now=1.0, target="old", desired=1, replicas=[old], limits=LIMITS)
+    assert plan(facts).actions == ([Start(0)] if signalled else [Keep("a")])
+
+
+def test_a_replica_that_may_come_back_gets_no_drain_signal() -> None:
+    ill = Replica(id="a", release="old", slot=0, since=0, running=True, ready=True, unhealthy_since=0.5)
+    ill.route, ill.followed, ill.connections, ill.drain_signal = "draining", True, 1, "SIGTERM"
+    facts = Facts(now=1.0, target="old", desired=1, replicas=[ill], limits=LIMITS)
+    assert plan(facts).actions == []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from services.bus.server import STOP_TIMEOUT as BUS_STOP_TIMEOUT
 from services.common.errors import SettingsError
 from services.common.lifecycle import STOP_TIMEOUT
 from services.demo import releases
@@ -19,6 +20,8 @@ from services.proxy.activation import activated
 from services.proxy.settings import ProxySettings
 from tests.e2e.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
 
+MOST_EXPOSURE = 60
+"""Tenths of a point: by systemd's own measure a service of root without restrictions is at 96."""
 EXEC = (
     "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.dup2(int(sys.argv[1]), 3); "
     "os.execv(sys.argv[2], sys.argv[2:])"
@@ -80,10 +83,32 @@ def test_the_units_are_what_systemd_understands() -> None:
     units = Path(__file__).parents[2] / "packaging" / "systemd"
     service, listener = (_unit(units / f"longshore.{kind}") for kind in ("service", "socket"))
     assert service["Service"]["KillMode"] == "process"
-    assert float(service["Service"]["TimeoutStopSec"]) > STOP_TIMEOUT + ProxySettings().drain_time
+    step = STOP_TIMEOUT + ProxySettings().drain_time
+    assert float(service["Service"]["TimeoutStopSec"]) >= 3 * step + BUS_STOP_TIMEOUT
+    assert (service["Service"]["User"], "DynamicUser" in service["Service"]) == ("longshore", False)
     assert int(listener["Socket"]["ListenStream"]) == 8080
     command = service["Service"]["ExecStart"].split()
     assert longshore(*command[1:2], "--help").returncode == 0
+
+
+def test_systemd_finds_no_fault_in_the_units_and_little_exposure(tmp_path: Path) -> None:
+    units = Path(__file__).parents[2] / "packaging" / "systemd"
+    for file in units.iterdir():
+        text = file.read_text().replace("/opt/longshore/bin/longshore", LONGSHORE)
+        (tmp_path / file.name).write_text(text)
+    service = str(tmp_path / "longshore.service")
+    checked = systemd("systemd-analyze", "verify", service, str(tmp_path / "longshore.socket"))
+    assert [line for line in checked.splitlines() if "longshore" in line] == []
+    systemd("systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSURE}", service)
+    user = systemd("systemd-sysusers", "--dry-run", str(tmp_path / "longshore.sysusers"))
+    assert "longshore" in user
+
+
+def systemd(*command: str) -> str:
+    """What one of systemd's programs prints; it must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def _unit(file: Path) -> configparser.ConfigParser:

@@ -243,7 +243,7 @@ def test_an_old_bus_is_told(tmp_path: Path) -> None:
 
 
 def test_verbs_say_when_nothing_runs(tmp_path: Path) -> None:
-    for verb in ("status", "history", "events", "deploy", "rollback", "pause", "resume", "retry"):
+    for verb in ("status", "history", "events", "deploy", "rollback", "pause", "resume", "retry", "abort"):
         _fails(verb, "--state-dir", str(tmp_path), code=1, says="start `longshore bus` or one of the all-in-one")
 
 

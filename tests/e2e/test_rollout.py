@@ -53,6 +53,26 @@ def test_a_broken_release_is_rolled_back_once_and_retried_only_when_told(server:
     assert outcomes == ["succeeded", "rolled back", "rolled back"]
 
 
+def test_a_deployment_that_does_not_end_is_aborted(server: Callable[..., Server]) -> None:
+    one = server("--health-timeout", "600")
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    idle = one.verb("abort", "--json")
+    assert (idle.returncode, idle.stdout) == (1, "")
+    assert idle.stderr == "longshore: no deployment is under way: nothing to abort\n"
+    releases.publish(one.registry, releases.BROKEN)
+    wait_for("it is under way", lambda: "wait for its end" in one.verb("resume").stderr)
+    refused = one.verb("deploy", releases.FIRST)
+    assert "or end it with `longshore abort`" in refused.stderr
+    aborted = one.verb("abort", "--json")
+    assert aborted.returncode == 0, aborted.stderr
+    assert f"quarantined until `longshore retry {releases.BROKEN}`" in json.loads(aborted.stdout)["message"]
+    assert one.serves(releases.FIRST)
+    assert list(one.status()["quarantined"]) == [releases.BROKEN]
+    last = json.loads(one.verb("history", "--json").stdout.splitlines()[-1])
+    assert (last["outcome"], last["phase"]) == ("rolled back", "check")
+    assert last["reason"].startswith("aborted by ")
+
+
 def test_pause_holds_new_releases_and_rollback_stays_until_resume(server: Callable[..., Server]) -> None:
     one = server("--replicas", "1")
     wait_for("the first release serves", lambda: one.serves(releases.FIRST))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import SettingsError
-from services.common.settings import arguments, variables
+from services.common.settings import arguments, handed, variables
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.telemetry import SIGNALS
 from tests.gateway.authority import Authority, openssl
@@ -149,7 +149,7 @@ def test_headers_of_the_option_come_before_those_of_a_signal_and_these_before_th
 def test_headers_go_to_the_service_in_a_variable_and_not_on_the_command_line() -> None:
     settings = GatewaySettings(otlp_header=["authorization=Basic a b", "x=1"])
     assert arguments(settings) == []
-    passed = variables(settings)["LONGSHORE_OTLP_HEADER"].split()
+    passed = handed(variables(settings))["otlp_header"]
     assert GatewaySettings(otlp_header=passed).headers("metrics") == [("authorization", "Basic a b"), ("x", "1")]
 
 

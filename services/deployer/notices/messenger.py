@@ -15,6 +15,7 @@ import sys
 
 import msgspec
 
+from services.common import environment
 from services.common.processes import die_with
 from services.deployer.notices.errors import UndeliveredError
 from services.deployer.notices.notice import Notice
@@ -31,7 +32,7 @@ def flaws(targets: list[Target]) -> list[str]:
             _command("check"),
             input=urls,
             capture_output=True,
-            env=_environment(),
+            env=environment.own(os.environ),
             timeout=CHECK_TIMEOUT,
             check=True,
         )
@@ -46,7 +47,7 @@ async def deliver(target: Target, notice: Notice) -> None:
     parent = os.getpid()
     process = await asyncio.create_subprocess_exec(
         *_command("send"),
-        env=_environment(),
+        env=environment.own(os.environ),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,  # a traceback may hold the URL
@@ -71,7 +72,3 @@ def title(notice: Notice) -> str:
 
 def _command(verb: str) -> list[str]:
     return [sys.executable, "-P", "-m", "services.deployer.notices.messenger_process", verb]
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("LONGSHORE_")}

@@ -11,6 +11,7 @@ from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import RegistryError, SettingsError
 from services.deployer import versions
+from services.deployer.registry.program import first_line_flaw
 
 RUN = "run"
 
@@ -81,7 +82,9 @@ def flaw(folder: Path) -> str:
     run = folder / RUN
     if not run.is_file():
         return f"there is no file {run}"
-    return "" if os.access(run, os.X_OK) else f"{run} is not executable (chmod +x)"
+    if not os.access(run, os.X_OK):
+        return f"{run} is not executable (chmod +x)"
+    return first_line_flaw(run)
 
 
 def _problem(folder: Path) -> str:

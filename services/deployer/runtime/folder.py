@@ -16,7 +16,10 @@ KEPT_FOLDERS = 10
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What was started. Of a container: the port that its image exposes, its digest, and a digest of its settings."""
+    """What was started. Of a container: the port that its image exposes, its digest, and a digest of its settings.
+
+    Of a process: the drain signal that its shim was given.
+    """
 
     id: str
     release: str
@@ -24,6 +27,7 @@ class Record(msgspec.Struct, frozen=True):
     port: int
     digest: str = ""
     options: str = ""
+    drain_signal: str = ""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -77,6 +81,18 @@ class Folder:
         self._mark("stopping")
 
     @property
+    def is_draining(self) -> bool:
+        return (self.path / "draining").exists()
+
+    def mark_draining(self) -> None:
+        self._mark("draining")
+
+    @property
+    def marks(self) -> dict[str, bool]:
+        """The fields of Found that say what the replica was sent."""
+        return {"stopping": self.is_stopping, "draining": self.is_draining}
+
+    @property
     def is_forgotten(self) -> bool:
         return (self.path / "forgotten").exists()
 
@@ -95,6 +111,17 @@ class Folder:
         except BlockingIOError:
             return True
         return False
+
+    def open_shim(self, started: Started) -> int | None:
+        """A descriptor of the living shim, None if it has ended. While it holds its lock, its number is its own."""
+        try:
+            descriptor = os.pidfd_open(started.shim)
+        except ProcessLookupError:
+            return None
+        if self.is_alive:
+            return descriptor
+        os.close(descriptor)
+        return None
 
     def _mark(self, name: str) -> None:
         """A mark that a full disk swallows costs no more than one thing told twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Container
@@ -14,7 +15,8 @@ _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free(host: str, taken: Container[int]) -> int:
-    """A port of `host` that nobody uses, and that is not in `taken`. Raises ReleaseError when there is none.
+    """A port of `host` that nobody uses, and that is not in `taken`. Raises ReleaseError when there is none,
+    OSError when this process can open no socket.
 
     It lies below the ports that the system gives to outgoing connections: among those, one of the proxy's own
     connections could take it before the replica listens.
@@ -35,6 +37,8 @@ def _is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise  # of this process, not of the port
         return True

@@ -14,8 +14,12 @@ from pathlib import Path
 import msgspec
 
 from schemas.routing import Artifact
+from services.common import log
+from services.common.environment import usual
 from services.common.errors import ReleaseError
+from services.deployer import signals
 from services.deployer.registry.directory import RUN, flaw
+from services.deployer.registry.program import why_not_executed
 from services.deployer.runtime import ports, remains, shim
 from services.deployer.runtime.folder import Folder, Record, Started, prune
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
@@ -33,14 +37,23 @@ class _Watched(msgspec.Struct):
 
 
 class ProcessRuntime:
-    """Runtime whose release is a folder with an executable `run`. `root`: where the replicas' folders are."""
+    """Runtime whose release is a folder with an executable `run`. `root`: where the replicas' folders are.
 
-    def __init__(self, root: Path) -> None:
+    `passed`: variables of the environment that a replica sees besides the usual ones. `drain_signal`: what replicas
+    that are started from now on get when they drain, by its full name; empty: nothing.
+    """
+
+    def __init__(self, root: Path, passed: Collection[str] = (), drain_signal: str = "") -> None:
         self.on_exit: Callable[[Exit], None] = lambda _: None
         self.on_restart: Callable[[str, Running], None] = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
-        self._root = root
+        self._root = root.absolute()  # the shim leaves the folder that it was started in
+        self._passed = passed
+        self._drain_signal = drain_signal
+        self._log = log.get("deployer")
         self._watched: dict[str, _Watched] = {}
+        self._ending: list[_Watched] = []
+        self._clearing: asyncio.Task[None] | None = None
 
     async def adopt(self) -> list[Found]:
         """Watch what still runs, and tell what has ended since it was last told. Damaged folders go."""
@@ -49,8 +62,8 @@ class ProcessRuntime:
             record = folder.record
             if record is None and not folder.is_alive:
                 shutil.rmtree(folder.path, ignore_errors=True)
-            elif record and not folder.is_forgotten:
-                found.append(await self._adopt(folder, record))
+            elif record and not folder.is_forgotten and (one := await self._adopt(folder, record)):
+                found.append(one)
         if self._root.is_dir():
             prune(self._root)
         return found
@@ -67,11 +80,12 @@ class ProcessRuntime:
     async def start(self, spec: Spec) -> Running:
         """Start `run` with PORT and LONGSHORE_* in its environment."""
         folder = Folder(self._root / spec.id)
-        port = ports.free(HOST, self._ports())
         program = Path(spec.artifact.location) / RUN
         try:
-            folder.create(Record(spec.id, spec.release, spec.slot, port))
-            pid, report = _spawn(folder, program, environment(os.environ, spec, port))
+            port = ports.free(HOST, self._ports())
+            folder.create(Record(spec.id, spec.release, spec.slot, port, drain_signal=self._drain_signal))
+            variables = environment(os.environ, spec, port, self._passed)
+            pid, report = _spawn(folder, program, variables, signals.number(self._drain_signal) or 0)
         except OSError as error:
             raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
         answer = await _read(report)
@@ -79,9 +93,20 @@ class ProcessRuntime:
         if started is None or answer != "started":
             _discard(pid)
             folder.mark_forgotten()
-            raise ReleaseError(f"cannot start {program}: {_problem(folder, answer)}")
-        self._watch(folder, started, os.pidfd_open(pid))
-        return Running(HOST, port, started.program)
+            raise ReleaseError(f"cannot start {program}: {_problem(folder, program, answer)}")
+        try:
+            self._watch(folder, started, os.pidfd_open(pid))
+        except OSError as error:  # what cannot be watched must not run
+            _discard(pid)
+            folder.mark_forgotten()
+            raise ReleaseError(f"cannot watch {program}: {error.strerror}") from None
+        return Running(HOST, port, started.program, drain_signal=self._drain_signal)
+
+    def drain(self, replica: str, name: str) -> None:
+        """Have the shim send the program the signal that it was given when it was started."""
+        if watched := self._watched.get(replica):
+            watched.folder.mark_draining()
+            self._signal(watched, signal.SIGUSR2)
 
     def stop(self, replica: str, timeout: float) -> None:
         """SIGTERM to the replica's process group, SIGKILL after `timeout` seconds."""
@@ -99,9 +124,9 @@ class ProcessRuntime:
     def output(self, replica: str) -> str:
         return str(Folder(self._root / replica).output)
 
-    def passes(self, replica: str) -> bool:
-        """Always: a process is no more than what probes see of it."""
-        return True
+    def problem(self, replica: str) -> str:
+        """None: a process is no more than what probes see of it."""
+        return ""
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Nothing: the folders of releases belong to their owner."""
@@ -110,6 +135,8 @@ class ProcessRuntime:
         for watched in self._watched.values():
             self._unwatch(watched)
         self._watched.clear()
+        if self._clearing:
+            self._clearing.cancel()  # the next runtime finds and reports what is not reported yet
 
     def _folders(self) -> list[Folder]:
         if not self._root.is_dir():
@@ -121,16 +148,21 @@ class ProcessRuntime:
         records = (Folder(path.parent).record for path in self._root.parent.glob("*/*/replica.json"))
         return {record.port for record in records if record}
 
-    async def _adopt(self, folder: Folder, record: Record) -> Found:
+    async def _adopt(self, folder: Folder, record: Record) -> Found | None:
+        """None for one that this user may not signal: it could never be stopped."""
         started = await _until_started(folder)
-        descriptor = _shim_of(folder, started) if started else None
+        descriptor = folder.open_shim(started) if started else None
+        if descriptor is not None and not _is_ours(descriptor):
+            os.close(descriptor)
+            self._log.error("a replica belongs to another user: left alone, end it by hand", replica=record.id)
+            return None
         if started and descriptor is not None:
             self._watch(folder, started, descriptor)
-            running = Running(HOST, record.port, started.program)
-            return Found(record.id, record.release, record.slot, running, stopping=folder.is_stopping)
-        remains.kill(record.id)
+            running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
+            return Found(record.id, record.release, record.slot, running, None, **folder.marks)
+        await asyncio.to_thread(remains.kill, record.id)
         end = Exit(record.id, folder.exit_code)
-        return Found(record.id, record.release, record.slot, None, end, folder.is_stopping)
+        return Found(record.id, record.release, record.slot, None, end, **folder.marks)
 
     def _watch(self, folder: Folder, started: Started, descriptor: int) -> None:
         self._watched[folder.path.name] = _Watched(folder, started, descriptor)
@@ -141,8 +173,17 @@ class ProcessRuntime:
         with contextlib.suppress(ChildProcessError):  # an adopted shim is somebody else's child
             os.waitid(os.P_PIDFD, watched.descriptor, os.WEXITED)
         self._unwatch(watched)
-        remains.kill(replica)
-        self.on_exit(Exit(replica, watched.folder.exit_code))
+        self._ending.append(watched)
+        if self._clearing is None or self._clearing.done():
+            self._clearing = asyncio.create_task(self._clear(), name="clear away what replicas left")
+
+    async def _clear(self) -> None:
+        """Kill what ended replicas left, all of them with one look at the host's processes; then report their end."""
+        while ending := self._ending:
+            self._ending = []
+            await asyncio.to_thread(remains.kill, *(watched.folder.path.name for watched in ending))
+            for watched in ending:
+                self.on_exit(Exit(watched.folder.path.name, watched.folder.exit_code))
 
     def _unwatch(self, watched: _Watched) -> None:
         asyncio.get_running_loop().remove_reader(watched.descriptor)
@@ -154,17 +195,17 @@ class ProcessRuntime:
         """Have the shim kill the group; if even the shim does not move, kill it and all that it started."""
         self._signal(watched, signal.SIGUSR1)
         loop = asyncio.get_running_loop()
-        watched.timer = loop.call_later(FORCE_AGAIN, remains.kill, watched.folder.path.name)
+        replica = watched.folder.path.name
+        watched.timer = loop.call_later(FORCE_AGAIN, loop.run_in_executor, None, remains.kill, replica)
 
     def _signal(self, watched: _Watched, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(watched.descriptor, number)
 
 
-def environment(base: Mapping[str, str], spec: Spec, port: int) -> dict[str, str]:
-    """What a replica sees: the deployer's environment without Longshore's own settings (they may hold secrets)."""
-    inherited = {name: value for name, value in base.items() if not name.startswith("LONGSHORE_")}
-    return inherited | {
+def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collection[str] = ()) -> dict[str, str]:
+    """What a replica sees: the usual variables of the deployer, those to be passed on, and what is its own."""
+    return usual(base, passed) | {
         "PORT": str(port),
         "LONGSHORE_APP": spec.app,
         "LONGSHORE_RELEASE": spec.release,
@@ -172,14 +213,19 @@ def environment(base: Mapping[str, str], spec: Spec, port: int) -> dict[str, str
     }
 
 
-def _spawn(folder: Folder, program: Path, variables: dict[str, str]) -> tuple[int, int]:
+def _spawn(folder: Folder, program: Path, variables: dict[str, str], drain: int) -> tuple[int, int]:
     """Start a shim: its process id, and the descriptor on which it reports."""
-    lock = folder.lock()
     report, its_report = os.pipe()
+    try:
+        lock = folder.lock()
+    except OSError:
+        os.close(report)
+        os.close(its_report)
+        raise
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", shim.__file__, str(folder.path), str(program)],
+            [sys.executable, "-I", "-S", shim.__file__, str(folder.path), str(program), str(drain)],
             variables,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -214,11 +260,11 @@ async def _read(descriptor: int) -> str:
             transport.close()
 
 
-def _problem(folder: Folder, answer: str) -> str:
+def _problem(folder: Folder, program: Path, answer: str) -> str:
     """What went wrong, by what the shim reports."""
     if answer == "started":
         return f"nothing can be written in {folder.path}: is the disk full?"
-    return answer.removeprefix("failed ") or "its shim died"
+    return why_not_executed(program, answer.removeprefix("failed ")) or "its shim died"
 
 
 async def _until_started(folder: Folder) -> Started | None:
@@ -231,16 +277,14 @@ async def _until_started(folder: Folder) -> Started | None:
     return started
 
 
-def _shim_of(folder: Folder, started: Started) -> int | None:
-    """A descriptor of the living shim. While it holds its lock, its number is nobody else's."""
+def _is_ours(shim: int) -> bool:
     try:
-        descriptor = os.pidfd_open(started.shim)
+        signal.pidfd_send_signal(shim, 0)
+    except PermissionError:
+        return False
     except ProcessLookupError:
-        return None
-    if folder.is_alive:
-        return descriptor
-    os.close(descriptor)
-    return None
+        pass  # it has just ended, which its descriptor shows
+    return True
 
 
 def _discard(pid: int) -> None:

@@ -27,13 +27,15 @@ class Running(msgspec.Struct, frozen=True):
     """A replica that runs, and where it is (to be) reached.
 
     `ports`: host and port behind each replica port that the settings name (0: the one that a replica is given), as far
-    as they differ from `host` and `port`, which are those behind the first.
+    as they differ from `host` and `port`, which are those behind the first. `drain_signal`: the signal that `drain` may
+    send it, empty if there is none.
     """
 
     host: str
     port: int
     pid: int = 0
     ports: dict[int, tuple[str, int]] = {}
+    drain_signal: str = ""
 
     def address(self, port: int) -> tuple[str, int]:
         """Host and port behind a replica port."""
@@ -52,7 +54,8 @@ class Exit(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A replica of an earlier deployer: it runs, or has ended.
 
-    `stopping`: it was told to stop. `outdated`: it was started with other settings than those of now.
+    `stopping`: it was told to stop. `outdated`: it was started with other settings than those of now. `draining`: it
+    got its drain signal.
     """
 
     id: str
@@ -62,6 +65,7 @@ class Found(msgspec.Struct, frozen=True):
     exit: Exit | None = None
     stopping: bool = False
     outdated: bool = False
+    draining: bool = False
 
 
 class Runtime(Protocol):
@@ -78,7 +82,7 @@ class Runtime(Protocol):
 
     on_restart: Callable[[str, Running], None]
     on_change: Callable[[], None]
-    """Called when `passes` may have changed for some replica."""
+    """Called when `problem` may have changed for some replica."""
 
     async def adopt(self) -> list[Found]:
         """Every replica that an earlier deployer left, and is not forgotten."""
@@ -92,6 +96,9 @@ class Runtime(Protocol):
     async def start(self, spec: Spec) -> Running:
         """Start a replica; returns when it runs, which is long before it is ready."""
 
+    def drain(self, replica: str, name: str) -> None:
+        """Send a replica its drain signal, of this name. Returns at once. No engine restarts it from now on."""
+
     def stop(self, replica: str, timeout: float) -> None:
         """Have a replica end: it is asked to, and forced after `timeout` seconds. Returns at once."""
 
@@ -101,8 +108,8 @@ class Runtime(Protocol):
     def output(self, replica: str) -> str:
         """Where the replica's output can be read, for people."""
 
-    def passes(self, replica: str) -> bool:
-        """Whether nothing that only the runtime sees speaks against the replica; probes decide about the rest."""
+    def problem(self, replica: str) -> str:
+        """What speaks against the replica that only the runtime sees, empty if nothing; probes decide the rest."""
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Remove from this host what no release needs any more. Never raises for what cannot be removed."""

@@ -5,43 +5,51 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MARK = "LONGSHORE_REPLICA"
 ROUNDS = 10
 
 
-def find(replica: str) -> Iterator[int]:
-    """The processes of this user (of all, for root) that were started by a replica, however indirectly."""
+def find(*replicas: str) -> Iterator[int]:
+    """The processes of this user (of all, for root) that were started by these replicas, however indirectly.
+
+    It reads the environment of every process of the host: call it in a thread.
+    """
+    marks = _marks(replicas)
     for process in Path("/proc").glob("[0-9]*"):
-        if _belongs(int(process.name), replica):
+        if _belongs(int(process.name), marks):
             yield int(process.name)
 
 
-def kill(replica: str) -> None:
-    """SIGKILL whatever is left of a replica, and what it started meanwhile."""
+def kill(*replicas: str) -> None:
+    """SIGKILL whatever is left of these replicas, and what it started meanwhile. As slow as `find`."""
     for _ in range(ROUNDS):
-        pids = list(find(replica))
+        pids = list(find(*replicas))
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                _kill(pid, replica)
+                _kill(pid, _marks(replicas))
         if not pids:
             return
 
 
-def _kill(pid: int, replica: str) -> None:
+def _kill(pid: int, marks: set[bytes]) -> None:
     descriptor = os.pidfd_open(pid)
     try:
-        if _belongs(pid, replica):  # asked again, now that the descriptor holds on to this very process
+        if _belongs(pid, marks):  # asked again, now that the descriptor holds on to this very process
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     finally:
         os.close(descriptor)
 
 
-def _belongs(pid: int, replica: str) -> bool:
+def _marks(replicas: Iterable[str]) -> set[bytes]:
+    return {f"{MARK}={replica}".encode() for replica in replicas}
+
+
+def _belongs(pid: int, marks: set[bytes]) -> bool:
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
-    return f"{MARK}={replica}".encode() in variables
+    return not marks.isdisjoint(variables)

@@ -1,13 +1,13 @@
 """The parent of one replica: a small process that outlives the deployer, so that no exit and no output is lost.
 
-Run as a script by an isolated interpreter, with the standard library alone: `shim.py FOLDER PROGRAM`. It starts the
-program in a process group of its own, copies what it prints into FOLDER/output.log, and leaves in FOLDER
+Run as a script by an isolated interpreter, with the standard library alone: `shim.py FOLDER PROGRAM SIGNAL`. It starts
+the program in a process group of its own, copies what it prints into FOLDER/output.log, and leaves in FOLDER
 
     started   "SHIM-PID PROGRAM-PID", as soon as the program runs
     exited    "EXIT-CODE", -N for signal N, when it has ended
 
 On descriptor 1 it tells whoever started it "started" or "failed WHY"; descriptor 3 is a lock that it holds for life.
-SIGTERM is passed on to the whole group; SIGUSR1 kills the group.
+SIGTERM is passed on to the whole group; SIGUSR1 kills the group; SIGUSR2 sends the program the signal of number SIGNAL.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ REPORT, LOCK = 1, 3
 CHUNK = 1 << 16
 LOG_SIZE = 10 << 20
 LOG_FILES = 3
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
 
-def main(folder: str, program: str) -> None:
+def main(folder: str, program: str, drain: str = "0") -> None:
     os.set_inheritable(LOCK, False)
     wakeup = catch_signals()
     output, its_output = os.pipe()
@@ -38,7 +38,7 @@ def main(folder: str, program: str) -> None:
     report("started")
     with contextlib.suppress(OSError):
         os.chdir("/")
-    code = Keeper(child, output, wakeup, Log(f"{folder}/output.log")).run()
+    code = Keeper(child, output, wakeup, Log(f"{folder}/output.log"), int(drain)).run()
     leave(folder, "exited", str(code))
 
 
@@ -103,11 +103,12 @@ def die_with(parent: int) -> None:
 class Keeper:
     """Keeps the output flowing and the signals passed on until the program has ended."""
 
-    def __init__(self, child: int, output: int, wakeup: int, log: Log) -> None:
+    def __init__(self, child: int, output: int, wakeup: int, log: Log, drain: int) -> None:
         self.child = child
         self.output = output
         self.wakeup = wakeup
         self.log = log
+        self.drain = drain
         self.stopping = self.killed = self.silent = False
 
     def run(self) -> int:
@@ -131,6 +132,9 @@ class Keeper:
         return not self.stopping or self.killed or self.silent
 
     def pass_on(self, numbers: bytes) -> None:
+        if signal.SIGUSR2 in numbers and self.drain:
+            self.stopping = True
+            os.kill(self.child, self.drain)  # the first process alone, as in a container: it decides about its others
         if signal.SIGTERM in numbers:
             self.stopping = True
             self.signal_group(signal.SIGTERM)

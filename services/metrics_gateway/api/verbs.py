@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
 from schemas import subjects
-from schemas.commands import Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
+from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from services.common.errors import BusError
 from services.metrics_gateway.api.core import Core, Given
 from services.metrics_gateway.api.parameters import NAME
@@ -64,7 +64,7 @@ class DrainOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What the deployer answers. `deployment` is set when one was started: the events tell how it goes on."""
+    """What the deployer answers. `deployment` is set when one was started or aborted: events say how it goes on."""
 
     app: str
     host: str
@@ -112,6 +112,12 @@ async def drain(request: Request[Any, Any, Any], core: Given, data: JSONBody[Dra
     return await _tell(core, request.headers, data, Drain(data.replica, data.by))
 
 
+@_verb("/api/abort")
+async def abort(request: Request[Any, Any, Any], core: Given, data: JSONBody[Order]) -> Done:
+    """End the deployment under way: roll it back, and quarantine its release."""
+    return await _tell(core, request.headers, data, Abort(data.by))
+
+
 async def _tell(core: Core, headers: Mapping[str, str], order: Order, command: Command) -> Done:
     """Raises HTTPException: 404 or 409 if it is unclear whom, 409 if the deployer refuses, 503 if it is away."""
     host, app = target(core.live.state, order.app, order.host)
@@ -148,4 +154,4 @@ def trace_context(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 ORDERS = (Order, DeployOrder, RollbackOrder, RetryOrder, DrainOrder)
-HANDLERS = [deploy, rollback, pause, resume, retry, drain]
+HANDLERS = [deploy, rollback, pause, resume, retry, drain, abort]

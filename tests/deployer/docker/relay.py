@@ -12,11 +12,18 @@ class Relay:
 
     def __init__(self, target: str, path: Path) -> None:
         self.url = f"unix://{path}"
-        self.connections = 0
+        self.connections = self.stuck = 0
         self._target = target.removeprefix("unix://")
         self._path = path
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: dict[asyncio.StreamReader, bytes] = {}
+        self.withheld = b""
+        """Requests whose first line has this in it get no answer."""
+
+    def streams(self, path: bytes) -> int:
+        """How many connections our side has open whose first request has this in its path."""
+        return sum(path in asked for asked in self._asked.values())
 
     async def mend(self) -> None:
         self._server = await asyncio.start_unix_server(self._serve, self._path)
@@ -47,18 +54,24 @@ class Relay:
             engine_reader, engine_writer = await asyncio.open_unix_connection(self._target)
             writers.append(engine_writer)
             async with asyncio.TaskGroup() as group:
-                group.create_task(_copy(reader, engine_writer))
-                group.create_task(_copy(engine_reader, writer))
+                group.create_task(self._copy(reader, engine_writer, True))
+                group.create_task(self._copy(engine_reader, writer))
         finally:
             for one in writers:
                 one.close()
             await asyncio.gather(*(one.wait_closed() for one in writers), return_exceptions=True)
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_request: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                if is_request:
+                    start = data.partition(b"\r\n")[0]
+                    self._asked.setdefault(reader, start)
+                    if self.withheld and self.withheld in start:
+                        self.stuck += 1
+                        await asyncio.Event().wait()
+                writer.write(data)
+                await writer.drain()
+            self._asked.pop(reader, None)
+            if writer.can_write_eof():
+                writer.write_eof()

@@ -10,12 +10,14 @@ from typing import Any
 
 import docker
 
+from schemas.events import DeploymentSucceeded
 from schemas.routing import Replica
 from services.common.bus import Bus
 from services.deployer.settings import DeployerSettings
 from tests.conftest import NatsServer
 from tests.deployer.docker.images import SERVE, publish
 from tests.deployer.site import Site
+from tests.deployer.waiting import eventually
 
 
 class DockerSite(Site):
@@ -78,6 +80,17 @@ class DockerSite(Site):
         label = f"longshore.instance={identity.read_text()}"
         found: list[dict[str, Any]] = self.engine.containers(all=True, filters={"label": label})
         return found
+
+
+async def serving(site: DockerSite, release: str = "1.0.0", count: int = 2) -> list[str]:
+    """The replicas, once the deployment of a release is done."""
+    ids = await site.until_serving(release, count)
+    await site.until(DeploymentSucceeded)
+    return ids
+
+
+async def until_replaced(site: DockerSite, lost: str, count: int = 2) -> list[str]:
+    return await eventually(lambda: site.active() if len(site.active()) == count and lost not in site.active() else [])
 
 
 def accepts(host: str, port: int) -> bool:

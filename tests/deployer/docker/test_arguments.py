@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import SettingsError
+from services.deployer.runtime.docker import runtime
 from services.deployer.runtime.docker.arguments import Arguments, environment, parse
 
 SECRET = "hunter2-is-secret"
@@ -26,6 +28,8 @@ SECRET = "hunter2-is-secret"
         (["-m1.5GiB"], {}, {"Memory": 3 << 29}),
         (["--memory=1000"], {}, {"Memory": 1000}),
         (["--cpus", "1.5"], {}, {"NanoCpus": 1_500_000_000}),
+        (["--cpus", ".5"], {}, {"NanoCpus": 500_000_000}),
+        (["--cpus", "2."], {}, {"NanoCpus": 2_000_000_000}),
         (["--restart", "on-failure:3"], {}, {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}}),
         (["--restart=always"], {}, {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}}),
         (["-u", "1000:1000"], {"User": "1000:1000"}, {}),
@@ -104,6 +108,9 @@ def test_every_spelling_of_an_option_says_the_same(words: list[str]) -> None:
         (["-m"], "-- -m: a value is missing"),
         (["-m", "lots"], "-- --memory: use a number of bytes"),
         (["--cpus=0"], "-- --cpus: use a number of processors"),
+        (["--cpus=."], "-- --cpus: use a number of processors"),
+        (["--cpus=.0"], "-- --cpus: use a number of processors"),
+        (["--network", "front", "--network=back"], "-- --network: given twice; a replica is in one network"),
         (["--network=host"], "-- --network: a replica needs a network of its own"),
         (["--network=container:db"], "-- --network: a replica needs"),
         (["--restart=sometimes"], "-- --restart: use no, always"),
@@ -185,6 +192,19 @@ def test_variables_come_from_files_and_then_from_words_and_a_name_alone_passes_o
     arguments = parse(["-e", "A=word", "--env-file", "app.env", "-e", "HOME", "-e", "MISSING"])
     found = dict(environment(arguments, {"C": "passed on", "HOME": "/root"}, read))
     assert found == {"A": "word", "B": "two words ", "C": "passed on", "HOME": "/root"}
+
+
+def test_a_value_of_an_env_file_ends_with_its_line_and_at_no_other_character() -> None:
+    values = [f"a{character}B=b" for character in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\r"]
+    text = "".join(f"V{n}={value}\n" for n, value in enumerate(values)) + "CRLF=c\r\nLAST=d"
+    found = dict(environment(parse(["--env-file=any.env"]), {}, lambda _: text))
+    assert found == {f"V{n}": value for n, value in enumerate(values)} | {"CRLF": "c", "LAST": "d"}
+
+
+def test_an_env_file_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "app.env").write_bytes("A=one\rB=two\nC=\u2028\n".encode())
+    found = runtime.environment(parse([f"--env-file={tmp_path / 'app.env'}"]))
+    assert found == [("A", "one\rB=two"), ("C", "\u2028")]
 
 
 def test_a_line_of_an_env_file_that_is_none_is_told_without_its_value() -> None:

@@ -121,6 +121,24 @@ async def test_a_container_that_could_not_be_stopped_while_the_engine_was_away_i
     assert told[0].count("cannot stop a container") == 1
 
 
+async def test_a_container_of_which_the_engine_says_nothing_holds_up_no_other(
+    site: DockerSite, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "TIMEOUT", 600.0)
+    site.release("1.0.0")
+    async with site.deployer(docker_host=relay.url, replicas=2):
+        stuck, other = await site.until_serving("1.0.0", 2)
+        await site.until(DeploymentSucceeded)
+        relay.withheld = f"/containers/{stuck}/json".encode()
+        await asyncio.to_thread(site.engine.kill, stuck, "WINCH")  # it is looked at after that
+        await eventually(lambda: relay.stuck)
+        await asyncio.to_thread(site.engine.kill, other)
+        exited = await site.until(ReplicaExited)
+        await eventually(lambda: len(site.active()) == 2 and other not in site.active())
+        relay.withheld = b""
+    assert exited.replica == other
+
+
 async def test_an_engine_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(EngineAwayError) as refused:
         await check(DeployerSettings(runtime="docker", docker_host=f"unix://{tmp_path}/none.sock"))

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from schemas import subjects
-from schemas.commands import Command, Deploy, Drain, Pause, Reply, Resume, Rollback
+from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Rollback
 from schemas.events import DeploymentStarted, DeploymentSucceeded, ReleaseFound
 from services.deployer import feed, orders
 from services.deployer.registry.oci import session
@@ -103,6 +103,22 @@ async def test_an_ordered_look_up_ends_with_one_line(
         for command in (Deploy(), Rollback("0.9.0")):
             refused = await site.ask(command, ok=False)
             assert refused.message == f"no answer from {site.settings().registry} within 0.5 s: is it up?"
+
+
+async def test_an_ordered_look_up_can_be_aborted(site: DockerSite, front: Front) -> None:
+    site.release("1.0.0")
+    async with site.deployer():
+        await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        await hangs(front, HANG)
+        asked = len(front.requests)
+        hung = ordered(site, Deploy())
+        await eventually(lambda: len(front.requests) > asked)
+        reply = await site.ask(Abort("ann"))
+        assert reply == Reply(True, "what was to be deployed is no longer looked up: nothing is deployed")
+        assert msgspec.json.decode(await hung, type=Reply) == Reply(False, "aborted by ann")
+        assert (await site.ask(Abort(), ok=False)).message == "no deployment is under way: nothing to abort"
+    assert len(site.of(DeploymentStarted)) == 1
 
 
 async def test_what_is_resumed_is_answered_without_its_deployment_when_the_registry_hangs(

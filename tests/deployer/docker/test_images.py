@@ -187,3 +187,12 @@ async def test_a_broken_image_is_not_pulled_again(site: DockerSite, image_regist
         line for line in image_registry.requests if line.startswith(f"GET /v2/{site.repository}/manifests/{broken}")
     ]
     assert len(pulls) == 1
+
+
+@pytest.mark.parametrize("name", ["", "x86_64"], ids=["none", "the-kernel-s"])
+async def test_an_image_is_run_whose_builder_wrote_another_architecture_than_the_engine(
+    site: DockerSite, name: str
+) -> None:
+    site.release("1.0.0", arch=name)
+    async with site.deployer():
+        await site.until_serving("1.0.0")

@@ -76,21 +76,24 @@ async def test_after_a_restart_of_the_engine_what_ended_and_what_runs_again_is_s
     private: PrivateEngine, image_registry: DockerRegistry, tmp_path: Path, policy: str
 ) -> None:
     host = Host(private, tmp_path, "--restart", policy)
+    client = docker.APIClient(private.url, version="auto", timeout=30)
     try:
         assert await host.runtime.adopt() == []
         await host.runtime.start(Spec("app-1-0-x", "app", "1.0.0", 0, artifact(image_registry)))
+        await eventually(lambda: b"listening" in client.logs("app-1-0-x"))  # from now on it ends at SIGTERM
         private.stop()
         assert host.runtime.output("app-1-0-x").endswith("app-1-0-x/output.log")
         private.start()
         if policy == "always":
             await eventually(lambda: host.restarts == ["app-1-0-x"])
             assert [(end.id, end.restarts) for end in host.exits] == [("app-1-0-x", True)]
-            assert host.runtime.passes("app-1-0-x")
+            assert not host.runtime.problem("app-1-0-x")
         else:
             await eventually(lambda: host.exits)
             assert [(end.id, end.restarts, end.code) for end in host.exits] == [("app-1-0-x", False, 0)]
             assert host.output("app-1-0-x") == "listening\n"
     finally:
+        client.close()
         host.runtime.close()
 
 

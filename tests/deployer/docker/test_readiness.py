@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, ReplicaReady, ReplicaStarted
 from schemas.routing import Route
 from tests.deployer.docker.images import SERVE
-from tests.deployer.docker.site import DockerSite, get
+from tests.deployer.docker.site import DockerSite, accepts, get
 from tests.deployer.waiting import eventually
 
 SECOND = 10**9
@@ -18,6 +22,22 @@ CHECK = {"Test": ["CMD", "test", "-e", "/tmp/well"], "Interval": SECOND // 5, "T
 
 def routes(site: DockerSite) -> dict[int, Route]:
     return {route.port: route for route in site.routes}
+
+
+@contextlib.contextmanager
+def dropped(pid: int, port: int) -> Iterator[None]:
+    """Have a container lose every packet to one of its ports that begins a connection."""
+    rule = ["INPUT", "-p", "tcp", "--dport", str(port), "--syn", "-j", "DROP"]
+
+    def change(how: str) -> None:
+        as_root = [] if os.getuid() == 0 else ["sudo", "-n"]
+        subprocess.run([*as_root, "nsenter", "-t", str(pid), "-n", "iptables", how, *rule], check=True)
+
+    change("-A")
+    try:
+        yield
+    finally:
+        change("-D")
 
 
 async def in_container(site: DockerSite, name: str, *command: str) -> None:
@@ -40,6 +60,31 @@ async def test_without_a_path_an_image_that_does_not_listen_yet_waits_although_i
         assert site.active() == []
         await in_container(site, started.replica, "touch", "/tmp/go")
         assert await site.until_serving("1.0.0") == [started.replica]
+
+
+async def test_a_server_that_listens_only_inside_its_container_is_not_ready_although_the_engine_accepts_for_it(
+    site: DockerSite,
+) -> None:
+    site.release("1.0.0")
+    async with site.deployer(health_path="", settle=0.0, health_timeout=3.0):
+        before = await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        site.release("1.1.0", SERVE.replace("-p 8080", "-p 127.0.0.1:8080"))
+        failed = await site.until(DeploymentFailed)
+        await site.until(DeploymentRolledBack)
+        assert site.active() == before
+    assert failed.phase == "check"
+    assert "listens on 127.0.0.1 inside the container only; bind 0.0.0.0" in failed.reason
+
+
+async def test_one_whose_packets_are_dropped_leaves_the_route_until_it_answers_again(site: DockerSite) -> None:
+    site.release("1.0.0")
+    async with site.deployer(health_path="", settle=0.0, probe_timeout=0.5, probe_interval=0.2, replace_after=600.0):
+        (before,) = await site.until_serving("1.0.0")
+        with dropped(site.engine.inspect_container(before)["State"]["Pid"], 8080):
+            assert accepts("127.0.0.1", site.replicas[before].port)
+            await eventually(lambda: site.active() == [])
+        await eventually(lambda: site.active() == [before])
 
 
 async def test_without_a_path_the_healthcheck_of_the_image_decides_as_well(site: DockerSite) -> None:

@@ -28,19 +28,8 @@ from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Stream
 from services.deployer.runtime.protocol import UNSEEN
 from tests.deployer.docker.images import HUNGRY, SERVE
-from tests.deployer.docker.site import DockerSite
+from tests.deployer.docker.site import DockerSite, serving, until_replaced
 from tests.deployer.waiting import eventually
-
-
-async def serving(site: DockerSite, release: str = "1.0.0", count: int = 2) -> list[str]:
-    """The replicas, once the deployment of a release is done."""
-    ids = await site.until_serving(release, count)
-    await site.until(DeploymentSucceeded)
-    return ids
-
-
-async def until_replaced(site: DockerSite, lost: str, count: int = 2) -> list[str]:
-    return await eventually(lambda: site.active() if len(site.active()) == count and lost not in site.active() else [])
 
 
 def backend(site: DockerSite, replica: str) -> Backend | None:
@@ -105,18 +94,6 @@ async def test_the_address_of_a_container_that_its_restart_policy_starts_again_i
         assert site.ids()[before[0]] == container
     assert (exited.replica, exited.code) == (before[0], 137)
     assert len(site.of(ReplicaReady)) == 3
-
-
-async def test_a_container_restarted_by_hand_keeps_its_place(site: DockerSite) -> None:
-    site.release("1.0.0")
-    async with site.deployer(replicas=2):
-        before = await serving(site)
-        container = site.ids()[before[1]]
-        await asyncio.to_thread(site.engine.restart, before[1])
-        await site.until(ReplicaReady, 3)
-        assert sorted(await site.until_serving("1.0.0", 2)) == sorted(before)
-        assert site.ids()[before[1]] == container
-        assert site.visit(site.replicas[before[1]]) == "1.0.0"
 
 
 async def test_an_image_that_crashes_again_and_again_fails_its_deployment_in_spite_of_a_restart_policy(

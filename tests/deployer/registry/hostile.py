@@ -64,6 +64,11 @@ class Hostile:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
+    def cut(self) -> None:
+        """End every answer that is not over yet."""
+        for task in self._tasks:
+            task.cancel()
+
     async def _read(self, reader: asyncio.StreamReader) -> Request:
         return await read(reader)
 

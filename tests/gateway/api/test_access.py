@@ -12,7 +12,7 @@ import pytest
 from litestar.exceptions import HTTPException
 
 from services.common.errors import SettingsError
-from services.common.settings import arguments, variables
+from services.common.settings import arguments, handed, variables
 from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.access import bearer, check, is_local
 from services.metrics_gateway.api.tokens import Tokens
@@ -60,7 +60,7 @@ async def test_reading_elsewhere_needs_the_token_but_the_page_and_the_health_add
 
 async def test_every_verb_needs_the_token_before_it_looks_at_the_body(client: httpx.AsyncClient) -> None:
     wrong = [{}, bears("wrong"), bears("ü" * 8), {"authorization": "Bearer"}, {"authorization": "Basic YTpi"}]
-    for verb in ("deploy", "rollback", "pause", "resume", "retry", "drain"):
+    for verb in ("deploy", "rollback", "pause", "resume", "retry", "drain", "abort"):
         for headers in wrong:
             raw = {name.encode(): value.encode() for name, value in headers.items()}
             assert_refused(await client.post(f"/api/{verb}", headers=raw, content=b"no json"))
@@ -169,7 +169,7 @@ def test_tokens_of_files_are_taken_without_the_line_break(tmp_path: Path) -> Non
 def test_the_metrics_token_reaches_a_service_by_a_variable_only() -> None:
     settings = GatewaySettings(metrics_token="secret-1")
     assert "secret-1" not in "".join(arguments(settings))
-    assert variables(settings) == {"LONGSHORE_METRICS_TOKEN": "secret-1"}
+    assert handed(variables(settings)) == {"metrics_token": "secret-1"}
 
 
 @pytest.mark.parametrize("values", [{"metrics_token": "a b"}, {"metrics_token": "a", "metrics_token_file": "b"}])

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from litestar.exceptions import HTTPException
 
-from schemas.commands import Command, Deploy, Drain, Pause, Resume, Retry, Rollback
+from schemas.commands import Abort, Command, Deploy, Drain, Pause, Resume, Retry, Rollback
 from schemas.events import ServiceStarted, ServiceStopped
 from services.bus.permissions import ACCESS, permissions
 from services.common.bus import Bus
@@ -42,6 +42,7 @@ async def ready(gateway: Gateway, deployer: Deployer, *apps: str) -> None:
         ("resume", {"app": "shop", "host": "web-1"}, 200, Resume("api")),
         ("retry", {"release": "1.1"}, 202, Retry("1.1", "api")),
         ("drain", {"replica": "shop-1"}, 202, Drain("shop-1", "api")),
+        ("abort", {"by": "ann"}, 202, Abort("ann")),
     ],
 )
 async def test_a_verb_reaches_the_deployer_and_its_answer_comes_back(

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from services.common.errors import SettingsError
+from services.common.text import lines
 from services.deployer.runtime.docker import values
 
 LABELS = "longshore."
@@ -58,6 +59,8 @@ def parse(words: Sequence[str]) -> Arguments:
     """Raises SettingsError, naming the option, for what is not allowed, unknown, or has a value that makes no sense."""
     arguments, names = Arguments(), set()
     for name, value in _pairs(words):
+        if name == "network" and name in names:
+            raise SettingsError("-- --network: given twice; a replica is in one network")
         names.add(name)
         try:
             OPTIONS[name](arguments, value)
@@ -76,7 +79,7 @@ def environment(
     Raises SettingsError for a file with a line that is none; what `read` raises goes through.
     """
     for file in arguments.env_files:
-        for number, line in enumerate(read(file).removeprefix("\ufeff").splitlines(), 1):
+        for number, line in enumerate(lines(read(file).removeprefix("\ufeff")), 1):
             if (text := line.lstrip()) and not text.startswith("#"):
                 try:
                     yield from _variable(values.variable(text), variables)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from schemas.routing import Artifact
 from services.common.errors import ReleaseError
+from services.deployer import signals
 from services.deployer.runtime.docker.arguments import LABELS, Arguments
 from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.folder import Record
 from services.deployer.runtime.protocol import Spec
 from services.deployer.settings import Port
+
+DRAIN_SIGNAL = f"{LABELS}drain-signal"
+"""A label of an image: how its server learns that it drains."""
+OWN = {f"{LABELS}{name}" for name in ("app", "release", "digest", "replica", "instance")}
 
 _EXPOSED = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/tcp)?")
 
@@ -29,8 +35,30 @@ def labels(record: Record, app: str, instance: str) -> dict[str, str]:
 
 
 def own(found: Mapping[str, str]) -> dict[str, str]:
-    """Those of a container's labels that are ours."""
-    return {name: value for name, value in found.items() if name.startswith(LABELS)}
+    """Those of a container's labels that `labels` made; an image may have others with the same prefix."""
+    return {name: value for name, value in found.items() if name in OWN}
+
+
+def drain_signal(setting: str, described: Mapping[str, Any]) -> str:
+    """What a container gets when it drains: as the settings say, else the label of the container, or of its image.
+
+    Empty: nothing, also when the label names no signal.
+    """
+    with contextlib.suppress(ValueError):
+        return signals.parse(setting or _drain_label(described))
+    return ""
+
+
+def check_drain_signal(image: Mapping[str, Any]) -> None:
+    """Raise ReleaseError when the label of an image names no signal."""
+    try:
+        signals.parse(_drain_label(image))
+    except ValueError as error:
+        raise ReleaseError(f"the image's label {DRAIN_SIGNAL}: {error}") from None
+
+
+def _drain_label(described: Mapping[str, Any]) -> str:
+    return str(((described.get("Config") or {}).get("Labels") or {}).get(DRAIN_SIGNAL, ""))
 
 
 def exposed(image: Mapping[str, Any]) -> list[int]:

@@ -52,6 +52,14 @@ class Containers:
                 raise
             await self.remove(name)
 
+    async def keep_down(self, name: str) -> None:
+        """Have the engine not restart it when it ends by itself."""
+        container = await self.inspect(name)
+        policy = ((container or {}).get("HostConfig") or {}).get("RestartPolicy") or {}
+        if policy.get("Name") not in (None, "", "no"):
+            never = {"Name": "no"}
+            await self._engine.insist(lambda client: client.update_container(name, restart_policy=never))
+
     async def remove(self, name: str) -> None:
         """Remove it with the volumes that have no name; it may be gone already."""
         try:

@@ -7,11 +7,14 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 
 from services.common.errors import EngineAwayError, EngineError, SettingsError
@@ -19,11 +22,12 @@ from services.deployer.runtime.docker import sdk
 
 if TYPE_CHECKING:
     import docker
-    import requests
 
 DEFAULT = "unix:///var/run/docker.sock"
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
 TIMEOUT = 30.0
+THREADS = 10
+"""Calls at a time, as many as the SDK keeps connections: one that hangs leaves room for the others."""
 PATIENCE = 30.0
 RETRY = 0.5
 
@@ -39,28 +43,25 @@ def url(docker_host: str) -> str:
 
 
 class Stream:
-    """Objects that the engine sends one after another. `close` ends a read that waits in another thread."""
+    """Objects that the engine sends one after another. To close the connection is how the engine learns of its end."""
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, client: httpx.AsyncClient, response: httpx.Response) -> None:
+        self._client = client
         self._response = response
-        self._lines: Iterator[bytes] = _lines(response.iter_content(None))
 
     async def objects(self) -> AsyncIterator[dict[str, Any]]:
         """Until the engine, `close`, or a silence that is too long ends it."""
-        while line := await asyncio.to_thread(self._next):
-            with contextlib.suppress(msgspec.MsgspecError):
-                yield msgspec.json.decode(line, type=dict[str, Any])
+        with contextlib.suppress(httpx.HTTPError, httpx.StreamError):
+            rest = b""
+            async for chunk in self._response.aiter_bytes():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    with contextlib.suppress(msgspec.MsgspecError):
+                        yield msgspec.json.decode(line, type=dict[str, Any])
 
-    def close(self) -> None:
-        with contextlib.suppress(Exception):  # it may have ended in the meantime, in any way
-            self._response.raw.shutdown()
-        self._response.close()
-
-    def _next(self) -> bytes:
-        try:
-            return next((line for line in self._lines if line.strip()), b"")
-        except Exception:  # whatever a broken connection makes of HTTP, its chunks and its sockets
-            return b""
+    async def close(self) -> None:
+        await self._response.aclose()
+        await self._client.aclose()
 
 
 class Engine:
@@ -70,10 +71,11 @@ class Engine:
         self.url = url(docker_host)
         self._client: docker.APIClient | None = None
         self._connecting = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, "engine")
 
     async def call(self, work: Callable[[docker.APIClient], T]) -> T:
         """What `work` gives, done in a thread."""
-        return await asyncio.to_thread(self._do, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._do, work)
 
     async def insist(self, work: Callable[[docker.APIClient], T]) -> T:
         """The same for something that an engine which is just being restarted may be asked for again."""
@@ -100,21 +102,29 @@ class Engine:
         return await self._stream("post", "images/create", {"fromImage": repository, "tag": digest}, headers, silence)
 
     def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._client:
             self._client.close()
 
     async def _stream(
         self, method: str, path: str, query: dict[str, str], headers: dict[str, str], silence: float
     ) -> Stream:
-        def open_(client: docker.APIClient) -> Stream:
-            address = f"{client.base_url}/v{client.api_version}/{path}"
-            response = client.request(
-                method, address, params=query, headers=headers, stream=True, timeout=(TIMEOUT, silence)
-            )
-            client._raise_for_status(response)  # the SDK's own streams give no way to end them in time
-            return Stream(response)
-
-        return await self.call(open_)
+        """Not in a thread, which could not be cancelled: the engine writes nothing before the registry answers it."""
+        client = await self.call(lambda client: client)
+        streaming = _streaming(client, self.url, silence)
+        try:
+            address = f"/v{client.api_version}/{path}"
+            request = streaming.build_request(method, address, params=query, headers=headers)
+            response = await streaming.send(request, stream=True)
+            if response.is_error:
+                raise EngineError(_explanation(await response.aread()), response.status_code)
+        except httpx.HTTPError as error:
+            await streaming.aclose()
+            raise self._away(one_line(str(error) or type(error).__name__)) from None
+        except BaseException:
+            await streaming.aclose()
+            raise
+        return Stream(streaming, response)
 
     def _do(self, work: Callable[[docker.APIClient], T]) -> T:
         self._reach()
@@ -161,11 +171,32 @@ class Engine:
         )
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
+def _streaming(client: docker.APIClient, engine: str, silence: float) -> httpx.AsyncClient:
+    """A client for one stream of the engine that the SDK's client is connected to."""
+    place, timeout = urlsplit(engine), httpx.Timeout(TIMEOUT, read=silence)
+    if place.scheme == "unix":
+        transport = httpx.AsyncHTTPTransport(uds=place.path)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=timeout)
+    verify = _tls(client) if client.base_url.startswith("https://") else False
+    return httpx.AsyncClient(verify=verify, base_url=client.base_url, timeout=timeout, trust_env=False)
+
+
+def _tls(client: docker.APIClient) -> ssl.SSLContext:
+    """What the SDK was configured with by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH."""
+    context = ssl.create_default_context(cafile=client.verify if isinstance(client.verify, str) else None)
+    if client.verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if client.cert:
+        context.load_cert_chain(*client.cert)
+    return context
+
+
+def _explanation(content: bytes) -> str:
+    """What the engine says in a refusal."""
+    try:
+        return one_line(msgspec.json.decode(content, type=dict[str, str])["message"])
+    except (msgspec.MsgspecError, LookupError):
+        return one_line(content.decode(errors="replace"))
 
 
 def one_line(text: str) -> str:

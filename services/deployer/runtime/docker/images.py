@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -17,9 +18,7 @@ from services.common.errors import EngineError, ReleaseError
 from services.deployer.registry.oci import credentials
 from services.deployer.registry.oci.credentials import Credentials
 from services.deployer.runtime.docker.engine import Engine, one_line
-
-FOREIGN = {("amd64", "386"), ("arm64", "arm")}
-"""Pairs of an engine's and an image's architecture that fit although they differ."""
+from services.deployer.runtime.docker.platforms import mismatch
 
 
 class Images:
@@ -30,22 +29,23 @@ class Images:
         self._memory = memory
         self._timeout = timeout
         self._keep = keep
-        self._pulling = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._log = log.get("deployer")
 
     async def need(self, artifact: Artifact) -> dict[str, Any]:
-        """The image as the engine describes it, pulled unless it is here. Raises ReleaseError, EngineError."""
-        async with self._pulling:
-            image = await self._find(artifact.location)
-            if image is None:
-                await self._pull(artifact.location)
-                image = await self._find(artifact.location)
-                if image is None:
-                    raise ReleaseError(f"cannot pull {artifact.location}: the engine ended the pull half-way")
-                self._remember({**self._remembered(), artifact.location: time.time()})
-            elif artifact.location in (remembered := self._remembered()):
-                self._remember({**remembered, artifact.location: time.time()})
-        await self._check_platform(image, artifact.location)
+        """The image as the engine describes it, pulled unless it is here. Raises ReleaseError, EngineError.
+
+        One that is here waits for no other, whatever is pulled or removed meanwhile.
+        """
+        location, image = artifact.location, None
+        lock = self._lock(location)
+        if not lock.locked():
+            self._touch(location)
+            image = await self._find(location)
+        if image is None:
+            async with lock:
+                image = await self._find(location) or await self._bring(location)
+        await self._check_platform(image, location)
         return image
 
     async def holds(self, artifact: Artifact) -> bool:
@@ -54,13 +54,30 @@ class Images:
 
     async def prune(self, needed: Collection[str]) -> None:
         """Remove those that were pulled here, are not needed and not in use, but for the last few used."""
-        async with self._pulling:
-            remembered = self._remembered()
-            unused = sorted(remembered.keys() - set(needed), key=lambda name: remembered[name], reverse=True)
-            for location in unused[self._keep :]:
-                if await self._remove(location):
-                    del remembered[location]
-            self._remember(remembered)
+        used = self._remembered()
+        unused = sorted(used.keys() - set(needed), key=lambda name: used[name], reverse=True)
+        for location in unused[self._keep :]:
+            async with self._lock(location):
+                is_unused = self._remembered().get(location) == used[location]  # and was not asked for since
+                if is_unused and await self._remove(location):
+                    self._remember({name: time for name, time in self._remembered().items() if name != location})
+
+    def _lock(self, location: str) -> asyncio.Lock:
+        """Held while an image is brought here or removed."""
+        return self._locks.setdefault(location, asyncio.Lock())
+
+    async def _bring(self, location: str) -> dict[str, Any]:
+        await self._pull(location)
+        image = await self._find(location)
+        if image is None:
+            raise ReleaseError(f"cannot pull {location}: the engine ended the pull half-way")
+        self._remember({**self._remembered(), location: time.time()})
+        return image
+
+    def _touch(self, location: str) -> None:
+        """Note that an image which was pulled here is used now."""
+        if location in (remembered := self._remembered()):
+            self._remember({**remembered, location: time.time()})
 
     async def _find(self, location: str) -> dict[str, Any] | None:
         try:
@@ -94,14 +111,13 @@ class Images:
                     return one_line(str(error))
                 self._log.debug("pull", image=location, **_told(progress))
         finally:
-            stream.close()
+            await stream.close()
         return ""
 
     async def _check_platform(self, image: Mapping[str, Any], location: str) -> None:
         engine = await self._engine.insist(lambda client: client.version())
-        ours, its = (engine["Os"], engine["Arch"]), (image["Os"], image["Architecture"])
-        if ours != its and (ours[1], its[1]) not in FOREIGN:
-            raise ReleaseError(f"{location} is for {'/'.join(its)}, and this engine runs {'/'.join(ours)}")
+        if problem := mismatch(engine, image):
+            raise ReleaseError(f"{location} {problem}")
 
     async def _remove(self, location: str) -> bool:
         """Whether it is gone. One that somebody uses is refused by the engine, and stays."""

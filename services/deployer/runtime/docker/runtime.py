@@ -14,20 +14,21 @@ import msgspec
 from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import EngineAwayError, EngineError, ReleaseError, SettingsError
-from services.deployer.runtime.docker import arguments, body, listening
+from services.deployer.runtime.docker import arguments, body
 from services.deployer.runtime.docker import state as states
 from services.deployer.runtime.docker.arguments import LABELS
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.instance import identify
+from services.deployer.runtime.docker.listening import Place
+from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.watch import Watch, Watched
 from services.deployer.runtime.folder import Folder, Record, prune
 from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Running, Spec
 from services.deployer.settings import DeployerSettings
 
-LISTEN_INTERVAL = 0.1
 KILL_INTERVAL = 5.0
 
 
@@ -55,6 +56,7 @@ class DockerRuntime:
             lambda: self.on_change(),
             lambda: self._spawn(self._clear_away(), "clear away"),
         )
+        self._readiness = Readiness(settings, self._watch.watched, lambda: self.on_change())
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
         self._log = log.get("deployer")
@@ -69,10 +71,12 @@ class DockerRuntime:
             elif one := await self._adopt(Folder(self._root / name), record):
                 found.append(one)
         found += [
-            Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), stopping=folder.is_stopping)
+            Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), **folder.marks)
             for record in records.values()
             if not (folder := Folder(self._root / record.id)).is_forgotten
         ]
+        # What serves is to go on serving: it is asked before anything is held against it.
+        await asyncio.gather(*map(self._readiness.ask, self._watch.watched.values()))
         self._spawn(self._watch.follow(), "events")
         self._spawn(self._watch.run(), "looks")
         return found
@@ -84,6 +88,7 @@ class DockerRuntime:
         except EngineError as error:
             raise ReleaseError(f"cannot look for {artifact.location}: {error}") from None
         body.replica_ports(self._settings.ports, image, artifact)
+        body.check_drain_signal(image)
 
     async def holds(self, artifact: Artifact) -> bool:
         """Whether the image is here. An engine that cannot say does not hold it."""
@@ -106,6 +111,12 @@ class DockerRuntime:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise ReleaseError(f"cannot start a container of {spec.artifact.location}: {reason}") from None
 
+    def drain(self, replica: str, name: str) -> None:
+        if watched := self._watch.watched.get(replica):
+            watched.is_draining = True
+            watched.folder.mark_draining()
+            self._spawn(self._drain(watched, name), f"drain {replica}")
+
     def stop(self, replica: str, timeout: float) -> None:
         """The image's stop signal (SIGTERM unless it names one), SIGKILL after `timeout` seconds."""
         watched = self._watch.watched.get(replica)
@@ -124,12 +135,12 @@ class DockerRuntime:
     def output(self, replica: str) -> str:
         return str(Folder(self._root / replica).output)
 
-    def passes(self, replica: str) -> bool:
-        """It runs; and without a health path: it listens, and the image's own HEALTHCHECK says healthy."""
+    def problem(self, replica: str) -> str:
+        """It must run; and without a health path answer, and the image's own HEALTHCHECK must say healthy."""
         watched = self._watch.watched.get(replica)
-        if watched is None or self._settings.health_path:
-            return watched is None or watched.state.is_up
-        return watched.state.is_well and watched.is_listening
+        if watched is None or (self._settings.health_path and watched.state.is_up):
+            return ""
+        return watched.state.problem or watched.silence
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Remove images that no release needs any more."""
@@ -167,33 +178,29 @@ class DockerRuntime:
             folder.mark_forgotten()
             await self._containers.remove(record.id)
             return None
-        state, stopping = states.read(container), folder.is_stopping
+        state = states.read(container)
         if state.is_over:
             await self._containers.save_output(record.id, folder.output)
             end = Exit(record.id, state.code, state.oom)
-            return Found(record.id, record.release, record.slot, None, end, stopping)
+            return Found(record.id, record.release, record.slot, None, end, **folder.marks)
         running = self._add(folder, record, container)
         is_outdated = record.options != wanted(self._settings)
-        return Found(record.id, record.release, record.slot, running, None, stopping, is_outdated)
+        return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
 
     def _add(self, folder: Folder, record: Record, container: Mapping[str, Any]) -> Running:
-        watched = Watched(folder, states.read(container))
+        watched = Watched(folder, states.read(container), is_draining=folder.is_draining)
         self._watch.add(watched)
-        running = self._running(record, container)
-        if self._settings.dial == "host" and not self._settings.health_path:
-            port = self._ports(record)[self._settings.ports[0].replica]
-            watched.is_listening = False
-            self._spawn(self._listen(watched, port), f"listen {record.id}")
-        return running
+        if self._readiness.is_wanted:
+            self._readiness.expect(watched, self._place(record, container))
+            self._spawn(self._readiness.follow(watched), f"ask {record.id}")
+        return self._running(record, container)
 
-    async def _listen(self, watched: Watched, port: int) -> None:
-        """Know whether it listens: soon while it starts, and then as often as it is probed."""
-        while watched.id in self._watch.watched:
-            heard = watched.state.is_up and listening.listens(watched.state.pid, port)
-            if heard != watched.is_listening:
-                watched.is_listening = heard
-                self.on_change()
-            await asyncio.sleep(self._settings.probe_interval if heard else LISTEN_INTERVAL)
+    async def _drain(self, watched: Watched, signal: str) -> None:
+        try:
+            await self._containers.keep_down(watched.id)
+        except EngineError as error:  # then it is stopped when the engine restarts it
+            self._log.warning("cannot take back a restart policy", container=watched.id, reason=str(error))
+        await self._kill(watched, signal)
 
     async def _stop(self, watched: Watched, timeout: float) -> None:
         await self._kill(watched, watched.state.stop_signal)
@@ -215,12 +222,21 @@ class DockerRuntime:
 
     def _restarted(self, replica: str, container: Mapping[str, Any]) -> None:
         if record := Folder(self._root / replica).record:
+            watched = self._watch.watched[replica]
+            if watched.place:
+                self._readiness.expect(watched, self._place(record, container))
             self.on_restart(replica, self._running(record, container))
 
     def _running(self, record: Record, container: Mapping[str, Any]) -> Running:
         found = states.addresses(container, self._ports(record), self._settings.dial)
         host, port = found.get(self._settings.ports[0].replica, (HOST, 0))
-        return Running(host, port, container["State"]["Pid"], found)
+        signal = body.drain_signal(self._settings.drain_signal, container)
+        return Running(host, port, container["State"]["Pid"], found, signal)
+
+    def _place(self, record: Record, container: Mapping[str, Any]) -> Place:
+        port = self._ports(record)[self._settings.ports[0].replica]
+        own, gateway = states.own_address(container)
+        return Place(container["State"]["Pid"], port, own, gateway, states.published(container, port) or ("", 0))
 
     def _ports(self, record: Record) -> dict[int, int]:
         return {port.replica: port.replica or record.port for port in self._settings.ports}
@@ -258,7 +274,7 @@ class DockerRuntime:
 def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
     """What a container is to see. Raises ReleaseError for an env file that cannot be read."""
     try:
-        return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_text()))
+        return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
         raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None

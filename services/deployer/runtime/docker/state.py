@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ Dial = Literal["host", "container"]
 Address = tuple[str, int]
 
 HOST = "127.0.0.1"
+_SIGNALS = {one.name.removeprefix("SIG"): int(one) for one in signal.Signals}
+_DEFAULT, _BRIDGE = "default", "bridge"
 
 
 class State(msgspec.Struct, frozen=True):
@@ -38,6 +41,13 @@ class State(msgspec.Struct, frozen=True):
         """It runs, and nothing that its image checks by itself speaks against it."""
         return self.is_up and self.health in ("", "healthy")
 
+    @property
+    def problem(self) -> str:
+        """What speaks against it; empty when it `is_well`."""
+        if self.is_well:
+            return ""
+        return f"its HEALTHCHECK says {self.health}" if self.is_up else f"is {self.status}"
+
 
 def read(container: Mapping[str, Any]) -> State:
     state = container["State"]
@@ -53,24 +63,48 @@ def read(container: Mapping[str, Any]) -> State:
     )
 
 
+def is_signal(number: str, name: str) -> bool:
+    """Whether a signal that an event gives by its number is the one that an image names: TERM, SIGTERM or 15."""
+    short = name.upper().removeprefix("SIG")
+    if short.isdigit():
+        return number == short
+    if short in _SIGNALS:
+        return number == str(_SIGNALS[short])
+    return number not in ("", "9")  # one of the real-time signals: their numbers are the engine's
+
+
 def addresses(container: Mapping[str, Any], ports: Mapping[int, int], dial: Dial) -> dict[int, Address]:
     """Where its ports are reached, as far as they are: `ports` maps what the caller calls a port to the real one."""
-    settings = container["NetworkSettings"]
+    own = own_address(container)[0]
     found = {}
     for name, port in ports.items():
-        address = _own(settings, port) if dial == "container" else _published(settings, port)
+        address = ((own, port) if own else None) if dial == "container" else published(container, port)
         if address:
             found[name] = address
     return found
 
 
-def _own(settings: Mapping[str, Any], port: int) -> Address | None:
-    for network in settings["Networks"].values():
-        if address := network.get("IPAddress") or network.get("GlobalIPv6Address"):
-            return address, port
-    return None
+def own_address(container: Mapping[str, Any]) -> tuple[str, str]:
+    """Its own address, and that of the network's gateway; empty where it has none.
+
+    A container may be in several networks: the one that it was created with counts, and no other, for the proxy may
+    be in that one alone.
+    """
+    networks = container["NetworkSettings"]["Networks"] or {}
+    mode = container["HostConfig"].get("NetworkMode") or _DEFAULT
+    mode = _BRIDGE if mode == _DEFAULT else mode
+    by_id = (one for one in networks.values() if (one.get("NetworkID") or "").startswith(mode))
+    network = networks.get(mode) or next(by_id, None)
+    if network is None and mode == _BRIDGE:  # an engine may have another name for its default network
+        network = next(iter(networks.values()), None)
+    if network is None:
+        return "", ""
+    if address := network.get("IPAddress"):
+        return address, network.get("Gateway") or ""
+    return network.get("GlobalIPv6Address") or "", network.get("IPv6Gateway") or ""
 
 
-def _published(settings: Mapping[str, Any], port: int) -> Address | None:
-    bindings = (settings["Ports"] or {}).get(f"{port}/tcp") or []
+def published(container: Mapping[str, Any], port: int) -> Address | None:
+    """Where the engine publishes a port of the container on this host."""
+    bindings = (container["NetworkSettings"]["Ports"] or {}).get(f"{port}/tcp") or []
     return next(((HOST, int(one["HostPort"])) for one in bindings if one["HostPort"]), None)

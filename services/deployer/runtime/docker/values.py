@@ -55,7 +55,7 @@ def size(text: str) -> int:
 
 def cpus(text: str) -> int:
     """Billionths of a processor."""
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", text) or not Decimal(text):
+    if not re.fullmatch(r"(?=\.?[0-9])[0-9]{0,6}(\.[0-9]{0,9})?", text) or not Decimal(text):
         raise ValueError("use a number of processors above 0, such as 1.5")
     return int(Decimal(text) * 10**9)
 

@@ -14,6 +14,7 @@ from services.deployer.runtime.docker import state as states
 from services.deployer.runtime.docker.arguments import LABELS
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
+from services.deployer.runtime.docker.listening import Place
 from services.deployer.runtime.docker.state import State
 from services.deployer.runtime.folder import Folder
 from services.deployer.runtime.protocol import UNSEEN, Exit
@@ -22,8 +23,12 @@ SILENCE = 60.0
 RETRY = 0.5
 GARBAGE = (LookupError, TypeError, ValueError, AttributeError)
 """What comes of an answer that is not what the engine's API promises."""
-GRACE = 1.0
-"""Seconds in which somebody who stopped a container by hand may start it again (`docker restart`)."""
+GRACE = 5.0
+"""Seconds after the end of a container that was stopped by hand in which it may be started again (`docker restart`).
+
+The engine does not say which of the two it is doing. Between both steps it takes down and sets up the container's
+network, which is a second or more on a busy host; a container that stays stopped is replaced so much later.
+"""
 
 
 class _Actor(msgspec.Struct, rename={"attributes": "Attributes"}):
@@ -40,16 +45,25 @@ class _Event(msgspec.Struct, rename={"action": "Action", "actor": "Actor"}):
 class Watched(msgspec.Struct):
     """A container, and what was last seen of it.
 
-    `is_down`: it was told that it ended, and the engine is about to start it again. `asked_until`: somebody else asked
-    it to end, and until then may start it again.
+    `is_down`: it was told that it ended, and the engine is about to start it again. `place`: where it is asked whether
+    it answers, None if health alone asks; `silence`: why it does not. `is_asked`: somebody else asked it to end.
+    `over_since`: when that was first seen to have happened, on the loop's clock.
     """
 
     folder: Folder
     state: State
     is_stopping: bool = False
+    is_draining: bool = False
     is_down: bool = False
-    is_listening: bool = True
-    asked_until: float | None = None
+    place: Place | None = None
+    silence: str = ""
+    is_asked: bool = False
+    over_since: float | None = None
+
+    @property
+    def is_leaving(self) -> bool:
+        """It ends because we said so."""
+        return self.is_stopping or self.is_draining
 
     @property
     def id(self) -> str:
@@ -57,7 +71,11 @@ class Watched(msgspec.Struct):
 
 
 class Watch:
-    """All containers of a runtime. One task looks at one container at a time, so looks never overtake each other."""
+    """All containers of a runtime.
+
+    Each is looked at once at a time, so looks never overtake each other, and no look waits for that at another
+    container: an engine may say nothing of one that is stuck.
+    """
 
     def __init__(
         self,
@@ -78,6 +96,8 @@ class Watch:
         self._changed = changed
         self._reopened = reopened
         self._hints: asyncio.Queue[str] = asyncio.Queue()
+        self._due: set[str] = set()
+        self._looking: set[str] = set()
         self._codes: dict[str, int] = {}
         self._oom: set[str] = set()
         self._log = log.get("deployer")
@@ -112,18 +132,29 @@ class Watch:
                     async for event in stream.objects():
                         self._note(event)
                 finally:
-                    stream.close()
+                    await stream.close()
             await asyncio.sleep(RETRY)
 
     async def run(self) -> None:
         """Look at what there is a reason to look at, for ever; where that fails, again soon."""
-        while True:
-            watched = self.watched.get(await self._hints.get())
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                replica = await self._hints.get()
+                self._due.add(replica)
+                if replica not in self._looking:
+                    self._looking.add(replica)
+                    looks.create_task(self._look_while_due(replica), name=f"look at {replica}")
+
+    async def _look_while_due(self, replica: str) -> None:
+        while replica in self._due:
+            self._due.discard(replica)
+            watched = self.watched.get(replica)
             try:
                 if watched:
                     await self._look(watched)
             except (EngineError, *GARBAGE) as error:
                 self._later(watched, str(error) if isinstance(error, EngineError) else f"unexpected {error!r}")
+        self._looking.discard(replica)
 
     def _later(self, watched: Watched | None, reason: str) -> None:
         if watched and watched.id in self.watched:
@@ -149,8 +180,13 @@ class Watch:
         elif action == "destroy" and watched is None:
             self._codes.pop(replica, None)
             self._oom.discard(replica)
-        elif watched and action == "kill" and not watched.is_stopping and attributes.get("signal") != "9":
-            watched.asked_until = asyncio.get_running_loop().time() + GRACE
+        elif (
+            watched
+            and action == "kill"
+            and not watched.is_leaving
+            and states.is_signal(attributes.get("signal", ""), watched.state.stop_signal)
+        ):
+            watched.is_asked = True
         self.look(replica)
 
     async def _look(self, watched: Watched) -> None:
@@ -165,17 +201,22 @@ class Watch:
             self._tell_down(watched, now.code)
         elif now.is_up and (watched.is_down or now.started != before.started):
             self._tell_down(watched, self._codes.get(watched.id, UNSEEN))
-            watched.is_down, watched.asked_until = False, None
+            watched.is_down, watched.is_asked, watched.over_since = False, False, None
             self._oom.discard(watched.id)
             self._restarted(watched.id, container)
         if now != before:
             self._changed()
 
     def _may_return(self, watched: Watched) -> bool:
-        loop = asyncio.get_running_loop()
-        if watched.is_stopping or watched.asked_until is None or loop.time() >= watched.asked_until:
+        """Whether somebody who stopped it by hand may be about to start it again."""
+        if watched.is_leaving or not watched.is_asked:
             return False
-        loop.call_at(watched.asked_until, self.look, watched.id)
+        loop = asyncio.get_running_loop()
+        watched.over_since = loop.time() if watched.over_since is None else watched.over_since
+        until = watched.over_since + GRACE
+        if loop.time() >= until:
+            return False
+        loop.call_at(until, self.look, watched.id)
         return True
 
     def _tell_down(self, watched: Watched, code: int) -> None:
