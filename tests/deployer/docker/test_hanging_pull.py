@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from schemas.commands import Abort, Drain, Pause, Retry
-from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentStarted, DeploymentSucceeded
+from schemas.events import (
+    DeploymentFailed,
+    DeploymentRolledBack,
+    DeploymentStarted,
+    DeploymentSucceeded,
+    ReplicaStarted,
+)
 from services.deployer.runtime.docker.engine import Engine, url
 from services.deployer.runtime.docker.images import Images
 from tests.deployer.docker.front import Front, is_pull
@@ -50,7 +56,7 @@ async def test_a_replica_is_replaced_while_the_next_release_is_pulled_and_the_pu
         await site.until(DeploymentSucceeded)
         before = pulls(front)
         front.spoil = lambda request: answer if is_pull(request) else None
-        site.release("2.0.0")
+        site.release("2.0.0", ballast=os.urandom(1000))  # nothing of it is here: every test pushes the same busybox
         await eventually(lambda: pulls(front) > before)
         await asyncio.to_thread(site.engine.kill, site.ids()[first])
         await eventually(lambda: site.active() and site.active() != [first])
@@ -88,6 +94,7 @@ async def test_a_start_whose_image_is_gone_and_hangs_is_one_start_and_one_contai
         assert site.containers() == {}
         front.passes()
         front.cut()
+        await site.until(ReplicaStarted, 2)  # the engine asks again for a layer after seconds
         (second,) = await site.until_serving("1.0.0")
         assert site.containers() == {second: "running"}
 
@@ -95,7 +102,7 @@ async def test_a_start_whose_image_is_gone_and_hangs_is_one_start_and_one_contai
 async def test_a_pull_or_a_removal_is_waited_for_by_its_own_image_alone(
     site: DockerSite, front: Front, tmp_path: Path
 ) -> None:
-    here, there = (artifact(site, site.release(tag)) for tag in ("1.0.0", "2.0.0"))
+    here, there = (artifact(site, site.release(tag, ballast=os.urandom(1000))) for tag in ("1.0.0", "2.0.0"))
     engine = Engine("")
     images = Images(engine, tmp_path / "images.json", 600, 0)
     try:
