@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 from schemas.chain import Sealer
+from services.common.environment import own
 from services.common.ids import uuid7
 from services.common.processes import ended_how
 from services.proxy import blackbox
@@ -91,6 +92,7 @@ class WorkerProcess(asyncio.Protocol):
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *[sys.executable, "-P", "-m", "services.proxy.worker", str(theirs.fileno())],
+                    env=own(os.environ),
                     pass_fds=[theirs.fileno(), self.blackbox, *fds],
                     stdin=asyncio.subprocess.DEVNULL,
                 )

@@ -108,6 +108,14 @@ async def test_a_helper_that_reads_nothing_is_no_problem(programs: Path) -> None
     assert await helper.ask("vault", HOST, os.environ) == helper.Secret("ship", "sesame")
 
 
+async def test_a_helper_sees_the_environment_but_none_of_our_secrets(programs: Path) -> None:
+    install(
+        programs, "vault", 'printf \'{"Username": "%s", "Secret": "%s"}\' "$AWS_PROFILE" "$LONGSHORE_NATS_PASSWORD"'
+    )
+    seen = await helper.ask("vault", HOST, {**os.environ, "AWS_PROFILE": "ops", "LONGSHORE_NATS_PASSWORD": "secret"})
+    assert seen == helper.Secret("ops", "")
+
+
 async def test_secrets_are_in_no_printed_form() -> None:
     assert "sesame" not in repr(Credentials("here", "ship", "sesame", "sesame"))
     assert "sesame" not in repr(helper.Secret("ship", "sesame"))

@@ -53,6 +53,8 @@ async def ask(name: str, server: str, environment: Mapping[str, str], timeout: f
 async def _run(program: str, server: str, environment: Mapping[str, str]) -> tuple[int, bytes]:
     """`PROGRAM get`, the server on its standard input; its exit status and standard output.
 
+    It may need any variable, for instance those of a cloud, but none of ours, which hold other secrets.
+
     Cancelled, it kills the program with all that the program started.
     """
     process = await asyncio.create_subprocess_exec(
@@ -61,7 +63,7 @@ async def _run(program: str, server: str, environment: Mapping[str, str]) -> tup
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env=environment,
+        env={name: value for name, value in environment.items() if not name.startswith("LONGSHORE_")},
         start_new_session=True,
     )
     try:
