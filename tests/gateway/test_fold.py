@@ -135,14 +135,6 @@ def test_dropped_events_are_counted_by_host_and_service_from_zero_on() -> None:
     assert log.state.dropped == {("host", "proxy"): 12}
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_an_impossible_duration_is_counted_and_not_added(value: float) -> None:
-    log = Log()
-    log.say("w", accepted(1), established(1, value), closed(1, duration=value))
-    assert (log.state.malformed, log.state.events) == (2, 1)
-    assert (log.port.latency.count, log.port.duration.sum, log.active) == (0, 0.0, 0)
-
-
 def test_a_deployment_counts_when_it_ended() -> None:
     log = Log()
     log.say("d", e.DeploymentStarted(1.0, "1", "v1", "", "registry", "rolling", 2, ""))
