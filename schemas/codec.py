@@ -117,8 +117,11 @@ def kind(event: bytes) -> str:
 
 
 def decode_events(payload: bytes) -> list[AnyEvent]:
-    """The events in `payload`, all of which must be known."""
-    return _events.decode(payload)
+    """The events in `payload`, all of which must be known. Raises as `decode` does."""
+    try:
+        return _events.decode(payload)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def value(payload: bytes, kind: Any) -> Any:
