@@ -410,6 +410,12 @@ class CommandAnswered(Event, tag=51, frozen=True, gc=False):
     sent: Seconds = 0.0
 
 
+class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
+    """The application was taken off its host for good, until a deployer of it starts again. `by`: who took it off."""
+
+    by: Name = ""
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -472,6 +478,7 @@ AnyEvent: TypeAlias = (
     | CommandAnswered
     | HealthChecked
     | HealthChanged
+    | ApplicationRemoved
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

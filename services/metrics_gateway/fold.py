@@ -76,6 +76,7 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.CommandAnswered: traces.command_answered,
     e.HealthChecked: replica.health_checked,
     e.HealthChanged: replica.health_changed,
+    e.ApplicationRemoved: deployer.application_removed,
 }
 HANDLERS = {
     kind: deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))) for kind, handler in HANDLERS.items()

@@ -37,6 +37,8 @@ def service_heartbeat(place: Place, event: e.ServiceHeartbeat) -> None:
 
 def service_stopped(place: Place, event: e.ServiceStopped) -> None:
     place.instance.silent = True
+    for app in _apps_of(place.state, place.instance):
+        app.stopped = True
     end(place.state, place.instance, event.reason)
     if not place.instance.missing:
         place.instance.listeners.clear()

@@ -60,7 +60,7 @@ def test_bytes_of_an_open_connection_are_counted_as_they_grow_and_once() -> None
 def test_a_listener_that_opened_has_all_its_series_at_zero() -> None:
     log = Log()
     log.say("p", e.ListenerOpened(1.0, 80, "0.0.0.0"))
-    assert log.port == Port()
+    assert log.port == Port(keeper="p")
     assert (log.active, log.backends) == (0, set())
 
 
