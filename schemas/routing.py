@@ -109,7 +109,8 @@ class Decisions(msgspec.Struct, frozen=True):
     `current` serves, `previous` is what a rollback returns to, `pinned` is what an operator chose over the
     registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
     release that was announced. `artifacts` holds what the releases named here stand for. `telling`: the encoded events
-    of the last decision, until they are on the log; the next deployer tells them if this one could not.
+    of the last decision, until they are on the log; the next deployer tells them if this one could not. `removed`:
+    the application was taken off the host, and no deployer of it has started since.
     """
 
     current: Name = ""
@@ -121,6 +122,7 @@ class Decisions(msgspec.Struct, frozen=True):
     found: Name = ""
     artifacts: dict[Name, Artifact] = {}
     telling: bytes = b""
+    removed: bool = False
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -83,7 +83,8 @@ class Remote:
         """The application that is meant. Raises LongshoreError when that is not clear."""
         if self.target.app:
             return self.target.app
-        apps = sorted(key.split(".")[1] for key in await self.values(subjects.DECISIONS, Decisions))
+        decisions = await self.values(subjects.DECISIONS, Decisions)
+        apps = sorted(key.split(".")[1] for key, decided in decisions.items() if not decided.removed)
         if not apps:
             raise LongshoreError(f"no application runs on {self.target.host}: start one, or name another --host")
         if len(apps) > 1:

@@ -35,7 +35,7 @@ class Journal:
         except msgspec.MsgspecError as error:
             self._context.log.error("the decisions are damaged: begun anew", key=self._key, reason=str(error))
             return
-        self.decisions = replace(found, telling=b"")
+        self.decisions = replace(found, telling=b"", removed=False)
         await self._tell(self._untold(found.telling))
 
     def _untold(self, telling: bytes) -> list[AnyEvent]:
