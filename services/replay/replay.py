@@ -99,7 +99,7 @@ class Replay:
         return self._view.span.last.time if self._view.span.last else None
 
     def _apply(self, state: State, record: Record, forget: bool = True) -> None:
-        apply(state, record.sequence, record.time, record.payload, record.began, forget)
+        apply(state, record.sequence, record.time, record.payload, record.subject, record.began, forget)
 
     async def _records(self, log: Log) -> AsyncIterator[Record]:
         self.log = Readable(log, self._view.span.last)

@@ -121,7 +121,7 @@ def _record(entry: reader.Entry) -> Record:
 def recorded(record: Record) -> list[Recorded]:
     """The events of a message, each with its envelope; none if it is no batch."""
     try:
-        batch = codec.decode(record.payload).batch
+        batch = codec.decode(record.payload, record.subject).batch
     except msgspec.MsgspecError:
         return []
     return [Recorded(record.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]

@@ -71,9 +71,11 @@ class TimeTravel:
             for place, event in enumerate(_events(record), 1):
                 number, last = number + 1, event
                 if stop is not None and (number == stop if isinstance(stop, int) else stop(event)):
-                    apply(state, record.sequence, record.time, _cut(record.payload, place), record.began)
+                    apply(
+                        state, record.sequence, record.time, _cut(record.payload, place), record.subject, record.began
+                    )
                     return Past(state, record.time, event)
-            apply(state, record.sequence, record.time, record.payload, record.began)
+            apply(state, record.sequence, record.time, record.payload, record.subject, record.began)
         if stop:
             raise LookupError(f"{self._path}: no such event among its {number}")
         return Past(state, state.time, last) if stop is None else Past(State(), 0.0, None)

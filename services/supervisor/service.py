@@ -29,6 +29,7 @@ from services.deployer.settings import DeployerSettings
 from services.proxy.activation import activated
 from services.proxy.listeners import Listener, complete, environment, parse
 from services.supervisor.plan import Plan
+from services.supervisor.removals import Removals
 
 START_TIMEOUT = 15.0
 FIRST_SECONDS = 5.0
@@ -52,6 +53,7 @@ class Supervisor:
         self._listeners: list[Listener] = []
         self._resources = contextlib.ExitStack()
         self._ending: list[asyncio.Task[None]] = []
+        self._removals = Removals()
         self._is_changed = False
         self._failed: asyncio.Future[LongshoreError] = asyncio.get_running_loop().create_future()
         self._log = log.get("supervisor")
@@ -68,12 +70,15 @@ class Supervisor:
             await self._start_bus()
             await self._start_services()
             await self._until_ready()
+            if not plan.gateway.nats_url:  # on a shared bus, they may have deployers of their own
+                self._removals.sweep(plan.deployers)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """End all services, the ones that act first, the log last."""
+        await self._removals.end()
         await self._stop(*(name for name in self.children if name.startswith(DEPLOYER)))
         for listener in self._listeners:  # before the proxy: a client that nobody will serve is to be refused
             listener.close()
@@ -104,6 +109,9 @@ class Supervisor:
         await self._stop(*(DEPLOYER + app for app in [*gone, *(deployer.app for deployer in changed)]))
         if [one.binding for one in listeners] != [one.binding for one in self._listeners]:
             await self._hand_over(listeners)
+        await self._removals.end(after)
+        for app in gone:
+            self._removals.begin(before[app])
         for deployer in changed:
             await self._start(DEPLOYER + deployer.app, "deployer", deployer)
 

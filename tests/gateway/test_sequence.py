@@ -104,7 +104,7 @@ def late_log(*batches: tuple[str, int], began: float = 0.0, start: int = 900) ->
     state = State()
     for position, (instance, sequence) in enumerate((("old", 40), *batches), start):
         batch = Batch("proxy", "host", "web", instance, sequence, [e.ConnectionAccepted(BEGAN, sequence, 80)])
-        apply(state, position, BEGAN + position - start, codec.encode(batch), began)
+        apply(state, position, BEGAN + position - start, codec.encode(batch), began=began)
     return state
 
 
