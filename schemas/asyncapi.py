@@ -102,7 +102,10 @@ def _events() -> Document:
 def _commands() -> Document:
     return {
         "address": f"{subjects.COMMANDS}.deployer.{{app}}.{{host}}",
-        "description": "Requests to the deployer of an application on a host.",
+        "description": "Requests to the deployer of an application on a host. First a request without content and with the "
+        "header `Longshore-Ask: clock` asks for the deployer's clock, `<process>:<seconds>`. Then the command is sent with "
+        "the header `Longshore-Deadline`, a later time on that clock: the deployer begins no change after it, and obeys no "
+        "command without it.",
         "messages": {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in COMMANDS},
         "parameters": {
             "app": {"description": "Which application."},

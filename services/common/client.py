@@ -30,6 +30,13 @@ class SignInError(nats.errors.Error):
     """What we sign in with cannot be read any more."""
 
 
+class AwayError(nats.errors.Error):
+    """There is no connection now."""
+
+    def __init__(self) -> None:
+        super().__init__("the bus is away")
+
+
 class ReconnectingClient(Client):
     """Differs from the library's client where that would give up, hang, or say too much."""
 
@@ -63,6 +70,17 @@ class ReconnectingClient(Client):
         if credentials.creds:
             options["user_jwt_cb"] = lambda: _readable(credentials.jwt).encode()
         return options
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Send a message. Raises AwayError when there is no connection.
+
+        The library would keep it, and send it when nobody waits for it any more.
+        """
+        if not self.is_connected:
+            raise AwayError
+        await super().publish(subject, payload, reply, headers)
 
     async def leave(self) -> None:
         """Go to another server if there is one."""
@@ -102,8 +120,12 @@ class ReconnectingClient(Client):
         await super()._attempt_reconnect()
 
     async def _connect_to_server(self, s: Srv) -> None:
-        """The library would leave a connection open that failed after it was made."""
+        """The library would leave a connection open that failed after it was made.
+
+        It would also send what was to be sent when the former one was lost. Subscriptions are made again by themselves.
+        """
         self._abort()
+        self._pending, self._pending_data_size = [], 0
         await super()._connect_to_server(s)
 
     def _abort(self) -> None:
