@@ -32,8 +32,23 @@ def token(text: str) -> str:
 
 
 def events(service: str, app: str = NO_APP) -> str:
-    """Where a service publishes the batches about an app."""
+    """The batches of a service about an app, from any host."""
     return f"{EVENTS}.{service}.{app}"
+
+
+def from_host(subject: str, host: str) -> str:
+    """What a host publishes there: the subject of events with the host behind it, which its account is bound to."""
+    return f"{subject}.{token(host)}"
+
+
+def filters(subject: str) -> list[str]:
+    """What matches the events on a subject: with the host behind it, and without, as in older logs."""
+    return [subject] if subject.endswith(">") else [subject, f"{subject}.*"]
+
+
+def fits(subject: str, service: str, app: str, host: str) -> bool:
+    """Whether a batch with this envelope may be on this subject, which the permissions of its sender protect."""
+    return subject in (events(service, app), from_host(events(service, app), host))
 
 
 def commands(app: str, host: str) -> str:

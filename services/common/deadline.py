@@ -41,7 +41,7 @@ class Reading(msgspec.Struct, frozen=True):
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.process}:{self.seconds:.3f}"
+        return f"{self.process}:{self.seconds}"
 
     def later(self, seconds: float) -> Reading:
         return Reading(self.process, self.seconds + seconds)

@@ -53,6 +53,7 @@ class Outbox:
         self.instance = instance
         self._bus = bus
         self._service = service
+        self._host = host
         self._sealer = Sealer(service, host, instance)
         self._told = 0
         self._fresh: dict[str, list[Event]] = {}
@@ -183,7 +184,7 @@ class Outbox:
     async def _publish(self, parcel: Parcel) -> None:
         await self._acknowledged(
             await self._bus.jetstream.publish_async(
-                parcel.subject,
+                subjects.from_host(parcel.subject, self._host),
                 parcel.payload,
                 wait_stall=ACK_TIMEOUT,
                 stream=subjects.STREAM,

@@ -33,9 +33,9 @@ cluster does whose server is gone while ours is still there."""
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Which messages of a stream: those of `subject`, from the sequence `first` or with the newest of each subject."""
+    """Which messages of a stream: those of `subjects`, from the sequence `first` or with the newest of each subject."""
 
-    subject: str
+    subjects: list[str]
     first: int = 0
 
 
@@ -123,7 +123,8 @@ async def consume(bus: Bus, stream: str, start: Start) -> AsyncIterator[Consumer
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
         ack_policy=AckPolicy.NONE,
-        filter_subject=start.subject,
+        filter_subject=start.subjects[0] if len(start.subjects) == 1 else None,
+        filter_subjects=start.subjects if len(start.subjects) > 1 else None,
         inactive_threshold=IDLE,
         mem_storage=True,
         num_replicas=1,
