@@ -297,3 +297,28 @@ async def test_what_an_older_version_stored_without_an_account_is_found_again(tm
         assert await bus.get(subjects.ROUTES, "host.web.80") is not None
         await bus.close()
         await server.stop()
+
+
+async def test_a_bus_that_could_not_be_looked_after_once_is_looked_after_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.bus.server.KEEP_AGAIN", 0.1)
+    monkeypatch.setattr("services.common.keeping.INTERVAL", 0.1)
+    connect, refused = Bus.connect, ["the system account does not get in"]
+
+    async def fails_once(service: str, account: Credentials, timeout: float = 10.0) -> Bus:
+        if service == "system" and refused:
+            raise BusError(refused.pop())
+        return await connect(service, account, timeout)
+
+    monkeypatch.setattr("services.bus.server.Bus.connect", fails_once)
+    settings = Settings(state_dir=str(tmp_path))
+    server = Server(settings)
+    with capture_logs() as lines:
+        await server.start()
+        await _until(lambda: [line for line in lines if line.get("reason") == "the system account does not get in"])
+        bus = await connect("admin", credentials.find(settings, "admin"))
+        await bus.jetstream.delete_stream(subjects.STREAM)
+        await _until(lambda: [line for line in lines if line["event"] == "the log's stream was deleted: created anew"])
+        await bus.close()
+        await server.stop()
