@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import ParseResult, unquote
 
 import nats.errors
 from nats.aio.client import Client, Server, Srv
@@ -103,6 +104,9 @@ class ReconnectingClient(Client):
         """The library would follow a server, or somebody in between, that says that it does not know TLS."""
         if self._credentials.tls and not self._is_encrypted():
             raise PlainTextError("the server does not offer TLS")
+        if self._current_server and not self._credentials.names_account:
+            named = [server.uri for server in self._server_pool if server.uri.username is not None]
+            self.options |= signed_in([self._current_server.uri, *named])
         return super()._connect_command()
 
     async def _process_err(self, err_msg: str) -> None:
@@ -139,6 +143,20 @@ class ReconnectingClient(Client):
         """Of the connection, and of the one below it if that is one of TLS."""
         writers = [getattr(self._transport, name, None) for name in ("_io_writer", "_bare_io_writer")]
         return [writer for writer in writers if writer]
+
+
+def signed_in(urls: list[ParseResult]) -> dict[str, str | None]:
+    """How URLs say that we sign in: with a user and a password, or with a token in the user's place.
+
+    They are percent-encoded there, since each may hold what would end it: `@ / : # ? %`. The first URL is the server's
+    own. It says nothing if a server of a cluster named it; then the first of the others that says something counts.
+    """
+    url = next((url for url in urls if url.username is not None), None)
+    if url is None or url.username is None:
+        return {"user": None, "password": None, "token": None}
+    if url.password is None:
+        return {"user": None, "password": None, "token": unquote(url.username)}
+    return {"user": unquote(url.username), "password": unquote(url.password), "token": None}
 
 
 def _readable(read: Callable[[], Any]) -> Any:

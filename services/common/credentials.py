@@ -54,6 +54,11 @@ class Credentials(msgspec.Struct, frozen=True):
         """The servers without their secrets."""
         return ", ".join(map(shown, self.servers))
 
+    @property
+    def names_account(self) -> bool:
+        """Whether options, and not the URLs, say how to sign in."""
+        return bool(self.user or self.nkey_file or self.creds)
+
     def context(self) -> ssl.SSLContext:
         """For TLS, which a server may ask for. Raises SettingsError."""
         return self.certificates.check(_FILES)
