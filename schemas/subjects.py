@@ -36,6 +36,12 @@ def events(service: str, app: str = NO_APP) -> str:
     return f"{EVENTS}.{service}.{app}"
 
 
+def fits(subject: str, service: str, host: str, app: str) -> bool:
+    """Whether a batch of a service on a host about an app may be published there; older subjects have no host."""
+    expected = [*EVENTS.split("."), service, app, token(host)]
+    return subject.split(".") in (expected[:-1], expected)
+
+
 def from_host(subject: str, host: str) -> str:
     """What a host publishes there: the subject of events with the host behind it, which its account is bound to."""
     return f"{subject}.{token(host)}"
@@ -44,11 +50,6 @@ def from_host(subject: str, host: str) -> str:
 def filters(subject: str) -> list[str]:
     """What matches the events on a subject: with the host behind it, and without, as in older logs."""
     return [subject] if subject.endswith(">") else [subject, f"{subject}.*"]
-
-
-def fits(subject: str, service: str, app: str, host: str) -> bool:
-    """Whether a batch with this envelope may be on this subject, which the permissions of its sender protect."""
-    return subject in (events(service, app), from_host(events(service, app), host))
 
 
 def commands(app: str, host: str) -> str:
