@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -194,16 +194,20 @@ async def _state(admin: Bus) -> dict[str, list[tuple[str, bytes]]]:
 async def test_an_account_writes_what_is_its_own_and_nothing_else_by_any_trick(service: str, place: Place) -> None:
     reached: list[bytes] = []
 
-    async def take(message: Msg) -> None:
+    def take(host: str) -> Callable[[Msg], Awaitable[None]]:
         """Deployers of one account reach each other on some servers, and take nothing that is no request."""
-        is_same = service == "deployer" and (not place.hosts or message.subject.endswith(".here"))
-        if not is_same or is_request(message.subject, message.reply, message.subject):
-            reached.append(message.data)
+        is_same = service == "deployer" and (not place.hosts or host == "here")
+
+        async def hear(message: Msg) -> None:
+            if not is_same or is_request(message.subject, message.reply, subjects.commands("web", host)):
+                reached.append(message.data)
+
+        return hear
 
     admin = await place.account("admin", "here")
     deployers = [await place.account("deployer", host) for host in HOSTS]
     for deployer, host in zip(deployers, HOSTS, strict=True):
-        await deployer.client.subscribe(subjects.commands("web", host), cb=take)
+        await deployer.client.subscribe(subjects.commands("web", host), cb=take(host))
         await deployer.client.flush()
     before = await _state(admin)
     bus = await place.account(service, "here")
