@@ -24,6 +24,8 @@ RUN pip wheel --quiet --no-index --find-links wheels --no-deps --wheel-dir wheel
 
 FROM ${PYTHON}
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/longshore longshore
+# Fresh volumes belong to whom these folders belong to: compose.yaml mounts them here to give each service its secret.
+RUN cd /mnt && mkdir nats proxy health deployer gateway && chown longshore: *
 COPY --from=build /opt/longshore /opt/longshore
 ENV PATH=/opt/longshore/bin:$PATH PYTHONUNBUFFERED=1 LONGSHORE_STATE_DIR=/var/lib/longshore
 USER longshore

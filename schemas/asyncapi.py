@@ -89,12 +89,13 @@ def text(version: str) -> str:
 
 def _events() -> Document:
     return {
-        "address": f"{subjects.EVENTS}.{{service}}.{{app}}",
+        "address": f"{subjects.EVENTS}.{{service}}.{{app}}.{{host}}",
         "description": f"The log: stream {subjects.STREAM}. Each message is a batch of events, a MessagePack array.",
         "messages": {"Batch": {"$ref": "#/components/messages/Batch"}},
         "parameters": {
             "service": {"description": "Who publishes.", "enum": list(subjects.SERVICES)},
             "app": {"description": f"Which application; {subjects.NO_APP} for what concerns the service as a whole."},
+            "host": {"description": "From which host; older logs have subjects without it."},
         },
     }
 
@@ -102,7 +103,10 @@ def _events() -> Document:
 def _commands() -> Document:
     return {
         "address": f"{subjects.COMMANDS}.deployer.{{app}}.{{host}}",
-        "description": "Requests to the deployer of an application on a host.",
+        "description": "Requests to the deployer of an application on a host. First a request without content "
+        "and with the header `Longshore-Ask: clock` asks for the deployer's clock, `<process>:<seconds>`. Then the "
+        "command is sent with the header `Longshore-Deadline`, a later time on that clock: the deployer begins no "
+        "change after it, and obeys no command without it.",
         "messages": {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in COMMANDS},
         "parameters": {
             "app": {"description": "Which application."},

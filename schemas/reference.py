@@ -25,7 +25,8 @@ HEAD = f"""\
 <!-- Generated from schemas/events.py by `make docs`: do not edit. -->
 
 Everything that happens is an event on the log: the JetStream stream `{subjects.STREAM}`, subjects
-`{subjects.EVENTS}.<service>.<app>`; the app is `{subjects.NO_APP}` for what concerns a service as a whole.
+`{subjects.EVENTS}.<service>.<app>.<host>` (older logs: without the host); the app is `{subjects.NO_APP}` for what
+concerns a service as a whole.
 `longshore events --follow` prints them as they come.
 
 Times are unix seconds on the clock of the service that publishes; only the order within one instance counts.

@@ -32,7 +32,7 @@ def token(text: str) -> str:
 
 
 def events(service: str, app: str = NO_APP) -> str:
-    """Where a service publishes the batches about an app."""
+    """The batches of a service about an app, from any host."""
     return f"{EVENTS}.{service}.{app}"
 
 
@@ -40,6 +40,16 @@ def fits(subject: str, service: str, host: str, app: str) -> bool:
     """Whether a batch of a service on a host about an app may be published there; older subjects have no host."""
     expected = [*EVENTS.split("."), service, app, token(host)]
     return subject.split(".") in (expected[:-1], expected)
+
+
+def from_host(subject: str, host: str) -> str:
+    """What a host publishes there: the subject of events with the host behind it, which its account is bound to."""
+    return f"{subject}.{token(host)}"
+
+
+def filters(subject: str) -> list[str]:
+    """What matches the events on a subject: with the host behind it, and without, as in older logs."""
+    return [subject] if subject.endswith(">") else [subject, f"{subject}.*"]
 
 
 def commands(app: str, host: str) -> str:

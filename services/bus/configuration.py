@@ -9,12 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from services.bus.permissions import ACCESS, ADMIN, SYSTEM, user
+from services.bus.accounts import STORE, User, accounts
+from services.bus.permissions import ACCESS, ADMIN, SYSTEM
 from services.common import credentials
 from services.common.credentials import Credentials
 from services.common.errors import BusError
 
 ACCOUNTS = (ADMIN, *ACCESS)
+_GLOBAL = "$G"
+"""The server's account of those that have none, in which an older version kept everything."""
+
 ADDRESS = "127.0.0.1"
 UNLIMITED = 1 << 50
 """Bytes. Without it the server counts what the log may grow to against what is free when it starts."""
@@ -30,6 +34,7 @@ def prepare(state_dir: str) -> Path:
         for account, password in passwords.items():
             found = Credentials([f"nats://{ADDRESS}:{port}"], account, password)
             write_private(credentials.path(state_dir, account), msgspec.json.encode(found))
+        _keep_streams(directory / "jetstream" / "jetstream")
         config = directory / "nats.conf"
         write_private(config, msgspec.json.format(msgspec.json.encode(_configuration(directory, port, passwords))))
     except OSError as error:
@@ -50,6 +55,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def _configuration(directory: Path, port: int, passwords: dict[str, str]) -> dict[str, object]:
+    sign_in = {account: {"user": account, "password": password} for account, password in passwords.items()}
     return {
         "server_name": "longshore",
         "host": ADDRESS,
@@ -60,12 +66,19 @@ def _configuration(directory: Path, port: int, passwords: dict[str, str]) -> dic
         "logfile": str(directory / "nats.log"),
         "logfile_size_limit": 10 << 20,
         "logfile_max_num": 3,
-        "accounts": {SYSTEM: {"users": [user(SYSTEM, passwords[SYSTEM])]}},
-        "system_account": SYSTEM,
-        "authorization": {
-            "users": [user(account, password) for account, password in passwords.items() if account != SYSTEM]
+        "accounts": {
+            **accounts(sign_in[ADMIN], [User(service, sign_in[service]) for service in ACCESS]),
+            SYSTEM: {"users": [sign_in[SYSTEM]]},
         },
+        "system_account": SYSTEM,
     }
+
+
+def _keep_streams(store: Path) -> None:
+    """Give the streams that an older version stored to the account that has them now."""
+    former, present = store / _GLOBAL, store / STORE
+    if former.is_dir() and not present.exists():
+        former.rename(present)
 
 
 def _saved(state_dir: str, account: str) -> Credentials | None:

@@ -14,27 +14,35 @@ SYSTEM = "system"
 
 
 class Access(msgspec.Struct, frozen=True):
-    """What a service does: events that it publishes, the log, buckets and objects that it reads or writes, commands."""
+    """What a service does: events that it publishes, the log, buckets and objects that it reads or writes, commands.
+
+    `leases`: how the keys of its leases begin. `all_hosts`: its commands and leases are not only about its own host.
+    """
 
     publishes: bool = True
     reads_log: bool = False
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    leases: str = ""
     stores: tuple[str, ...] = ()
     reads_stores: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     answers: bool = False
+    all_hosts: bool = False
 
 
 ACCESS = {
     "proxy": Access(reads=(subjects.ROUTES,), writes=(subjects.SERVING,)),
     "deployer": Access(
         reads=(subjects.HEALTH, subjects.SERVING),
-        writes=(subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS, subjects.LEASES),
+        writes=(subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS),
+        leases="deployer",
         answers=True,
     ),
     "health": Access(reads=(subjects.REPLICAS,), writes=(subjects.HEALTH,)),
-    "gateway": Access(reads_log=True, writes=(subjects.LEASES,), stores=(subjects.SNAPSHOTS,), commands=("deployer",)),
+    "gateway": Access(
+        reads_log=True, leases="gateway", stores=(subjects.SNAPSHOTS,), commands=("deployer",), all_hosts=True
+    ),
     "cli": Access(
         publishes=False,
         reads_log=True,
@@ -45,36 +53,40 @@ ACCESS = {
 }
 
 
-def user(service: str, password: str) -> dict[str, Any]:
-    """The server's configuration of a service's account."""
-    account: dict[str, Any] = {"user": service, "password": password}
-    if service not in (ADMIN, SYSTEM):
-        account["permissions"] = permissions(service, ACCESS[service])
-    return account
+def permissions(service: str, access: Access, host: str = "") -> dict[str, Any]:
+    """The `permissions` block of a service's account: what is not allowed is denied.
 
-
-def permissions(service: str, access: Access) -> dict[str, Any]:
-    """The `permissions` block of an account: what is not allowed is denied."""
+    `host`: the only one whose keys and events it may write, and whose deployers it may command; empty: all.
+    """
+    at = subjects.token(host) if host else ""
     publish = ["$JS.API.INFO"]
     subscribe = [f"_INBOX_{service}.>"]
     if access.publishes:
-        publish += [f"{subjects.EVENTS}.{service}.>"]
+        publish += [f"{subjects.EVENTS}.{service}.*.{at}" if at else f"{subjects.EVENTS}.{service}.>"]
     if access.reads_log:
         publish += _read_stream(subjects.STREAM)
-    for bucket in (*access.reads, *access.writes):
+    for bucket in (*access.reads, *access.writes, *([subjects.LEASES] if access.leases else [])):
         publish += _read_stream(f"KV_{bucket}")
-    publish += [f"$KV.{bucket}.>" for bucket in access.writes]
+    publish += [f"$KV.{bucket}.{at}.>" if at else f"$KV.{bucket}.>" for bucket in access.writes]
+    if access.leases:
+        of_host = f".{at}" if at and not access.all_hosts else ""
+        publish += [f"$KV.{subjects.LEASES}.{access.leases}{of_host}.>"]
     for store in access.stores:
         publish += _keep_objects(store)
     for store in access.reads_stores:
         publish += _read_objects(store)
-    publish += [f"{subjects.COMMANDS}.{commanded}.>" for commanded in access.commands]
+    publish += [commands(commanded, "" if access.all_hosts else host) for commanded in access.commands]
     if access.answers:
-        subscribe += [f"{subjects.COMMANDS}.{service}.>"]
+        subscribe += [commands(service, host)]
     result: dict[str, Any] = {"publish": {"allow": publish}, "subscribe": {"allow": subscribe}}
     if access.answers:
         result["allow_responses"] = True
     return result
+
+
+def commands(service: str, host: str = "") -> str:
+    """Where a service takes commands for its applications on a host; empty: on any."""
+    return f"{subjects.COMMANDS}.{service}.*.{subjects.token(host)}" if host else f"{subjects.COMMANDS}.{service}.>"
 
 
 def _read_stream(stream: str) -> list[str]:

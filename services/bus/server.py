@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from services.bus import binary, configuration
 from services.bus.permissions import ADMIN, SYSTEM
 from services.bus.recovery import recover
-from services.common import credentials
+from services.common import credentials, log
 from services.common.bus import Bus
 from services.common.environment import usual
 from services.common.errors import BusError
-from services.common.keeping import keep
+from services.common.keeping import keep, keep_small
 from services.common.processes import Child, ended_how
 from services.common.provision import MAX_BYTES, limits
 from services.common.settings import Settings
@@ -27,6 +27,8 @@ STOP_TIMEOUT = 10.0
 LEAST_BYTES = 64 << 20
 RUNTIME = ("GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT")
 """Variables by which the runtime of a Go program is set up."""
+KEEP_AGAIN = 2.0
+"""Seconds until the server is looked after again, after that went wrong: the log is to hold a line, not many."""
 
 
 class Server:
@@ -76,8 +78,8 @@ class Server:
             await self._create_streams()
         except BusError as error:
             why = f"nats-server ends with {self._failure}" if self._failure else str(error)
-            log = config.with_name("nats.log")
-            raise BusError(f"the embedded bus does not start: {why}; see {log}") from None
+            said = config.with_name("nats.log")
+            raise BusError(f"the embedded bus does not start: {why}; see {said}") from None
 
     async def _create_streams(self) -> None:
         account = credentials.find(self._settings, ADMIN)
@@ -86,10 +88,21 @@ class Server:
         self._keeping = asyncio.create_task(self._keep(self._bus), name="keeping")
 
     async def _keep(self, bus: Bus) -> None:
+        """Look after the server until cancelled, whatever goes wrong with that."""
+        while True:
+            try:
+                await self._keep_while_possible(bus)
+            except* Exception as errors:
+                reasons = ", ".join(str(error) or repr(error) for error in errors.exceptions)
+                log.get("bus").error("the bus is not looked after, retrying", reason=reasons)
+            await asyncio.sleep(KEEP_AGAIN)
+
+    async def _keep_while_possible(self, bus: Bus) -> None:
         system = await Bus.connect(SYSTEM, credentials.find(self._settings, SYSTEM), self._settings.bus_timeout)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(keep(bus))
+                tasks.create_task(keep_small(bus))
                 tasks.create_task(recover(system, self._free, self._restart))
         finally:
             await system.close()

@@ -9,11 +9,12 @@ from services.bus.settings import BusSettings
 from services.common import credentials
 from services.common.bus import Bus
 from services.common.errors import SettingsError
+from services.common.keeping import sweep
 from services.common.provision import limits
 
 
 def run(settings: BusSettings) -> None:
-    """Return when everything is there. Raises LongshoreError."""
+    """Return when everything is there, and what is left of deleted keys is gone. Raises LongshoreError."""
     if not settings.nats_url:
         raise SettingsError("--nats-url is missing: the embedded bus sets itself up")
     asyncio.run(_run(settings))
@@ -24,5 +25,6 @@ async def _run(settings: BusSettings) -> None:
     bus = await Bus.connect(ADMIN, credentials.find(settings, ADMIN), settings.bus_timeout)
     try:
         await bus.ensure(wanted)
+        await sweep(bus)
     finally:
         await bus.close()

@@ -115,6 +115,9 @@ def bus(values: dict[str, Any]) -> None:
 def bus_config(
     out: Annotated[Path, typer.Option("--out", help="Folder for each account's secret; what is there is kept.")],
     auth: Annotated[Way, typer.Option("--auth", help="What accounts sign in with.")] = "nkey",
+    host: Annotated[
+        list[str], typer.Option("--host", help="A host that gets accounts of its own; repeat it for each host.")
+    ] = [],  # noqa: B006 - typer reads it only
 ) -> None:
     """Print accounts of least permissions for a nats-server that runs already, and how to use them.
 
@@ -122,7 +125,7 @@ def bus_config(
     """
     from services.bus.export import export
 
-    typer.echo(export(out, auth), nl=False)
+    typer.echo(export(out, auth, host), nl=False)
 
 
 @command(bus_app, "setup", BusSettings, omit=("nats_server", "host", "spool_limit"))

@@ -14,36 +14,27 @@ from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
 from schemas import subjects
-from services.common import log, provision
+from services.common import log, provision, requests
 from services.common.answers import Answer, Answers
-from services.common.client import RECONNECT_WAIT, ReconnectingClient, attempt
+from services.common.client import ReconnectingClient, attempt
 from services.common.credentials import Credentials
 from services.common.denial import Denials
 from services.common.errors import BusError
+from services.common.kv import Buckets
 from services.common.patience import answered
 from services.common.provision import Limits
-from services.common.pull import Start, consume
 from services.common.refusal import explain, forbidden
+from services.common.watch import Change as Change
+from services.common.watch import Synced as Synced
+from services.common.watch import watch
 
 OLDEST_SERVER = (2, 10)
-SYNC_TIMEOUT = 1.0
-"""Seconds without news after which a watch asks whether what it waits for was deleted in the meantime."""
 REQUEST_TIMEOUT = 5.0
-ANSWER_TIMEOUT = 15.0
-"""Seconds for the answer to a command: longer than whoever answers asks others for it."""
+ANSWER_TIMEOUT = 30.0
+"""Seconds for the answer to a command. A change is begun within half of it, which is longer than whoever answers asks
+others for it, and takes at most the other half (two writes and the wait for the events)."""
 
 T = TypeVar("T")
-
-
-class Change(msgspec.Struct, frozen=True):
-    """A key-value bucket's news: `value` is None when the key was deleted."""
-
-    key: str
-    value: bytes | None
-
-
-class Synced(msgspec.Struct, frozen=True):
-    """A watch has delivered everything that was there when it began."""
 
 
 class Bus:
@@ -67,6 +58,7 @@ class Bus:
         """Called before each `put` and `delete`; raises BusError when nothing may be written now."""
         self._later: asyncio.Task[None] | None = None
         self._answers = Answers(service)
+        self._buckets = Buckets(lambda: self.jetstream)
         self._log = log.get(service)
 
     @classmethod
@@ -130,36 +122,21 @@ class Bus:
             raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
 
     async def put(self, bucket: str, key: str, value: msgspec.Struct) -> None:
-        """Set a key. Raises BusError when the bus does not take it."""
-
-        async def write() -> None:
-            self.guard()
-            kv = await self.jetstream.key_value(bucket)
-            await kv.put(key, msgspec.json.encode(value))
-
-        await self._call(f"cannot write {key} in {bucket}", bucket, write)
+        """Set a key. Raises BusError when the bus does not take it; it does not take it later either."""
+        content = msgspec.json.encode(value)
+        await self._call(
+            f"cannot write {key} in {bucket}", bucket, lambda: self._buckets.put(bucket, key, content, self.guard)
+        )
 
     async def get(self, bucket: str, key: str) -> bytes | None:
         """The value of a key, None if it has none. Raises BusError."""
-
-        async def read() -> bytes | None:
-            kv = await self.jetstream.key_value(bucket)
-            try:
-                return (await kv.get(key)).value
-            except nats.js.errors.KeyNotFoundError:
-                return None
-
-        return await self._call(f"cannot read {key} in {bucket}", bucket, read)
+        return await self._call(f"cannot read {key} in {bucket}", bucket, lambda: self._buckets.get(bucket, key))
 
     async def delete(self, bucket: str, key: str) -> None:
         """Delete a key, also one that is not there. Raises BusError."""
-
-        async def remove() -> None:
-            self.guard()
-            kv = await self.jetstream.key_value(bucket)
-            await kv.delete(key)
-
-        await self._call(f"cannot delete {key} in {bucket}", bucket, remove)
+        await self._call(
+            f"cannot delete {key} in {bucket}", bucket, lambda: self._buckets.delete(bucket, key, self.guard)
+        )
 
     async def unless_denied(self, name: str, call: Awaitable[T]) -> T:
         """What a call gives that uses subjects with `name`. Raises DeniedError at once when this account may not."""
@@ -171,20 +148,9 @@ class Bus:
         After a lost connection everything is delivered again, with deletions for the keys that are gone, and
         another Synced: readers apply what they get and stay right.
         """
-        known: set[str] = set()
-        told = ""
-        while True:
-            await self.until_connected()
-            try:
-                async with contextlib.aclosing(self._watch_while_connected(bucket, keys, known)) as changes:
-                    async for change in changes:
-                        told = ""
-                        yield change
-            except (nats.errors.Error, TimeoutError) as error:
-                if repr(error) != told:
-                    told = repr(error)
-                    self._log.warning("watch failed, trying on", bucket=bucket, reason=told)
-                await asyncio.sleep(RECONNECT_WAIT)
+        async with contextlib.aclosing(watch(self, bucket, keys)) as changes:
+            async for change in changes:
+                yield change
 
     async def request(
         self,
@@ -193,20 +159,20 @@ class Bus:
         timeout: float = ANSWER_TIMEOUT,
         headers: dict[str, str] | None = None,
     ) -> bytes:
-        """The reply to a command. Raises BusError when nobody listens or answers in time."""
-        try:
-            message = await self.client.request(subject, msgspec.json.encode(command), timeout=timeout, headers=headers)
-        except nats.errors.NoRespondersError:
-            raise BusError(f"nobody answers on {subject}: is its deployer running?") from None
-        except (nats.errors.Error, TimeoutError) as error:
-            raise BusError(f"no answer on {subject} within {timeout:g} s: {error}") from None
-        return message.data
+        """The reply to a command. Raises BusError: the bus is away, nobody listens, or nobody answers in time.
+
+        Whoever executes it begins no change any more when half of `timeout` (seconds) is over.
+        """
+        return await requests.request(self.client, subject, msgspec.json.encode(command), timeout, headers or {})
 
     async def respond(self, subject: str, answer: Answer) -> None:
-        """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own."""
+        """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own.
+
+        Messages that are no requests, and requests that come too late, are not answered by it.
+        """
 
         async def take(message: Msg) -> None:
-            self._answers.begin(message, answer)
+            self._answers.begin(message, subject, answer)
 
         await self.client.subscribe(subject, cb=take)
 
@@ -265,6 +231,7 @@ class Bus:
     async def _on_reconnected(self) -> None:
         self._lost = asyncio.Event()
         self._reason = ""
+        self._buckets.forget()
         self.epoch += 1
         self._connected.set()
         self._log.info("bus is back")
@@ -298,31 +265,3 @@ class Bus:
             raise BusError(f"{what}: {error}") from None
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"{what}: {error or type(error).__name__}") from error
-
-    async def _watch_while_connected(
-        self, bucket: str, keys: str, known: set[str]
-    ) -> AsyncGenerator[Change | Synced, None]:
-        prefix = f"$KV.{bucket}."
-        seen: set[str] = set()
-        received, is_synced = 0, False
-        async with consume(self, f"KV_{bucket}", Start(prefix + keys)) as consumer:
-            while not consumer.is_lost:
-                if not is_synced and (received >= consumer.pending or not await consumer.outstanding(received)):
-                    for key in known - seen:
-                        yield Change(key, None)
-                    known &= seen
-                    is_synced = True
-                    yield Synced()
-                for message in await consumer.fetch(None if is_synced else SYNC_TIMEOUT):
-                    received += 1
-                    change = _change(message, prefix)
-                    (known.discard if change.value is None else known.add)(change.key)
-                    seen.add(change.key)
-                    yield change
-
-
-def _change(message: Msg, prefix: str) -> Change:
-    """The news in a message of a bucket. One with one of these headers says that the key has no value any more."""
-    headers = message.headers or {}
-    is_gone = "KV-Operation" in headers or "Nats-Marker-Reason" in headers
-    return Change(message.subject.removeprefix(prefix), None if is_gone else message.data)

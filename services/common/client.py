@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import ParseResult, unquote
 
 import nats.errors
 from nats.aio.client import Client, Server, Srv
@@ -28,6 +29,13 @@ class PlainTextError(nats.errors.Error):
 
 class SignInError(nats.errors.Error):
     """What we sign in with cannot be read any more."""
+
+
+class AwayError(nats.errors.Error):
+    """There is no connection now."""
+
+    def __init__(self) -> None:
+        super().__init__("the bus is away")
 
 
 class ReconnectingClient(Client):
@@ -64,6 +72,17 @@ class ReconnectingClient(Client):
             options["user_jwt_cb"] = lambda: _readable(credentials.jwt).encode()
         return options
 
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Send a message. Raises AwayError when there is no connection.
+
+        The library would keep it, and send it when nobody waits for it any more.
+        """
+        if not self.is_connected:
+            raise AwayError
+        await super().publish(subject, payload, reply, headers)
+
     async def leave(self) -> None:
         """Go to another server if there is one."""
         self._left = self._current_server.uri.netloc if self._current_server else ""
@@ -85,6 +104,9 @@ class ReconnectingClient(Client):
         """The library would follow a server, or somebody in between, that says that it does not know TLS."""
         if self._credentials.tls and not self._is_encrypted():
             raise PlainTextError("the server does not offer TLS")
+        if self._current_server and not self._credentials.names_account:
+            named = [server.uri for server in self._server_pool if server.uri.username is not None]
+            self.options |= signed_in([self._current_server.uri, *named])
         return super()._connect_command()
 
     async def _process_err(self, err_msg: str) -> None:
@@ -102,8 +124,12 @@ class ReconnectingClient(Client):
         await super()._attempt_reconnect()
 
     async def _connect_to_server(self, s: Srv) -> None:
-        """The library would leave a connection open that failed after it was made."""
+        """The library would leave a connection open that failed after it was made.
+
+        It would also send what was to be sent when the former one was lost. Subscriptions are made again by themselves.
+        """
         self._abort()
+        self._pending, self._pending_data_size = [], 0
         await super()._connect_to_server(s)
 
     def _abort(self) -> None:
@@ -117,6 +143,20 @@ class ReconnectingClient(Client):
         """Of the connection, and of the one below it if that is one of TLS."""
         writers = [getattr(self._transport, name, None) for name in ("_io_writer", "_bare_io_writer")]
         return [writer for writer in writers if writer]
+
+
+def signed_in(urls: list[ParseResult]) -> dict[str, str | None]:
+    """How URLs say that we sign in: with a user and a password, or with a token in the user's place.
+
+    They are percent-encoded there, since each may hold what would end it: `@ / : # ? %`. The first URL is the server's
+    own. It says nothing if a server of a cluster named it; then the first of the others that says something counts.
+    """
+    url = next((url for url in urls if url.username is not None), None)
+    if url is None or url.username is None:
+        return {"user": None, "password": None, "token": None}
+    if url.password is None:
+        return {"user": None, "password": None, "token": unquote(url.username)}
+    return {"user": unquote(url.username), "password": unquote(url.password), "token": None}
 
 
 def _readable(read: Callable[[], Any]) -> Any:

@@ -1,6 +1,7 @@
 """Where a service finds the bus, and how it signs in: what the options say, or the embedded bus of its state directory.
 
-In options, `{service}` stands for the service's account, so that one command line, or one file, is right for all.
+In options, `{service}` stands for the service's account and `{host}` for its host as subjects name it, so that one
+command line, or one file, is right for all.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from schemas import subjects
 from services.common import certificates, log, nkey
 from services.common.certificates import Certificates
 from services.common.errors import BusError, SettingsError
@@ -19,6 +21,7 @@ from services.common.settings import Settings
 from services.common.text import lines as split
 
 SERVICE = "{service}"
+HOST = "{host}"
 
 _FILES = certificates.Options("--nats-ca", "--nats-cert", "--nats-key")
 _FOR_A_SERVER = (
@@ -51,6 +54,11 @@ class Credentials(msgspec.Struct, frozen=True):
     def shown(self) -> str:
         """The servers without their secrets."""
         return ", ".join(map(shown, self.servers))
+
+    @property
+    def names_account(self) -> bool:
+        """Whether options, and not the URLs, say how to sign in."""
+        return bool(self.user or self.nkey_file or self.creds)
 
     def context(self) -> ssl.SSLContext:
         """For TLS, which a server may ask for. Raises SettingsError."""
@@ -90,11 +98,13 @@ def find(settings: Settings, service: str) -> Credentials:
         return _embedded(settings, service)
     found = Credentials(
         servers(settings.nats_url),
-        _for(settings.nats_user, service),
+        _for(settings.nats_user, settings, service),
         _password(settings, service),
-        _for(settings.nats_nkey_file, service),
-        _for(settings.nats_creds, service),
-        Certificates(settings.nats_ca, _for(settings.nats_cert, service), _for(settings.nats_key, service)),
+        _for(settings.nats_nkey_file, settings, service),
+        _for(settings.nats_creds, settings, service),
+        Certificates(
+            settings.nats_ca, _for(settings.nats_cert, settings, service), _for(settings.nats_key, settings, service)
+        ),
         _wants_tls(settings),
     )
     if not found.servers:
@@ -149,10 +159,10 @@ def _check(settings: Settings, found: Credentials, service: str) -> None:
         found.nkey()
     _warn_of_readers(
         {
-            "--nats-password-file": _for(settings.nats_password_file, service),
+            "--nats-password-file": _for(settings.nats_password_file, settings, service),
             "--nats-nkey-file": found.nkey_file,
             "--nats-creds": found.creds,
-            "--nats-key": _for(settings.nats_key, service),
+            "--nats-key": _for(settings.nats_key, settings, service),
         },
         service,
     )
@@ -180,15 +190,15 @@ def _password(settings: Settings, service: str) -> str:
         raise SettingsError("--nats-password and --nats-password-file: give one of them")
     if not settings.nats_password_file:
         return settings.nats_password
-    file = _for(settings.nats_password_file, service)
+    file = _for(settings.nats_password_file, settings, service)
     password = _text("--nats-password-file", file).strip()
     if not password:
         raise SettingsError(f"--nats-password-file {file}: it is empty")
     return password
 
 
-def _for(text: str, service: str) -> str:
-    return text.replace(SERVICE, service)
+def _for(text: str, settings: Settings, service: str) -> str:
+    return text.replace(SERVICE, service).replace(HOST, subjects.token(settings.host))
 
 
 def _text(option: str, file: str) -> str:

@@ -1,4 +1,4 @@
-"""Keeping what the bus must hold: what somebody deletes is created again."""
+"""Keeping what the bus must hold: what somebody deletes is created again, and what is left of deleted keys goes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from schemas import subjects
 from services.common import log
 from services.common.bus import Bus
 from services.common.errors import BusError
+from services.common.kv import MARKER_TTL
 
 INTERVAL = 5.0
+SWEEP_INTERVAL = 3600.0
+"""Seconds. Markers of deleted keys are few in an hour, and go by themselves where the server can do that."""
 
 
 async def keep(bus: Bus) -> None:
@@ -26,6 +29,29 @@ async def keep(bus: Bus) -> None:
             await _create(bus)
         except (nats.errors.Error, TimeoutError):
             continue  # whoever works with it says so
+
+
+async def keep_small(bus: Bus) -> None:
+    """Remove old markers of deleted keys now and then until cancelled. Needs an account that may purge the buckets."""
+    while True:
+        await bus.until_connected()
+        try:
+            await sweep(bus)
+        except BusError as error:
+            log.get(bus.service).warning("old markers of deleted keys are not removed, retrying", reason=str(error))
+        await asyncio.sleep(SWEEP_INTERVAL)
+
+
+async def sweep(bus: Bus, age: float = MARKER_TTL) -> None:
+    """Remove the markers of keys that were deleted more than `age` seconds ago. Raises BusError.
+
+    They have no lifetime if an older version, or one on a server older than 2.11, left them.
+    """
+    for bucket in subjects.BUCKETS:
+        try:
+            await (await bus.jetstream.key_value(bucket)).purge_deletes(int(age))
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BusError(f"cannot purge {bucket}: {error or type(error).__name__}") from error
 
 
 async def _create(bus: Bus) -> None:

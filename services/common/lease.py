@@ -7,7 +7,6 @@ whole term by its own clock, it writes the key itself, if nobody else was quicke
 from __future__ import annotations
 
 import asyncio
-import time
 
 import msgspec
 import nats.errors
@@ -18,6 +17,7 @@ from schemas import codec, subjects
 from schemas.routing import Lease as Value
 from services.common import log
 from services.common.bus import Bus
+from services.common.deadline import clock
 
 NOBODY = ""
 """The holder in the value of a lease that was given back."""
@@ -29,11 +29,6 @@ TERM = 3.0
 RENEWAL = 1.0
 LOOK = 0.5
 """Seconds between two looks of those that wait."""
-
-
-def clock() -> float:
-    """Seconds that also pass while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Lease:

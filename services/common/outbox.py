@@ -53,6 +53,7 @@ class Outbox:
         self.instance = instance
         self._bus = bus
         self._service = service
+        self._host = host
         self._sealer = Sealer(service, host, instance)
         self._told = 0
         self._fresh: dict[str, list[Event]] = {}
@@ -158,6 +159,7 @@ class Outbox:
         while window:
             await self._bus.until_connected()
             outcomes = await asyncio.gather(*map(self._publish, window), return_exceptions=True)
+            self._give_up_unsent()
             arrived, again, impossible = _sorted_out(window, outcomes)
             self._buffer.drop(impossible)
             await self._buffer.settle(arrived + impossible)
@@ -180,14 +182,20 @@ class Outbox:
             self._is_refused = True
 
     async def _publish(self, parcel: Parcel) -> None:
-        future = await self._bus.jetstream.publish_async(
-            parcel.subject,
-            parcel.payload,
-            wait_stall=ACK_TIMEOUT,
-            stream=subjects.STREAM,
-            headers={"Nats-Msg-Id": parcel.message_id},
+        await self._acknowledged(
+            await self._bus.jetstream.publish_async(
+                subjects.from_host(parcel.subject, self._host),
+                parcel.payload,
+                wait_stall=ACK_TIMEOUT,
+                stream=subjects.STREAM,
+                headers={"Nats-Msg-Id": parcel.message_id},
+            )
         )
-        await self._acknowledged(future)
+
+    def _give_up_unsent(self) -> None:
+        """The client keeps a place for each message that it has refused to send, and has only so many places."""
+        for future in list(self._bus.jetstream._publish_async_futures.values()):
+            future.cancel()
 
     async def _acknowledged(self, future: asyncio.Future[PubAck]) -> None:
         lost = asyncio.ensure_future(self._bus.until_lost())

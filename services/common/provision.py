@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ MAX_BYTES = 8 << 30
 DUPLICATE_WINDOW = 120.0
 SMALLEST = 1 << 20
 """Bytes: a log must have room for the largest batch."""
+
+WITH_LIFETIMES = (2, 11)
+"""The oldest nats-server whose messages may have lifetimes of their own."""
 
 _NOT_CLUSTERED, _NO_PEERS = 10074, 10005
 _NO_STORAGE = (10023, 10047)
@@ -137,6 +141,7 @@ async def _create(bus: Bus, stream: str, create: Create) -> None:
 async def _update(bus: Bus, config: StreamConfig, wanted: Limits) -> None:
     changes = changed(config, wanted)
     if not changes:
+        await _allow_lifetimes(bus, config)
         return
     stream = config.name or ""
     try:
@@ -147,6 +152,15 @@ async def _update(bus: Bus, config: StreamConfig, wanted: Limits) -> None:
             "that may"
         ) from None
     log.get(bus.service).info("changed on the bus", stream=stream, **changes)
+
+
+async def _allow_lifetimes(bus: Bus, config: StreamConfig) -> None:
+    """Let markers of deleted keys go by themselves, in a bucket that an older server made and if this account may."""
+    version = bus.client.connected_server_version
+    is_bucket = (config.name or "").startswith("KV_")
+    if is_bucket and not config.allow_msg_ttl and (version.major, version.minor) >= WITH_LIFETIMES:
+        with contextlib.suppress(DeniedError):
+            await bus.unless_denied(config.name or "", bus.jetstream.update_stream(config.evolve(allow_msg_ttl=True)))
 
 
 def changed(config: StreamConfig, wanted: Limits) -> dict[str, Any]:

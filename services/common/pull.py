@@ -18,6 +18,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from services.common.client import AwayError
+
 if TYPE_CHECKING:
     from services.common.bus import Bus
 
@@ -31,9 +33,9 @@ cluster does whose server is gone while ours is still there."""
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Which messages of a stream: those of `subject`, from the sequence `first` or with the newest of each subject."""
+    """Which messages of a stream: those of `subjects`, from the sequence `first` or with the newest of each subject."""
 
-    subject: str
+    subjects: list[str]
     first: int = 0
 
 
@@ -63,10 +65,14 @@ class Consumer:
         if self._asked <= BATCH // 2:
             request = {"batch": BATCH, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-            await self._bus.client.publish(subject, msgspec.json.encode(request), reply=self._inbox)
+            try:
+                await self._bus.client.publish(subject, msgspec.json.encode(request), reply=self._inbox)
+            except AwayError:
+                await self._lost  # the bus object learns of it a moment later
+                return []
             self._asked += BATCH
         arrived = await self._arrived(timeout)
-        messages = [message for message in arrived if message.reply]
+        messages = [message for message in arrived if self._is_delivered(message.reply)]
         ended = [message for message in arrived if not message.reply]
         self._asked -= len(messages) + sum(_unanswered(message) for message in ended)
         return messages
@@ -84,6 +90,10 @@ class Consumer:
             await self._subscription.unsubscribe()
             if self._bus.is_connected:
                 await self._bus.client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
+
+    def _is_delivered(self, reply: str) -> bool:
+        """Whether the server says by the reply subject that this consumer delivers it: nobody else can set that one."""
+        return reply.startswith("$JS.ACK.") and f".{self._stream}.{self._name}." in reply
 
     async def _arrived(self, timeout: float | None) -> list[Msg]:
         """All messages that are here, at least one unless the connection is lost or the time is over."""
@@ -113,7 +123,8 @@ async def consume(bus: Bus, stream: str, start: Start) -> AsyncIterator[Consumer
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
         ack_policy=AckPolicy.NONE,
-        filter_subject=start.subject,
+        filter_subject=start.subjects[0] if len(start.subjects) == 1 else None,
+        filter_subjects=start.subjects if len(start.subjects) > 1 else None,
         inactive_threshold=IDLE,
         mem_storage=True,
         num_replicas=1,

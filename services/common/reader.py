@@ -102,7 +102,7 @@ def _check_is_same(stream: Stream, created: str, position: int) -> None:
 
 
 async def _read_while_connected(bus: Bus, start: int, subject: str, wait: bool) -> AsyncGenerator[list[Entry], None]:
-    async with consume(bus, subjects.STREAM, Start(subject, max(start, 1))) as consumer:
+    async with consume(bus, subjects.STREAM, Start(subjects.filters(subject), max(start, 1))) as consumer:
         if not wait and not consumer.pending:
             yield []
             return

@@ -44,8 +44,9 @@ def default_state_dir() -> str:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What every service needs. Times are seconds; `spool_limit` is in MiB, 0: no spool.
 
-    `{service}` in `nats_user` and in the paths of secrets stands for the name of the service's account. `max_age` and
-    `max_bytes` are the log's limits in words (`services.common.units`); empty: as they are.
+    `{service}` in `nats_user` and in the paths of secrets stands for the name of the service's account, `{host}` for
+    the host as subjects have it. `max_age` and `max_bytes` are the log's limits in words (`services.common.units`);
+    empty: as they are.
     """
 
     state_dir: str = msgspec.field(default_factory=default_state_dir)

@@ -26,6 +26,7 @@ class Journal:
         self._context = context
         self._app = app
         self._key = subjects.decisions_key(context.host, app)
+        self._is_unsure = False
 
     async def load(self) -> None:
         """Read what an earlier deployer decided, and tell what it could not tell any more."""
@@ -60,6 +61,11 @@ class Journal:
         """Write the decisions as they are: nobody wrote them yet, or the bus may have lost them."""
         await self.commit(self.decisions)
 
+    async def settle(self) -> None:
+        """Write the decisions as they are if the bus may hold others, whose write it never acknowledged."""
+        if self._is_unsure:
+            await self.write()
+
     def record(self, event: Event) -> None:
         self._context.record(event, self._app)
         self.observe(event)
@@ -72,4 +78,6 @@ class Journal:
                 await self._put(self.decisions)
 
     async def _put(self, decisions: Decisions) -> None:
+        self._is_unsure = True
         await self._context.bus.put(subjects.DECISIONS, self._key, decisions)
+        self._is_unsure = False

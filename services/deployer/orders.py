@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from schemas import codec
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import CommandAnswered, DeploymentsPaused, DeploymentsResumed, QuarantineLifted
-from services.common import tracing
-from services.common.errors import LongshoreError, RegistryError
+from services.common import deadline, tracing
+from services.common.errors import BusError, LongshoreError, RegistryError
 from services.common.ids import span_id, trace_id
 from services.common.tracing import Cause
 from services.deployer import choice
@@ -29,10 +29,14 @@ FOLLOW_UP_TIMEOUT = 2.0
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """By whom, and the command's part of the trace: a deployment that begins with it is a part of that."""
+    """By whom, and the command's part of the trace: a deployment that begins with it is a part of that.
+
+    `headers`: as they came; they say until when whoever asked waits for the answer.
+    """
 
     by: str
     cause: Cause
+    headers: Mapping[str, str]
 
 
 class _Look(msgspec.Struct, eq=False):
@@ -62,9 +66,10 @@ class Orders:
 
     async def answer(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
         """The Reply to an encoded Command; never raises for what is in it."""
-        return msgspec.json.encode(await self._answer(payload, tracing.cause(headers)))
+        return msgspec.json.encode(await self._answer(payload, headers))
 
-    async def _answer(self, payload: bytes, cause: Cause) -> Reply:
+    async def _answer(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
+        cause = tracing.cause(headers)
         try:
             command: Command = codec.value(payload, Command)
         except msgspec.MsgspecError as error:
@@ -72,7 +77,7 @@ class Orders:
         own = Cause(cause.trace or trace_id(), span_id())
         began = time.monotonic()
         try:
-            reply = await self._obey(command, Asked(command.by or NOBODY, own))
+            reply = await self._obey(command, Asked(command.by or NOBODY, own, headers))
         except LongshoreError as error:
             reply = Reply(False, str(error))
         finally:
@@ -106,15 +111,15 @@ class Orders:
             case Rollback(to=release):
                 return await self._rollback(release, asked)
             case Pause():
-                return await self._pause(asked.by)
+                return await self._pause(asked)
             case Resume():
                 return await self._resume(asked)
             case Retry(release=release):
                 return await self._retry(release, asked)
             case Drain(replica=replica):
-                return await self._drain(replica)
+                return await self._drain(replica, asked)
             case Abort():
-                return await self._abort(asked.by)
+                return await self._abort(asked)
 
     async def _deploy(self, release: str, asked: Asked) -> Reply:
         self._refuse_ongoing()
@@ -150,7 +155,7 @@ class Orders:
         refuse: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Deploy what was looked up, if that is still possible, and unless `refuse` raises."""
-        async with self._reconciler.changing():
+        async with self._changing(asked):
             self._refuse_ongoing()
             self._refuse_quarantined(release)
             refuse()
@@ -163,6 +168,13 @@ class Orders:
                 raise LongshoreError(f"release {release} has just been replaced by {decisions.current}: ask again")
             deployment = await self._deployment.begin(release, asked.by, resolved, pinned, asked.cause)
         return Reply(True, f"release {release} is being deployed", deployment)
+
+    @contextlib.asynccontextmanager
+    async def _changing(self, asked: Asked) -> AsyncIterator[None]:
+        """Change something inside, alone. Raises LateError when whoever asked may have given up while we waited."""
+        async with self._reconciler.changing():
+            deadline.check(asked.headers)
+            yield
 
     def _refuse_ongoing(self) -> None:
         if ongoing := self._deployment.ongoing:
@@ -182,16 +194,16 @@ class Orders:
         if reason := self._journal.decisions.quarantined.get(release):
             raise LongshoreError(f"release {release} is quarantined ({reason}): `longshore retry {release}` lifts that")
 
-    async def _pause(self, by: str) -> Reply:
-        async with self._reconciler.changing():
+    async def _pause(self, asked: Asked) -> Reply:
+        async with self._changing(asked):
             decisions = self._journal.decisions
             if decisions.paused:
                 return Reply(True, "deployments are paused already")
-            await self._journal.commit(replace(decisions, paused=True), DeploymentsPaused(time.time(), by))
+            await self._journal.commit(replace(decisions, paused=True), DeploymentsPaused(time.time(), asked.by))
         return Reply(True, "deployments are paused until `longshore resume`")
 
     async def _resume(self, asked: Asked) -> Reply:
-        async with self._reconciler.changing():
+        async with self._changing(asked):
             self._refuse_ongoing()
             decisions = self._journal.decisions
             if not decisions.paused and not decisions.pinned:
@@ -201,7 +213,7 @@ class Orders:
         return await self._follow_up("the newest release is followed again", asked)
 
     async def _retry(self, release: str, asked: Asked) -> Reply:
-        async with self._reconciler.changing():
+        async with self._changing(asked):
             self._refuse_ongoing()
             decisions = self._journal.decisions
             quarantined = choice.newest_first(decisions.quarantined, self._feed.registry.is_newer)
@@ -215,28 +227,33 @@ class Orders:
         return await self._follow_up(f"release {chosen} may be deployed again", asked)
 
     async def _follow_up(self, done: str, asked: Asked) -> Reply:
-        """Begin the deployment that is due now, if one is, so that the reply can name it."""
+        """Begin the deployment that is due now, if one is, so that the reply can name it.
+
+        What was asked for is done already: an error now is none of the command, and the reconcile loop tries again.
+        """
         release = self._due()
         if not release:
             return Reply(True, done)
         try:
             async with self._in_time(FOLLOW_UP_TIMEOUT):
                 resolved = await self._deployment.resolve(release)
+            async with self._changing(asked):
+                if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
+                    return Reply(True, f"{done}; release {ongoing.release} is being deployed", ongoing.deployment)
+                if release != self._due():
+                    return Reply(True, done)
+                deployment = await self._deployment.begin(release, asked.by, resolved, cause=asked.cause)
         except RegistryError as error:
             return Reply(True, f"{done}; release {release} is deployed as soon as the registry answers ({error})")
-        async with self._reconciler.changing():
-            if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
-                return Reply(True, f"{done}; release {ongoing.release} is being deployed", ongoing.deployment)
-            if release != self._due():
-                return Reply(True, done)
-            deployment = await self._deployment.begin(release, asked.by, resolved, cause=asked.cause)
+        except (BusError, deadline.LateError) as error:
+            return Reply(True, f"{done}; release {release} is deployed as soon as the bus allows it ({error})")
         return Reply(True, f"{done}; release {release} is being deployed", deployment)
 
     def _due(self) -> str:
         return self._reconciler.due(self._feed.offered or [])
 
-    async def _drain(self, identity: str) -> Reply:
-        async with self._reconciler.changing():
+    async def _drain(self, identity: str, asked: Asked) -> Reply:
+        async with self._changing(asked):
             self._refuse_ongoing()
             replicas = self._reconciler.fleet.replicas
             if identity not in replicas:
@@ -244,9 +261,10 @@ class Orders:
             replicas[identity].condemned = True
         return Reply(True, f"replica {identity} goes as soon as its successor takes traffic")
 
-    async def _abort(self, by: str) -> Reply:
+    async def _abort(self, asked: Asked) -> Reply:
         """End the deployment under way, or else the commands that still ask the registry what to deploy."""
-        async with self._reconciler.changing():
+        by = asked.by
+        async with self._changing(asked):
             if ongoing := self._deployment.ongoing:
                 release = ongoing.release
                 if ongoing.failed:

@@ -91,6 +91,7 @@ class Reconciler:
         """Do everything that can be done now; how many seconds later there is something to do again at the latest."""
         async with self.changing():
             await self._after_reconnect()
+            await self.journal.settle()
             self.crew.bury()
             for _ in range(STEPS):
                 await self._take_offer()

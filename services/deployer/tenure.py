@@ -19,6 +19,8 @@ from services.common.provision import limits
 from services.deployer.runtime.docker.instance import identify
 from services.deployer.settings import DeployerSettings
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 class Tenure:
     """That this deployer has the application. It changes nothing while it has not.
@@ -32,7 +34,7 @@ class Tenure:
         about = f"process {os.getpid()}, --state-dir {Path(settings.state_dir).absolute()}"
         key = subjects.tenure_key(settings.host, settings.app)
         self._bus = bus
-        self._lease = Lease(bus, key, identify(settings.state_dir), settings.host, about=about)
+        self._lease = Lease(bus, key, holder(settings.state_dir), settings.host, about=about)
         self._log = log.get("deployer")
 
     @property
@@ -82,6 +84,14 @@ class Tenure:
         if self._lease.other:
             return "another deployer has this application on this host: waits for its end"
         return "its lease cannot be taken, trying on" if rounds * LOOK > TERM else ""
+
+
+def holder(state_dir: str) -> str:
+    """The lease's holder: all deployers that follow each other in a state directory, for as long as the machine runs.
+
+    A cloned machine has a copy of the directory, and often the same host name; the kernel's boot id is its own.
+    """
+    return f"{identify(state_dir)}@{BOOT_ID.read_text().strip()}"
 
 
 async def wait_for_turn(settings: DeployerSettings) -> None:

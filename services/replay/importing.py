@@ -24,7 +24,7 @@ STORED = "Longshore-Stored"
 WINDOW = 256
 ACK_TIMEOUT = 10.0
 
-_SUBJECT = re.compile(rf"{re.escape(subjects.EVENTS)}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_SUBJECT = re.compile(rf"{re.escape(subjects.EVENTS)}(\.[A-Za-z0-9_-]+){{2,3}}")
 
 
 class Imported(msgspec.Struct):

@@ -18,7 +18,7 @@ PAGE = (DOCS / "bus.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) for line in block.splitlines()
 ]
-ELSEWHERE = {"--auth", "--out"}
+ELSEWHERE = {"--auth", "--out", "--host", "--registry"}
 
 
 def _run(command: str, folder: Path) -> None:
@@ -35,7 +35,7 @@ def test_every_command_works_as_it_is_printed(tmp_path: Path) -> None:
     with serving(tmp_path / "nats", (tmp_path / "longshore.conf").read_text()) as server:
         for command in others:
             _run(command.replace("nats://localhost:4222", server.url), tmp_path)
-    assert len(others) == 3
+    assert len(others) == 4
 
 
 def test_every_option_exists() -> None:

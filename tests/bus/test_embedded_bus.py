@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -30,6 +31,7 @@ from services.common.objects import Objects
 from services.common.outbox import Outbox
 from services.common.reader import last_sequence, read
 from services.common.settings import Settings
+from tests.bus.server import serving
 from tests.disk import small_disk
 
 
@@ -276,3 +278,47 @@ async def test_two_servers_never_share_a_store(
     monkeypatch.setattr("services.bus.server.STOP_TIMEOUT", 0.1)
     with pytest.raises(SettingsError, match=f"in use by process {os.getpid()}"):
         await Server(settings).start()
+
+
+async def test_what_an_older_version_stored_without_an_account_is_found_again(tmp_path: Path) -> None:
+    store = tmp_path / "bus" / "jetstream"
+    store.mkdir(parents=True)
+    config = f"jetstream {{ store_dir: {json.dumps(str(store))} }}"
+    with serving(tmp_path / "old", config, jetstream=False) as older:
+        bus = await Bus.connect("admin", Credentials([older.url]))
+        await bus.ensure()
+        await bus.put(subjects.ROUTES, "host.web.80", Route("web", 80, 7))
+        await bus.close()
+    settings = Settings(state_dir=str(tmp_path))
+    for _ in range(2):
+        server = Server(settings)
+        await server.start()
+        bus = await _connect(settings, "deployer")
+        assert await bus.get(subjects.ROUTES, "host.web.80") is not None
+        await bus.close()
+        await server.stop()
+
+
+async def test_a_bus_that_could_not_be_looked_after_once_is_looked_after_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.bus.server.KEEP_AGAIN", 0.1)
+    monkeypatch.setattr("services.common.keeping.INTERVAL", 0.1)
+    connect, refused = Bus.connect, ["the system account does not get in"]
+
+    async def fails_once(service: str, account: Credentials, timeout: float = 10.0) -> Bus:
+        if service == "system" and refused:
+            raise BusError(refused.pop())
+        return await connect(service, account, timeout)
+
+    monkeypatch.setattr("services.bus.server.Bus.connect", fails_once)
+    settings = Settings(state_dir=str(tmp_path))
+    server = Server(settings)
+    with capture_logs() as lines:
+        await server.start()
+        await _until(lambda: [line for line in lines if line.get("reason") == "the system account does not get in"])
+        bus = await connect("admin", credentials.find(settings, "admin"))
+        await bus.jetstream.delete_stream(subjects.STREAM)
+        await _until(lambda: [line for line in lines if line["event"] == "the log's stream was deleted: created anew"])
+        await bus.close()
+        await server.stop()

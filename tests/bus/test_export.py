@@ -65,6 +65,25 @@ def test_secrets_are_their_owners_only_and_the_same_the_next_time(tmp_path: Path
     assert not any(file.read_text() in once for file in files)  # the server has public keys only
 
 
+def test_hosts_have_secrets_of_their_own_and_people_one_for_all(tmp_path: Path) -> None:
+    words = ["bus", "config", "--out", str(tmp_path), "--host", "web-1.example", "--host", "web-2"]
+    done = longshore(*words, "--auth", "password")
+    assert done.returncode == 0, done.stderr
+    files = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.password")}
+    of_hosts = {f"{host}/{service}.password" for host in ("web-1_example", "web-2") for service in ACCESS}
+    assert files == {"admin.password", "cli.password"} | of_hosts
+    assert "--nats-user 'longshore-{service}-{host}'" in done.stdout
+    assert "longshore-proxy-web-1_example" in done.stdout
+
+
+def test_two_hosts_that_are_one_for_the_bus_are_refused_in_one_line(tmp_path: Path) -> None:
+    done = longshore("bus", "config", "--out", str(tmp_path), "--host", "web.1", "--host", "web_1")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [
+        "longshore: --host web_1: for the bus it is the same host as web.1; name one of them"
+    ]
+
+
 async def test_before_the_setup_a_service_says_what_to_do(printed: Printed) -> None:
     done = longshore("health", *printed.options)
     assert done.returncode == 1
@@ -79,13 +98,14 @@ async def test_setup_creates_everything_and_each_account_can_do_what_is_its_own_
         bus = await connected(service, **printed.settings)
         await bus.ensure(Limits())
         for bucket in subjects.BUCKETS:
-            key = f"{service}.web.80"
-            if bucket in access.writes:
+            key = f"{access.leases or service}.web.80"
+            may = bucket in access.writes or (bucket == subjects.LEASES and access.leases != "")
+            if may:
                 await bus.put(bucket, key, Route("web", 80, 1))
             else:
                 with pytest.raises(BusError, match="may not use"):
                     await bus.put(bucket, key, Route("web", 80, 1))
-            assert (await admin.get(bucket, key) is not None) == (bucket in access.writes)
+            assert (await admin.get(bucket, key) is not None) == may
         await bus.close()
     assert await last_sequence(admin) == 0
     await admin.close()

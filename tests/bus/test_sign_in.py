@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from structlog.testing import capture_logs
@@ -155,6 +156,42 @@ async def test_a_user_signs_in_with_a_password_from_an_option_a_file_or_the_url(
         nats_password_file=f"{tmp_path}/{{service}}.password",
     )
     await _works(nats_url=[with_user.url.replace("//", "//longshore-proxy:s3cret@")])
+
+
+@pytest.mark.parametrize("password", ["p@ss/w:rd#?", "100%", "%40", "ä b"])
+async def test_what_a_url_cannot_hold_is_percent_encoded_in_it(password: str, tmp_path: Path) -> None:
+    user = "o:ps@example"
+    account = json.dumps({"user": user, "password": password}, ensure_ascii=False)
+    with serving(tmp_path, f"authorization {{ users: [{account}] }}") as server:
+        signed = f"//{quote(user, safe='')}:{quote(password, safe='')}@"
+        await _works(nats_url=[server.url.replace("//", signed)])
+        await _works(nats_url=[server.url], nats_user=user, nats_password=password)
+
+
+async def test_a_token_in_the_url_is_decoded_too(tmp_path: Path) -> None:
+    with serving(tmp_path, 'authorization { token: "t@k/n%" }') as server:
+        await _works(nats_url=[server.url.replace("//", f"//{quote('t@k/n%', safe='')}@")])
+        line = await _problem(nats_url=[server.url.replace("//", "//another@")])
+        assert line.endswith("mend them in --nats-url")
+
+
+async def test_each_server_has_the_sign_in_of_its_own_url(tmp_path: Path) -> None:
+    one = serving(tmp_path / "one", 'authorization { token: "to%ken" }')
+    two = serving(tmp_path / "two", 'authorization { users: [{ user: "a", password: "b:c" }] }')
+    with one as first, two as second:
+        urls = [first.url.replace("//", "//to%25ken@"), second.url.replace("//", "//a:b%3Ac@")]
+        bus = await connected(nats_url=[",".join(urls)])
+        async with asyncio.timeout(60):
+            for _ in range(2):
+                url = bus.client.connected_url
+                assert url
+                current = first if url.port == first.port else second
+                current.stop()
+                await bus.until_lost()
+                await bus.until_connected()
+                await bus.client.flush()
+                current.start()
+        await bus.close()
 
 
 async def test_a_wrong_password_is_told_at_once_without_showing_it(with_user: ConfiguredServer) -> None:

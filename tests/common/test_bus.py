@@ -133,5 +133,5 @@ async def test_closing_while_the_bus_is_away_is_no_error(nats_server: NatsServer
     connection = await Bus.connect("health", Credentials([nats_server.url]))
     nats_server.kill()
     await connection.until_lost()
-    await connection.client.publish("longshore.test", b"waits for the bus")
+    await connection.client.subscribe("longshore.test")  # waits for the bus
     await connection.close()

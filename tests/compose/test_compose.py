@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from services.common.bus import Bus
+from services.common.credentials import Credentials
+from services.common.errors import BusError
 from tests.compose.images import run_as_root
 from tests.compose.stack import Stack
 from tests.e2e.harness import Traffic, wait_for
@@ -16,6 +21,31 @@ def test_every_service_becomes_healthy_and_the_application_is_served(stack: Stac
     stack.wait_until_serving("1.0.0")
     assert {stack.ask() for _ in range(20)} == {"1.0.0"}
     assert len(stack.replicas()) == 2
+
+
+async def test_no_process_of_the_host_uses_the_bus_without_a_secret(stack: Stack) -> None:
+    (network,) = stack.container("nats").attrs["NetworkSettings"]["Networks"].values()
+    address = network["IPAddress"]
+    for service in ("cli", "deployer", "admin"):
+        with pytest.raises(BusError, match=f"refuses {service}"):
+            await Bus.connect(service, Credentials([f"nats://{address}:4222"]), 20)
+    with pytest.raises(ConnectionRefusedError), socket.create_connection((address, 8222), 10):
+        pass
+
+
+def test_each_service_has_its_own_secret_and_no_other(stack: Stack) -> None:
+    folder = "/var/lib/longshore/nkeys"
+    own = {
+        "proxy": {"proxy.nk"},
+        "health": {"health.nk"},
+        "deployer": {"deployer.nk", "cli.nk"},
+        "metrics-gateway": {"gateway.nk", "cli.nk"},
+    }
+    for service, expected in own.items():
+        listed = stack.container(service).exec_run(["ls", folder])
+        assert listed.exit_code == 0, listed.output
+        assert set(listed.output.decode().split()) == expected
+    assert "web" in stack.container("deployer").exec_run(["longshore", "status"]).output.decode()
 
 
 @pytest.mark.parametrize("service", ["proxy", "deployer", "metrics-gateway", "nats"])

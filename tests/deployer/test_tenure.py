@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -13,7 +14,9 @@ import msgspec
 import pytest
 
 from schemas.events import DeploymentStarted, DeploymentSucceeded, ReplicaStarted
+from services.deployer import tenure
 from services.deployer.runtime import remains
+from services.deployer.tenure import Tenure
 from tests.deployer.releases import release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
@@ -116,3 +119,21 @@ async def test_one_that_stood_still_until_another_took_over_changes_nothing_any_
     routed = {backend.id for route in site.routes[seen:] for backend in route.backends}
     assert routed <= waiting.started
     assert len(holder.started) == started
+
+
+async def test_a_cloned_machine_does_not_have_what_its_original_has(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = site.settings()
+    original = Tenure(site.bus, settings)
+    async with asyncio.timeout(30):
+        await original.take()
+    successor = Tenure(site.bus, settings)
+    await successor._lease.round()
+    assert successor.is_held  # what a killed one had
+    (tmp_path / "boot_id").write_text("another-boot\n")
+    monkeypatch.setattr(tenure, "BOOT_ID", tmp_path / "boot_id")
+    shutil.copytree(site.state_dir, tmp_path / "cloned")
+    clone = Tenure(site.bus, site.settings(state_dir=str(tmp_path / "cloned")))
+    await clone._lease.round()
+    assert not clone.is_held

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 
 from schemas import subjects
-from services.common import credentials
+from services.common import credentials, deadline
 from services.common.bus import Bus
 from services.common.settings import Settings
 from services.demo import releases
@@ -49,12 +49,10 @@ async def throw(one: Server) -> int:
         kept = [*events(), *await keys(bus), *objects()]
         for subject in kept:
             await bus.jetstream.publish(subject, bytes_.randbytes(SIZE))
-        command = subjects.commands("web", socket.gethostname())
         inboxes = [f"_INBOX_{service}.rubbish" for service in subjects.SERVICES]
-        for subject in (command, *inboxes):
+        for subject in inboxes:
             await bus.client.publish(subject, bytes_.randbytes(SIZE))
-        answer = await bus.client.request(command, bytes_.randbytes(SIZE), timeout=20)
-        assert b"not a command" in answer.data
+        await command(one, bytes_)
         for subject in await keys(bus):
             if subject.endswith("rubbish"):
                 await bus.jetstream.publish(subject, b"", headers={"KV-Operation": "DEL"})
@@ -62,6 +60,22 @@ async def throw(one: Server) -> int:
     finally:
         await bus.close()
     return len(events())
+
+
+async def command(one: Server, bytes_: random.Random) -> None:
+    """Random bytes to the deployer, as somebody who may command it: without a deadline, and with one."""
+    bus = await Bus.connect("cli", credentials.find(Settings(state_dir=one.state), "cli"))
+    subject = subjects.commands("web", socket.gethostname())
+    try:
+        await bus.client.publish(subject, bytes_.randbytes(SIZE))
+        answer = await bus.client.request(subject, bytes_.randbytes(SIZE), timeout=20)
+        assert b"no deadline" in answer.data
+        now = await bus.client.request(subject, timeout=20, headers={deadline.ASK: deadline.CLOCK})
+        headers = {deadline.DEADLINE: str(deadline.parse(now.data.decode()).later(60))}
+        answer = await bus.client.request(subject, bytes_.randbytes(SIZE), timeout=20, headers=headers)
+        assert b"not a command" in answer.data
+    finally:
+        await bus.close()
 
 
 def test_random_bytes_on_every_subject_harm_nothing(server: Callable[..., Server]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from schemas import subjects
-from services.bus.permissions import ACCESS, ADMIN, permissions, user
+from services.bus.permissions import ACCESS, ADMIN, permissions
 from services.common.bus import Bus
 from services.common.objects import Objects
 from services.common.reader import describe
@@ -113,7 +113,8 @@ async def test_damaged_snapshots_are_told_and_the_rest_is_counted(late: Bus, nat
 
 async def test_an_account_that_may_not_read_snapshots_is_told_and_the_rest_is_counted(tmp_path: Path) -> None:
     older = msgspec.structs.replace(ACCESS["cli"], reads_stores=())
-    admin, reader = user(ADMIN, "a"), {**user("cli", "c"), "permissions": permissions("cli", older)}
+    admin = {"user": ADMIN, "password": "a"}
+    reader = {"user": "cli", "password": "c", "permissions": permissions("cli", older)}
     with serving(tmp_path / "nats", f"authorization {{ users: {json.dumps([admin, reader])} }}") as server:
         address = server.url.removeprefix("nats://")
         bus = await connected(ADMIN, nats_url=[f"nats://admin:a@{address}"])

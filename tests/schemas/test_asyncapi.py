@@ -101,7 +101,7 @@ def test_messages_say_their_content_type_and_their_payload() -> None:
 
 def test_channels_are_the_subjects_and_the_buckets() -> None:
     channels = DOCUMENT["channels"]
-    assert channels["events"]["address"] == subjects.events("{service}", "{app}")
+    assert channels["events"]["address"] == subjects.events("{service}", "{app}") + ".{host}"
     assert channels["commands"]["address"] == f"{subjects.COMMANDS}.deployer.{{app}}.{{host}}"
     assert {f"$KV.{name}.{{key}}" for name in subjects.BUCKETS} == {
         channels[name]["address"] for name in asyncapi.VALUES
@@ -112,7 +112,8 @@ def test_channels_are_the_subjects_and_the_buckets() -> None:
 def test_who_sends_and_receives_what_is_what_the_accounts_on_the_bus_may(service: str) -> None:
     access = ACCESS[service]
     sends = {"events"} if access.publishes else set()
-    sends |= {*access.writes, *(["commands"] if access.commands else [])}
+    leases = [subjects.LEASES] if access.leases else []
+    sends |= {*access.writes, *leases, *(["commands"] if access.commands else [])}
     receives = {*access.reads, *(["events"] if access.reads_log else []), *(["commands"] if access.answers else [])}
     assert set(asyncapi.SENDS[service]) == sends
     assert set(asyncapi.RECEIVES[service]) == receives

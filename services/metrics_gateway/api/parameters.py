@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 else:
     Kind = Literal[tuple(sorted(KINDS))]
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$|^$"
+NAME = r"^(?:[A-Za-z0-9][A-Za-z0-9-]{0,62})?$(?!\n)"
+"""Empty or a name. Python's `$` also matches before a last newline; JavaScript, which reads this, has no `\\Z`."""
 
 AppName: TypeAlias = Annotated[str, QueryParameter(pattern=NAME, description="Only this application's; empty: all.")]
 

@@ -28,7 +28,10 @@ SECURITY: list[dict[str, list[str]]] = [{"admin": []}]
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-Word = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[!-~]*$")]
+PRINTABLE = r"^[!-~]*$(?!\n)"
+"""Python's `$` also matches before a last newline; JavaScript, which reads this in the schema, has no `\\Z`."""
+
+Word = Annotated[str, msgspec.Meta(max_length=255, pattern=PRINTABLE)]
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +63,7 @@ class RetryOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class DrainOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`replica`: its id, as /api/containers tells it."""
 
-    replica: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]*$")]
+    replica: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=PRINTABLE)]
 
 
 class Done(msgspec.Struct, frozen=True):

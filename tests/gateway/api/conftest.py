@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
-from nats.aio.msg import Msg
 
 from schemas import events as e
 from schemas import subjects
 from schemas.commands import Command, Deploy, Pause, Reply
 from services.common.bus import Bus
+from services.common.deadline import DEADLINE
 from tests.gateway.process import Gateway, Launch, publishing
 
 
@@ -27,15 +27,15 @@ class Deployer:
 
     async def listen(self, app: str, host: str = "web-1") -> None:
         """Be there, on the bus and in the log."""
-        await self.bus.client.subscribe(subjects.commands(app, host), cb=self._answer)
+        await self.bus.respond(subjects.commands(app, host), self._answer)
         async with publishing(self.bus, "deployer", f"d-{app}") as outbox:
             outbox.record(e.ServiceStarted(1.0, f"deployer:{app}", "0.1.0", 42))
 
-    async def _answer(self, message: Msg) -> None:
-        command = msgspec.json.decode(message.data, type=Command)
+    async def _answer(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
+        command = msgspec.json.decode(payload, type=Command)
         self.obeyed.append(command)
-        self.headers.append(dict(message.headers or {}))
-        await message.respond(msgspec.json.encode(self._reply(command)))
+        self.headers.append({name: value for name, value in headers.items() if name != DEADLINE})
+        return msgspec.json.encode(self._reply(command))
 
     def _reply(self, command: Command) -> Reply:
         if isinstance(command, Deploy) and command.release == "9.9":

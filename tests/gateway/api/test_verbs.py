@@ -120,6 +120,17 @@ async def test_a_body_that_makes_no_sense_is_a_problem_of_one_line(
         assert answer.text.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "body", [{"by": "ann\n"}, {"app": "shop\n"}, {"app": "\n"}, {"replica": "x\n"}, {"host": "h\n"}]
+)
+async def test_a_word_with_a_newline_at_its_end_is_refused(
+    body: dict[str, str], client: httpx.AsyncClient, token: Callable[[], str]
+) -> None:
+    verb = "drain" if "replica" in body else "pause"
+    answer = await client.post(f"/api/{verb}", json=body, headers={"authorization": f"Bearer {token()}"})
+    assert answer.status_code == 400
+
+
 async def test_a_body_without_end_is_refused(client: httpx.AsyncClient, token: Callable[[], str]) -> None:
     answer = await client.post("/api/deploy", content=b" " * (65 << 10), headers={"authorization": f"Bearer {token()}"})
     assert answer.status_code == 413

@@ -1,0 +1,67 @@
+"""The server's accounts: one for what is stored, and one for each service, which reaches the former through imports.
+
+Permissions alone do not keep users of one account apart. The server checks who publishes to a subject, but not who
+makes it write there by itself: whoever may publish anything names a reply subject, to which the acknowledgement goes,
+and whoever may read a stream names the subject to which its messages are delivered. Both stay within an account. So
+each service has an account of its own, in which nobody else is, and its permissions say what of the imports it uses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from schemas import subjects
+from services.bus.permissions import ACCESS, commands, permissions
+
+STORE = "LONGSHORE"
+"""The account with the streams. Only the administrator is in it."""
+
+_API = "$JS.API.>"
+_STORED = (subjects.ALL_EVENTS, "$KV.>", "$O.>")
+
+
+class User(msgspec.Struct, frozen=True):
+    """Who signs in, and how (`{"user": …, "password": …}` or `{"nkey": …}`). `host`: the only one; empty: all."""
+
+    service: str
+    sign_in: dict[str, str]
+    host: str = ""
+
+    @property
+    def account(self) -> str:
+        host = f"_{subjects.token(self.host)}" if self.host else ""
+        return f"{STORE}_{self.service.upper()}{host}"
+
+
+def accounts(admin: dict[str, str], users: list[User]) -> dict[str, Any]:
+    """The server's `accounts` block."""
+    names = [user.account for user in users]
+    exports: list[dict[str, Any]] = [{"service": _API, "response_type": "stream", "accounts": names}]
+    exports += [{"service": subject, "accounts": names} for subject in _STORED]
+    store = {"jetstream": "enabled", "users": [admin], "exports": exports}
+    return {STORE: store, **{user.account: _account(user, users) for user in users}}
+
+
+def _account(user: User, users: list[User]) -> dict[str, Any]:
+    imports = [_import(STORE, subject) for subject in (_API, *_STORED)]
+    imports += [_import(one.account, commands(one.service, one.host)) for one in users if _commands(user, one)]
+    account: dict[str, Any] = {
+        "users": [{**user.sign_in, "permissions": permissions(user.service, ACCESS[user.service], user.host)}],
+        "imports": imports,
+    }
+    if ACCESS[user.service].answers:
+        senders = [one.account for one in users if _commands(one, user)]
+        account["exports"] = [{"service": commands(user.service, user.host), "accounts": senders}]
+    return account
+
+
+def _commands(sender: User, executor: User) -> bool:
+    access = ACCESS[sender.service]
+    is_same_host = access.all_hosts or not sender.host or sender.host == executor.host
+    return ACCESS[executor.service].answers and executor.service in access.commands and is_same_host
+
+
+def _import(account: str, subject: str) -> dict[str, Any]:
+    return {"service": {"account": account, "subject": subject}}
