@@ -69,9 +69,9 @@ class Push:
 class Collector:
     """Makes requests out of the metrics of a moment.
 
-    `resource` says the same whichever process pushes, so that a series goes on over restarts and takeovers; the instance
-    is the log that is counted, unless the resource names one. Instruments whose kind is in `delta` tell what was added since the last push that arrived, of this gateway or of the
-    one before it (`told`, `begin`).
+    `resource` says the same whichever process pushes, so that a series goes on over restarts and takeovers; the
+    instance is the log that is counted, unless the resource names one. Instruments whose kind is in `delta` tell what
+    was added since the last push that arrived, of this gateway or of the one before it (`told`, `begin`).
     """
 
     def __init__(self, moment: Callable[[], Moment], resource: Resource, delta: Set[Kind]) -> None:

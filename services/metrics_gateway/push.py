@@ -38,7 +38,8 @@ class Pusher:
     """Pushes while `run` runs, and once more on `close`. A streak of failures is one line in the log."""
 
     def __init__(self, settings: GatewaySettings, live: Live, resource: Resource, objects: Objects) -> None:
-        self._endpoint = settings.endpoint("metrics")
+        endpoint = settings.endpoint("metrics")
+        self._endpoint = endpoint.target if endpoint else ""
         self._interval = settings.otlp_interval or export_interval()
         self._live = live
         self._log = log.get("gateway")
@@ -47,6 +48,7 @@ class Pusher:
         _EXPORTER_LOG.addFilter(self._reason)
         self._settings = settings
         self._renewal = connection.Renewal(settings, "metrics")
+        connection.forget_empty_variables()
         self._exporter = _exporter(settings)
         self._collector = Collector(live.moment, resource, self._delta())
         self._running: asyncio.Task[None] | None = None

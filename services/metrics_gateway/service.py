@@ -67,6 +67,8 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     """Fold the log and serve the admin API until the service stops."""
     for problem in settings.expired(time.time()):
         context.log.warning("the collector will refuse a certificate", reason=problem)
+    for problem in dict.fromkeys(filter(None, map(settings.problem, SIGNALS))):
+        context.log.warning("pushes no telemetry: it is only asked for by a variable that does not fit", reason=problem)
     live = Live(context.bus, context.instance, context.host)
     resource = describe(context)
     traffic = Traffic()

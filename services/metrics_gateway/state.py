@@ -81,8 +81,8 @@ class State(msgspec.Struct):
     ones, by metric.
     `clock`: seconds during which the log was written to, which stands still while nobody can; `told` is the store time
     that it last went by, `due` when it next closes what is over. `spent`: CPU time of instances that are forgotten, in
-    nanoseconds. `messages_lost` left the log before they were folded. `log` identifies what is counted: when the log was
-    created that the counting began with; it stays when the numbers go on with another log.
+    nanoseconds. `messages_lost` left the log before they were folded. `log` identifies what is counted: when the
+    log was created that the counting began with; it stays when the numbers go on with another log.
     """
 
     position: int = 0
