@@ -59,6 +59,7 @@ def run(settings: GatewaySettings) -> None:
     """
     if SUPERVISED not in os.environ:
         settings.check_dates(time.time())
+    api.raise_file_limit()
     with api.listen(settings) as listener:
         lifecycle.run(SERVICE, SERVICE, settings, partial(main, settings, listener, tokens.load(settings)))
 
@@ -73,7 +74,8 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     resource = describe(context)
     traffic = Traffic()
     exporter = Exporter(live.moment, resource.attributes)
-    app: ASGIApp = api.create(api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping))
+    core = api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping)
+    app: ASGIApp = api.answering_head(api.create(core))
     objects = Objects(context.bus, subjects.SNAPSHOTS)
     saver = Saver(live, context.bus, Store(objects, context.log), context.log)
     folding = context.spawn(follow(live, context.bus, saver), "fold")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
 from litestar import get
+from litestar.exceptions import HTTPException
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from schemas import codec, subjects
 from services.common import reader
+from services.common.errors import BusError
 from services.metrics_gateway import backends, deployments, recent, status
 from services.metrics_gateway.api.core import Core, Given
 from services.metrics_gateway.api.parameters import AppName, Kinds, wanted
 from services.metrics_gateway.api.problem import specs
 from services.metrics_gateway.api.reading import READ, status_of
-from services.metrics_gateway.api.streams import MEDIA_TYPE, message
+from services.metrics_gateway.api.streams import MEDIA_TYPE, answer, limited, message, refuse_foreign_pages
 from services.metrics_gateway.recent import Wanted, views
 
 LARGEST = 2**53 - 1
@@ -28,7 +31,10 @@ LARGEST = 2**53 - 1
 TICK = 1.0
 SHOWN = 50
 
-PROBLEMS = specs(401, 421, 503)
+PROBLEMS = specs(401, 403, 421, 503)
+
+AHEAD = 8
+"""Messages that are asked for at a time, for each reader: one of a busy proxy has 30 KB, and 64 readers may be slow."""
 
 Start = Annotated[
     int,
@@ -40,6 +46,14 @@ LastEventId = Annotated[
 ]
 Follow = Annotated[bool, QueryParameter(description="false: end when everything is told that is there now.")]
 
+HANDLING: dict[str, Any] = {
+    "opt": READ,
+    "media_type": MEDIA_TYPE,
+    "responses": PROBLEMS,
+    "middleware": [limited],
+    "guards": [refuse_foreign_pages],
+}
+
 VIEWS: dict[str, Callable[[Core], Any]] = {
     "status": status_of,
     "containers": lambda core: status.containers(core.live.state),
@@ -49,7 +63,7 @@ VIEWS: dict[str, Callable[[Core], Any]] = {
 }
 
 
-@get("/api/events/stream", opt=READ, responses=PROBLEMS, media_type=MEDIA_TYPE)
+@get("/api/events/stream", **HANDLING)
 async def api_events_stream(
     core: Given,
     app: AppName = "",
@@ -63,23 +77,26 @@ async def api_events_stream(
     An event named `gap` tells which sequences the log no longer holds.
     """
     first = start if last_event_id is None else last_event_id + 1
-    return core.streams.answer(_events(core, first, wanted(app, kind), follow), core.stopping)
+    try:
+        stream = await reader.describe(core.bus)
+    except BusError as error:
+        raise HTTPException(status_code=503, detail=str(error), headers={"retry-after": "5"}) from None
+    return answer(_events(core, stream, first, wanted(app, kind), follow), core.stopping)
 
 
-@get("/api/stream", opt=READ, responses=PROBLEMS, media_type=MEDIA_TYPE)
+@get("/api/stream", **HANDLING)
 async def api_stream(core: Given, follow: Follow = True) -> Stream:
     """Server-sent events named status, containers, backends, deployments and events.
 
     Each carries what /api/<name> answers, at first and whenever that has changed.
     """
-    return core.streams.answer(_views(core, follow), core.stopping)
+    return answer(_views(core, follow), core.stopping)
 
 
 async def _views(core: Core, follow: bool) -> AsyncGenerator[bytes, None]:
     told: dict[str, bytes] = {}
     while True:
-        for name, view in VIEWS.items():
-            chunk = message(view(core), name)
+        for name, chunk in (_current(core) if follow else _made(core)).items():
             if told.get(name) != chunk:
                 told[name] = chunk
                 yield chunk
@@ -88,18 +105,33 @@ async def _views(core: Core, follow: bool) -> AsyncGenerator[bytes, None]:
         await asyncio.sleep(TICK)
 
 
-async def _events(core: Core, first: int, wanted: Wanted, follow: bool) -> AsyncGenerator[bytes, None]:
-    stream = await reader.describe(core.bus)
+def _current(core: Core) -> dict[str, bytes]:
+    """The views, made once a tick for all that follow them."""
+    now, shown = time.monotonic(), core.shown
+    if now >= shown.due:
+        shown.chunks, shown.due = _made(core), now + TICK
+    return shown.chunks
+
+
+def _made(core: Core) -> dict[str, bytes]:
+    return {name: message(view(core), name) for name, view in VIEWS.items()}
+
+
+async def _events(
+    core: Core, stream: reader.Stream, first: int, wanted: Wanted, follow: bool
+) -> AsyncGenerator[bytes, None]:
     start, gap = beginning(stream, first)
     if gap:
         yield message(gap, "gap")
     subject = subjects.events("*", wanted.app or "*")
     if not follow and start > stream.last:
         return
-    async with aclosing(reader.read(core.bus, start, subject, wait=follow)) as reading:
+    async with aclosing(reader.read(core.bus, start, subject, wait=follow, ahead=AHEAD)) as reading:
         async for entries in reading:
             for entry in entries:
-                for chunk in told(entry, wanted):
+                async with core.streams.turn():
+                    chunks = told(entry, wanted)
+                for chunk in chunks:
                     yield chunk
 
 
