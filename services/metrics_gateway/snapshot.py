@@ -74,6 +74,9 @@ def restore(snapshot: Snapshot) -> State:
     except msgspec.MsgspecError as error:
         raise SnapshotError(f"no state: {error}") from None
     state.position = snapshot.position
+    for instance in state.instances.values():
+        for listener in instance.listeners.values():
+            listener.recount()
     return state
 
 

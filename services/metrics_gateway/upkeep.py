@@ -65,7 +65,7 @@ def _backends_in_use(state: State) -> dict[PortKey, set[str]]:
     for instance in state.live():
         for (app, port), listener in instance.listeners.items():
             names = used.setdefault((instance.host, app, port), set())
-            names.update(listener.backends, (backend for _, _, backend in listener.open.values()))
+            names.update(listener.backends, listener.carried)
     return used
 
 

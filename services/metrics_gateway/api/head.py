@@ -16,7 +16,8 @@ def answering_head(app: ASGIApp) -> ASGIApp:
         elif scope["method"] != "HEAD":
             await app(scope, receive, lambda message: send(_allowing_head(message)))
         else:
-            await app({**scope, "method": "GET"}, receive, _without_body(send))
+            asked: Any = {**scope, "method": "GET"}
+            await app(asked, receive, _without_body(send))
 
     return answer
 
