@@ -25,9 +25,16 @@ class Renewal:
         return self._seen != before
 
     def _look(self) -> list[tuple[int, int]]:
-        paths = [Path(file) for file in (self._files.ca, self._files.cert, self._files.key) if file]
-        found = [path.stat() for path in paths if path.exists()]
-        return [(one.st_ino, one.st_mtime_ns) for one in found]
+        return [_stamp(Path(file)) for file in (self._files.ca, self._files.cert, self._files.key) if file]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes with a file; zeros while it cannot be looked at, as when it is being replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 def forget_empty_variables() -> None:

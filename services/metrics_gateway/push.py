@@ -90,6 +90,7 @@ class Pusher:
                     await self._running
                 await self.push()
         self._exporter.shutdown()
+        _EXPORTER_LOG.removeFilter(self._reason)
 
     def _renew(self) -> None:
         with contextlib.suppress(SettingsError):  # of files that are about to be replaced

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import SettingsError
+from services.metrics_gateway.connection import Renewal
 from services.metrics_gateway.endpoint import Endpoint, parse
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.telemetry import SIGNALS
@@ -172,3 +173,17 @@ async def test_a_silent_receiver_is_given_up_after_the_timeout(launch: Launch, m
     with receiving(receiver) as port:
         gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2)
         await gateway.until("/metrics", lambda got: got.status_code == 200 and f"{FAILED} 0.0" not in got.text)
+
+
+def test_a_certificate_that_is_being_replaced_is_noticed_and_not_an_error(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(authority.certificate.read_bytes())
+    renewal = Renewal(GatewaySettings(otlp_endpoint="localhost:4317", otlp_ca=str(ca)), "metrics")
+    assert not renewal.has_come()
+    ca.unlink()
+    ca.symlink_to(ca)  # exists nowhere, and looking at it fails
+    assert renewal.has_come()
+    ca.unlink()
+    ca.write_bytes(authority.certificate.read_bytes())
+    assert renewal.has_come()

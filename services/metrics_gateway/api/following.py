@@ -126,13 +126,22 @@ async def _events(
     subject = subjects.events("*", wanted.app or "*")
     if not follow and start > stream.last:
         return
-    async with aclosing(reader.read(core.bus, start, subject, wait=follow, ahead=AHEAD)) as reading:
-        async for entries in reading:
+    reading = reader.read(core.bus, start, subject, wait=follow, created=stream.created, ahead=AHEAD)
+    async with aclosing(reading):
+        while entries := await _next(reading):
             for entry in entries:
                 async with core.streams.turn():
                     chunks = told(entry, wanted)
                 for chunk in chunks:
                     yield chunk
+
+
+async def _next(reading: AsyncGenerator[list[reader.Entry], None]) -> list[reader.Entry]:
+    """What comes next; nothing at the end, or when the log is another one: the client comes back and hears of a gap."""
+    try:
+        return await anext(reading, [])
+    except reader.StreamReplacedError:
+        return []
 
 
 class Gap(msgspec.Struct, frozen=True):

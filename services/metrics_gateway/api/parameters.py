@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 else:
     Kind = Literal[tuple(sorted(KINDS))]
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$|^$"
+NAME = r"^(?:[A-Za-z0-9][A-Za-z0-9-]{0,62})?$(?!\n)"
+"""A name or nothing. Python's `$` also matches before a final line break; what follows it rules that out."""
 
 AppName: TypeAlias = Annotated[str, QueryParameter(pattern=NAME, description="Only this application's; empty: all.")]
 

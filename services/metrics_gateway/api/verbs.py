@@ -28,7 +28,8 @@ SECURITY: list[dict[str, list[str]]] = [{"admin": []}]
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-Word = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[!-~]*$")]
+WORD = r"^[!-~]*$(?!\n)"
+Word = Annotated[str, msgspec.Meta(max_length=255, pattern=WORD)]
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +61,7 @@ class RetryOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class DrainOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`replica`: its id, as /api/containers tells it."""
 
-    replica: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]*$")]
+    replica: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=WORD)]
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -119,7 +120,11 @@ async def _tell(core: Core, headers: Mapping[str, str], order: Order, command: C
         payload = await core.bus.request(subjects.commands(app, host), command, headers=trace_context(headers))
     except BusError as error:
         raise HTTPException(status_code=503, detail=str(error)) from None
-    reply = msgspec.json.decode(payload, type=Reply)
+    try:
+        reply = msgspec.json.decode(payload, type=Reply)
+    except msgspec.MsgspecError:
+        detail = f"what answers for {app} on {host} is no deployer of this version: see its log"
+        raise HTTPException(status_code=503, detail=detail) from None
     if not reply.ok:
         raise HTTPException(status_code=409, detail=reply.message)
     return Done(app, host, reply.message, reply.deployment)
