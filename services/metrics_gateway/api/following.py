@@ -16,6 +16,7 @@ from litestar.response import Stream
 
 from schemas import codec, subjects
 from services.common import reader
+from services.common.bus import Bus
 from services.common.errors import BusError
 from services.metrics_gateway import backends, deployments, recent, status
 from services.metrics_gateway.api.core import Core, Given
@@ -77,10 +78,7 @@ async def api_events_stream(
     An event named `gap` tells which sequences the log no longer holds.
     """
     first = start if last_event_id is None else last_event_id + 1
-    try:
-        stream = await reader.describe(core.bus)
-    except BusError as error:
-        raise HTTPException(status_code=503, detail=str(error), headers={"retry-after": "5"}) from None
+    stream = await _described(core.bus)
     return answer(_events(core, stream, first, wanted(app, kind), follow), core.stopping)
 
 
@@ -103,6 +101,16 @@ async def _views(core: Core, follow: bool) -> AsyncGenerator[bytes, None]:
         if not follow:
             return
         await asyncio.sleep(TICK)
+
+
+async def _described(bus: Bus) -> reader.Stream:
+    """The log. Raises HTTPException 503, at once while the bus is away."""
+    try:
+        if not bus.is_connected:
+            raise BusError("the bus is away: the log cannot be read now")
+        return await reader.describe(bus)
+    except BusError as error:
+        raise HTTPException(status_code=503, detail=str(error), headers={"retry-after": "5"}) from None
 
 
 def _current(core: Core) -> dict[str, bytes]:
