@@ -41,9 +41,12 @@ Start = Annotated[
     int,
     QueryParameter(ge=0, le=LARGEST, description="First stream sequence to tell; 0: the first that comes from now on."),
 ]
+# gt=-1 and not ge=0: the description of a value that may also be absent leaves out a minimum of 0
 LastEventId = Annotated[
     int | None,
-    HeaderParameter(name="Last-Event-ID", ge=0, le=LARGEST - 1, description="Go on after this event; wins over start."),
+    HeaderParameter(
+        name="Last-Event-ID", gt=-1, le=LARGEST - 1, description="Go on after this event; wins over start."
+    ),
 ]
 Follow = Annotated[bool, QueryParameter(description="false: end when everything is told that is there now.")]
 
