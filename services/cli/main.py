@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 OLDEST_PYTHON = (3, 11)
+READER_GONE = 141
+"""Exit code when the reader of the output has enough (`longshore events | head -1`): that of a program which SIGPIPE
+ended, as scripts know it from the system's own."""
+
 OUR_VARIABLES = ("LONGSHORE_", "OTEL_EXPORTER_", "SCOTTY__")
 
 
@@ -22,12 +26,14 @@ def main() -> None:
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
     from services.cli.app import app
-    from services.common.errors import LongshoreError
+    from services.common.errors import LongshoreError, reason
 
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is found here, and not while Python ends
+        sys.exit(code)
     except LongshoreError as error:
-        _fail(str(error), error.exit_code)
+        _fail(reason(error), error.exit_code)
     except NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -35,12 +41,16 @@ def main() -> None:
         _fail(" ".join(error.format_message().split()), error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # the command line's library makes 1 of it
+            sys.exit(READER_GONE)
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(1)
+        sys.exit(READER_GONE)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}", 1)
+        _fail(f"{where}{reason(error)}", 1)
 
 
 def unsupported(platform: str, version: "tuple[int, ...]") -> str:

@@ -6,6 +6,13 @@ The command line prints such an error as one line on stderr, without a traceback
 from __future__ import annotations
 
 
+def reason(error: BaseException) -> str:
+    """What an error says; what kind it is, in words, where it says nothing, as a TimeoutError often does."""
+    said = (isinstance(error, OSError) and error.strerror) or str(error)
+    kind = type(error).__name__.removesuffix("Error").removesuffix("Exception")
+    return said or "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip() or "error"
+
+
 class LongshoreError(Exception):
     """Anything that a user can mend. Ends a command with exit code 1."""
 

@@ -33,16 +33,22 @@ cluster does whose server is gone while ours is still there."""
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Which messages of a stream: those of `subjects`, from the sequence `first` or with the newest of each subject."""
+    """Which messages of a stream: those of `subjects`, from the sequence `first` or with the newest of each subject.
+
+    `ahead`: so many are asked for at a time, and half as many more are on their way at most.
+    """
 
     subjects: list[str]
     first: int = 0
+    ahead: int = BATCH
 
 
 class Consumer:
     """`pending`: how many messages there were for it when it was created, before any of them was sent."""
 
-    def __init__(self, bus: Bus, stream: str, name: str, pending: int, inbox: str, subscription: Subscription) -> None:
+    def __init__(
+        self, bus: Bus, stream: str, name: str, pending: int, inbox: str, subscription: Subscription, ahead: int
+    ) -> None:
         self.pending = pending
         self._bus = bus
         self._stream = stream
@@ -51,6 +57,7 @@ class Consumer:
         self._subscription = subscription
         self._lost = asyncio.create_task(bus.until_lost())
         self._asked = 0
+        self._ahead = ahead
 
     @property
     def is_lost(self) -> bool:
@@ -62,15 +69,15 @@ class Consumer:
 
         Raises the client's errors, also when the consumer is silent for too long.
         """
-        if self._asked <= BATCH // 2:
-            request = {"batch": BATCH, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
+        if self._asked <= self._ahead // 2:
+            request = {"batch": self._ahead, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
             try:
                 await self._bus.client.publish(subject, msgspec.json.encode(request), reply=self._inbox)
             except AwayError:
                 await self._lost  # the bus object learns of it a moment later
                 return []
-            self._asked += BATCH
+            self._asked += self._ahead
         arrived = await self._arrived(timeout)
         messages = [message for message in arrived if self._is_delivered(message.reply)]
         ended = [message for message in arrived if not message.reply]
@@ -134,7 +141,7 @@ async def consume(bus: Bus, stream: str, start: Start) -> AsyncIterator[Consumer
     created = await bus.jetstream.add_consumer(stream, config)
     inbox = bus.client.new_inbox()
     subscription = await bus.client.subscribe(inbox, pending_msgs_limit=0, pending_bytes_limit=0)
-    consumer = Consumer(bus, stream, created.name, created.num_pending or 0, inbox, subscription)
+    consumer = Consumer(bus, stream, created.name, created.num_pending or 0, inbox, subscription, start.ahead)
     try:
         yield consumer
     finally:

@@ -16,7 +16,7 @@ from services.common import log
 from services.common.bus import Bus
 from services.common.client import RECONNECT_WAIT
 from services.common.errors import BusError
-from services.common.pull import Start, consume
+from services.common.pull import BATCH, Start, consume
 
 BEGAN = "Longshore-Began"
 """Header of a message that was imported from a log without its beginning: when that began (unix seconds)."""
@@ -68,12 +68,17 @@ async def last_sequence(bus: Bus) -> int:
 
 
 async def read(
-    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, wait: bool = True, created: str = ""
+    bus: Bus,
+    start: int = 1,
+    subject: str = subjects.ALL_EVENTS,
+    wait: bool = True,
+    created: str = "",
+    ahead: int = BATCH,
 ) -> AsyncGenerator[list[Entry], None]:
     """The log from stream sequence `start` on, in order, in lists as they arrive; for ever, or until its end now.
 
-    What the stream no longer holds is passed over: the first sequence tells. Raises StreamReplacedError when it is
-    not the one that was `created` then, or ends before `start`.
+    `ahead` is how many messages are asked for at a time. What the stream no longer holds is passed over: the first
+    sequence tells. Raises StreamReplacedError when it is not the one that was `created` then, or ends before `start`.
     """
     logger = log.get(bus.service)
     position = start
@@ -83,7 +88,7 @@ async def read(
         try:
             if created:
                 _check_is_same(await describe(bus), created, position)
-            async with contextlib.aclosing(_read_while_connected(bus, position, subject, wait)) as reading:
+            async with contextlib.aclosing(_read_while_connected(bus, position, subject, wait, ahead)) as reading:
                 async for entries in reading:
                     if not entries:
                         return
@@ -101,8 +106,10 @@ def _check_is_same(stream: Stream, created: str, position: int) -> None:
         raise StreamReplacedError(stream)
 
 
-async def _read_while_connected(bus: Bus, start: int, subject: str, wait: bool) -> AsyncGenerator[list[Entry], None]:
-    async with consume(bus, subjects.STREAM, Start(subjects.filters(subject), max(start, 1))) as consumer:
+async def _read_while_connected(
+    bus: Bus, start: int, subject: str, wait: bool, ahead: int
+) -> AsyncGenerator[list[Entry], None]:
+    async with consume(bus, subjects.STREAM, Start(subjects.filters(subject), max(start, 1), ahead)) as consumer:
         if not wait and not consumer.pending:
             yield []
             return

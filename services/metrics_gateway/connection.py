@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,33 @@ class Renewal:
         return self._seen != before
 
     def _look(self) -> list[tuple[int, int]]:
-        paths = [Path(file) for file in (self._files.ca, self._files.cert, self._files.key) if file]
-        found = [path.stat() for path in paths if path.exists()]
-        return [(one.st_ino, one.st_mtime_ns) for one in found]
+        return [_stamp(Path(file)) for file in (self._files.ca, self._files.cert, self._files.key) if file]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes with a file; zeros while it cannot be looked at, as when it is being replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
+
+
+def forget_empty_variables() -> None:
+    """The specification takes an empty variable for one that is not set; the exporters take it for a value."""
+    for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
+        del os.environ[name]
 
 
 def options(settings: TelemetrySettings, signal: Signal) -> dict[str, Any]:
     """Arguments of an OTLP/gRPC exporter; what is left to OTEL_* variables is None."""
-    is_insecure = settings.is_insecure(signal)
+    is_insecure, endpoint = settings.is_insecure(signal), settings.endpoint(signal)
     return {
-        "endpoint": settings.endpoint(signal),
+        "endpoint": endpoint.target if endpoint else None,
         "insecure": is_insecure,
         "credentials": None if is_insecure else _credentials(settings.certificates(signal)),
         "headers": settings.headers(signal) or None,
+        "timeout": settings.timeout(signal),
         "compression": _compression(settings.otlp_compression or variable(signal, "COMPRESSION")),
     }
 

@@ -33,6 +33,11 @@ def established(place: Place, event: e.ConnectionEstablished) -> None:
     if not place.gapped or event.connection not in listener.closed:
         known = listener.open.get(event.connection, NEW)
         listener.open[event.connection] = (known[0], known[1], name)
+        if known[2] != name:
+            if name:
+                listener.carry(name)
+            if known[2]:
+                listener.release(known[2])
 
 
 def progressed(place: Place, event: e.ConnectionProgressed) -> None:
@@ -48,7 +53,9 @@ def progressed(place: Place, event: e.ConnectionProgressed) -> None:
 
 def closed(place: Place, event: e.ConnectionClosed) -> None:
     totals, listener = place.ports.get(event.port) or place.port(event.port)
-    known_in, known_out, _ = listener.open.pop(event.connection, NEW)
+    known_in, known_out, backend = listener.open.pop(event.connection, NEW)
+    if backend:
+        listener.release(backend)
     if event.bytes_in > known_in:
         totals.bytes_in += event.bytes_in - known_in
     if event.bytes_out > known_out:
@@ -72,7 +79,9 @@ def closed(place: Place, event: e.ConnectionClosed) -> None:
 def refused(place: Place, event: e.ConnectionRefused) -> None:
     totals, listener = place.ports.get(event.port) or place.port(event.port)
     count(totals.refused, event.reason)
-    listener.open.pop(event.connection, None)
+    _, _, backend = listener.open.pop(event.connection, NEW)
+    if backend:
+        listener.release(backend)
     if place.gapped:
         listener.closed.add(event.connection)
     totals.duration.observe(event.duration)

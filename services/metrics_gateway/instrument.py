@@ -31,7 +31,7 @@ class Moment(msgspec.Struct, frozen=True):
     """What is measured: the folded state, and what only this process knows at `now`. Times are unix seconds.
 
     `pending`: messages of the log that are not folded yet; `fold_seconds`: time spent on those that are. `duties`:
-    whether this gateway has each of its possible duties now.
+    whether this gateway has each of its possible duties now. `process` and `host`: which gateway this is.
     """
 
     state: State
@@ -44,6 +44,8 @@ class Moment(msgspec.Struct, frozen=True):
     fold_seconds: float = 0.0
     otlp_spans: dict[str, int] = {}
     duties: dict[Duty, bool] = {}
+    process: str = ""
+    host: str = ""
 
 
 Read: TypeAlias = Callable[[Moment], Iterator[tuple[Labels, Value]]]

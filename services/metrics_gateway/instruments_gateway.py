@@ -26,6 +26,10 @@ def _build(moment: Moment) -> Iterator[tuple[Labels, Value]]:
     yield (moment.version,), 1
 
 
+def _process(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    yield (moment.process, moment.host), 1
+
+
 GATEWAY = Section(
     "The gateway",
     (
@@ -147,6 +151,16 @@ GATEWAY = Section(
             "Whether this gateway, of all on the bus, saves snapshots, pushes metrics, pushes traces",
             ("duty",),
             _duties,
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.gateway.info",
+            "longshore_gateway_info",
+            "gauge",
+            "",
+            "Always 1; the labels say which gateway process these numbers come from, and on which host it runs",
+            ("process", "host"),
+            _process,
             of_process=True,
         ),
         Instrument(

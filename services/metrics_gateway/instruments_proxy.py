@@ -42,7 +42,7 @@ def _open_by_backend(moment: Moment) -> Iterator[tuple[Labels, Value]]:
     }
     for instance in moment.state.live():
         for (app, port), listener in instance.listeners.items():
-            counts[instance.host, app, port].update(name for _, _, name in listener.open.values() if name)
+            counts[instance.host, app, port].update(listener.carried)
     for key, found in counts.items():
         served = is_served(moment.state, key)
         for name, count in found.items():

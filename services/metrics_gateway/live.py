@@ -8,7 +8,7 @@ from collections import Counter
 from services.common.bus import Bus
 from services.common.lease import Lease
 from services.common.lifecycle import VERSION
-from services.common.reader import Entry
+from services.common.reader import Entry, describe
 from services.metrics_gateway.fold import apply
 from services.metrics_gateway.instrument import Duty, Moment
 from services.metrics_gateway.state import State
@@ -21,7 +21,7 @@ class Live:
     seconds). `leases`: of what only one gateway of several on the bus does.
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, process: str = "", host: str = "") -> None:
         self.state = State()
         self.folded = 0
         self.backlog: int | None = None
@@ -33,6 +33,7 @@ class Live:
         self.otlp_exports = Counter(success=0, failure=0)
         self.otlp_spans = Counter(success=0, failure=0, dropped=0)
         self._bus = bus
+        self._process, self._host = process, host
 
     @property
     def is_caught_up(self) -> bool:
@@ -52,6 +53,13 @@ class Live:
         """Whether it is for this gateway to do that now. To be asked right before each time."""
         lease = self.leases.get(duty)
         return lease is None or lease.is_held
+
+    async def is_behind(self, position: int) -> bool:
+        """Whether the log holds messages up to `position` that are not folded yet. Raises BusError.
+
+        A log that was made anew, or has lost its end, may never reach it.
+        """
+        return self.state.position < position <= (await describe(self._bus)).last
 
     def fold(self, entry: Entry) -> None:
         """Apply a message of the log."""
@@ -89,4 +97,6 @@ class Live:
             self.fold_seconds,
             dict(self.otlp_spans) | {"dropped": self.otlp_spans["dropped"] + self.state.tracing.dropped},
             {duty: lease.is_held for duty, lease in self.leases.items()},
+            self._process,
+            self._host,
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import TypeAlias
+from uuid import UUID, uuid5
 
 import msgspec
 from opentelemetry.sdk.metrics.export import (
@@ -27,12 +28,14 @@ from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from services.common.lifecycle import VERSION
 from services.metrics_gateway.instrument import Instrument, Kind, Labels, Moment, Value
 from services.metrics_gateway.instruments import INSTRUMENTS
 from services.metrics_gateway.state import Histogram
 
 SCOPE = "longshore"
+
+INSTANCES = UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320")
+"""The namespace that the semantic conventions name for a service.instance.id made of something inherent."""
 
 POINTS = 5000
 """So many data points at most, a metric's own aside, go into one request: collectors refuse those above 4 MiB."""
@@ -66,8 +69,9 @@ class Push:
 class Collector:
     """Makes requests out of the metrics of a moment.
 
-    Instruments whose kind is in `delta` tell what was added since the last push that arrived, of this gateway or of the
-    one before it (`told`, `begin`).
+    `resource` says the same whichever process pushes, so that a series goes on over restarts and takeovers; the
+    instance is the log that is counted, unless the resource names one. Instruments whose kind is in `delta` tell what
+    was added since the last push that arrived, of this gateway or of the one before it (`told`, `begin`).
     """
 
     def __init__(self, moment: Callable[[], Moment], resource: Resource, delta: Set[Kind]) -> None:
@@ -120,8 +124,9 @@ class Collector:
         self._since.update(dict.fromkeys(push.values, push.moment))
 
     def _push(self, metrics: list[Metric], values: dict[str, Values], moment: Moment) -> Push:
-        scope = ScopeMetrics(InstrumentationScope(SCOPE, VERSION), metrics, "")
-        data = MetricsData([ResourceMetrics(self._resource, [scope], self._resource.schema_url)])
+        scope = ScopeMetrics(InstrumentationScope(SCOPE), metrics, "")  # its version would be part of the identity
+        resource = identified(self._resource, moment.state.log)
+        data = MetricsData([ResourceMetrics(resource, [scope], resource.schema_url)])
         return Push(data, values, _nanoseconds(moment.now))
 
     def _metric(self, instrument: Instrument, values: Values, moment: Moment) -> Metric:
@@ -160,6 +165,11 @@ class Collector:
             min=None,  # type: ignore[arg-type]  # optional in OTLP and in the encoder, only not in this type
             max=None,  # type: ignore[arg-type]
         )
+
+
+def identified(resource: Resource, log: str) -> Resource:
+    """The resource of what is counted from the log that was created at `log`."""
+    return Resource({"service.instance.id": str(uuid5(INSTANCES, log))}).merge(resource)
 
 
 def _of_log(kinds: Set[Kind]) -> list[Instrument]:

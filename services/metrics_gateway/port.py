@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TypeAlias
 
 import msgspec
@@ -67,13 +68,31 @@ class Listener(msgspec.Struct):
     """A port as one proxy instance serves it.
 
     `address` is empty while it does not listen. `open` holds each open connection, `closed` those that ended while an
-    earlier batch was missing; `backends` maps those that take new connections to their addresses.
+    earlier batch was missing; `backends` maps those that take new connections to their addresses. `carried` counts the
+    open connections of each backend that has any: a scrape does not walk them all.
     """
 
     address: str = ""
     open: dict[int, Open] = {}
     closed: set[int] = set()
     backends: dict[str, str] = {}
+    carried: dict[str, int] = {}
+
+    def carry(self, backend: str) -> None:
+        """One more open connection is at `backend`."""
+        self.carried[backend] = self.carried.get(backend, 0) + 1
+
+    def release(self, backend: str) -> None:
+        """One that was at `backend` is not any more."""
+        left = self.carried.get(backend, 0) - 1
+        if left > 0:
+            self.carried[backend] = left
+        else:
+            self.carried.pop(backend, None)
+
+    def recount(self) -> None:
+        """Count what is carried from the open connections, after these came from a snapshot."""
+        self.carried = dict(Counter(backend for _, _, backend in self.open.values() if backend))
 
 
 def count(reasons: dict[str, int], reason: str) -> None:

@@ -9,7 +9,6 @@ from itertools import accumulate
 from typing import Any, TypeAlias
 
 import msgspec
-from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -20,18 +19,25 @@ from prometheus_client.metrics_core import (
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
-from services.metrics_gateway import exposition
+from services.metrics_gateway import exposition, negotiation
 from services.metrics_gateway.histogram import LARGEST
 from services.metrics_gateway.instrument import Instrument, Labels, Moment, Value
 from services.metrics_gateway.instruments import INSTRUMENTS
+from services.metrics_gateway.negotiation import Form
 from services.metrics_gateway.state import Histogram
 
 Values: TypeAlias = list[tuple[Labels, Value]]
 
 _COMPRESSION_LEVEL = 1
-_OPENMETRICS = "application/openmetrics-text"
+_WRITERS: dict[Form, Callable[[Iterator[Metric]], bytes]] = {
+    "openmetrics": exposition.openmetrics,
+    "text": exposition.text,
+}
+_CONTENT_TYPES: dict[Form, str] = {
+    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    "text": "text/plain; version=0.0.4; charset=utf-8",
+}
 _NO_LABEL = re.compile(r"\W|^(?=\d)", re.ASCII)
-_ESCAPING = re.compile(r";\s*escaping=[^;,]*")  # no name of the catalogue needs any
 
 
 class Exposition(msgspec.Struct, frozen=True):
@@ -50,21 +56,20 @@ class Exporter:
 
     def expose(self, accept: str, accept_encoding: str) -> Exposition:
         """The metrics as text or OpenMetrics, compressed if the headers of the request allow it."""
-        _, content_type = choose_encoder(_ESCAPING.sub("", accept))
-        write = exposition.openmetrics if content_type.startswith(_OPENMETRICS) else exposition.text
-        body = write(self.collect())
-        headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
-        if gzip_accepted(accept_encoding):
+        chosen = negotiation.form(accept)
+        body = _WRITERS[chosen](self.collect())
+        headers = {"content-type": _CONTENT_TYPES[chosen], "vary": "accept, accept-encoding"}
+        if negotiation.accepts_gzip(accept_encoding):
             body = gzip.compress(body, _COMPRESSION_LEVEL)
             headers["content-encoding"] = "gzip"
         return Exposition(body, headers)
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, and the resource."""
+        """The resource, which OpenMetrics wants first, and every metric."""
+        yield InfoMetricFamily("target", "The resource that these metrics belong to", self._resource)
         moment = self._moment()
         for instrument in INSTRUMENTS:
             yield from families(instrument, list(instrument.read(moment)))
-        yield InfoMetricFamily("target", "The resource that these metrics belong to", self._resource)
 
 
 def families(instrument: Instrument, values: Values) -> Iterator[Metric]:

@@ -38,7 +38,8 @@ class Pusher:
     """Pushes while `run` runs, and once more on `close`. A streak of failures is one line in the log."""
 
     def __init__(self, settings: GatewaySettings, live: Live, resource: Resource, objects: Objects) -> None:
-        self._endpoint = settings.endpoint("metrics")
+        endpoint = settings.endpoint("metrics")
+        self._endpoint = endpoint.target if endpoint else ""
         self._interval = settings.otlp_interval or export_interval()
         self._live = live
         self._log = log.get("gateway")
@@ -47,6 +48,7 @@ class Pusher:
         _EXPORTER_LOG.addFilter(self._reason)
         self._settings = settings
         self._renewal = connection.Renewal(settings, "metrics")
+        connection.forget_empty_variables()
         self._exporter = _exporter(settings)
         self._collector = Collector(live.moment, resource, self._delta())
         self._running: asyncio.Task[None] | None = None
@@ -65,11 +67,14 @@ class Pusher:
         if not self._live.is_caught_up or not self._live.does("metrics") or not await self._has_begun():
             return
         succeeded = True
-        for push in await asyncio.to_thread(self._collector.requests, self._collector.take()):
+        taken = self._collector.take()
+        position = taken.moment.state.position
+        for push in await asyncio.to_thread(self._collector.requests, taken):
             if not self._live.does("metrics"):  # it was stopped for a while: another one may push now
                 return
             if await asyncio.to_thread(self._export, push.data):
                 self._collector.pushed(push)
+                self._done(position)
             else:
                 succeeded = False
         self._account(succeeded)
@@ -85,6 +90,7 @@ class Pusher:
                     await self._running
                 await self.push()
         self._exporter.shutdown()
+        _EXPORTER_LOG.removeFilter(self._reason)
 
     def _renew(self) -> None:
         with contextlib.suppress(SettingsError):  # of files that are about to be replaced
@@ -97,14 +103,25 @@ class Pusher:
         kinds: dict[Kind, type] = {"counter": ObservableCounter, "histogram": Histogram}
         return {kind for kind, instrument in kinds.items() if preferred.get(instrument) is _DELTA}
 
+    def _done(self, position: int) -> None:
+        """What is counted up to that message of the log is pushed, at least in part."""
+        if lease := self._live.leases.get("metrics"):
+            lease.done = position
+
     async def _has_begun(self) -> bool:
-        """Whether it is known what the gateway before this one has pushed. Deltas go on from there."""
+        """Whether this gateway can go on where the one before it ended: it has read as far, and deltas know the values.
+
+        Values of one that is behind would go back, and stores would take that for a restart and count all of it again.
+        """
         lease = self._live.leases.get("metrics")
-        if not self._collector.is_delta or lease is None or lease.turn == self._turn:
+        if lease is None or lease.turn == self._turn:
             return True
         turn = lease.turn
         try:
-            self._collector.begin(await self._objects.get(TOLD))
+            if await self._live.is_behind(lease.done):
+                return False
+            if self._collector.is_delta:
+                self._collector.begin(await self._objects.get(TOLD))
         except BusError as error:
             self._log.warning("cannot read what was pushed, trying again", reason=str(error))
             return False

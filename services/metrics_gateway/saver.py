@@ -68,6 +68,7 @@ class Saver:
             self._tell_what_is_lost(stream)
         elif stream.first > 1:
             self._log.warning(BEGINS_LATE, messages=stream.first - 1)
+        self._live.state.log = self._live.state.log or stream.created
 
     @property
     def stream(self) -> str:

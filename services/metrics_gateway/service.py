@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from services.metrics_gateway.traces.export import Tracer
 
 SERVICE = "gateway"
+SHARED = {"service.name": "longshore"}
+"""What every gateway of a log says of itself."""
+
 SLICE = 0.002
 """Seconds for which a backlog is folded before requests get their turn."""
 
@@ -56,6 +59,7 @@ def run(settings: GatewaySettings) -> None:
     """
     if SUPERVISED not in os.environ:
         settings.check_dates(time.time())
+    api.raise_file_limit()
     with api.listen(settings) as listener:
         lifecycle.run(SERVICE, SERVICE, settings, partial(main, settings, listener, tokens.load(settings)))
 
@@ -64,11 +68,14 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     """Fold the log and serve the admin API until the service stops."""
     for problem in settings.expired(time.time()):
         context.log.warning("the collector will refuse a certificate", reason=problem)
-    live = Live(context.bus)
+    for problem in dict.fromkeys(filter(None, map(settings.problem, SIGNALS))):
+        context.log.warning("pushes no telemetry: it is only asked for by a variable that does not fit", reason=problem)
+    live = Live(context.bus, context.instance, context.host)
     resource = describe(context)
     traffic = Traffic()
     exporter = Exporter(live.moment, resource.attributes)
-    app: ASGIApp = api.create(api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping))
+    core = api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping)
+    app: ASGIApp = api.answering_head(api.create(core))
     objects = Objects(context.bus, subjects.SNAPSHOTS)
     saver = Saver(live, context.bus, Store(objects, context.log), context.log)
     folding = context.spawn(follow(live, context.bus, saver), "fold")
@@ -78,7 +85,7 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     async with (
         _leasing(settings, live, context),
         _saving(saver, context),
-        _pushing(settings, live, resource, objects, context),
+        _pushing(settings, live, objects, context),
         _tracing(settings, live, resource, context) as tracer,
     ):
         if tracer:
@@ -121,14 +128,22 @@ async def _sampling(live: Live, traffic: Traffic) -> None:
 
 
 def describe(context: Context) -> Resource:
-    """What the metrics are about; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
-    own = {
-        "service.name": "longshore",
-        "service.version": VERSION,
-        "service.instance.id": context.instance,
-        "host.name": context.host,
-    }
-    described = Resource.create(own).merge(OTELResourceDetector().detect())
+    """This process, for /metrics and traces; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
+    own = {"service.version": VERSION, "service.instance.id": context.instance, "host.name": context.host}
+    return _with_variables(Resource.create(SHARED | own))
+
+
+def describe_counted() -> Resource:
+    """What the pushed metrics are about, the same in every process that pushes them; variables as in `describe`.
+
+    Stores make labels of these attributes, so one that changes with a restart, an upgrade or a takeover would begin new
+    series beside the old ones.
+    """
+    return _with_variables(Resource(SHARED))
+
+
+def _with_variables(own: Resource) -> Resource:
+    described = own.merge(OTELResourceDetector().detect())
     return Resource({_text(name): _text(value) for name, value in described.attributes.items()}, described.schema_url)
 
 
@@ -162,9 +177,7 @@ async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _pushing(
-    settings: GatewaySettings, live: Live, resource: Resource, objects: Objects, context: Context
-) -> AsyncIterator[None]:
+async def _pushing(settings: GatewaySettings, live: Live, objects: Objects, context: Context) -> AsyncIterator[None]:
     """If metrics are to be pushed, push while inside. The exporter is only loaded then: it is large."""
     if not settings.pushes("metrics"):
         yield
@@ -172,7 +185,7 @@ async def _pushing(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a push that fails is told once, by us
     from services.metrics_gateway.push import Pusher
 
-    pusher = Pusher(settings, live, resource, objects)
+    pusher = Pusher(settings, live, describe_counted(), objects)
     running = context.spawn(pusher.run(), "otlp")
     try:
         yield

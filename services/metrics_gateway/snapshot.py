@@ -80,6 +80,9 @@ def restore(snapshot: Snapshot) -> State:
     if not _is_possible(state):
         raise SnapshotError("it holds a number that no log gives")
     state.position = snapshot.position
+    for instance in state.instances.values():
+        for listener in instance.listeners.values():
+            listener.recount()
     return state
 
 

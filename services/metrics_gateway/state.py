@@ -82,7 +82,8 @@ class State(msgspec.Struct):
     bounds of histograms other than the usual ones, by metric.
     `clock`: seconds during which the log was written to, which stands still while nobody can; `told` is the store time
     that it last went by, `due` when it next closes what is over. `spent`: CPU time of instances that are forgotten, in
-    nanoseconds. `messages_lost` left the log before they were folded.
+    nanoseconds. `messages_lost` left the log before they were folded. `log` identifies what is counted: when the
+    log was created that the counting began with; it stays when the numbers go on with another log.
     """
 
     position: int = 0
@@ -115,6 +116,7 @@ class State(msgspec.Struct):
     due: float = 0.0
     tracing: Tracing = msgspec.field(default_factory=Tracing)
     messages_lost: int = 0
+    log: str = ""
 
     def new(self, part: type[Part]) -> Part:
         """An empty part of the state, its histograms in the buckets that were asked for."""

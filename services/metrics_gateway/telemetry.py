@@ -14,7 +14,8 @@ import msgspec
 
 from services.common import certificates
 from services.common.errors import ExpiredError, SettingsError
-from services.common.settings import Settings, check_port, check_positive
+from services.common.settings import Settings, check_positive
+from services.metrics_gateway.endpoint import Endpoint, parse, parse_target
 
 Signal = Literal["metrics", "traces"]
 SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
@@ -26,8 +27,6 @@ TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
 _YES = ("true", "yes", "on", "1", "t", "y")
 _NO = ("false", "no", "off", "0", "f", "n", "")
-_ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]+)")
-_URL = re.compile(r"(?P<scheme>https?)://(?P<rest>[^/]+)/?")
 _HEADER = re.compile(r"[a-z0-9_.-]+")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
@@ -53,17 +52,39 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         parse_signals(self.telemetry_signals)
         if self.otlp_endpoint:
-            check_endpoint("--otlp-endpoint", self.otlp_endpoint)
+            parse_target("--otlp-endpoint", self.otlp_endpoint)
         if self.otlp_interval is not None:
             check_positive("--otlp-interval", self.otlp_interval)
         for text in self.otlp_header:
             parse_header(text)
         self._check_transport()
         for signal in SIGNALS:
-            if self.pushes(signal):
-                check_variables(signal)
-                self.headers(signal)
-                self.certificates(signal).check()
+            if self.is_asked and self._is_wanted(signal):
+                self.check(signal)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether an option asks for telemetry; variables alone may be there for the application."""
+        named = parse_signals(self.telemetry_signals) is not None
+        files = self.otlp_ca or self.otlp_cert or self.otlp_key
+        choices = (self.otlp_compression, self.otlp_temporality, self.otlp_interval)
+        given = self.otlp_endpoint or self.otlp_insecure or files or self.otlp_header
+        return self.telemetry or named or bool(given) or any(one is not None for one in choices)
+
+    def check(self, signal: Signal) -> None:
+        """Raises SettingsError for what keeps a signal from being pushed."""
+        check_variables(signal)
+        self.headers(signal)
+        self.certificates(signal).check()
+
+    def problem(self, signal: Signal) -> str:
+        """Why a signal that only variables ask for cannot be pushed, in words; empty: it can, or is not wanted."""
+        if not self.is_asked and self._is_wanted(signal):
+            try:
+                self.check(signal)
+            except SettingsError as error:
+                return str(error)
+        return ""
 
     @property
     def signals(self) -> frozenset[Signal]:
@@ -71,7 +92,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
         named = parse_signals(self.telemetry_signals)
         if named is not None:
             return named
-        is_on = self.telemetry or any(self.endpoint(signal) for signal in SIGNALS)
+        is_on = self.telemetry or any(self._has_endpoint(signal) for signal in SIGNALS)
         return frozenset(SIGNALS if is_on else ())
 
     @property
@@ -79,26 +100,37 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
         """Whether metrics are measured, and so are there to be scraped."""
         return "metrics" in self.signals
 
-    def endpoint(self, signal: Signal) -> str:
-        """Where a signal is pushed to: host:port, or the URL of a standard variable; empty: nowhere."""
-        return self.otlp_endpoint or variable(signal, "ENDPOINT")
+    def endpoint(self, signal: Signal) -> Endpoint | None:
+        """Where a signal is pushed to, None: nowhere. Raises SettingsError for a variable that names no place."""
+        if self.otlp_endpoint:
+            return Endpoint(self.otlp_endpoint)
+        text = variable(signal, "ENDPOINT")
+        return parse(variable_name(signal, "ENDPOINT"), text) if text else None
 
     def pushes(self, signal: Signal) -> bool:
         """Whether a signal is pushed at all."""
+        return self._is_wanted(signal) and not self.problem(signal)
+
+    def _is_wanted(self, signal: Signal) -> bool:
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return False
-        exporters = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") or "otlp"
-        return signal in self.signals and bool(self.endpoint(signal)) and "otlp" in exporters.split(",")
+        exporters = [word.strip() for word in (os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") or "otlp").split(",")]
+        return signal in self.signals and self._has_endpoint(signal) and "otlp" in exporters
+
+    def _has_endpoint(self, signal: Signal) -> bool:
+        return bool(self.otlp_endpoint or variable(signal, "ENDPOINT"))
 
     def is_insecure(self, signal: Signal) -> bool:
-        """Whether a signal is pushed in plain text: asked for by option or variable, or by the scheme of a URL."""
-        if self.otlp_insecure:
-            return True
-        url = _URL.fullmatch(self.endpoint(signal))
-        if url and url["scheme"] == "https":
-            return False
-        asked = variable(signal, "INSECURE").strip().lower()
-        return asked == "true" if asked else bool(url)
+        """Whether a signal is pushed in plain text. The scheme of a URL decides; without one, option and variable."""
+        endpoint = self.endpoint(signal)
+        if endpoint and endpoint.is_secure is not None:
+            return not endpoint.is_secure
+        return self.otlp_insecure or variable(signal, "INSECURE").strip().lower() == "true"
+
+    def timeout(self, signal: Signal) -> float | None:
+        """Seconds after which a push is given up, None if no variable says. Raises SettingsError."""
+        text = variable(signal, "TIMEOUT")
+        return _milliseconds(variable_name(signal, "TIMEOUT"), text) if text else None
 
     def certificates(self, signal: Signal) -> certificates.Certificates:
         """The files that TLS needs; none without TLS."""
@@ -116,8 +148,8 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
         return list(dict.fromkeys(problem for files in used for problem in files.expired(now)))
 
     def check_dates(self, now: float) -> None:
-        """Raises ExpiredError for a certificate that is over at `now` (unix seconds) and was to be used."""
-        for problem in self.expired(now):
+        """Raises ExpiredError for a certificate that is over at `now` (unix seconds) and that options ask to use."""
+        for problem in self.expired(now) if self.is_asked else ():
             raise ExpiredError(f"certificate {problem}: renew it, or push nothing (leave the OTLP endpoint out)")
 
     def headers(self, signal: Signal) -> list[tuple[str, str]]:
@@ -125,7 +157,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
         if self.otlp_header:
             return [parse_header(text) for text in self.otlp_header]
         given = variable(signal, "HEADERS").split(",")
-        return [parse_header(text, "OTEL_EXPORTER_OTLP_HEADERS") for text in given if text.strip()]
+        return [parse_header(text, variable_name(signal, "HEADERS")) for text in given if text.strip()]
 
     def _check_transport(self) -> None:
         files = {"--otlp-ca": self.otlp_ca, "--otlp-cert": self.otlp_cert, "--otlp-key": self.otlp_key}
@@ -139,8 +171,13 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
 
 def variable(signal: Signal, name: str) -> str:
     """What a standard variable says of a signal, or of all of them."""
-    prefix = "OTEL_EXPORTER_OTLP"
-    return os.environ.get(f"{prefix}_{signal.upper()}_{name}") or os.environ.get(f"{prefix}_{name}", "")
+    return os.environ.get(variable_name(signal, name), "").strip()
+
+
+def variable_name(signal: Signal, name: str) -> str:
+    """The standard variable that counts for a signal: its own if that is set and not empty."""
+    own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}"
+    return own if os.environ.get(own, "").strip() else f"OTEL_EXPORTER_OTLP_{name}"
 
 
 def parse_signals(text: str) -> frozenset[Signal] | None:
@@ -174,39 +211,28 @@ def parse_header(text: str, given: str = "--otlp-header") -> tuple[str, str]:
     return name, value
 
 
-def check_endpoint(option: str, endpoint: str) -> None:
-    """Raises SettingsError unless it is host:port."""
-    if "://" in endpoint:
-        raise SettingsError(
-            f"{option} {endpoint}: leave the scheme out and write host:port (gRPC; --otlp-insecure for plain text)"
-        )
-    match = _ENDPOINT.fullmatch(endpoint)
-    if not match:
-        raise SettingsError(f"{option} {endpoint!r}: write host:port, such as localhost:4317")
-    check_port(option, int(match["port"]))
-
-
 def check_variables(signal: Signal) -> None:
     """Raises SettingsError for a standard variable that says what cannot be done."""
     for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
-        if endpoint := os.environ.get(name, ""):
-            url = _URL.fullmatch(endpoint)
-            check_endpoint(name, url["rest"] if url else endpoint)
+        if endpoint := os.environ.get(name, "").strip():
+            parse(name, endpoint)
     for name, known in {"PROTOCOL": ("grpc",), "COMPRESSION": ("gzip", "none")}.items():
         value = variable(signal, name).strip().lower()
         if value and value not in known:
-            raise SettingsError(f"OTEL_EXPORTER_OTLP_{name}={value}: Longshore knows {' and '.join(known)}")
+            raise SettingsError(f"{variable_name(signal, name)}={value}: Longshore knows {' and '.join(known)}")
     temporality = os.environ.get(TEMPORALITY, "").strip().lower()
     if temporality not in ("", "cumulative", "delta", "lowmemory"):
         raise SettingsError(f"{TEMPORALITY}={temporality}: use cumulative, delta or lowmemory")
     if timeout := variable(signal, "TIMEOUT"):
-        _check_seconds("OTEL_EXPORTER_OTLP_TIMEOUT", timeout)
+        _milliseconds(variable_name(signal, "TIMEOUT"), timeout)
 
 
-def _check_seconds(name: str, text: str) -> None:
+def _milliseconds(name: str, text: str) -> float:
+    """The duration in seconds. Raises SettingsError."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise SettingsError(f"{name}={text}: use a number of seconds above 0")
+        raise SettingsError(f"{name}={text}: use a number of milliseconds above 0")
+    return value / 1000

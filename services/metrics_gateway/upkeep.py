@@ -72,7 +72,7 @@ def _backends_in_use(state: State) -> dict[PortKey, set[str]]:
             continue
         for (app, port), listener in instance.listeners.items():
             names = used.setdefault((instance.host, app, port), set())
-            names.update(listener.backends, (backend for _, _, backend in listener.open.values()))
+            names.update(listener.backends, listener.carried)
     return used
 
 

@@ -98,6 +98,19 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def many_open(connections: int, held: int) -> State:
+    """The state of a proxy port that has so many connections open, at 20 backends, and holds so many more."""
+    opened: list[e.AnyEvent] = [
+        e.ConnectionEstablished(1.0, number, 8080, f"shop-{number % 20}", 0.0004, 1) for number in range(connections)
+    ]
+    waiting: list[e.AnyEvent] = [
+        e.ConnectionAccepted(1.0, number, 8080) for number in range(connections, connections + held)
+    ]
+    state = State()
+    apply(state, 1, 1.0, codec.encode(Batch("proxy", "web-1", "shop", "worker", 1, opened + waiting)))
+    return state
+
+
 def many_ports(ports: int) -> State:
     """The state of a proxy that has served so many ports."""
     state = State()

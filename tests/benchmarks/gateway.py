@@ -10,8 +10,11 @@ import asyncio
 import math
 import statistics
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from services.metrics_gateway import snapshot, upkeep
 from services.metrics_gateway.instrument import Moment
 from services.metrics_gateway.prometheus import Exporter
 from services.metrics_gateway.state import State
@@ -26,6 +29,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 def main() -> None:
     fold_alone()
     many_series()
+    many_connections()
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(behind_a_bus(Path(directory)))
     with tempfile.TemporaryDirectory() as directory:
@@ -49,6 +53,28 @@ def many_series() -> None:
     say("series", f"{series(state):,}")
     delays = [folding.seconds(lambda: exporter.expose(OPENMETRICS, "gzip")) for _ in range(5)]
     say("one scrape rendered", milliseconds(delays))
+
+
+def many_connections() -> None:
+    """What the answers cost that the loop gives while it folds, with few and with many open connections."""
+    for connections, held in ((100, 0), (10_000, 200)):
+        for name, work in _answers(folding.many_open(connections, held)).items():
+            delays = [folding.seconds(work) for _ in range(50)]
+            say(f"{name}, {connections + held:,} open", milliseconds(delays))
+
+
+def _answers(state: State) -> dict[str, Callable[[], object]]:
+    exporter = Exporter(lambda: Moment(state, 2.0, "0", True, {}), {})
+    return {
+        "scrape": lambda: exporter.expose(OPENMETRICS, "gzip"),
+        "upkeep, every 15 s": partial(_upkeep, state),
+        "snapshot": lambda: snapshot.encode(state, "s"),
+    }
+
+
+def _upkeep(state: State) -> None:
+    state.due = 0.0
+    upkeep.advance(state, 1.0)
 
 
 def ports_for(wanted: int) -> int:

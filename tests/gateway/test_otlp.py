@@ -86,7 +86,7 @@ async def test_cumulative_values_count_from_the_beginning_of_the_log_whoever_tel
     assert starts[0] == starts[1] > time.time_ns() - 600 * 10**9
 
 
-async def test_the_resource_says_who_pushes_and_target_info_says_the_same(
+async def test_the_resource_says_what_is_counted_and_target_info_which_process_says_so(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "delivery")
@@ -96,14 +96,16 @@ async def test_the_resource_says_who_pushes_and_target_info_says_the_same(
         gateway = launch(otlp_endpoint=f"localhost:{port}", otlp_insecure=True, otlp_interval=0.2)
         (resource,) = (await asyncio.to_thread(receiver.last)).resource_metrics
         attributes = {one.key: one.value.string_value for one in resource.resource.attributes}
-        assert attributes["service.name"] == "delivery"
-        assert attributes["service.version"] == VERSION
-        assert attributes["host.name"] == "web-1"
-        assert attributes["deployment.environment.name"] == "test"
-        assert attributes["odd"] == "\ufffd"
-        assert attributes["service.instance.id"]
-        target = scraped((await gateway.get("/metrics")).text)["target_info"]
-        assert target == {tuple(sorted((key.replace(".", "_"), value) for key, value in attributes.items())): 1.0}
+        log = attributes.pop("service.instance.id")
+        given = {"service.name": "delivery", "deployment.environment.name": "test", "odd": "\ufffd"}
+        assert attributes == given
+        scrape = scraped((await gateway.get("/metrics")).text)
+        (target,) = map(dict, scrape["target_info"])
+        assert given.items() <= {key.replace("_", "."): value for key, value in target.items()}.items()
+        assert (target["service_version"], target["host_name"]) == (VERSION, "web-1")
+        (process,) = map(dict, scrape["longshore_gateway_info"])
+        assert process == {"process": target["service_instance_id"], "host": "web-1"}
+        assert process["process"] != log
 
 
 async def test_stopping_pushes_what_came_last(launch: Launch, bus: Bus) -> None:

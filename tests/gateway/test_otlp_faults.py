@@ -18,7 +18,7 @@ from tests.gateway.receiver import Receiver, receiving, scraped, until
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gateways give up a push after a second."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")
 
 
 async def until_failing(gateway: Gateway, count: int) -> None:
@@ -93,7 +93,7 @@ async def test_a_receiver_that_is_away_at_first_gets_everything_when_it_is_back(
 async def test_stopping_does_not_wait_for_a_receiver_that_does_not_answer(
     launch: Launch, monkeypatch: pytest.MonkeyPatch, mood: str
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000")
     receiver = Receiver()
     receiver.mood = receiver.hang
     with receiving(receiver) as there:

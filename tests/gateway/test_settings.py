@@ -16,7 +16,7 @@ from tests.conftest import free_port
 @pytest.mark.parametrize(
     ("endpoint", "hint"),
     [
-        ("http://localhost:4317", "leave the scheme out"),
+        ("http://localhost:4317", "is a URL; write host:port"),
         ("localhost", "write host:port"),
         ("localhost:", "write host:port"),
         (":4317", "write host:port"),

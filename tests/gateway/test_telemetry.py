@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -19,8 +20,12 @@ NONE: frozenset[str] = frozenset()
 @pytest.fixture(autouse=True)
 def without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """No OTEL_* variable of whoever runs the tests."""
-    for name in ("ENDPOINT", "INSECURE", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY", "COMPRESSION", "PROTOCOL"):
-        monkeypatch.delenv(f"OTEL_EXPORTER_OTLP_{name}", raising=False)
+    without_otel(monkeypatch)
+
+
+def without_otel(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +162,9 @@ def test_headers_go_to_the_service_in_a_variable_and_not_on_the_command_line() -
     ("name", "value"),
     [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://localhost:4317"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost"),
-        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://localhost:4317/v1/metrics"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://local host:4317"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),

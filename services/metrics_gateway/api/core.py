@@ -17,6 +17,13 @@ from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.traffic import Traffic
 
 
+class Shown(msgspec.Struct):
+    """What the streams of views show, as it is sent, until it is `due` to be made again on the monotonic clock."""
+
+    chunks: dict[str, bytes] = {}
+    due: float = 0.0
+
+
 class Core(msgspec.Struct, frozen=True):
     """A running gateway. `stopping` ends the open streams."""
 
@@ -28,6 +35,7 @@ class Core(msgspec.Struct, frozen=True):
     bus: Bus
     stopping: asyncio.Event
     streams: Streams = msgspec.field(default_factory=Streams)
+    shown: Shown = msgspec.field(default_factory=Shown)
 
 
 Given: TypeAlias = NamedDependency[Core]

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
 from litestar import get
+from litestar.exceptions import HTTPException
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from schemas import codec, subjects
 from services.common import reader
+from services.common.bus import Bus
+from services.common.errors import BusError
 from services.metrics_gateway import backends, deployments, recent, status
 from services.metrics_gateway.api.core import Core, Given
 from services.metrics_gateway.api.parameters import AppName, Kinds, wanted
 from services.metrics_gateway.api.problem import specs
 from services.metrics_gateway.api.reading import READ, status_of
-from services.metrics_gateway.api.streams import MEDIA_TYPE, message
+from services.metrics_gateway.api.streams import MEDIA_TYPE, answer, limited, message, refuse_foreign_pages
 from services.metrics_gateway.recent import Wanted, views
 
 LARGEST = 2**53 - 1
@@ -28,17 +32,31 @@ LARGEST = 2**53 - 1
 TICK = 1.0
 SHOWN = 50
 
-PROBLEMS = specs(401, 421, 503)
+PROBLEMS = specs(401, 403, 421, 503)
+
+AHEAD = 8
+"""Messages that are asked for at a time, for each reader: one of a busy proxy has 30 KB, and 64 readers may be slow."""
 
 Start = Annotated[
     int,
     QueryParameter(ge=0, le=LARGEST, description="First stream sequence to tell; 0: the first that comes from now on."),
 ]
+# gt=-1 and not ge=0: the description of a value that may also be absent leaves out a minimum of 0
 LastEventId = Annotated[
     int | None,
-    HeaderParameter(name="Last-Event-ID", ge=0, le=LARGEST - 1, description="Go on after this event; wins over start."),
+    HeaderParameter(
+        name="Last-Event-ID", gt=-1, le=LARGEST - 1, description="Go on after this event; wins over start."
+    ),
 ]
 Follow = Annotated[bool, QueryParameter(description="false: end when everything is told that is there now.")]
+
+HANDLING: dict[str, Any] = {
+    "opt": READ,
+    "media_type": MEDIA_TYPE,
+    "responses": PROBLEMS,
+    "middleware": [limited],
+    "guards": [refuse_foreign_pages],
+}
 
 VIEWS: dict[str, Callable[[Core], Any]] = {
     "status": status_of,
@@ -49,7 +67,7 @@ VIEWS: dict[str, Callable[[Core], Any]] = {
 }
 
 
-@get("/api/events/stream", opt=READ, responses=PROBLEMS, media_type=MEDIA_TYPE)
+@get("/api/events/stream", **HANDLING)
 async def api_events_stream(
     core: Given,
     app: AppName = "",
@@ -63,23 +81,23 @@ async def api_events_stream(
     An event named `gap` tells which sequences the log no longer holds.
     """
     first = start if last_event_id is None else last_event_id + 1
-    return core.streams.answer(_events(core, first, wanted(app, kind), follow), core.stopping)
+    stream = await _described(core.bus)
+    return answer(_events(core, stream, first, wanted(app, kind), follow), core.stopping)
 
 
-@get("/api/stream", opt=READ, responses=PROBLEMS, media_type=MEDIA_TYPE)
+@get("/api/stream", **HANDLING)
 async def api_stream(core: Given, follow: Follow = True) -> Stream:
     """Server-sent events named status, containers, backends, deployments and events.
 
     Each carries what /api/<name> answers, at first and whenever that has changed.
     """
-    return core.streams.answer(_views(core, follow), core.stopping)
+    return answer(_views(core, follow), core.stopping)
 
 
 async def _views(core: Core, follow: bool) -> AsyncGenerator[bytes, None]:
     told: dict[str, bytes] = {}
     while True:
-        for name, view in VIEWS.items():
-            chunk = message(view(core), name)
+        for name, chunk in (_current(core) if follow else _made(core)).items():
             if told.get(name) != chunk:
                 told[name] = chunk
                 yield chunk
@@ -88,19 +106,53 @@ async def _views(core: Core, follow: bool) -> AsyncGenerator[bytes, None]:
         await asyncio.sleep(TICK)
 
 
-async def _events(core: Core, first: int, wanted: Wanted, follow: bool) -> AsyncGenerator[bytes, None]:
-    stream = await reader.describe(core.bus)
+async def _described(bus: Bus) -> reader.Stream:
+    """The log. Raises HTTPException 503, at once while the bus is away."""
+    try:
+        if not bus.is_connected:
+            raise BusError("the bus is away: the log cannot be read now")
+        return await reader.describe(bus)
+    except BusError as error:
+        raise HTTPException(status_code=503, detail=str(error), headers={"retry-after": "5"}) from None
+
+
+def _current(core: Core) -> dict[str, bytes]:
+    """The views, made once a tick for all that follow them."""
+    now, shown = time.monotonic(), core.shown
+    if now >= shown.due:
+        shown.chunks, shown.due = _made(core), now + TICK
+    return shown.chunks
+
+
+def _made(core: Core) -> dict[str, bytes]:
+    return {name: message(view(core), name) for name, view in VIEWS.items()}
+
+
+async def _events(
+    core: Core, stream: reader.Stream, first: int, wanted: Wanted, follow: bool
+) -> AsyncGenerator[bytes, None]:
     start, gap = beginning(stream, first)
     if gap:
         yield message(gap, "gap")
     subject = subjects.events("*", wanted.app or "*")
     if not follow and start > stream.last:
         return
-    async with aclosing(reader.read(core.bus, start, subject, wait=follow)) as reading:
-        async for entries in reading:
+    reading = reader.read(core.bus, start, subject, wait=follow, created=stream.created, ahead=AHEAD)
+    async with aclosing(reading):
+        while entries := await _next(reading):
             for entry in entries:
-                for chunk in told(entry, wanted):
+                async with core.streams.turn():
+                    chunks = told(entry, wanted)
+                for chunk in chunks:
                     yield chunk
+
+
+async def _next(reading: AsyncGenerator[list[reader.Entry], None]) -> list[reader.Entry]:
+    """What comes next; nothing at the end, or when the log is another one: the client comes back and hears of a gap."""
+    try:
+        return await anext(reading, [])
+    except reader.StreamReplacedError:
+        return []
 
 
 class Gap(msgspec.Struct, frozen=True):

@@ -128,7 +128,11 @@ async def _tell(core: Core, headers: Mapping[str, str], order: Order, command: C
         payload = await core.bus.request(subjects.commands(app, host), command, headers=trace_context(headers))
     except BusError as error:
         raise HTTPException(status_code=503, detail=str(error)) from None
-    reply = msgspec.json.decode(payload, type=Reply)
+    try:
+        reply = msgspec.json.decode(payload, type=Reply)
+    except msgspec.MsgspecError:
+        detail = f"what answers for {app} on {host} is no deployer of this version: see its log"
+        raise HTTPException(status_code=503, detail=detail) from None
     if not reply.ok:
         raise HTTPException(status_code=409, detail=reply.message)
     return Done(app, host, reply.message, reply.deployment)

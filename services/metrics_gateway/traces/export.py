@@ -45,7 +45,8 @@ class Tracer:
     """
 
     def __init__(self, settings: GatewaySettings, live: Live, resource: Resource) -> None:
-        self._endpoint = settings.endpoint("traces")
+        endpoint = settings.endpoint("traces")
+        self._endpoint = endpoint.target if endpoint else ""
         self._live = live
         self._resource = resource
         self._recorded: deque[Span] = deque(maxlen=SPANS)
@@ -55,6 +56,7 @@ class Tracer:
         _EXPORTER_LOG.filters.insert(0, self._reason)
         self._settings = settings
         self._renewal = connection.Renewal(settings, "traces")
+        connection.forget_empty_variables()
         self._exporter = OTLPSpanExporter(**connection.options(settings, "traces"))
         self._pushing = asyncio.Lock()
         self._turn = 0

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from schemas import events as e
+from schemas import subjects
 from services.common.bus import Bus
 from services.common.reader import Stream
 from services.metrics_gateway.api import server, streams
@@ -224,3 +225,19 @@ async def test_a_resume_beyond_the_end_of_the_log_tells_so_and_goes_on(gateway: 
         assert (await anext(coming))["event"] == "gap"
         await publish(bus, "d-1", "a")
         assert await replicas(coming, 1) == ["a"]
+
+
+async def test_a_stream_ends_when_the_log_is_another_one_and_goes_on_with_a_gap(gateway: Gateway, bus: Bus) -> None:
+    for number in range(5):
+        await publish(bus, f"d-{number}", "old")
+    path = "/api/events/stream?app=shop&kind=ReplicaReady"
+    async with following(gateway, path + "&start=1") as coming:
+        old = [await anext(coming) for _ in range(5)]
+        await bus.jetstream.delete_stream(subjects.STREAM)
+        await bus.ensure()
+        async with asyncio.timeout(DEADLINE):
+            assert [one async for one in coming] == []
+    async with following(gateway, path, last_event_id=old[-1]["id"]) as coming:
+        assert (await anext(coming))["event"] == "gap"
+        await publish(bus, "d-9", "new")
+        assert await replicas(coming, 1) == ["new"]

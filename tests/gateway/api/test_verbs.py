@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 from litestar.exceptions import HTTPException
+from nats.aio.msg import Msg
 
+from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Resume, Retry, Rollback
 from schemas.events import ServiceStarted, ServiceStopped
 from services.bus.permissions import ACCESS, permissions
@@ -169,3 +171,30 @@ def test_the_gateway_may_send_commands_to_deployers_and_nothing_else() -> None:
     assert [subject for subject in allowed if "commands" in subject] == ["longshore.commands.deployer.>"]
     for service in ("proxy", "health", "deployer"):
         assert not [one for one in permissions(service, ACCESS[service])["publish"]["allow"] if "commands" in one]
+
+
+@pytest.mark.parametrize("body", [{"by": "ann\n"}, {"app": "shop\n"}, {"host": "web-1\n"}, {"release": "1.1\n"}])
+async def test_a_word_that_ends_with_a_line_break_is_refused(
+    gateway: Gateway, deployer: Deployer, token: Callable[[], str], body: dict[str, str]
+) -> None:
+    await ready(gateway, deployer, "shop")
+    assert (await tell(gateway, token(), "deploy", {}, **body)).status_code == 400
+    assert (await gateway.get("/api/events?app=shop%0A")).status_code == 400
+    assert deployer.obeyed == []
+
+
+@pytest.mark.parametrize("reply", [b"", b"{}", b'{"ok": "yes"}', b"\xff"])
+async def test_an_answer_that_is_no_answer_is_503_in_one_line(
+    gateway: Gateway, bus: Bus, token: Callable[[], str], reply: bytes
+) -> None:
+    async def answer(message: Msg) -> None:
+        await message.respond(reply)
+
+    await bus.client.subscribe(subjects.commands("shop", "web-1"), cb=answer)
+    async with publishing(bus, "deployer", "d-1") as outbox:
+        outbox.record(ServiceStarted(1.0, "deployer:shop", "0.1.0", 42))
+    await gateway.until("/api/status", lambda got: '"name":"shop"' in got.text)
+    got = await tell(gateway, token(), "pause", {})
+    assert got.status_code == 503
+    assert "shop on web-1" in got.json()["detail"]
+    assert "Traceback" not in gateway.log.read_text()
