@@ -36,7 +36,7 @@ def test_the_address_of_a_listener_is_read_from_the_table_of_its_process(address
         ({"0.0.0.0"}, ""),
         ({"::"}, ""),
     ],
-    ids=str,
+    ids=["none", "loopback", "others", "loopback-and-its-own", "all", "all-ipv6"],
 )
 def test_only_an_address_that_is_reached_from_outside_counts(found: set[str], problem: str) -> None:
     assert listening.explain(found, Place(1, 80, "172.17.0.2", "172.17.0.1")) == problem
