@@ -59,7 +59,11 @@ def _fails(*arguments: str, code: int, says: str) -> None:
         (["--registry", "REGISTRY", "--port", "8080", "--workers", "0"], 2, "--workers 0"),
         (["--registry", "REGISTRY", "--port", "8080", "--app", "a.b"], 2, "--app 'a.b'"),
         (["--registry", "REGISTRY", "--port", "8080", "--health-path", "health"], 2, "must start with a slash"),
-        (["--registry", "REGISTRY", "--port", "8080", "--otlp-endpoint", "http://c:4317"], 2, "leave the scheme out"),
+        (
+            ["--registry", "REGISTRY", "--port", "8080", "--otlp-endpoint", "http://c:4317"],
+            2,
+            "is a URL; write host:port",
+        ),
         (["--registry", "REGISTRY", "--port", "8080", "--admin-port", "99999"], 2, "--admin-port 99999"),
         (["--registry", "REGISTRY", "--port", "8080", "--nats-server", "/no/such"], 1, "--nats-server /no/such"),
         (["--registry", "REGISTRY", "--port", "8080", "--nats-url", "nats://127.0.0.1:1"], 1, "no bus at"),
