@@ -49,6 +49,7 @@ async def _work(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[
         await supervisor.until_failed()
     finally:
         reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)  # nothing is to be started while things are stopped
         await supervisor.stop()
 
 
@@ -63,6 +64,8 @@ async def _reload(supervisor: Supervisor, reload: asyncio.Event, replan: Callabl
             logger.info("reloaded")
         except (LongshoreError, OSError) as error:
             logger.error("not reloaded, everything goes on as before", reason=str(error))
+        except Exception:
+            logger.exception("the reload failed half way; correct the file, and send SIGHUP again")
 
 
 def _tell_where(plan: Plan) -> None:

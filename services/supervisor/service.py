@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 import urllib.request
 from collections.abc import Mapping
@@ -25,12 +26,16 @@ from services.common.settings import Settings, arguments, variables
 from services.common.state import lock
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings
-from services.proxy.activation import activated
+from services.proxy.activation import activated, hand
 from services.proxy.listeners import Listener, complete, environment, parse
 from services.supervisor.plan import Plan
 
 START_TIMEOUT = 15.0
+"""Seconds until we say that we are ready even so: a long log takes longer to read, and clients are served meanwhile."""
+
 FIRST_SECONDS = 5.0
+"""Seconds after everything has started in which a service that gives up by itself is taken to have wrong settings."""
+
 DEPLOYER = "deployer "
 SECRETS = ("LONGSHORE_REGISTRY_USERNAME", "LONGSHORE_REGISTRY_PASSWORD", "LONGSHORE_NOTIFY_SECRET")
 """Variables that are no options: a command line can be read by everyone on the host."""
@@ -47,8 +52,10 @@ class Supervisor:
         self.bus = Server(plan.gateway, plan.nats_server)
         self._listeners: list[Listener] = []
         self._resources = contextlib.ExitStack()
-        self._ending: list[asyncio.Task[None]] = []
+        self._given: dict[int, socket.socket] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._is_changed = False
+        self._trial_ends: float | None = None
         self._failed: asyncio.Future[LongshoreError] = asyncio.get_running_loop().create_future()
         self._log = log.get("supervisor")
 
@@ -59,8 +66,9 @@ class Supervisor:
             self._resources.enter_context(lock(plan.state_dir, "supervisor"))
             ports.check_free("--admin-port", plan.gateway.admin_port, plan.gateway.admin_address)
             await self._check(plan.deployers)
-            handed = activated(os.environ, os.getpid(), plan.proxy.listen, plan.proxy.workers)
-            self._listeners = self._open(plan, handed)
+            self._given = activated(os.environ, os.getpid())
+            self._listeners = self._open(plan, [])
+            self._warn_of_unused()
             await self._start_bus()
             await self._start_services()
             await self._until_ready()
@@ -70,11 +78,12 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End all services, the ones that act first, the log last."""
-        await self._stop(*(name for name in self.children if name.startswith(DEPLOYER)))
+        await self._stop(DEPLOYER)
         for listener in self._listeners:  # before the proxy: a client that nobody will serve is to be refused
             listener.close()
+        for given in self._given.values():
+            given.close()
         await self._stop("health", "proxy")
-        await asyncio.gather(*self._ending)
         await self._stop("gateway")
         await self.bus.stop()
         self._resources.close()
@@ -82,26 +91,29 @@ class Supervisor:
     async def change(self, plan: Plan) -> None:
         """Change to another plan: start, stop and restart only what differs. Raises LongshoreError before it does.
 
-        Only applications and their ports can change; what else differs waits for the next start.
+        Only applications and their ports can change; what else differs waits for the next start. What is gone ends
+        last, and is not waited for. Can be cancelled at any time: `stop` ends all that was begun.
         """
         before = {deployer.app: deployer for deployer in self.plan.deployers}
-        after = {deployer.app: deployer for deployer in plan.deployers}
-        changed = [deployer for app, deployer in after.items() if before.get(app) != deployer]
+        wanted = {DEPLOYER + deployer.app: deployer for deployer in plan.deployers}
+        changed = [
+            deployer
+            for name, deployer in wanted.items()
+            if before.get(deployer.app) != deployer or name not in self.children
+        ]
         await self._check(changed)
         proxy = msgspec.structs.replace(self.plan.proxy, listen=plan.proxy.listen)
-        self.plan, former = msgspec.structs.replace(self.plan, deployers=plan.deployers, proxy=proxy), self.plan
-        try:
-            listeners = self._open(self.plan, self._listeners)
-        except LongshoreError:
-            self.plan = former
-            raise
+        after = msgspec.structs.replace(self.plan, deployers=plan.deployers, proxy=proxy)
+        listeners = self._open(after, self._listeners)
+        self.plan = after
         self._is_changed = True
-        gone = [app for app in before if app not in after]
-        await self._stop(*(DEPLOYER + app for app in [*gone, *(deployer.app for deployer in changed)]))
         if [one.binding for one in listeners] != [one.binding for one in self._listeners]:
             await self._hand_over(listeners)
-        for deployer in changed:
-            await self._start(DEPLOYER + deployer.app, "deployer", deployer)
+        async with asyncio.TaskGroup() as replacing:
+            for deployer in changed:
+                replacing.create_task(self._replace(deployer))
+        for name in [name for name in self.children if name.startswith(DEPLOYER) and name not in wanted]:
+            self._retire(name)
 
     async def until_failed(self) -> None:
         """Run until a service turns out not to be startable, and raise that."""
@@ -121,28 +133,72 @@ class Supervisor:
         for deployer in deployers:
             await asyncio.to_thread(check, deployer)
 
-    def _open(self, plan: Plan, given: list[Listener]) -> list[Listener]:
-        """The listeners of a plan: those that are open already, and new ones."""
-        kept = {listener.binding for listener in given}
-        for binding in map(parse, plan.proxy.listen):
-            if binding not in kept:
-                ports.check_free("--port", binding.port, binding.address)
-        return complete(given, plan.proxy.listen, plan.proxy.workers)
+    def _open(self, plan: Plan, kept: list[Listener]) -> list[Listener]:
+        """The listeners of a plan: those that are kept, those of sockets that we were given, and new ones."""
+        bindings = {listener.binding for listener in kept}
+        missing = [item for item in plan.proxy.listen if parse(item) not in bindings]
+        handed = hand(self._given, missing, plan.proxy.workers)
+        bindings |= {listener.binding for listener in handed}
+        try:
+            for binding in map(parse, plan.proxy.listen):
+                if binding not in bindings:
+                    ports.check_free("--port", binding.port, binding.address)
+            return complete([*kept, *handed], plan.proxy.listen, plan.proxy.workers)
+        except BaseException:
+            for listener in handed:
+                listener.close()
+            raise
+
+    def _warn_of_unused(self) -> None:
+        """Report sockets that no application uses: who opened them still queues clients, and we cannot refuse those."""
+        for port in self._given.keys() - {listener.binding.port for listener in self._listeners}:
+            self._log.warning(
+                "no application uses this port, but its socket was opened for us: clients that connect get no answer; "
+                "remove its ListenStream from the socket unit",
+                port=port,
+            )
 
     async def _hand_over(self, listeners: list[Listener]) -> None:
         """Start a proxy for these listeners; the one before finishes the connections that it has."""
-        former = self.children.pop("proxy")
         closed = [listener for listener in self._listeners if listener not in listeners]
         self._listeners = listeners
-        await self._start("proxy", "proxy", self.plan.proxy, listeners)
-        ending = asyncio.create_task(former.stop(self.plan.proxy.drain_time + STOP_TIMEOUT))
-        self._ending = [one for one in self._ending if not one.done()] + [ending]
-        for listener in closed:
-            listener.close()
+        former = self.children.pop("proxy")
+        try:
+            await self._start("proxy", "proxy", self.plan.proxy, listeners)
+        finally:
+            self._end("proxy", former)
+            for listener in closed:
+                listener.close()
+        self._warn_of_unused()
 
-    async def _stop(self, *names: str) -> None:
-        children = [self.children.pop(name) for name in names if name in self.children]
-        await asyncio.gather(*(child.stop(self.plan.proxy.drain_time + STOP_TIMEOUT) for child in children))
+    async def _replace(self, deployer: DeployerSettings) -> None:
+        """Start a deployer; one of the same application that runs, or is ending, ends first."""
+        await self._stop(DEPLOYER + deployer.app, is_whole=True)
+        await self._start(DEPLOYER + deployer.app, "deployer", deployer)
+
+    def _retire(self, name: str) -> None:
+        """Have a service end by and by; `_stop` waits for it."""
+        self._end(name, self.children.pop(name))
+
+    def _end(self, name: str, child: Child) -> None:
+        stopping = child.stop(self.plan.proxy.drain_time + STOP_TIMEOUT)
+        ending = asyncio.create_task(stopping, name=name)
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    async def _stop(self, *names: str, is_whole: bool = False) -> None:
+        """End the services whose name begins so (`is_whole`: is so), and wait for them and for those that end already.
+
+        They end even when the wait is cancelled.
+        """
+
+        def is_meant(name: str) -> bool:
+            return name in names if is_whole else name.startswith(names)
+
+        for name in [name for name in self.children if is_meant(name)]:
+            self._retire(name)
+        if ending := [task for task in self._ending if is_meant(task.get_name())]:
+            await asyncio.wait(ending)
 
     async def _start_services(self) -> None:
         plan = self.plan
@@ -167,24 +223,30 @@ class Supervisor:
         await self.children[name].start(is_patient=self._is_changed)
 
     async def _until_ready(self) -> None:
-        """Wait for the gateway, which is ready when it has read the log."""
+        """Wait for a sign of life of every service, and for the gateway to have read the log."""
         url = f"{self.plan.admin_url}/healthz/ready"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT
-        while not await asyncio.to_thread(answers, url):
+        while not (self._all_live() and await asyncio.to_thread(answers, url)):
             if self._failed.done():
                 raise self._failed.result()
             if loop.time() > deadline:
-                self._log.warning("the gateway is still reading the log", url=url)
-                return
+                silent = ", ".join(name for name, child in self.children.items() if not child.is_live)
+                self._log.warning("not ready yet, going on", starting=silent or "none", url=url)
+                break
             await asyncio.sleep(0.05)
+        self._trial_ends = loop.time() + FIRST_SECONDS
+
+    def _all_live(self) -> bool:
+        return all(child.is_live for child in self.children.values())
 
     def _on_exit(self, child: Child, code: int) -> bool:
-        """A service that gives up by itself right after its first start has wrong settings: do not start it again.
+        """A service that gives up by itself in its first life at our start has wrong settings: do not start it again.
 
-        One of a plan that was changed to is tried on: the others are not to end for its sake.
+        One of a plan that was changed to is started again: the others are not to end for its sake.
         """
-        if self._is_changed or child.restarts or child.uptime > FIRST_SECONDS or code not in (1, 2):
+        is_trial = self._trial_ends is None or asyncio.get_running_loop().time() < self._trial_ends
+        if self._is_changed or child.restarts or not is_trial or code not in (1, 2):
             return True
         if not self._failed.done():
             self._failed.set_result(
