@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
+from schemas import subjects
 from schemas.events import EVENT_TYPES, AnyEvent, Event
+from schemas.limits import Identity, Name, Sequence
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):
@@ -18,28 +21,33 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
     `previous`: the digest of the instance's batch before this one (`schemas.chain`); empty in old logs.
     """
 
-    service: str
-    host: str
-    app: str
-    instance: str
-    sequence: int
+    service: Name
+    host: Name
+    app: Name
+    instance: Identity
+    sequence: Sequence
     events: list[AnyEvent]
     previous: bytes = b""
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A batch as far as this reader knows it, and how many of its events it does not know."""
+    """A batch as far as this reader takes it: `unknown` events it does not know, `malformed` have impossible values."""
 
     batch: Batch
     unknown: int
+    malformed: int = 0
+
+
+class MisfitError(msgspec.ValidationError):
+    """A batch says that it is of another service, host or application than its subject, which accounts are held to."""
 
 
 class _RawBatch(msgspec.Struct, array_like=True):
-    service: str
-    host: str
-    app: str
-    instance: str
-    sequence: int
+    service: Name
+    host: Name
+    app: Name
+    instance: Identity
+    sequence: Sequence
     events: list[msgspec.Raw]
     previous: bytes = b""
 
@@ -73,15 +81,22 @@ def encode(batch: Batch) -> bytes:
     return _encoder.encode(batch)
 
 
-def decode(payload: bytes) -> Decoded:
-    """The batch in `payload`. Raises msgspec.ValidationError or msgspec.DecodeError if it is not one."""
+def decode(payload: bytes, subject: str = "") -> Decoded:
+    """The batch in `payload`, which was published on `subject` (empty: not known).
+
+    Raises MisfitError if it cannot be from there, msgspec.ValidationError or msgspec.DecodeError if it is no batch.
+    """
     try:
-        return _decode(payload)
+        decoded = _decode(payload)
     except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets through for what is not a batch
         raise msgspec.DecodeError(str(error)) from None
+    batch = decoded.batch
+    if subject and not subjects.fits(subject, batch.service, batch.host, batch.app):
+        raise MisfitError(f"a batch of {batch.service} about {batch.app} on {subject}")
+    return decoded
 
 
-def encode_events(events: Sequence[Event]) -> bytes:
+def encode_events(events: Iterable[Event]) -> bytes:
     """Events without an envelope, as a batch holds them. Text that is no UTF-8 gets U+FFFD for what is none."""
     return _encoded(events)
 
@@ -91,7 +106,7 @@ def encode_event(event: Event) -> bytes:
     return _encoded(event)
 
 
-def joined(events: Sequence[bytes]) -> bytes:
+def joined(events: Iterable[bytes]) -> bytes:
     """Events that are encoded already, as `encode_events` would have them."""
     return _encoder.encode([msgspec.Raw(event) for event in events])
 
@@ -102,8 +117,11 @@ def kind(event: bytes) -> str:
 
 
 def decode_events(payload: bytes) -> list[AnyEvent]:
-    """The events in `payload`, all of which must be known."""
-    return _events.decode(payload)
+    """The events in `payload`, all of which must be known. Raises as `decode` does."""
+    try:
+        return _events.decode(payload)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def value(payload: bytes, kind: Any) -> Any:
@@ -145,9 +163,16 @@ def _decode(payload: bytes) -> Decoded:
 
 def _decode_leniently(payload: bytes) -> Decoded:
     raw = _raw_batch.decode(payload)
-    known = [_event.decode(event) for event in raw.events if _is_known(event)]
-    batch = Batch(raw.service, raw.host, raw.app, raw.instance, raw.sequence, known, raw.previous)
-    return Decoded(batch, len(raw.events) - len(known))
+    known = [event for event in raw.events if _is_known(event)]
+    good = list(_good(known))
+    batch = Batch(raw.service, raw.host, raw.app, raw.instance, raw.sequence, good, raw.previous)
+    return Decoded(batch, len(raw.events) - len(known), len(known) - len(good))
+
+
+def _good(events: Iterable[msgspec.Raw]) -> Iterator[AnyEvent]:
+    for event in events:
+        with contextlib.suppress(msgspec.ValidationError):
+            yield _event.decode(event)
 
 
 def _name(head: _Head) -> str:

@@ -11,11 +11,13 @@ from typing import TypeAlias, get_args
 
 import msgspec
 
+from schemas.limits import Count, Name, Number, Port, Seconds, Text
+
 
 class Event(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The base of all events: when it happened."""
 
-    time: float
+    time: Seconds
 
 
 # --- every service -------------------------------------------------------------------------------------------
@@ -27,10 +29,10 @@ class ServiceStarted(Event, tag=1, frozen=True, gc=False):
     `parent` is the instance that this one belongs to and ends with (a proxy worker and its master).
     """
 
-    unit: str
-    version: str
-    pid: int
-    parent: str = ""
+    unit: Text
+    version: Text
+    pid: Count
+    parent: Name = ""
 
 
 class ServiceHeartbeat(Event, tag=2, frozen=True, gc=False):
@@ -39,17 +41,17 @@ class ServiceHeartbeat(Event, tag=2, frozen=True, gc=False):
     `spool_batches` and `spool_bytes`: what waits for the bus, in memory or on disk.
     """
 
-    rss: int
-    cpu: float
-    loop_lag: float
-    spool_batches: int = 0
-    spool_bytes: int = 0
+    rss: Count
+    cpu: Seconds
+    loop_lag: Seconds
+    spool_batches: Count = 0
+    spool_bytes: Count = 0
 
 
 class ServiceStopped(Event, tag=3, frozen=True, gc=False):
     """The last event of an instance; whatever it had open is closed. `reason`: "stopped", "killed by signal 9"."""
 
-    reason: str
+    reason: Text
 
 
 class EventsDropped(Event, tag=4, frozen=True, gc=False):
@@ -58,8 +60,8 @@ class EventsDropped(Event, tag=4, frozen=True, gc=False):
     They are this instance's, or those of earlier ones of its service whose spool it took over.
     """
 
-    count: int
-    kinds: dict[str, int] = {}
+    count: Count
+    kinds: dict[Name, Count] = {}
 
 
 # --- proxy ---------------------------------------------------------------------------------------------------
@@ -68,41 +70,41 @@ class EventsDropped(Event, tag=4, frozen=True, gc=False):
 class ListenerOpened(Event, tag=10, frozen=True, gc=False):
     """The proxy accepts connections on this port."""
 
-    port: int
-    address: str
+    port: Port
+    address: Text
 
 
 class ListenerClosed(Event, tag=11, frozen=True, gc=False):
     """The proxy no longer accepts connections on this port."""
 
-    port: int
+    port: Port
 
 
 class ConnectionAccepted(Event, tag=12, frozen=True, gc=False):
     """A client connected, before a backend is picked. `connection` is unique within the instance."""
 
-    connection: int
-    port: int
+    connection: Count
+    port: Port
 
 
 class ConnectionEstablished(Event, tag=13, frozen=True, gc=False):
     """A backend answered. `latency`: of the dial that succeeded; `attempts`: dials made, this one included."""
 
-    connection: int
-    port: int
-    backend: str
-    latency: float
-    attempts: int
-    held: float = 0.0
+    connection: Count
+    port: Port
+    backend: Name
+    latency: Seconds
+    attempts: Count
+    held: Seconds = 0.0
 
 
 class ConnectionProgressed(Event, tag=14, frozen=True, gc=False):
     """A connection that stays open: bytes so far from the client (in) and to the client (out)."""
 
-    connection: int
-    port: int
-    bytes_in: int
-    bytes_out: int
+    connection: Count
+    port: Port
+    bytes_in: Count
+    bytes_out: Count
 
 
 class ConnectionClosed(Event, tag=15, frozen=True, gc=False):
@@ -112,64 +114,64 @@ class ConnectionClosed(Event, tag=15, frozen=True, gc=False):
     "drained" (cut at the end of the drain time), "shutdown".
     """
 
-    connection: int
-    port: int
-    backend: str
-    bytes_in: int
-    bytes_out: int
-    duration: float
-    reason: str
+    connection: Count
+    port: Port
+    backend: Name
+    bytes_in: Count
+    bytes_out: Count
+    duration: Seconds
+    reason: Text
 
 
 class ConnectionRefused(Event, tag=16, frozen=True, gc=False):
     """A connection ended without a backend. `reason`: "no_backend" (none within the hold time), "dial_failed"."""
 
-    connection: int
-    port: int
-    reason: str
-    duration: float
+    connection: Count
+    port: Port
+    reason: Text
+    duration: Seconds
 
 
 class DialFailed(Event, tag=17, frozen=True, gc=False):
     """One attempt to reach a backend failed. `reason`: "refused", "timeout", "reset", "unreachable"."""
 
-    connection: int
-    port: int
-    backend: str
-    latency: float
-    reason: str
+    connection: Count
+    port: Port
+    backend: Name
+    latency: Seconds
+    reason: Text
 
 
 class BackendJoined(Event, tag=18, frozen=True, gc=False):
     """A backend takes new connections on this port, from now on or again."""
 
-    port: int
-    backend: str
-    address: str
+    port: Port
+    backend: Name
+    address: Text
 
 
 class BackendLeft(Event, tag=19, frozen=True, gc=False):
     """A backend takes no new connections: it drains, or its route is gone."""
 
-    port: int
-    backend: str
+    port: Port
+    backend: Name
 
 
 class BackendEjected(Event, tag=20, frozen=True, gc=False):
     """A backend that failed a dial is skipped until it is tried again (BackendJoined)."""
 
-    port: int
-    backend: str
-    reason: str
+    port: Port
+    backend: Name
+    reason: Text
 
 
 class BackendDrained(Event, tag=21, frozen=True, gc=False):
     """A draining backend has no connection left, after `waited` seconds; `cut` were closed at the deadline."""
 
-    port: int
-    backend: str
-    cut: int
-    waited: float
+    port: Port
+    backend: Name
+    cut: Count
+    waited: Seconds
 
 
 class ConnectionTraced(Event, tag=22, frozen=True, gc=False):
@@ -180,18 +182,18 @@ class ConnectionTraced(Event, tag=22, frozen=True, gc=False):
     ended without a backend has none here, `established` is -1, and `reason` may be that of ConnectionRefused.
     """
 
-    connection: int
-    port: int
-    backend: str
-    duration: float
-    held: float
-    latency: float
-    attempts: int
-    established: float
-    first_byte: float
-    bytes_in: int
-    bytes_out: int
-    reason: str
+    connection: Count
+    port: Port
+    backend: Name
+    duration: Seconds
+    held: Seconds
+    latency: Seconds
+    attempts: Count
+    established: Seconds
+    first_byte: Seconds
+    bytes_in: Count
+    bytes_out: Count
+    reason: Text
 
 
 # --- deployer ------------------------------------------------------------------------------------------------
@@ -200,9 +202,9 @@ class ConnectionTraced(Event, tag=22, frozen=True, gc=False):
 class ReleaseFound(Event, tag=30, frozen=True, gc=False):
     """The registry offers a release that was not seen before."""
 
-    release: str
-    digest: str
-    registry: str
+    release: Name
+    digest: Name
+    registry: Text
 
 
 class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
@@ -212,23 +214,23 @@ class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
     command that asked for it, if one did; `trace` is that command's trace then.
     """
 
-    deployment: str
-    release: str
-    previous: str
-    by: str
-    strategy: str
-    replicas: int
-    trace: str
-    resolved: float = 0.0
-    parent: str = ""
+    deployment: Name
+    release: Name
+    previous: Name
+    by: Name
+    strategy: Name
+    replicas: Count
+    trace: Name
+    resolved: Seconds = 0.0
+    parent: Name = ""
 
 
 class ImagePulled(Event, tag=32, frozen=True, gc=False):
     """The release's files are on the host."""
 
-    deployment: str
-    release: str
-    duration: float
+    deployment: Name
+    release: Name
+    duration: Seconds
 
 
 class ReplicaStarted(Event, tag=33, frozen=True, gc=False):
@@ -238,21 +240,21 @@ class ReplicaStarted(Event, tag=33, frozen=True, gc=False):
     when its engine started it again.
     """
 
-    deployment: str
-    replica: str
-    release: str
-    address: str
-    pid: int = 0
-    slot: int = -1
-    duration: float = 0.0
+    deployment: Name
+    replica: Name
+    release: Name
+    address: Text
+    pid: Count = 0
+    slot: Number = -1
+    duration: Seconds = 0.0
 
 
 class ReplicaReady(Event, tag=34, frozen=True, gc=False):
     """A replica passed its checks, `duration` seconds after its start."""
 
-    deployment: str
-    replica: str
-    duration: float
+    deployment: Name
+    replica: Name
+    duration: Seconds
 
 
 class ReplicaRetired(Event, tag=35, frozen=True, gc=False):
@@ -261,111 +263,111 @@ class ReplicaRetired(Event, tag=35, frozen=True, gc=False):
     `duration`: what the stop took, 0 where it is not known.
     """
 
-    deployment: str
-    replica: str
-    reason: str
-    duration: float = 0.0
+    deployment: Name
+    replica: Name
+    reason: Text
+    duration: Seconds = 0.0
 
 
 class ReplicaExited(Event, tag=36, frozen=True, gc=False):
     """A replica ended by itself. `code`: exit status, -N for signal N, or -1000 when nobody saw it."""
 
-    replica: str
-    release: str
-    code: int
+    replica: Name
+    release: Name
+    code: Number
     oom: bool = False
 
 
 class DeploymentSucceeded(Event, tag=37, frozen=True, gc=False):
     """All replicas run the release and take traffic."""
 
-    deployment: str
-    release: str
-    duration: float
+    deployment: Name
+    release: Name
+    duration: Seconds
 
 
 class DeploymentFailed(Event, tag=38, frozen=True, gc=False):
     """A deployment ended without success. `phase`: "hook", "pull", "start", "check", "route", "drain"."""
 
-    deployment: str
-    release: str
-    phase: str
-    reason: str
-    duration: float
+    deployment: Name
+    release: Name
+    phase: Name
+    reason: Text
+    duration: Seconds
 
 
 class DeploymentRolledBack(Event, tag=39, frozen=True, gc=False):
     """The failed deployment's replicas are gone; `to` serves as before (empty: nothing ran before)."""
 
-    deployment: str
-    release: str
-    to: str
+    deployment: Name
+    release: Name
+    to: Name
 
 
 class ReleaseQuarantined(Event, tag=40, frozen=True, gc=False):
     """The release is not tried again until a newer one appears or someone says retry."""
 
-    release: str
-    reason: str
+    release: Name
+    reason: Text
 
 
 class QuarantineLifted(Event, tag=41, frozen=True, gc=False):
     """The release may be deployed again."""
 
-    release: str
-    by: str
+    release: Name
+    by: Name
 
 
 class RegistryFailed(Event, tag=42, frozen=True, gc=False):
     """The registry could not be read; `streak` counts failures in a row."""
 
-    registry: str
-    reason: str
-    streak: int
+    registry: Text
+    reason: Text
+    streak: Count
 
 
 class ReplicaAdopted(Event, tag=43, frozen=True, gc=False):
     """A restarted deployer found this replica running and goes on with it. `slot` as in ReplicaStarted."""
 
-    replica: str
-    release: str
-    address: str
-    pid: int = 0
-    slot: int = -1
+    replica: Name
+    release: Name
+    address: Text
+    pid: Count = 0
+    slot: Number = -1
 
 
 class ReplicaRouted(Event, tag=44, frozen=True, gc=False):
     """The replica is in the route and takes new connections, `duration` seconds after that was decided."""
 
-    deployment: str
-    replica: str
-    duration: float = 0.0
+    deployment: Name
+    replica: Name
+    duration: Seconds = 0.0
 
 
 class ReplicaDraining(Event, tag=45, frozen=True, gc=False):
     """The replica takes no new connections and keeps those that it has."""
 
-    deployment: str
-    replica: str
+    deployment: Name
+    replica: Name
 
 
 class DeploymentsPaused(Event, tag=46, frozen=True, gc=False):
     """New releases wait until deployments are resumed."""
 
-    by: str
+    by: Name
 
 
 class DeploymentsResumed(Event, tag=47, frozen=True, gc=False):
     """New releases are deployed again."""
 
-    by: str
+    by: Name
 
 
 class RegistryRecovered(Event, tag=48, frozen=True, gc=False):
     """The registry can be read again, after so many failures in a row."""
 
-    registry: str
-    failures: int
+    registry: Text
+    failures: Count
 
 
 class ReplicaDrained(Event, tag=49, frozen=True, gc=False):
@@ -374,16 +376,16 @@ class ReplicaDrained(Event, tag=49, frozen=True, gc=False):
     `duration`: for how long it drained.
     """
 
-    deployment: str
-    replica: str
-    cut: int = 0
-    duration: float = 0.0
+    deployment: Name
+    replica: Name
+    cut: Count = 0
+    duration: Seconds = 0.0
 
 
 class ScaleSet(Event, tag=50, frozen=True, gc=False):
     """The deployer is to keep so many replicas running; told whenever it starts."""
 
-    replicas: int
+    replicas: Count
 
 
 class CommandAnswered(Event, tag=51, frozen=True, gc=False):
@@ -394,18 +396,24 @@ class CommandAnswered(Event, tag=51, frozen=True, gc=False):
     a command line whose span nobody else tells: it asked at `sent` (unix seconds) and has the parent `caller_parent`.
     """
 
-    command: str
-    by: str
+    command: Name
+    by: Name
     ok: bool
-    message: str
-    duration: float
-    deployment: str = ""
-    trace: str = ""
-    span: str = ""
-    parent: str = ""
-    caller: str = ""
-    caller_parent: str = ""
-    sent: float = 0.0
+    message: Text
+    duration: Seconds
+    deployment: Name = ""
+    trace: Name = ""
+    span: Name = ""
+    parent: Name = ""
+    caller: Name = ""
+    caller_parent: Name = ""
+    sent: Seconds = 0.0
+
+
+class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
+    """The application was taken off its host for good, until a deployer of it starts again. `by`: who took it off."""
+
+    by: Name = ""
 
 
 # --- health --------------------------------------------------------------------------------------------------
@@ -414,18 +422,18 @@ class CommandAnswered(Event, tag=51, frozen=True, gc=False):
 class HealthChecked(Event, tag=60, frozen=True, gc=False):
     """One probe of a replica. `reason` is empty when it passed."""
 
-    replica: str
+    replica: Name
     ok: bool
-    latency: float
-    reason: str = ""
+    latency: Seconds
+    reason: Text = ""
 
 
 class HealthChanged(Event, tag=61, frozen=True, gc=False):
     """The replica's verdict changed, after `rise` passes or `fall` failures in a row."""
 
-    replica: str
+    replica: Name
     healthy: bool
-    reason: str = ""
+    reason: Text = ""
 
 
 AnyEvent: TypeAlias = (
@@ -470,6 +478,7 @@ AnyEvent: TypeAlias = (
     | CommandAnswered
     | HealthChecked
     | HealthChanged
+    | ApplicationRemoved
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

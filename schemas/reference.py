@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import msgspec
 
 from schemas import subjects
 from schemas.codec import Batch
 from schemas.events import EVENT_TYPES, Event
+from schemas.limits import bare
 
 SECTIONS = {
     "Every service": range(1, 10),
@@ -36,8 +38,10 @@ A message is one batch, a MessagePack array. Its message id is `<instance>:<sequ
 {{batch}}
 
 Each event is an array as well: its tag, then its fields in the order of the tables below. A field is only ever
-appended, with a default; a tag is never used again. A reader passes over fields and events that it does not know,
-and counts the events.
+appended, with a default; a tag is never used again. A reader skips fields and events that it does not know,
+and counts the events. It skips and counts an event with an impossible value as well: a port beyond 1 to 65535, a count
+below zero, a time or duration of 10¹⁰ seconds or more, text beyond 65,536 characters (a name: 1,024). A batch whose
+service or app are not those of its subject is skipped as a whole.
 """
 
 
@@ -72,18 +76,19 @@ def _event(kind: type[Event]) -> str:
 
 def _table(kind: type[msgspec.Struct]) -> str:
     rows = ["| field | type | default |", "|---|---|---|"]
-    return "\n".join(rows + [_row(field) for field in msgspec.structs.fields(kind)])
+    types = bare(kind)
+    return "\n".join(rows + [_row(field, types[field.name]) for field in msgspec.structs.fields(kind)])
 
 
-def _row(field: msgspec.structs.FieldInfo) -> str:
+def _row(field: msgspec.structs.FieldInfo, kind: Any) -> str:
     default = "" if field.required else f"`{msgspec.json.encode(default_of(field)).decode()}`"
-    return f"| `{field.name}` | {_type(field)} | {default} |"
+    return f"| `{field.name}` | {_type(field.name, kind)} | {default} |"
 
 
-def _type(field: msgspec.structs.FieldInfo) -> str:
-    if field.name == "events":
+def _type(name: str, kind: Any) -> str:
+    if name == "events":
         return "list of events"
-    return str(field.type.__name__ if isinstance(field.type, type) else field.type)
+    return str(kind.__name__ if type(kind) is type else kind)
 
 
 if __name__ == "__main__":

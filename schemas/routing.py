@@ -6,24 +6,26 @@ from typing import Literal
 
 import msgspec
 
+from schemas.limits import Count, Identity, Interval, Name, Port, Seconds, Text
+
 BackendState = Literal["active", "draining"]
 
 
 class Backend(msgspec.Struct, frozen=True):
     """Where one replica answers for one proxy port. `id` is the replica's."""
 
-    id: str
-    host: str
-    port: int
+    id: Identity
+    host: Name
+    port: Port
     state: BackendState = "active"
 
 
 class Route(msgspec.Struct, frozen=True):
     """The backends of one application's port. A higher generation replaces a lower one."""
 
-    app: str
-    port: int
-    generation: int
+    app: Name
+    port: Port
+    generation: Count
     backends: list[Backend] = []
 
 
@@ -33,32 +35,32 @@ class Serving(msgspec.Struct, frozen=True):
     `draining` counts the open connections of each draining backend; one that is not in it has none left.
     """
 
-    app: str
-    port: int
-    generation: int
-    draining: dict[str, int] = {}
+    app: Name
+    port: Port
+    generation: Count
+    draining: dict[Name, Count] = {}
 
 
 class Check(msgspec.Struct, frozen=True):
     """How a replica is probed. Without a path: the port accepts a connection. Times in seconds."""
 
-    path: str = ""
-    interval: float = 2.0
-    timeout: float = 2.0
-    rise: int = 1
-    fall: int = 2
+    path: Text = ""
+    interval: Interval = 2.0
+    timeout: Interval = 2.0
+    rise: Count = 1
+    fall: Count = 2
 
 
 class Replica(msgspec.Struct, frozen=True):
     """A running replica, to be probed at this address. `pid`: its process, a new one after a restart (0: unknown)."""
 
-    app: str
-    id: str
-    release: str
-    host: str
-    port: int
+    app: Name
+    id: Identity
+    release: Name
+    host: Name
+    port: Port
     check: Check = Check()
-    pid: int = 0
+    pid: Count = 0
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -68,20 +70,20 @@ class Health(msgspec.Struct, frozen=True):
     that was probed (0: unknown).
     """
 
-    app: str
-    replica: str
+    app: Name
+    replica: Name
     healthy: bool
-    since: float
-    reason: str = ""
+    since: Seconds
+    reason: Text = ""
     starting: bool = False
-    pid: int = 0
+    pid: Count = 0
 
 
 class Artifact(msgspec.Struct, frozen=True):
     """What a release's name stood for when it was resolved: its digest, and where its runtime finds it."""
 
-    digest: str = ""
-    location: str = ""
+    digest: Name = ""
+    location: Text = ""
 
 
 class Ongoing(msgspec.Struct, frozen=True):
@@ -91,13 +93,13 @@ class Ongoing(msgspec.Struct, frozen=True):
     seconds.
     """
 
-    deployment: str
-    release: str
-    by: str
-    strategy: str
-    trace: str
-    started: float
-    pinned: str = ""
+    deployment: Name
+    release: Name
+    by: Name
+    strategy: Name
+    trace: Name
+    started: Seconds
+    pinned: Name = ""
     failed: bool = False
 
 
@@ -107,18 +109,20 @@ class Decisions(msgspec.Struct, frozen=True):
     `current` serves, `previous` is what a rollback returns to, `pinned` is what an operator chose over the
     registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
     release that was announced. `artifacts` holds what the releases named here stand for. `telling`: the encoded events
-    of the last decision, until they are on the log; the next deployer tells them if this one could not.
+    of the last decision, until they are on the log; the next deployer tells them if this one could not. `removed`:
+    the application was taken off the host, and no deployer of it has started since.
     """
 
-    current: str = ""
-    previous: str = ""
-    pinned: str = ""
-    quarantined: dict[str, str] = {}
+    current: Name = ""
+    previous: Name = ""
+    pinned: Name = ""
+    quarantined: dict[Name, Text] = {}
     paused: bool = False
     ongoing: Ongoing | None = None
-    found: str = ""
-    artifacts: dict[str, Artifact] = {}
+    found: Name = ""
+    artifacts: dict[Name, Artifact] = {}
     telling: bytes = b""
+    removed: bool = False
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -127,7 +131,7 @@ class Lease(msgspec.Struct, frozen=True):
     `done`: up to this message of the log its work is done, as far as that can be said. `about`: the holder, in words.
     """
 
-    holder: str
-    host: str
-    done: int = 0
-    about: str = ""
+    holder: Name
+    host: Name
+    done: Count = 0
+    about: Text = ""

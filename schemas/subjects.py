@@ -36,6 +36,12 @@ def events(service: str, app: str = NO_APP) -> str:
     return f"{EVENTS}.{service}.{app}"
 
 
+def fits(subject: str, service: str, host: str, app: str) -> bool:
+    """Whether a batch of a service on a host about an app may be published there; older subjects have no host."""
+    expected = [*EVENTS.split("."), service, app, token(host)]
+    return subject.split(".") in (expected[:-1], expected)
+
+
 def commands(app: str, host: str) -> str:
     """Where the deployer of an app on a host takes its commands."""
     return f"{COMMANDS}.deployer.{app}.{token(host)}"

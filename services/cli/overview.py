@@ -47,6 +47,7 @@ async def overview(remote: Remote) -> list[AppView]:
             {verdict.replica: verdict for verdict in health.values()},
         )
         for key, decided in sorted(decisions.items())
+        if not decided.removed
     ]
 
 

@@ -14,7 +14,7 @@ import nats.errors
 import nats.js.errors
 from nats.js.kv import KeyValue
 
-from schemas import subjects
+from schemas import codec, subjects
 from schemas.routing import Lease as Value
 from services.common import log
 from services.common.bus import Bus
@@ -131,7 +131,7 @@ class Lease:
         except nats.js.errors.KeyNotFoundError as error:
             return getattr(error.entry, "revision", None) or 0, None
         try:
-            return entry.revision or 0, msgspec.json.decode(entry.value or b"", type=Value)
+            return entry.revision or 0, codec.value(entry.value or b"", Value)
         except msgspec.MsgspecError:
             return entry.revision or 0, Value(UNKNOWN, "")
 

@@ -83,7 +83,8 @@ class Remote:
         """The application that is meant. Raises LongshoreError when that is not clear."""
         if self.target.app:
             return self.target.app
-        apps = sorted(key.split(".")[1] for key in await self.values(subjects.DECISIONS, Decisions))
+        decisions = await self.values(subjects.DECISIONS, Decisions)
+        apps = sorted(key.split(".")[1] for key, decided in decisions.items() if not decided.removed)
         if not apps:
             raise LongshoreError(f"no application runs on {self.target.host}: start one, or name another --host")
         if len(apps) > 1:
@@ -93,7 +94,7 @@ class Remote:
     async def ask(self, command: Command) -> Reply:
         """The deployer's answer. Raises LongshoreError when it refuses."""
         subject = subjects.commands(await self.app(), self.target.host)
-        reply = msgspec.json.decode(await self._bus.request(subject, command, headers=tracing.begin()), type=Reply)
+        reply: Reply = codec.value(await self._bus.request(subject, command, headers=tracing.begin()), Reply)
         if not reply.ok:
             raise LongshoreError(reply.message)
         return reply
@@ -125,7 +126,7 @@ def _add(found: dict[str, T], bucket: str, key: str, value: bytes, kind: type[T]
 def _recorded(entry: reader.Entry) -> list[Recorded]:
     """The events of a message; none if it is not one of ours (the gateway counts those)."""
     try:
-        batch = codec.decode(entry.payload).batch
+        batch = codec.decode(entry.payload, entry.subject).batch
     except msgspec.MsgspecError:
         return []
     return [Recorded(entry.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from schemas import codec, subjects
-from schemas.events import Event
+from schemas.events import AnyEvent, Event
 from schemas.routing import Decisions
 from services.common.errors import BusError
 from services.common.lifecycle import Context
@@ -32,12 +32,19 @@ class Journal:
         value = await self._context.bus.get(subjects.DECISIONS, self._key)
         try:
             found = Decisions() if value is None else codec.value(value, Decisions)
-            untold = codec.decode_events(found.telling) if found.telling else []
         except msgspec.MsgspecError as error:
             self._context.log.error("the decisions are damaged: begun anew", key=self._key, reason=str(error))
             return
-        self.decisions = replace(found, telling=b"")
-        await self._tell(untold)
+        self.decisions = replace(found, telling=b"", removed=False)
+        await self._tell(self._untold(found.telling))
+
+    def _untold(self, telling: bytes) -> list[AnyEvent]:
+        """What the last deployer could not tell. Damage there takes no decision with it."""
+        try:
+            return codec.decode_events(telling) if telling else []
+        except msgspec.MsgspecError as error:
+            self._context.log.error("events of the last decision are damaged: lost", key=self._key, reason=str(error))
+            return []
 
     async def commit(self, decisions: Decisions, *events: Event) -> None:
         """Decide something, and tell. Raises BusError when it could not be written; nothing is decided then.

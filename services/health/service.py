@@ -65,6 +65,9 @@ class Monitors:
         except msgspec.MsgspecError as error:
             self._context.log.warning("not a replica, ignored", key=change.key, reason=str(error))
             return
+        if change.key != subjects.replica_key(self._context.host, replica.app, replica.id):
+            self._context.log.warning("another replica, ignored", key=change.key, app=replica.app, replica=replica.id)
+            return
         self._begin(change.key, replica)
 
     def settle(self) -> None:

@@ -70,7 +70,8 @@ class App(msgspec.Struct):
     """One app on one host: the totals, and what is true now.
 
     `deployment` is the last one, `history` holds those before it, oldest first. `deployer` is the birth number of the
-    newest instance that spoke for the app; while that is `lost`, nothing of the app is taken to run. `starts` counts,
+    newest instance that spoke for the app; while that is `lost`, nothing of the app is taken to run. `stopped`: it has
+    said good-bye, and no other has come; `removed`: the app was taken off its host. `starts` counts,
     by slot, replicas that were started in place of one that had died. `streak` are failures of the registry in a row.
     """
 
@@ -99,11 +100,20 @@ class App(msgspec.Struct):
     streak: int = 0
     deployer: int = 0
     lost: bool = False
+    stopped: bool = False
+    removed: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody can say how the app is now."""
+        return not (self.lost or self.stopped or self.removed)
 
     @property
     def running(self) -> list[Replica]:
-        return [] if self.lost else [replica for replica in self.replicas.values() if replica.running]
+        return [] if self.lost or self.removed else [replica for replica in self.replicas.values() if replica.running]
 
     @property
     def is_deploying(self) -> bool:
-        return not self.lost and self.deployment is not None and self.deployment.outcome == "running"
+        return (
+            not self.lost and not self.removed and self.deployment is not None and self.deployment.outcome == "running"
+        )

@@ -11,9 +11,11 @@ from services.metrics_gateway.state import State
 INTERVAL = 60.0
 
 KINDS = {
-    "undecodable": "messages of the log are no batches of events: passed over",
-    "unknown": "events of the log are of kinds that this version does not know: passed over",
-    "malformed": "events of the log have impossible values: passed over",
+    "undecodable": "messages of the log are no batches of events: skipped",
+    "unknown": "events of the log are of kinds that this version does not know: skipped",
+    "malformed": "events of the log have impossible values: skipped",
+    "misfits": "batches of the log say that they are of another service, host or application than who published them: "
+    "skipped; see who has which account",
     "chain_breaks": "batches of the log do not fit those beside them: it was altered, see `longshore verify`",
     "messages_lost": "messages left the log before this gateway read them: numbers are too low; let it keep more, with "
     "--max-age or --max-bytes",

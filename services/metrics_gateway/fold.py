@@ -6,7 +6,6 @@ later one of its instance, is applied, and the result is the same as if it had c
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +14,11 @@ import msgspec
 from schemas import chain, codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway import bounds, upkeep
 from services.metrics_gateway import fold_deployer as deployer
 from services.metrics_gateway import fold_proxy as proxy
 from services.metrics_gateway import fold_replica as replica
 from services.metrics_gateway import fold_service as service
+from services.metrics_gateway import upkeep
 from services.metrics_gateway.instance import MISSED, Service
 from services.metrics_gateway.place import Place
 from services.metrics_gateway.recent import remembered
@@ -28,6 +27,9 @@ from services.metrics_gateway.traces import fold as traces
 
 HORIZON = 1024
 """A batch that is missing is waited for until its instance is so many batches further."""
+
+LEAP = 2**32
+"""An instance is never so many batches further at once: at a hundred a second, these take more than a year."""
 
 Handler = Callable[[Place, Any], None]
 
@@ -74,56 +76,66 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.CommandAnswered: traces.command_answered,
     e.HealthChecked: replica.health_checked,
     e.HealthChanged: replica.health_changed,
+    e.ApplicationRemoved: deployer.application_removed,
 }
 HANDLERS = {
-    kind: bounds.checked(kind, deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))))
-    for kind, handler in HANDLERS.items()
+    kind: deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))) for kind, handler in HANDLERS.items()
 }
 
 
-def apply(state: State, position: int, time: float, payload: bytes) -> None:
-    """Apply the message at stream sequence `position`, stored at `time`. One that is no batch is counted."""
+def apply(state: State, position: int, time: float, payload: bytes, subject: str = "") -> None:
+    """Apply the message at stream sequence `position`, stored at `time`, which was published on `subject`.
+
+    One that is no batch, or cannot be of who it says that it is of, is counted and changes nothing else.
+    """
     state.position = position
     state.first = state.first or position
     state.began = state.began or time
     state.time = max(state.time, time)
     upkeep.advance(state, time)
     try:
-        decoded = codec.decode(payload)
+        decoded = codec.decode(payload, subject)
+    except codec.MisfitError:
+        state.misfits += 1
+        return
     except msgspec.MsgspecError:
         state.undecodable += 1
         return
-    if apply_batch(state, decoded.batch):
+    if apply_batch(state, decoded.batch, payload):
         state.unknown += decoded.unknown
+        state.malformed += decoded.malformed
         _measure_lag(state, decoded.batch, time)
-        _check_chain(state, decoded.batch, payload)
 
 
-def apply_batch(state: State, batch: Batch) -> bool:
-    """Apply a batch. False if it was applied before."""
-    instance = state.instances.get(batch.instance) or _appeared(state, batch)
+def apply_batch(state: State, batch: Batch, payload: bytes = b"") -> bool:
+    """Apply a batch. False if it was applied before, or its instance cannot have published it."""
+    known = state.instances.get(batch.instance)
+    if _is_misfit(known, batch):
+        state.misfits += 1
+        return False
+    instance = known or _appeared(state, batch)
     instance.heard = state.clock
     if instance.ended == MISSED:
         service.come_back(state, instance)
     was_missing = bool(instance.missing)
-    if not _admit(state, instance, batch.sequence):
+    if not _admit(state, instance, batch):
         return False
-    place = Place(state, instance, batch, was_missing or bool(instance.missing))
-    _dispatch(place, batch.events)
+    if payload:
+        _check_chain(state, instance, batch, payload)
+    place, handlers = Place(state, instance, batch, was_missing or bool(instance.missing)), HANDLERS
+    for event in batch.events:
+        handlers[type(event)](place, event)
     state.events += len(batch.events)
     if place.gapped and not instance.missing:
         _settle(place)
     return True
 
 
-def _dispatch(place: Place, events: list[Any]) -> None:
-    handlers = HANDLERS
-    for event in events:
-        try:
-            handlers[type(event)](place, event)
-        except (ValueError, OverflowError):
-            place.state.malformed += 1
-            place.state.events -= 1
+def _is_misfit(known: Instance | None, batch: Batch) -> bool:
+    """Whether another instance than this one took its id, or a place in its sequence where it cannot be."""
+    if known is None:
+        return False
+    return (known.service, known.host) != (batch.service, batch.host) or batch.sequence > known.last + LEAP
 
 
 def _appeared(state: State, batch: Batch) -> Instance:
@@ -135,27 +147,52 @@ def _appeared(state: State, batch: Batch) -> Instance:
     return instance
 
 
-def _admit(state: State, instance: Instance, sequence: int) -> bool:
+def _admit(state: State, instance: Instance, batch: Batch) -> bool:
     """Whether the batch is new; keeps account of what is missing."""
-    if sequence <= instance.last:
-        return _fill_gap(state, instance, sequence)
-    if sequence > instance.last + 1:
-        awaited = range(max(instance.last + 1, sequence - HORIZON), sequence)
-        state.abandoned += sequence - instance.last - 1 - len(awaited)
-        instance.missing.update(awaited)
+    sequence, before = batch.sequence, instance.last
+    if sequence <= before:
+        return _fill_gap(state, instance, batch)
     instance.last = sequence
     if instance.missing:
-        _give_up_the_oldest(state, instance)
+        _give_up_the_oldest(state, instance, before)
+    if sequence > before + 1:
+        awaited = range(max(before + 1, sequence - HORIZON), sequence)
+        given_up = sequence - before - 1 - len(awaited)
+        if given_up and instance.leap is None:
+            instance.leap = before, instance.abandoned
+        _abandon(state, instance, given_up)
+        instance.missing.update(awaited)
     return True
 
 
-def _fill_gap(state: State, instance: Instance, sequence: int) -> bool:
-    if sequence not in instance.missing:
-        state.repeated += 1
+def _abandon(state: State, instance: Instance, batches: int) -> None:
+    state.abandoned += batches
+    instance.abandoned += batches
+
+
+def _fill_gap(state: State, instance: Instance, batch: Batch) -> bool:
+    if batch.sequence in instance.missing:
+        state.late += 1
+        instance.missing.remove(batch.sequence)
+        return True
+    if instance.leap and _is_next(instance, batch, instance.leap[0]):
+        _abandon(state, instance, instance.leap[1] - instance.abandoned)
+        state.chain_breaks += 1
+        instance.missing.clear()
+        instance.last, instance.leap = batch.sequence, None
+        return True
+    state.repeated += 1
+    return False
+
+
+def _is_next(instance: Instance, batch: Batch, before: int) -> bool:
+    """Whether it is the next one after the batch `before`, which was followed by a leap: that was forged.
+
+    The digest of the batch before proves it, so that no forged number makes a repeat of what an instance says later.
+    """
+    if batch.sequence != before + 1 or not batch.previous:
         return False
-    state.late += 1
-    instance.missing.remove(sequence)
-    return True
+    return instance.links.get(batch.sequence) == batch.previous
 
 
 def _measure_lag(state: State, batch: Batch, stored: float) -> None:
@@ -164,26 +201,23 @@ def _measure_lag(state: State, batch: Batch, stored: float) -> None:
     if known is None:
         known = state.services[batch.service] = state.new(Service)
     if batch.events:
-        lag = stored - batch.events[-1].time
-        with contextlib.suppress(ValueError, OverflowError):
-            known.lag.observe(0.0 if lag < 0 else lag)
+        known.lag.observe(stored - batch.events[-1].time)
 
 
-def _check_chain(state: State, batch: Batch, payload: bytes) -> None:
+def _check_chain(state: State, instance: Instance, batch: Batch, payload: bytes) -> None:
     """Count a batch that does not fit its neighbours; those that will not come any more are no neighbours."""
-    instance = state.instances.get(batch.instance)
-    if instance is None:
-        return
     if not chain.fits(instance.links, batch, payload):
         state.chain_breaks += 1
     if len(instance.links) > 1 and not instance.missing:
         instance.links = {instance.last + 1: instance.links[instance.last + 1]}
 
 
-def _give_up_the_oldest(state: State, instance: Instance) -> None:
-    awaited = {sequence for sequence in instance.missing if sequence >= instance.last - HORIZON}
-    state.abandoned += len(instance.missing) - len(awaited)
-    instance.missing = awaited
+def _give_up_the_oldest(state: State, instance: Instance, before: int) -> None:
+    """Those that were within the horizon when the batch `before` was the last one, and are not any more."""
+    for sequence in range(before - HORIZON, min(before, instance.last - HORIZON)):
+        if sequence in instance.missing:
+            instance.missing.remove(sequence)
+            _abandon(state, instance, 1)
 
 
 def _settle(place: Place) -> None:
@@ -192,6 +226,7 @@ def _settle(place: Place) -> None:
     replica.forget_ended_replicas(place)
     traces.settle(place)
     instance.positions.clear()
+    instance.leap = None
     for listener in instance.listeners.values():
         listener.closed.clear()
     if instance.silent:

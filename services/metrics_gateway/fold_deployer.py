@@ -44,6 +44,12 @@ def deployer_started(place: Place, name: str) -> None:
         app.streak = 0
 
 
+def application_removed(place: Place, event: e.ApplicationRemoved) -> None:
+    app = place.delivery()
+    speak(place, app)
+    app.removed = app.removed or place.instance.born == app.deployer
+
+
 def scale_set(place: Place, event: e.ScaleSet) -> None:
     if place.is_latest("desired"):
         place.delivery().desired = event.replicas
@@ -137,8 +143,13 @@ def deployments_resumed(place: Place, event: e.DeploymentsResumed) -> None:
 
 def speak(place: Place, app: App) -> None:
     """The newest instance that speaks for an app is its deployer."""
-    if place.instance.born >= app.deployer:
-        app.deployer, app.lost = place.instance.born, False
+    born = place.instance.born
+    if born < app.deployer:
+        return
+    if born > app.deployer and app.removed:
+        app.removed = False
+        app.replicas.clear()  # those that still run are adopted
+    app.deployer, app.lost, app.stopped = born, False, place.instance.silent
 
 
 def passed(place: Place, phase: str, deployment: str, duration: float) -> None:

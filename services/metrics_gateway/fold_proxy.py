@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 from schemas import events as e
 from services.metrics_gateway.place import Place
-from services.metrics_gateway.port import NEW, count
+from services.metrics_gateway.port import NEW, Port, count
 
 
 def accepted(place: Place, event: e.ConnectionAccepted) -> None:
@@ -88,15 +88,24 @@ def dial_failed(place: Place, event: e.DialFailed) -> None:
 
 
 def listener_opened(place: Place, event: e.ListenerOpened) -> None:
-    _, listener = place.port(event.port)
+    totals, listener = place.port(event.port)
     if place.is_latest("listener", str(event.port)):
         listener.address = event.address
+        _keep(place, totals, is_closed=False)
 
 
 def listener_closed(place: Place, event: e.ListenerClosed) -> None:
-    _, listener = place.port(event.port)
+    totals, listener = place.port(event.port)
     if place.is_latest("listener", str(event.port)):
         listener.address = ""
+        _keep(place, totals, is_closed=True)
+
+
+def _keep(place: Place, totals: Port, is_closed: bool) -> None:
+    """Of two instances that had the port, the one that appeared last in the log says whether it is open."""
+    keeper = place.state.instances.get(totals.keeper)
+    if keeper is None or keeper.born <= place.instance.born:
+        totals.keeper, totals.is_closed = place.instance.id, is_closed
 
 
 def backend_joined(place: Place, event: e.BackendJoined) -> None:

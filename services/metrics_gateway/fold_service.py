@@ -37,6 +37,8 @@ def service_heartbeat(place: Place, event: e.ServiceHeartbeat) -> None:
 
 def service_stopped(place: Place, event: e.ServiceStopped) -> None:
     place.instance.silent = True
+    for app in _apps_of(place.state, place.instance):
+        app.stopped = True
     end(place.state, place.instance, event.reason)
     if not place.instance.missing:
         place.instance.listeners.clear()
@@ -55,9 +57,9 @@ def end(state: State, instance: Instance, reason: str) -> None:
     if instance.ended is not None and instance.ended != MISSED:
         return
     _leave_place(state, instance, reason)
-    for child in list(state.instances.values()):
-        if child.parent == instance.id:
-            end(state, child, "its parent ended")
+    for child in state.children.pop(instance.id, ()):
+        if child in state.instances:
+            end(state, state.instances[child], "its parent ended")
     _forget_oldest_ended(state)
 
 
@@ -72,6 +74,7 @@ def miss(state: State, instance: Instance) -> None:
 def come_back(state: State, instance: Instance) -> None:
     """An instance that was missed speaks."""
     instance.ended = None
+    del state.over[instance.id]
     for app in _apps_of(state, instance):
         app.lost = False
     _take_place(state, instance)
@@ -91,6 +94,8 @@ def _take_place(state: State, instance: Instance) -> None:
 
 def _leave_place(state: State, instance: Instance, reason: str) -> None:
     instance.ended = reason
+    state.over.pop(instance.id, None)
+    state.over[instance.id] = None
     if state.units.get((instance.host, instance.unit)) == instance.id:
         del state.units[instance.host, instance.unit]
 
@@ -112,13 +117,23 @@ def _end_with_parent(state: State, instance: Instance) -> None:
     parent = state.instances.get(instance.parent)
     if parent and parent.ended not in (None, MISSED):
         end(state, instance, "its parent ended")
+    else:
+        state.children.setdefault(instance.parent, {})[instance.id] = None
 
 
 def _forget_oldest_ended(state: State) -> None:
-    ended = [instance for instance in state.instances.values() if instance.ended is not None]
-    for instance in ended[:-ENDED_KEPT]:
-        state.abandoned += len(instance.missing)
-        if instance.heartbeat:
-            key = (instance.service, instance.unit, instance.host)
-            state.spent[key] = state.spent.get(key, 0) + instance.heartbeat.nanoseconds
-        del state.instances[instance.id]
+    while len(state.over) > ENDED_KEPT:
+        _forget(state, state.instances[next(iter(state.over))])
+
+
+def _forget(state: State, instance: Instance) -> None:
+    if instance.heartbeat:
+        key = (instance.service, instance.unit, instance.host)
+        state.spent[key] = state.spent.get(key, 0) + instance.heartbeat.nanoseconds
+    state.abandoned += len(instance.missing)
+    siblings = state.children.get(instance.parent, {})
+    siblings.pop(instance.id, None)
+    if not siblings:
+        state.children.pop(instance.parent, None)
+    state.children.pop(instance.id, None)
+    del state.over[instance.id], state.instances[instance.id]

@@ -9,6 +9,8 @@ from bisect import bisect_left
 
 import msgspec
 
+from schemas.limits import LARGEST as LARGEST
+
 CONNECTION_DURATION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 CONNECT_LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 HOLD_DURATION = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -16,9 +18,6 @@ DEPLOYMENT_DURATION = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 PHASE_DURATION = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 HEALTHCHECK_DURATION = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 EVENT_LAG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-
-LARGEST = 1e10
-"""No duration, and no time (unix seconds), is as large; nanoseconds up to it fit into 64 bits."""
 
 
 class Exemplar(msgspec.Struct, frozen=True):
@@ -46,10 +45,7 @@ class Histogram(msgspec.Struct):
         return cls(bounds, [0] * (len(bounds) + 1))
 
     def observe(self, seconds: float) -> None:
-        """Add one duration; one below zero, by a clock that was set back, is none.
-
-        Raises ValueError or OverflowError, and adds nothing, if it is not a finite number.
-        """
+        """Add one duration; one below zero, by a clock that was set back, is none."""
         if seconds < 0.0:
             seconds = 0.0
         nanoseconds = int(seconds * 1e9 + 0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from services.metrics_gateway.histogram import EVENT_LAG, LARGEST, Histogram
+from services.metrics_gateway.histogram import EVENT_LAG, Histogram
 from services.metrics_gateway.port import Listener
 
 MISSED = "heartbeat missed"
@@ -26,8 +26,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
     @property
     def nanoseconds(self) -> int:
-        """CPU time, 0 if what was told is no duration."""
-        return int(self.cpu * 1e9) if abs(self.cpu) < LARGEST else 0
+        """CPU time."""
+        return int(self.cpu * 1e9)
 
 
 class Instance(msgspec.Struct):
@@ -37,7 +37,8 @@ class Instance(msgspec.Struct):
     come; while there are any, `positions` tells which batch spoke last about what, so that a late one changes nothing
     that a later one has decided. `ended` is the reason why it is over, None while it runs; `silent` says that its own
     last word was heard. `heard` is when it last spoke, on the clock of the state. `links` are the ends of its chain
-    (`schemas.chain`).
+    (`schemas.chain`). `abandoned` counts batches that are not waited for any more. `leap`, while some
+    are missing after a batch that was further than the horizon: the last one before it, and `abandoned` as it was.
     """
 
     id: str
@@ -57,6 +58,8 @@ class Instance(msgspec.Struct):
     ended: str | None = None
     silent: bool = False
     links: dict[int, bytes] = {}
+    abandoned: int = 0
+    leap: tuple[int, int] | None = None
     listeners: dict[tuple[str, int], Listener] = {}
 
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from services.metrics_gateway.instance import MISSED
 from services.metrics_gateway.state import App, AppKey, Histogram, Port, PortKey, State
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
@@ -112,6 +113,17 @@ def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
     return read
 
 
+def per_known_app(value: Callable[[App], Value]) -> Read:
+    """What is true now: nothing of an app that is gone, or of which nobody can say how it is."""
+
+    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+        for key, app in moment.state.apps.items():
+            if app.is_known:
+                yield app_labels(key), value(app)
+
+    return read
+
+
 def per_app(value: Callable[[App], Value]) -> Read:
     def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
         for key, totals in moment.state.apps.items():
@@ -137,6 +149,15 @@ def single(value: Callable[[Moment], Value]) -> Read:
         yield (), value(moment)
 
     return read
+
+
+def is_served(state: State, key: PortKey) -> bool:
+    """Whether a port is to be served now, as far as anybody can say: not closed, nor of a host that was not heard."""
+    host, name, _ = key
+    app, port = state.apps.get((host, name)), state.ports[key]
+    keeper = state.instances.get(port.keeper)
+    is_lost = bool(port.keeper) and (keeper is None or keeper.ended == MISSED)
+    return not (is_lost or port.is_closed or (app and app.removed))
 
 
 def open_connections(state: State) -> Counter[PortKey]:

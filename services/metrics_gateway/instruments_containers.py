@@ -17,6 +17,7 @@ from services.metrics_gateway.instrument import (
     label,
     per_app,
     per_app_and,
+    per_known_app,
 )
 from services.metrics_gateway.state import App, Replica
 
@@ -32,7 +33,7 @@ def _per_container(values: Callable[[App, Replica], Iterable[tuple[Labels, Value
 
     def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
         for key, app in moment.state.apps.items():
-            for replica in () if app.lost else app.replicas.values():
+            for replica in app.replicas.values() if app.is_known else ():
                 if replica.running or replica.exited is not None:
                     own = (label(replica.id), _slot(replica), *app_labels(key))
                     for labels, value in values(app, replica):
@@ -114,7 +115,7 @@ HEALTH = Section(
             "{replica}",
             "Replicas that run and pass their health checks",
             PER_APP,
-            per_app(lambda app: sum(replica.healthy is True for replica in app.running)),
+            per_known_app(lambda app: sum(replica.healthy is True for replica in app.running)),
         ),
     ),
 )
@@ -129,7 +130,7 @@ CONTAINERS = Section(
             "{replica}",
             "Replicas running now",
             PER_APP,
-            per_app(lambda app: len(app.running)),
+            per_known_app(lambda app: len(app.running)),
         ),
         Instrument(
             "dewy.container.desired_replicas",
@@ -138,7 +139,7 @@ CONTAINERS = Section(
             "{replica}",
             "Replicas that are to run",
             PER_APP,
-            per_app(lambda app: app.desired or 0),
+            per_known_app(lambda app: app.desired or 0),
         ),
         Instrument(
             "dewy.container.restarts",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.metrics_gateway.histogram import DEPLOYMENT_DURATION, PHASE_DURATION
-from services.metrics_gateway.instrument import PER_APP, Instrument, Section, per_app, per_app_and
+from services.metrics_gateway.instrument import PER_APP, Instrument, Section, per_app, per_app_and, per_known_app
 
 DEPLOYMENTS = Section(
     "Deployments",
@@ -72,7 +72,7 @@ DEPLOYMENTS = Section(
             "",
             "1 while a deployment is under way",
             PER_APP,
-            per_app(lambda app: int(app.is_deploying)),
+            per_known_app(lambda app: int(app.is_deploying)),
         ),
         Instrument(
             "longshore.deployments.paused",
@@ -81,7 +81,7 @@ DEPLOYMENTS = Section(
             "",
             "1 while new releases wait until deployments are resumed",
             PER_APP,
-            per_app(lambda app: int(app.paused)),
+            per_known_app(lambda app: int(app.paused)),
         ),
         Instrument(
             "longshore.releases.quarantined",
@@ -90,7 +90,7 @@ DEPLOYMENTS = Section(
             "{release}",
             "Releases that failed and are not tried again until somebody says so",
             PER_APP,
-            per_app(lambda app: len(app.quarantined)),
+            per_known_app(lambda app: len(app.quarantined)),
         ),
         Instrument(
             "longshore.registry.failures",
@@ -108,7 +108,7 @@ DEPLOYMENTS = Section(
             "{failure}",
             "Looks at the registry that failed in a row until now; 0 while it can be read",
             PER_APP,
-            per_app(lambda app: app.streak),
+            per_known_app(lambda app: app.streak),
         ),
     ),
 )

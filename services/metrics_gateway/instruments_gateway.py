@@ -57,6 +57,15 @@ GATEWAY = Section(
             single(lambda moment: moment.state.undecodable),
         ),
         Instrument(
+            "longshore.gateway.batches.malformed",
+            "longshore_gateway_batches_malformed_total",
+            "counter",
+            "{batch}",
+            "Batches skipped: of another service, host or application than their subject, or with an impossible number",
+            (),
+            single(lambda moment: moment.state.misfits),
+        ),
+        Instrument(
             "longshore.gateway.batches.repeated",
             "longshore_gateway_batches_repeated_total",
             "counter",

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from operator import add
 
 from services.metrics_gateway.histogram import EVENT_LAG
-from services.metrics_gateway.instance import Heartbeat
+from services.metrics_gateway.instance import MISSED, Heartbeat
 from services.metrics_gateway.instrument import Instrument, Labels, Moment, Read, Section, Value, label
 from services.metrics_gateway.state import UnitKey
+
+REMEMBERED = 86400.0
+"""Seconds of the log for which a unit that fell silent is told of: time for every alert, then it is gone for good."""
 
 PER_UNIT = ("service", "unit", "host")
 
@@ -26,6 +29,36 @@ def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, flo
             yield tuple(map(label, key)), total
 
     return read
+
+
+def _heard(moment: Moment) -> dict[UnitKey, tuple[bool, float]]:
+    """Of every unit that runs or was missed lately: whether it was heard lately, and the time since it was heard."""
+    found: dict[UnitKey, tuple[bool, float]] = {}
+    for instance in moment.state.instances.values():
+        silence = moment.state.clock - instance.heard
+        is_up = instance.ended is None
+        if not instance.unit or instance.parent or not (is_up or (instance.ended == MISSED and silence < REMEMBERED)):
+            continue
+        key = (instance.service, instance.unit, instance.host)
+        other = found.get(key, (False, silence))
+        found[key] = (is_up or other[0], min(silence, other[1]))
+    return {key: one for key, one in found.items() if not _is_removed(moment, key)}
+
+
+def _is_removed(moment: Moment, key: UnitKey) -> bool:
+    _, unit, host = key
+    app = moment.state.apps.get((host, unit.removeprefix("deployer:")))
+    return unit.startswith("deployer:") and app is not None and app.removed
+
+
+def _up(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for key, (is_up, _) in _heard(moment).items():
+        yield tuple(map(label, key)), int(is_up)
+
+
+def _silence(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for key, (_, silence) in _heard(moment).items():
+        yield tuple(map(label, key)), round(silence, 3)
 
 
 def _cpu(moment: Moment) -> Iterator[tuple[Labels, Value]]:
@@ -52,6 +85,25 @@ def _dropped(moment: Moment) -> Iterator[tuple[Labels, Value]]:
 PROCESSES = Section(
     "Processes",
     (
+        Instrument(
+            "longshore.unit.up",
+            "longshore_unit_up",
+            "gauge",
+            "",
+            "1 while the unit (a service, or a deployer of one application) is heard, 0 for a day after it fell silent "
+            "without a good-bye",
+            PER_UNIT,
+            _up,
+        ),
+        Instrument(
+            "longshore.unit.silence",
+            "longshore_unit_silence_seconds",
+            "gauge",
+            "s",
+            "Time since the unit was last heard, in which others wrote to the log: it stands still while nobody can",
+            PER_UNIT,
+            _silence,
+        ),
         Instrument(
             "longshore.process.memory",
             "longshore_process_memory_bytes",

@@ -14,6 +14,7 @@ from services.metrics_gateway.instrument import (
     Section,
     Value,
     backends,
+    is_served,
     label,
     open_connections,
     per_port,
@@ -25,12 +26,14 @@ from services.metrics_gateway.state import PortKey
 
 def _open_connections(moment: Moment) -> Iterator[tuple[Labels, Value]]:
     for key, count in open_connections(moment.state).items():
-        yield port_labels(key), count
+        if count or is_served(moment.state, key):
+            yield port_labels(key), count
 
 
 def _backends(moment: Moment) -> Iterator[tuple[Labels, Value]]:
     for key, found in backends(moment.state).items():
-        yield port_labels(key), len(found)
+        if is_served(moment.state, key):
+            yield port_labels(key), len(found)
 
 
 def _open_by_backend(moment: Moment) -> Iterator[tuple[Labels, Value]]:
@@ -41,8 +44,10 @@ def _open_by_backend(moment: Moment) -> Iterator[tuple[Labels, Value]]:
         for (app, port), listener in instance.listeners.items():
             counts[instance.host, app, port].update(name for _, _, name in listener.open.values() if name)
     for key, found in counts.items():
+        served = is_served(moment.state, key)
         for name, count in found.items():
-            yield (label(name), *port_labels(key)), count
+            if served or count:
+                yield (label(name), *port_labels(key)), count
 
 
 def _dial_failures(moment: Moment) -> Iterator[tuple[Labels, Value]]:

@@ -60,7 +60,7 @@ class Live:
         self.is_whole = False
         self.pass_over(entry.sequence)
         began = time.perf_counter()
-        apply(self.state, entry.sequence, entry.time, entry.payload)
+        apply(self.state, entry.sequence, entry.time, entry.payload, entry.subject)
         self.fold_seconds += time.perf_counter() - began
         self.is_whole = True
         self.folded += 1

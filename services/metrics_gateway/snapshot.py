@@ -14,8 +14,12 @@ import msgspec
 
 from services.metrics_gateway.state import State
 
-VERSION = 3
+VERSION = 4
 """One more whenever the state has another layout, or the fold makes something else of an event."""
+
+
+LARGEST_SUM = 1e30
+"""More nanoseconds or bytes than any log adds up to; beyond about 1e308 a sum could not be shown at all."""
 
 
 class SnapshotError(Exception):
@@ -73,8 +77,21 @@ def restore(snapshot: Snapshot) -> State:
         state = _states.decode(snapshot.state)
     except msgspec.MsgspecError as error:
         raise SnapshotError(f"no state: {error}") from None
+    if not _is_possible(state):
+        raise SnapshotError("it holds a number that no log gives")
     state.position = snapshot.position
     return state
+
+
+def _is_possible(value: Any) -> bool:
+    """Whether every number in a part of the state could be shown."""
+    if isinstance(value, int | float):
+        return -LARGEST_SUM < value < LARGEST_SUM
+    if isinstance(value, msgspec.Struct):
+        return all(_is_possible(getattr(value, name)) for name in value.__struct_fields__)
+    if isinstance(value, dict):
+        return all(map(_is_possible, value)) and all(map(_is_possible, value.values()))
+    return not isinstance(value, list | tuple | set) or all(map(_is_possible, value))
 
 
 def _packed(value: Any) -> msgspec.Raw:

@@ -76,9 +76,10 @@ class State(msgspec.Struct):
     """Everything. `position` and `time` are the stream sequence and store time (unix seconds) of the newest message.
 
     `first` and `began` are the sequence and the time at which the log began; `abandoned` counts batches that will not
-    be waited for any more; `malformed` counts known events with impossible values, `chain_breaks` batches that do not
-    fit their neighbours. `dropped` is by host and service. `buckets` are bounds of histograms other than the usual
-    ones, by metric.
+    be waited for any more; `malformed` counts known events with impossible values, `misfits` batches that cannot be of
+    who they say, `chain_breaks` batches that do not fit their neighbours. `children` are the instances that end with
+    another, by that one; `over` those that have ended, in that order. `dropped` is by host and service. `buckets` are
+    bounds of histograms other than the usual ones, by metric.
     `clock`: seconds during which the log was written to, which stands still while nobody can; `told` is the store time
     that it last went by, `due` when it next closes what is over. `spent`: CPU time of instances that are forgotten, in
     nanoseconds. `messages_lost` left the log before they were folded.
@@ -91,6 +92,7 @@ class State(msgspec.Struct):
     events: int = 0
     unknown: int = 0
     malformed: int = 0
+    misfits: int = 0
     undecodable: int = 0
     repeated: int = 0
     late: int = 0
@@ -99,6 +101,8 @@ class State(msgspec.Struct):
     dropped: dict[tuple[str, str], int] = {}
     born: int = 0
     instances: dict[str, Instance] = {}
+    children: dict[str, dict[str, None]] = {}
+    over: dict[str, None] = {}
     units: dict[tuple[str, str], str] = {}
     apps: dict[AppKey, App] = {}
     ports: dict[PortKey, Port] = {}

@@ -30,7 +30,7 @@ class LastDeployment(msgspec.Struct, frozen=True):
 
 
 class AppStatus(msgspec.Struct, frozen=True):
-    """An app on a host. `desired_replicas` is what its last deployment asked for, None before the first."""
+    """An app on a host. `desired_replicas` is what its deployer is to keep running, None before it has said."""
 
     name: str
     host: str
@@ -142,7 +142,7 @@ def status(
     return Status(
         version,
         log,
-        [_app(name, host, app) for (host, name), app in sorted(state.apps.items(), key=lambda item: item[0])],
+        [_app(*key, app) for key, app in sorted(state.apps.items(), key=lambda item: item[0]) if not app.removed],
         _proxies(state, traffic or Traffic()),
         sorted((_service(instance) for instance in state.live()), key=lambda one: (one.host, one.unit, one.instance)),
         list(duties),
@@ -155,15 +155,14 @@ def containers(state: State) -> Containers:
     return Containers(sorted(found, key=lambda one: (one.host, one.app, one.id)))
 
 
-def _app(name: str, host: str, app: App) -> AppStatus:
+def _app(host: str, name: str, app: App) -> AppStatus:
     last = app.deployment
-    desired = last.replicas if last and last.replicas else None
     return AppStatus(
         name,
         host,
         app.release or _newest_release(app.running),
         len(app.running),
-        desired,
+        app.desired,
         app.paused,
         app.quarantined,
         _deployment(last) if last else None,
@@ -202,8 +201,16 @@ def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
     }
     taking, connections = backends(state), open_connections(state)
     return [
-        _proxy(state, key, key in listening, taking[key], count, traffic) for key, count in sorted(connections.items())
+        _proxy(state, key, key in listening, taking[key], count, traffic)
+        for key, count in sorted(connections.items())
+        if count or key in listening or not _is_gone(state, key)
     ]
+
+
+def _is_gone(state: State, key: PortKey) -> bool:
+    """Whether the port was closed, or its app removed, for good as far as is known."""
+    app = state.apps.get(key[:2])
+    return state.ports[key].is_closed or (app is not None and app.removed)
 
 
 def _proxy(

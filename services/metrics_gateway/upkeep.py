@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from services.metrics_gateway.app import App
 from services.metrics_gateway.fold_service import miss
+from services.metrics_gateway.instance import MISSED
 from services.metrics_gateway.port import Port
 from services.metrics_gateway.state import PortKey, State
 
@@ -60,9 +61,11 @@ def _forget(port: Port, used: set[str], clock: float) -> None:
 
 
 def _backends_in_use(state: State) -> dict[PortKey, set[str]]:
-    """Those that take new connections or have open ones."""
+    """Those that take new connections or have open ones, also of an instance that was missed and may speak again."""
     used: dict[PortKey, set[str]] = {}
-    for instance in state.live():
+    for instance in state.instances.values():
+        if instance.ended not in (None, MISSED):
+            continue
         for (app, port), listener in instance.listeners.items():
             names = used.setdefault((instance.host, app, port), set())
             names.update(listener.backends, (backend for _, _, backend in listener.open.values()))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from schemas import codec
 from schemas.routing import Route
 from services.common import log
 
@@ -36,7 +37,7 @@ class Memory:
         """The routes of a master that ran until a moment ago, on this host since its boot; else none."""
         try:
             age = time.time() - self._path.stat().st_mtime
-            found = msgspec.json.decode(self._path.read_bytes(), type=_Remembered)
+            found: _Remembered = codec.value(self._path.read_bytes(), _Remembered)
         except (OSError, msgspec.MsgspecError):
             return []
         return found.routes if abs(age) <= FRESH and found.boot == _boot() else []

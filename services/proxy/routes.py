@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 
 import msgspec
 
 from schemas import codec, subjects
-from schemas.routing import Backend, Route
+from schemas.limits import is_address
+from schemas.routing import Route
 from services.common.bus import Change, Synced
 from services.common.lifecycle import Context
 from services.proxy.master import Master
@@ -16,6 +16,7 @@ from services.proxy.memory import Memory
 from services.proxy.serving import Publisher
 
 TOUCH = 5.0
+LONGEST_PORT = 5
 
 
 class Routes:
@@ -31,7 +32,7 @@ class Routes:
 
     def recall(self) -> None:
         """Hand over the routes of the last master; whatever the bus says later replaces them."""
-        for route in self._memory.recall():
+        for route in filter(_is_usable, self._memory.recall()):
             self._context.log.warning("the bus is away: serving as before", app=route.app, port=route.port)
             self._follow(route)
             self._master.forget(route.app, route.port)
@@ -57,11 +58,14 @@ class Routes:
             self._forget(change.key)
             return
         try:
-            route: Route = codec.value(change.value, Route)
-        except msgspec.MsgspecError as error:
+            route = _checked(codec.value(change.value, Route))
+        except (msgspec.MsgspecError, ValueError) as error:
             self._context.log.warning("not a route, ignored", key=change.key, reason=str(error))
             return
-        self._follow(msgspec.structs.replace(route, backends=self._usable(route)))
+        if change.key != subjects.route_key(self._context.host, route.app, route.port):
+            self._context.log.warning("not the route of this key, ignored", key=change.key, app=route.app)
+            return
+        self._follow(route)
         self._memory.keep(self._routes.values())
 
     def _follow(self, route: Route) -> None:
@@ -70,21 +74,16 @@ class Routes:
 
     def _forget(self, key: str) -> None:
         app, _, port = key.partition(".")[2].rpartition(".")
-        if port.isdecimal():  # nobody but a deployer writes routes, and its keys end with a port
+        if port.isdecimal() and len(port) <= LONGEST_PORT:  # else it is no key of a route
             self._master.forget(app, int(port))
 
-    def _usable(self, route: Route) -> list[Backend]:
-        """Names are not looked up: that would make every connection wait."""
-        usable = [backend for backend in route.backends if _is_address(backend.host)]
-        for backend in route.backends:
-            if backend not in usable:
-                self._context.log.warning("not an IP address, ignored", backend=backend.id, host=backend.host)
-        return usable
+
+def _checked(route: Route) -> Route:
+    """The route. Raises ValueError for a backend without an address: looking names up would make connections wait."""
+    if not _is_usable(route):
+        raise ValueError("a backend's host is no IP address")
+    return route
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+def _is_usable(route: Route) -> bool:
+    return all(is_address(backend.host) for backend in route.backends)

@@ -80,7 +80,7 @@ class Replay:
         return self._view.span.last.time if self._view.span.last else None
 
     def _apply(self, record: Record) -> None:
-        apply(self.state, record.sequence, record.time, record.payload)
+        apply(self.state, record.sequence, record.time, record.payload, record.subject)
 
     async def _records(self, log: Log) -> AsyncIterator[Record]:
         try:

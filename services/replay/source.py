@@ -55,7 +55,7 @@ async def events(log: Log, app: str = "") -> AsyncIterator[Recorded]:
 def recorded(record: Record) -> list[Recorded]:
     """The events of a message, each with its envelope; none if it is no batch."""
     try:
-        batch = codec.decode(record.payload).batch
+        batch = codec.decode(record.payload, record.subject).batch
     except msgspec.MsgspecError:
         return []
     return [Recorded(record.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 import urllib.request
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -26,9 +26,10 @@ from services.common.settings import Settings, arguments, variables
 from services.common.state import lock
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings
-from services.proxy.activation import activated, hand
-from services.proxy.listeners import Listener, complete, environment, parse
+from services.proxy.listeners import Listener, environment
 from services.supervisor.plan import Plan
+from services.supervisor.removals import Removals
+from services.supervisor.sockets import Sockets
 
 START_TIMEOUT = 15.0
 """Seconds until we say that we are ready even so: a long log takes longer to read, and clients are served meanwhile."""
@@ -50,10 +51,10 @@ class Supervisor:
         self._stderr = stderr
         self.children: dict[str, Child] = {}
         self.bus = Server(plan.gateway, plan.nats_server)
-        self._listeners: list[Listener] = []
+        self._sockets = Sockets()
         self._resources = contextlib.ExitStack()
-        self._given: dict[int, socket.socket] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._removals = Removals()
         self._is_changed = False
         self._trial_ends: float | None = None
         self._failed: asyncio.Future[LongshoreError] = asyncio.get_running_loop().create_future()
@@ -66,12 +67,13 @@ class Supervisor:
             self._resources.enter_context(lock(plan.state_dir, "supervisor"))
             ports.check_free("--admin-port", plan.gateway.admin_port, plan.gateway.admin_address)
             await self._check(plan.deployers)
-            self._given = activated(os.environ, os.getpid())
-            self._listeners = self._open(plan, [])
-            self._warn_of_unused()
+            self._sockets.take()
+            self._sockets.change(self._sockets.open(plan.proxy.listen, plan.proxy.workers))
             await self._start_bus()
             await self._start_services()
             await self._until_ready()
+            if not plan.gateway.nats_url:  # on a shared bus, they may have deployers of their own
+                await self._removals.sweep(plan.deployers)
         except BaseException:
             await self.stop()
             raise
@@ -79,10 +81,8 @@ class Supervisor:
     async def stop(self) -> None:
         """End all services, the ones that act first, the log last."""
         await self._stop(DEPLOYER)
-        for listener in self._listeners:  # before the proxy: a client that nobody will serve is to be refused
-            listener.close()
-        for given in self._given.values():
-            given.close()
+        await self._removals.end()
+        self._sockets.close()  # before the proxy: a client that nobody will serve is to be refused
         await self._stop("health", "proxy")
         await self._stop("gateway")
         await self.bus.stop()
@@ -104,16 +104,24 @@ class Supervisor:
         await self._check(changed)
         proxy = msgspec.structs.replace(self.plan.proxy, listen=plan.proxy.listen)
         after = msgspec.structs.replace(self.plan, deployers=plan.deployers, proxy=proxy)
-        listeners = self._open(after, self._listeners)
+        listeners = self._sockets.open(proxy.listen, proxy.workers)
         self.plan = after
         self._is_changed = True
-        if [one.binding for one in listeners] != [one.binding for one in self._listeners]:
+        if [one.binding for one in listeners] != [one.binding for one in self._sockets.listeners]:
             await self._hand_over(listeners)
+        await self._removals.end(deployer.app for deployer in plan.deployers)
         async with asyncio.TaskGroup() as replacing:
             for deployer in changed:
                 replacing.create_task(self._replace(deployer))
         for name in [name for name in self.children if name.startswith(DEPLOYER) and name not in wanted]:
-            self._retire(name)
+            ending = self._retire(name)
+            if former := before.get(name.removeprefix(DEPLOYER)):
+                ending.add_done_callback(partial(self._ended_for_good, former))
+
+    def _ended_for_good(self, deployer: DeployerSettings, _ending: asyncio.Task[None]) -> None:
+        """Take an application off the host when its deployer has ended, unless it is back."""
+        if deployer.app not in {one.app for one in self.plan.deployers}:
+            self._removals.begin(deployer)
 
     async def until_failed(self) -> None:
         """Run until a service turns out not to be startable, and raise that."""
@@ -133,35 +141,9 @@ class Supervisor:
         for deployer in deployers:
             await asyncio.to_thread(check, deployer)
 
-    def _open(self, plan: Plan, kept: list[Listener]) -> list[Listener]:
-        """The listeners of a plan: those that are kept, those of sockets that we were given, and new ones."""
-        bindings = {listener.binding for listener in kept}
-        missing = [item for item in plan.proxy.listen if parse(item) not in bindings]
-        handed = hand(self._given, missing, plan.proxy.workers)
-        bindings |= {listener.binding for listener in handed}
-        try:
-            for binding in map(parse, plan.proxy.listen):
-                if binding not in bindings:
-                    ports.check_free("--port", binding.port, binding.address)
-            return complete([*kept, *handed], plan.proxy.listen, plan.proxy.workers)
-        except BaseException:
-            for listener in handed:
-                listener.close()
-            raise
-
-    def _warn_of_unused(self) -> None:
-        """Report sockets that no application uses: who opened them still queues clients, and we cannot refuse those."""
-        for port in self._given.keys() - {listener.binding.port for listener in self._listeners}:
-            self._log.warning(
-                "no application uses this port, but its socket was opened for us: clients that connect get no answer; "
-                "remove its ListenStream from the socket unit",
-                port=port,
-            )
-
     async def _hand_over(self, listeners: list[Listener]) -> None:
         """Start a proxy for these listeners; the one before finishes the connections that it has."""
-        closed = [listener for listener in self._listeners if listener not in listeners]
-        self._listeners = listeners
+        closed = self._sockets.change(listeners)
         former = self.children.pop("proxy")
         try:
             await self._start("proxy", "proxy", self.plan.proxy, listeners)
@@ -169,22 +151,22 @@ class Supervisor:
             self._end("proxy", former)
             for listener in closed:
                 listener.close()
-        self._warn_of_unused()
 
     async def _replace(self, deployer: DeployerSettings) -> None:
         """Start a deployer; one of the same application that runs, or is ending, ends first."""
         await self._stop(DEPLOYER + deployer.app, is_whole=True)
         await self._start(DEPLOYER + deployer.app, "deployer", deployer)
 
-    def _retire(self, name: str) -> None:
+    def _retire(self, name: str) -> asyncio.Task[None]:
         """Have a service end by and by; `_stop` waits for it."""
-        self._end(name, self.children.pop(name))
+        return self._end(name, self.children.pop(name))
 
-    def _end(self, name: str, child: Child) -> None:
+    def _end(self, name: str, child: Child) -> asyncio.Task[None]:
         stopping = child.stop(self.plan.proxy.drain_time + STOP_TIMEOUT)
         ending = asyncio.create_task(stopping, name=name)
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
+        return ending
 
     async def _stop(self, *names: str, is_whole: bool = False) -> None:
         """End the services whose name begins so (`is_whole`: is so), and wait for them and for those that end already.
@@ -204,7 +186,7 @@ class Supervisor:
         plan = self.plan
         await self._start("gateway", "gateway", plan.gateway)
         await self._start("health", "health", plan.health)
-        await self._start("proxy", "proxy", plan.proxy, self._listeners)
+        await self._start("proxy", "proxy", plan.proxy, self._sockets.listeners)
         for deployer in plan.deployers:
             await self._start(DEPLOYER + deployer.app, "deployer", deployer)
 

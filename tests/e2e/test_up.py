@@ -120,6 +120,42 @@ def test_a_reload_changes_only_what_changed_and_refuses_no_connection(up: Up) ->
     assert up.apps()["api"]["replicas"] == kept
 
 
+def gauges(up: Up) -> set[str]:
+    """The applications that a gauge tells of."""
+    with urllib.request.urlopen(up.metrics_url, timeout=15) as answer:
+        lines = answer.read().decode().splitlines()
+    shown = [line for line in lines if line.startswith(("dewy_proxy_backends{", "dewy_container_", "longshore_unit_"))]
+    return {app for app in up.ports if any(f'"{app}"' in line or f'"deployer:{app}"' in line for line in shown)}
+
+
+def test_an_application_that_is_removed_is_gone_everywhere_and_back_when_it_is_added_again(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    wait_for("both have gauges", lambda: gauges(up) == {"web", "api"})
+    up.write("api")
+    up.reload()
+    wait_for("web is gone from the status", lambda: set(up.apps()) == {"api"})
+    wait_for("web has no gauge", lambda: gauges(up) == {"api"})
+    with urllib.request.urlopen(up.metrics_url.replace("/metrics", "/api/status"), timeout=15) as answer:
+        listed = json.loads(answer.read())
+    assert {app["name"] for app in listed["apps"]} == {"api"}
+    assert {one["app"] for one in listed["proxies"]} == {"api"}
+    up.write("web", "api")
+    up.reload()
+    wait_for("web serves again", lambda: up.answers("web"))
+    assert set(up.apps()) == {"web", "api"}
+    wait_for("both have gauges again", lambda: gauges(up) == {"web", "api"})
+
+
+def test_an_application_that_is_removed_while_nothing_runs_is_gone_after_the_start(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    up.stop()
+    up.write("api")
+    up.start()
+    wait_for("api serves", lambda: up.answers("api"))
+    wait_for("web is gone from the status", lambda: set(up.apps()) == {"api"})
+    wait_for("web has no gauge", lambda: gauges(up) == {"api"})
+
+
 def test_an_application_that_cannot_start_after_a_reload_leaves_the_others_alone(up: Up) -> None:
     wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
     kept = up.deployer("web"), up.deployer("api")

@@ -60,7 +60,7 @@ def test_bytes_of_an_open_connection_are_counted_as_they_grow_and_once() -> None
 def test_a_listener_that_opened_has_all_its_series_at_zero() -> None:
     log = Log()
     log.say("p", e.ListenerOpened(1.0, 80, "0.0.0.0"))
-    assert log.port == Port()
+    assert log.port == Port(keeper="p")
     assert (log.active, log.backends) == (0, set())
 
 
@@ -133,14 +133,6 @@ def test_dropped_events_are_counted_by_host_and_service_from_zero_on() -> None:
     log.say("m", e.EventsDropped(1.0, 7), app="_")
     log.say("m", e.EventsDropped(1.0, 5), app="_")
     assert log.state.dropped == {("host", "proxy"): 12}
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_an_impossible_duration_is_counted_and_not_added(value: float) -> None:
-    log = Log()
-    log.say("w", accepted(1), established(1, value), closed(1, duration=value))
-    assert (log.state.malformed, log.state.events) == (2, 1)
-    assert (log.port.latency.count, log.port.duration.sum, log.active) == (0, 0.0, 0)
 
 
 def test_a_deployment_counts_when_it_ended() -> None:

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas import codec
 from schemas.codec import Batch
 from schemas.events import EVENT_TYPES, AnyEvent, Event
+from schemas.limits import bare
 from services.common.bus import Bus
 from services.metrics_gateway.instrument import LONGEST_LABEL
 from services.metrics_gateway.instruments import INSTRUMENTS
@@ -26,16 +27,16 @@ from tests.gateway.test_prometheus import check_metrics
 from tests.gateway.traces.receiver import Traces
 from tests.gateway.traces.receiver import receiving as receiving_traces
 
-ENDLESS = "x" * 10_000
+ENDLESS = "x" * 1000
 ODD = 'a"b\\c\nd\r\t\x00\x7f\u2028é🚢{}=,#'
-NUMBERS = {"sane": (7, 0.5), "huge": (2**63 - 1, 1e300), "negative": (-(2**63), -1e300), "none": (0, float("nan"))}
+NUMBERS = {"sane": (7, 0.5), "huge": (2**53, 9e9), "negative": (0, -9e9), "none": (0, float("nan"))}
 IDS = {"trace": "1" * 32, "span": "2" * 16}
 
 
 def filled(kind: type[Event], text: str, number: int, seconds: float, now: float) -> AnyEvent:
     """An event with that text and those numbers in its fields; with sane numbers it has the ids of a trace as well."""
     values: dict[Any, Any] = {str: text, int: number, float: seconds, bool: True, dict[str, int]: {text: 1}}
-    fields = {field.name: values[field.type] for field in msgspec.structs.fields(kind)}
+    fields = {field.name: values[bare(kind)[field.name]] for field in msgspec.structs.fields(kind)}
     if (number, seconds) == NUMBERS["sane"]:
         fields |= {"time": now} | {name: value for name, value in IDS.items() if name in fields}
     event: AnyEvent = kind(**fields)  # type: ignore[assignment]  # it is one of them
@@ -54,7 +55,7 @@ async def publish(bus: Bus, text: str, *numbers: str) -> int:
     for index, name in enumerate(numbers, 1):
         for start in log(text, *NUMBERS[name]):
             count += 1
-            batch = Batch("proxy", text, text, f"{index}{text}", count, [start])
+            batch = Batch("proxy", text, "web", f"{index}{text}", count, [start])
             await bus.jetstream.publish("longshore.events.proxy.web", codec.encode(batch))
     return count
 
@@ -141,7 +142,7 @@ async def test_a_batch_whose_text_is_no_utf_8_is_passed_over_and_the_rest_counts
 def broken_at(kind: type[Event]) -> Iterator[bytes]:
     """A batch with such an event for each of its fields of text, which is no UTF-8 there, and for each other place."""
     mark = "no utf-8"
-    names = [field.name for field in msgspec.structs.fields(kind) if field.type is str]
+    names = [field.name for field in msgspec.structs.fields(kind) if bare(kind)[field.name] is str]
     for name in names:
         event = msgspec.structs.replace(filled(kind, "a", 1, 0.5, 1.0), **{name: mark})
         payload = codec.encode(Batch("proxy", "web", "web", "i", 1, [event]))

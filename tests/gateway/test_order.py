@@ -115,7 +115,8 @@ def log(draw: st.DrawFn) -> list[bytes]:
         events += draw(replica(number))
         events += draw(st.lists(DEPLOYER_EVENTS, max_size=3))
     if draw(st.booleans()):
-        events.append(e.ServiceStopped(9.0, "stopped"))
+        gone = draw(st.sampled_from([[], [e.ApplicationRemoved(8.0, "ann")]]))
+        events += [*gone, e.ServiceStopped(9.0, "stopped")]
     size = draw(st.integers(1, 4))
     batches: list[list[Any]] = [events[n : n + size] for n in range(0, len(events), size)]
     return [codec.encode(Batch("x", "h", "app", "i", n, batch)) for n, batch in enumerate(batches, 1)]

@@ -61,10 +61,20 @@ def test_what_is_kept_for_batches_that_are_missing_is_saved() -> None:
 
 def test_sums_beyond_64_bits_are_saved() -> None:
     log = Log()
-    log.say("w", *(established(n, 1e290) for n in range(3)), closed(1, 2**64 - 1, 2**64 - 1), established(9))
-    log.say("x", e.EventsDropped(1.0, 2**64 - 1), e.EventsDropped(1.0, 1), started("proxy:80"))
-    assert log.port.latency.nanoseconds > 2**900
+    log.say("w", *(established(n, 9e9) for n in range(3)), closed(1), established(9))
+    log.say("x", e.EventsDropped(1.0, 2**53), started("proxy:80"))
+    log.port.bytes_in = log.port.bytes_out = log.state.dropped["host", "proxy"] = 2**64
+    assert log.port.latency.nanoseconds > 2**64
     assert saved_and_loaded(log.state) == log.state
+
+
+@pytest.mark.parametrize("nanoseconds", [10**400, -(10**40), 2**128])
+def test_a_sum_that_no_log_gives_is_no_state(nanoseconds: int) -> None:
+    log = Log()
+    log.say("w", established(1))
+    log.port.latency.nanoseconds = nanoseconds
+    with pytest.raises(SnapshotError, match="no log gives"):
+        saved_and_loaded(log.state)
 
 
 def test_text_that_looks_like_something_else_stays_text() -> None:

@@ -24,11 +24,15 @@ class Timeline:
         self.state = State()
         self.now = now
         self._sequences: Counter[str] = Counter()
+        self._services: dict[str, str] = {}
+        self._hosts: dict[str, str] = {}
 
-    def say(self, instance: str, *events: e.AnyEvent, app: str = "web", service: str = "proxy") -> None:
-        """Store a batch now."""
+    def say(self, instance: str, *events: e.AnyEvent, app: str = "web", service: str = "", host: str = "host") -> None:
+        """Store a batch now; service and host of an instance are those of its first batch."""
         self._sequences[instance] += 1
-        batch = Batch(service, "host", app, instance, self._sequences[instance], list(events))
+        place = self._hosts.setdefault(instance, host)
+        one = self._services.setdefault(instance, service or "proxy")
+        batch = Batch(one, place, app, instance, self._sequences[instance], list(events))
         self.store(codec.encode(batch))
 
     def store(self, payload: bytes) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from schemas import codec
 from schemas.codec import Batch
 from schemas.events import EVENT_TYPES, AnyEvent, Event, HealthChanged, HealthChecked, ServiceStopped
+from schemas.limits import bare
 from schemas.reference import default_of, tag_of
 
 FILE = Path(__file__).parent / "golden.json"
@@ -62,24 +63,26 @@ def load() -> Golden:
 
 def fields(kind: type[Event] | type[Batch]) -> list[str]:
     """The fields in their order, as they are declared."""
-    return [_declared(field) for field in msgspec.structs.fields(kind)]
+    types = bare(kind)
+    return [_declared(field, types[field.name]) for field in msgspec.structs.fields(kind)]
 
 
-def _declared(field: msgspec.structs.FieldInfo) -> str:
+def _declared(field: msgspec.structs.FieldInfo, kind: Any) -> str:
     default = "" if field.required else f" = {default_of(field)!r}"
-    return f"{field.name}: {_type(field.type)}{default}"
+    return f"{field.name}: {_type(kind)}{default}"
 
 
 def _type(kind: Any) -> str:
     """Without the comma and blank that part the fields."""
     if kind == list[AnyEvent]:
         return "list[AnyEvent]"
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace(", ", ",")
+    return kind.__name__ if type(kind) is type else str(kind).replace(", ", ",")
 
 
 def instance(kind: type[Event]) -> Event:
     """An event whose every field is set, none to its default."""
-    return kind(*[VALUES[field.type] for field in msgspec.structs.fields(kind)])
+    types = bare(kind)
+    return kind(*[VALUES[types[field.name]] for field in msgspec.structs.fields(kind)])
 
 
 def sample(value: Event | Batch) -> Sample:

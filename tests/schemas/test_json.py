@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.commands import Command, Reply
-from schemas.routing import Backend, BackendState, Check, Decisions, Health, Replica, Route, Serving
+from schemas.routing import Decisions, Health, Lease, Replica, Route, Serving
+from tests.schemas.strategies import within
 
-numbers = st.integers(-(2**63), 2**64 - 1)
-seconds = st.floats(allow_nan=False, allow_infinity=False)
-checks = st.builds(Check, st.text(), seconds, seconds, numbers, numbers)
-backends = st.builds(Backend, st.text(), st.text(), numbers, st.sampled_from(get_args(BackendState)))
+KINDS = (Route, Serving, Replica, Health, Decisions, Lease)
+
+
+def filled(kind: Any) -> st.SearchStrategy[Any]:
+    """A value whose every field is within its limits."""
+    return st.builds(kind, **{field.name: within(field.type) for field in msgspec.structs.fields(kind)})
+
+
 values = st.one_of(
-    st.builds(Route, st.text(), numbers, numbers, st.lists(backends, max_size=4)),
-    st.builds(Serving, st.text(), numbers, numbers, st.dictionaries(st.text(), numbers, max_size=4)),
-    st.builds(Replica, st.text(), st.text(), st.text(), st.text(), numbers, checks),
-    st.builds(Health, st.text(), st.text(), st.booleans(), seconds, st.text()),
-    st.builds(Decisions, *[st.text()] * 3, st.dictionaries(st.text(), st.text(), max_size=4), st.booleans()),
+    *map(filled, KINDS),
     st.builds(Reply, st.booleans(), st.text(), st.text()),
 )
 

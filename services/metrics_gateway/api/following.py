@@ -125,7 +125,7 @@ def beginning(stream: reader.Stream, first: int) -> tuple[int, Gap | None]:
 def told(entry: reader.Entry, wanted: Wanted) -> list[bytes]:
     """A message's events. Only the last carries the id: who was cut off before it gets the others again."""
     try:
-        batch = codec.decode(entry.payload).batch
+        batch = codec.decode(entry.payload, entry.subject).batch
     except msgspec.MsgspecError:
         return []
     found = views(entry.sequence, batch.service, batch.host, batch.app, batch.events, wanted)

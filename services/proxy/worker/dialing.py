@@ -23,7 +23,10 @@ def dial(address: tuple[str, int]) -> tuple[socket.socket | None, int]:
     except OSError as error:
         return None, error.errno or errno.EIO
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    problem = sock.connect_ex(address)
+    try:
+        problem = sock.connect_ex(address)
+    except (OSError, ValueError, OverflowError):  # no address at all, as gaierror is
+        problem = errno.EINVAL
     if problem in (0, errno.EINPROGRESS):
         return sock, 0
     sock.close()

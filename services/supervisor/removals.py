@@ -1,0 +1,58 @@
+"""Applications that are no longer in the plan, on their way off the host."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+
+from services.common import log
+from services.common.errors import LongshoreError
+from services.deployer.removal import left, remove
+from services.deployer.settings import DeployerSettings
+
+RETRY = 10.0
+BY = "its configuration"
+
+
+class Removals:
+    """Each is tried until it is done, or the application is back."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._log = log.get("supervisor")
+
+    def begin(self, settings: DeployerSettings) -> None:
+        """Remove an application whose deployer has ended."""
+        self._tasks[settings.app] = asyncio.create_task(self._remove(settings))
+
+    async def sweep(self, deployers: list[DeployerSettings]) -> None:
+        """Begin with those that were taken out of the plan while nothing ran."""
+        try:
+            gone = set(await left(deployers[0])) - {deployer.app for deployer in deployers}
+        except LongshoreError as error:
+            self._log.warning("cannot look for applications that were removed", reason=str(error))
+            return
+        for app in sorted(gone):
+            self.begin(msgspec.structs.replace(deployers[0], app=app))
+
+    async def end(self, apps: Iterable[str] | None = None) -> None:
+        """Have none under way for these applications, or for any."""
+        tasks = [self._tasks.pop(app) for app in list(self._tasks if apps is None else apps) if app in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _remove(self, settings: DeployerSettings) -> None:
+        told = ""
+        while True:
+            try:
+                await remove(settings, BY)
+                self._log.info("application removed", app=settings.app)
+                return
+            except LongshoreError as error:
+                if str(error) != told:
+                    self._log.warning("not removed yet, trying again", app=settings.app, reason=str(error))
+                told = str(error)
+                await asyncio.sleep(RETRY)
