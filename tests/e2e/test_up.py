@@ -64,9 +64,10 @@ class Up(Server):
         return len(re.findall(r"(?<!not )\breloaded\b", self.log.read_text()))
 
     def deployer(self, app: str) -> int:
-        """The process id of an application's deployer, 0 when there is none."""
-        found = [pid for pid in self.processes() if {"deployer", app} <= set(command_line(pid))]
-        return found[0] if found else 0
+        """The process id of an application's deployer."""
+        found = [pid for pid in self.processes() if {"deployer", f"--app={app}"} <= set(command_line(pid))]
+        assert len(found) == 1, f"deployers of {app}: {found}"
+        return found[0]
 
     def processes(self) -> set[int]:
         """The process ids of all services."""
