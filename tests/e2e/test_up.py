@@ -42,6 +42,7 @@ class Up(Server):
     def write(self, *apps: str, **options: int) -> None:
         """The file, with these applications; options are those of the first."""
         lines = [f'state-dir = "{self.state}"', "telemetry = true", f"admin-port = {self.admin_port}", "interval = 0.5"]
+        lines += ["drain-time = 2"]
         for app in apps:
             lines += [f"[app.{app}]", f'registry = "dir://{self.registry}"', f"port = [{self.ports[app]}]"]
             lines += ['health-path = "/"', "probe-interval = 0.5", "stop-containers = true"]
