@@ -63,8 +63,9 @@ async def test_a_log_that_cannot_be_followed_is_reported(error: Exception | None
         async def events(self, _start: int) -> Any:
             if error:
                 raise error
-            for nothing in ():
-                yield nothing
+            no_events: list[object] = []
+            for event in no_events:
+                yield event
 
     async with asyncio.timeout(10):
         with pytest.raises(LongshoreError, match="cannot follow the event log"):
