@@ -133,9 +133,9 @@ def apply_batch(state: State, batch: Batch, payload: bytes = b"") -> bool:
 
 def _is_misfit(known: Instance | None, batch: Batch) -> bool:
     """Whether another instance than this one took its id, or a place in its sequence where it cannot be."""
-    if known is None:
-        return False
-    return (known.service, known.host) != (batch.service, batch.host) or batch.sequence > known.last + LEAP
+    if known and (known.service, known.host) != (batch.service, batch.host):
+        return True
+    return batch.sequence > (known.last if known else 0) + LEAP
 
 
 def _appeared(state: State, batch: Batch) -> Instance:

@@ -14,6 +14,8 @@ from services.deployer.settings import DeployerSettings
 
 RETRY = 10.0
 BY = "its configuration"
+SWEEP = ""
+"""The task that looks for applications; each of the others has the name of one."""
 
 
 class Removals:
@@ -27,8 +29,11 @@ class Removals:
         """Remove an application whose deployer has ended."""
         self._tasks[settings.app] = asyncio.create_task(self._remove(settings))
 
-    async def sweep(self, deployers: list[DeployerSettings]) -> None:
-        """Begin with those that were taken out of the plan while nothing ran."""
+    def sweep(self, deployers: list[DeployerSettings]) -> None:
+        """Begin with those that were taken out of the plan while nothing ran. Does not wait."""
+        self._tasks[SWEEP] = asyncio.create_task(self._sweep(deployers))
+
+    async def _sweep(self, deployers: list[DeployerSettings]) -> None:
         try:
             gone = set(await left(deployers[0])) - {deployer.app for deployer in deployers}
         except LongshoreError as error:
@@ -39,7 +44,8 @@ class Removals:
 
     async def end(self, apps: Iterable[str] | None = None) -> None:
         """Have none under way for these applications, or for any."""
-        tasks = [self._tasks.pop(app) for app in list(self._tasks if apps is None else apps) if app in self._tasks]
+        names = list(self._tasks) if apps is None else [SWEEP, *apps]
+        tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -73,7 +73,7 @@ class Supervisor:
             await self._start_services()
             await self._until_ready()
             if not plan.gateway.nats_url:  # on a shared bus, they may have deployers of their own
-                await self._removals.sweep(plan.deployers)
+                self._removals.sweep(plan.deployers)
         except BaseException:
             await self.stop()
             raise

@@ -99,10 +99,10 @@ def metrics(request: ExportMetricsServiceRequest) -> dict[str, Metric]:
 
 
 def points(metric: Metric) -> Points:
-    data = getattr(metric, metric.WhichOneof("data") or "")
+    kind = metric.WhichOneof("data")  # none where there is no point
     return {
         tuple(sorted((one.key, one.value.string_value) for one in point.attributes)): point
-        for point in data.data_points
+        for point in (getattr(metric, kind).data_points if kind else [])
     }
 
 

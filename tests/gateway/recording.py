@@ -11,7 +11,9 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from schemas import codec
+import msgspec
+
+from schemas import codec, subjects
 from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway import snapshot
@@ -43,6 +45,15 @@ def read(path: Path) -> Iterator[bytes]:
         end = 4 + int.from_bytes(data[:4], "big")
         yield bytes(data[4:end])
         data = data[end:]
+
+
+def subject(payload: bytes) -> str:
+    """Where a message of the recorded log was published."""
+    try:
+        batch = codec.decode(payload).batch
+    except msgspec.MsgspecError:
+        return subjects.events("proxy", APP)
+    return subjects.events(batch.service, batch.app)
 
 
 def folded(payloads: list[bytes]) -> State:

@@ -18,7 +18,7 @@ from services.metrics_gateway import snapshot
 from services.metrics_gateway.fold import apply
 from services.metrics_gateway.state import State
 from tests.faults import Faults
-from tests.gateway.recording import LOG, START, STREAM
+from tests.gateway.recording import LOG, START, STREAM, subject
 from tests.gateway.recording import read as recorded
 from tests.gateway.test_saver import Gateway, running, until
 
@@ -34,7 +34,7 @@ async def publish(bus: Bus) -> None:
     ]
     order = [0, 1, 1, 4, 3, 2, 5, 7, 6, 0, 8, 9, 11, 10]
     for payload in [*(payloads[n] for n in order), b"\xc1"]:
-        await bus.jetstream.publish(subjects.events("proxy", "web"), payload)
+        await bus.jetstream.publish(subject(payload), payload)
 
 
 def _closed(number: int) -> e.ConnectionClosed:

@@ -147,6 +147,12 @@ def test_a_number_that_no_instance_reaches_is_counted_and_changes_nothing(sequen
     assert state.misfits + state.undecodable == 1
 
 
+def test_an_instance_that_nobody_knows_does_not_begin_with_such_a_number() -> None:
+    state = State()
+    apply(state, 1, 1.0, codec.encode(Batch("proxy", "host", "web", "w", LEAP + 1, [accepted(1)])), SUBJECT)
+    assert (state.misfits, state.missing(), state.instances) == (1, 0, {})
+
+
 @pytest.mark.parametrize("sequences", [(2**31,), (HORIZON + 7,), (2**31, 2**32, 2**32 + 5)])
 def test_a_forged_number_makes_no_repeat_of_what_the_instance_says_later(sequences: tuple[int, ...]) -> None:
     state = State()

@@ -10,7 +10,7 @@ from services.common.bus import Bus
 from services.metrics_gateway.instruments import INSTRUMENTS
 from tests.gateway.process import Gateway, publishing
 from tests.gateway.receiver import Labels
-from tests.gateway.recording import LOG, read
+from tests.gateway.recording import LOG, read, subject
 
 NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
 
@@ -18,7 +18,7 @@ NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
 async def record(bus: Bus) -> None:
     """Put the recorded log on the bus."""
     for index, payload in enumerate(read(LOG)):
-        await bus.jetstream.publish("longshore.events.proxy.shop", payload, headers={"Nats-Msg-Id": str(index)})
+        await bus.jetstream.publish(subject(payload), payload, headers={"Nats-Msg-Id": str(index)})
 
 
 def changes_by_itself(labels: Labels, name: str) -> bool:
