@@ -130,6 +130,19 @@ def test_the_units_are_what_systemd_understands() -> None:
     assert longshore(*command[1:2], "--help").returncode == 0
 
 
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    """The program and the state it names are those of an installation: here, ours stands in for it."""
+    for file in (Path(__file__).parents[2] / "packaging" / "systemd").glob("longshore.s*"):
+        if file.suffix in (".service", ".socket"):
+            (tmp_path / file.name).write_text(file.read_text().replace("/opt/longshore/bin/longshore", LONGSHORE))
+    units = [str(tmp_path / "longshore.service"), str(tmp_path / "longshore.socket")]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    )
+    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or line.startswith("longshore.")]
+    assert (ours, done.returncode) == ([], 0), done.stderr
+
+
 def _unit(file: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None, strict=True)
     parser.optionxform = str  # type: ignore[assignment, method-assign] # keys of units have capital letters

@@ -13,6 +13,7 @@ import pytest
 from dashboards.__main__ import FOLDER
 from dashboards.alerts import ALERTS, Alert, grafana
 from services.metrics_gateway.instruments import INSTRUMENTS
+from tests.e2e.harness import wait_for
 from tests.observability.cases import CASES, Case
 from tests.observability.pipeline import Pipeline
 from tests.observability.recorded import SCRAPE, input_series
@@ -87,6 +88,12 @@ def test_grafana_gets_every_alert_and_asks_the_data_source_that_is_provisioned()
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
 def test_prometheus_evaluates_every_rule_on_a_live_pipeline(pipeline: Pipeline) -> None:
+    def evaluated() -> set[str]:
+        groups = pipeline.prometheus.rules()
+        return {rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "ok"}
+
+    wait_for("Prometheus has evaluated every rule", lambda: evaluated() == {alert.name for alert in ALERTS})
     for alert in ALERTS:
-        pipeline.prometheus.query(alert.expr)
+        for metric in set(re.findall(r"\b(?:dewy|longshore)_\w+", alert.expr)):
+            assert pipeline.prometheus.query(f"count({metric})"), metric
         pipeline.victoria_metrics.query(alert.expr)
