@@ -41,6 +41,7 @@ def publish(
         image = {
             "architecture": arch,
             "os": "linux",
+            "author": f"{registry}/{repository}",  # an engine asks for no manifest that it has had from elsewhere
             "config": whole,
             "rootfs": {"type": "layers", "diff_ids": [digest(gzip.decompress(layer)) for layer in layers]},
         }
