@@ -131,7 +131,7 @@ class Audit:
         instance = self.instances.get(batch.instance)
         if instance is None:
             instance = self._appeared(record, batch)
-        if record.subject != subjects.events(batch.service, batch.app):
+        if not subjects.fits(record.subject, batch.service, batch.host, batch.app):
             text = f"message {record.sequence} stands under {record.subject} and says that it is of {instance}"
             self._find("misplaced", record.sequence, instance.id, text)
         digest = chain.digest(record.payload)
