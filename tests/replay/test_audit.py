@@ -178,12 +178,22 @@ def test_what_left_the_log_that_another_was_imported_from_is_no_gap() -> None:
 
 
 def test_a_message_under_the_subject_of_another_service_or_application_is_misplaced() -> None:
-    for subject in ("longshore.events.proxy.web", "longshore.events.health.shop", "longshore.events"):
+    wrong = ("proxy.web", "health.shop", "proxy.shop.another-host", "proxy")
+    for subject in (f"longshore.events.{each}" for each in wrong):
         result = Audit()
         result.add(msgspec.structs.replace(stored(whole()[0], 1), subject=subject))
         (finding,) = result.findings()
         assert (finding.kind, finding.sequence) == ("misplaced", 1)
         assert subject in finding.text
+
+
+def test_a_message_is_in_its_place_with_and_without_its_host_in_the_subject() -> None:
+    plain = stored(whole()[0], 1)
+    host = codec.decode(plain.payload).batch.host
+    for subject in (plain.subject, f"{plain.subject}.{host}"):
+        result = Audit()
+        result.add(msgspec.structs.replace(plain, subject=subject))
+        assert result.findings() == []
 
 
 def test_a_process_without_a_chain_after_one_that_had_it_is_told() -> None:
