@@ -47,7 +47,12 @@ def main() -> int:
     # The same examples for each mutant, nothing that depends on the speed, and no search for the smallest failure.
     phases = (Phase.explicit, Phase.generate)
     settings.register_profile(
-        "mutants", derandomize=True, database=None, deadline=None, phases=phases, suppress_health_check=list(HealthCheck)
+        "mutants",
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("mutants")
     print(f"{'module':<12}{'mutants':>8}{'killed':>8}{'percent':>9}{'seconds':>9}")
@@ -67,7 +72,12 @@ def _try(name: str, module: Module) -> int:
     complaints = _complaints(module, outcome)
     if percent < LEAST:
         complaints.append(f"less than {LEAST} % are killed")
-    print(*(f"  {line}" for line in [*_known(module, outcome), *complaints]), sep="\n", end="\n" if complaints else "", flush=True)
+    print(
+        *(f"  {line}" for line in [*_known(module, outcome), *complaints]),
+        sep="\n",
+        end="\n" if complaints else "",
+        flush=True,
+    )
     return int(bool(complaints))
 
 

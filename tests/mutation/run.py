@@ -102,7 +102,10 @@ class _Plugin:
     def _run_mutants(self) -> None:
         source = inspect.getsource(self._module)
         functions = self._functions()
-        gc.freeze()
+        known = {_place(function.__code__).split(".")[0] for same in functions.values() for function in same}
+        if lost := {place for place in self._callers if place.split(".")[0] not in known}:
+            self.outcome.trouble = f"functions that tests call cannot be found in memory: {' '.join(sorted(lost))}"
+            return
         unchanged = Mutant("", "", compile(source, self._file, "exec"))
         if os.waitpid(self._fork(unchanged, functions), 0)[1] != 0:
             self.outcome.trouble = "the tests fail in a fork without a mutant, so that a failure says nothing"
@@ -180,5 +183,3 @@ def _key(code: CodeType) -> tuple[str, int]:
 def _place(code: CodeType) -> str:
     """The function that a piece of code belongs to, as in `Mutant.place`."""
     return ".".join(part for part in code.co_qualname.split(".") if not part.startswith("<"))
-
-
