@@ -245,3 +245,17 @@ def test_what_a_later_batch_said_stands_when_an_earlier_one_comes_late(first: e.
     in_time, late = logs
     assert late.app == in_time.app
     assert (late.state.instances["d"].positions, late.state.late) == ({}, 1)
+
+
+@pytest.mark.parametrize("story", [succeeded(), failed()], ids=["succeeded", "failed"])
+def test_a_deployment_whose_batches_come_in_another_order_is_traced_as_one_in_time(story: list[e.AnyEvent]) -> None:
+    logs = [Log(), Log()]
+    numbered = list(enumerate(story, 2))
+    for log, batches in zip(logs, (numbered, numbered[::-1]), strict=True):
+        log.say("d", started("deployer:web"), sequence=1)
+        for sequence, event in batches:
+            log.say("d", event, sequence=sequence)
+    in_time, late = logs
+    told = [sorted(log.state.tracing.finished, key=lambda span: span.id) for log in (in_time, late)]
+    assert told[0] == told[1] != []
+    assert not late.state.tracing.open

@@ -46,6 +46,16 @@ def test_a_whole_chain_takes_the_room_of_one_digest() -> None:
     assert len(fold(log(50)).instances["w"].links) == 1
 
 
+def test_the_ends_of_a_gap_that_is_given_up_are_forgotten_and_the_chain_goes_on() -> None:
+    payloads = log(HORIZON + 20)
+    del payloads[3]
+    state = fold(payloads[:-1])
+    links = state.instances["w"].links
+    assert (list(links), state.missing(), state.chain_breaks) == ([HORIZON + 20], 1, 0)
+    apply(state, state.position + 1, 1.0, payloads[-1])
+    assert (list(state.instances["w"].links), state.chain_breaks) == ([HORIZON + 21], 0)
+
+
 def test_a_chain_with_gaps_takes_no_more_room_than_the_horizon() -> None:
     payloads = log(3 * HORIZON)
     state = fold(payloads[::2])

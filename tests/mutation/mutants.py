@@ -118,7 +118,7 @@ def _alternatives(node: ast.AST) -> Iterator[ast.AST]:
                 yield _with(node, value=other)
         case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
             yield _with(node, func=ast.Name(FUNCTIONS[name], ast.Load()))
-        case ast.Return(value=value) if value is not None and not _is_none(value):
+        case ast.Return(value=value) if value is not None and not _is_nothing(value):
             yield _with(node, value=ast.Constant(None))
         case ast.Continue():
             yield ast.copy_location(ast.Break(), node)
@@ -143,8 +143,9 @@ def _is_plain(test: ast.expr) -> bool:
     return not isinstance(test, ast.Compare | ast.BoolOp | ast.UnaryOp)
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_nothing(node: ast.expr) -> bool:
+    """Whether it is None, or False, which a condition takes for the same."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)
 
 
 def _constant(value: object) -> object:

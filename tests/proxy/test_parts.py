@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -149,6 +150,12 @@ def test_a_backend_drains_when_the_route_says_so() -> None:
     assert subject.targets["a"].is_draining is False
     subject.follow([backend("a", "draining")], [], {})
     assert subject.targets["a"].is_draining is True
+
+
+def test_a_new_target_was_never_answered_nor_blocked() -> None:
+    target = Target(backend("a"), False, 3)
+    assert (target.id, target.address, target.admission) == ("a", ("127.0.0.1", 1), 3)
+    assert target.answered_at == target.blocked_at == -math.inf
 
 
 def dial(target: Target, began: float) -> Dial:
