@@ -34,9 +34,10 @@ def late(first: e.AnyEvent, second: e.AnyEvent, third: e.AnyEvent) -> Log:
 
 
 def test_a_connection_that_ends_has_a_reason_and_a_duration() -> None:
-    port = folded(closed(1, duration=0.5), closed(2, duration=0.25)).port
-    assert port.closed == {**Port().closed, "eof": 2}
-    assert observed(port.duration) == (2, 0.75)
+    newer = e.ConnectionClosed(1.0, 3, 80, "b", 0, 0, 0.25, "a reason of a newer version")
+    port = folded(closed(1, duration=0.5), closed(2, duration=0.25), newer).port
+    assert port.closed == {**Port().closed, "eof": 2, "other": 1}
+    assert observed(port.duration) == (3, 1.0)
 
 
 def test_a_refusal_has_a_reason_and_is_as_long_as_the_client_was_held() -> None:
@@ -72,8 +73,10 @@ def test_an_open_connection_has_its_bytes_and_its_backend() -> None:
 
 def test_ejections_and_connections_that_a_drain_cut_are_counted() -> None:
     log = folded(e.BackendEjected(1.0, 80, "a", "refused"), e.BackendDrained(2.0, 80, "b", 3, 1.0))
-    log.say("w", e.BackendLeft(3.0, 80, "c"), e.BackendDrained(4.0, 80, "b", 2, 1.0))
-    assert {name: backend.ejections for name, backend in log.port.backends.items()} == {"a": 1, "b": 0, "c": 0}
+    log.say(
+        "w", e.BackendJoined(3.0, 80, "d", ":1"), e.BackendLeft(3.0, 80, "c"), e.BackendDrained(4.0, 80, "b", 2, 1.0)
+    )
+    assert {name: backend.ejections for name, backend in log.port.backends.items()} == {"a": 1, "b": 0, "c": 0, "d": 0}
     assert log.port.cut == 5
 
 
@@ -100,9 +103,9 @@ def test_what_a_later_batch_said_of_a_listener_stands() -> None:
 
 def test_while_a_batch_is_missing_connections_open_grow_and_answer_as_ever() -> None:
     log = folded(accepted(1))
-    log.say("w", accepted(2), progressed(1, 5, 6), established(2), sequence=3)
-    assert listener(log).open == {1: (5, 6, ""), 2: (0, 0, "b")}
-    assert (log.active, log.port.bytes) == (2, 11)
+    log.say("w", accepted(2), progressed(1, 5, 6), established(3), sequence=3)
+    assert listener(log).open == {1: (5, 6, ""), 2: (0, 0, ""), 3: (0, 0, "b")}
+    assert (log.active, log.port.bytes) == (3, 11)
 
 
 def test_nothing_that_comes_late_opens_a_connection_again() -> None:

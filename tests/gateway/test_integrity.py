@@ -42,6 +42,19 @@ def test_batches_that_repeat_come_late_or_never_are_no_break() -> None:
     assert (state.chain_breaks, state.missing()) == (0, 2)
 
 
+def test_a_batch_that_was_altered_and_comes_late_is_counted() -> None:
+    payloads = log(5)
+    state = fold([*payloads[:2], *payloads[3:], altered(payloads[2])])
+    assert (state.chain_breaks, state.missing()) == (1, 0)
+
+
+def test_a_chain_that_has_lost_its_beginning_takes_the_room_of_one_digest() -> None:
+    state = State()
+    for position, payload in enumerate(log(50)[39:], 900):
+        apply(state, position, 1.0, payload)
+        assert len(state.instances["w"].links) == 1
+
+
 def test_a_whole_chain_takes_the_room_of_one_digest() -> None:
     assert len(fold(log(50)).instances["w"].links) == 1
 

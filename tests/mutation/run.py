@@ -28,7 +28,7 @@ SHARED = {"nats_server", "bus"}
 """Fixtures of tests that are too slow to run for each mutant."""
 PATIENCE = 5
 """A mutant gets so many times the CPU time of the right module, which was measured with a profiler at work, …"""
-LEAST_SECONDS = 5
+LEAST_SECONDS = 2
 """… and this on top, so that tests of milliseconds are not cut by what a fork costs."""
 STUCK = 60
 """A test that waits for so long, in seconds, without using the CPU is stuck."""

@@ -107,6 +107,16 @@ def test_a_backend_that_is_draining_when_it_is_seen_first_neither_joins_nor_leav
     assert subject.order().backends == [backend("a", "draining")]
 
 
+def test_a_backend_that_gets_another_address_while_it_drains_is_let_in_again() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a", "draining")), 0)
+    before = subject.order().admissions["a"]
+    subject.follow(route(2, backend("a", "draining"), backend("b")), 0)
+    assert subject.order().admissions["a"] == before
+    subject.follow(route(3, backend("a", "draining", port=2)), 0)
+    assert subject.order().admissions["a"] > before
+
+
 def test_a_draining_backend_is_drained_when_no_worker_has_a_connection_to_it() -> None:
     subject = pool("x", "y")
     subject.follow(route(1, backend("a")), 100)
