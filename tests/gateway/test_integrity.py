@@ -50,9 +50,9 @@ def test_a_batch_that_was_altered_and_comes_late_is_counted() -> None:
 
 def test_a_chain_that_has_lost_its_beginning_takes_the_room_of_one_digest() -> None:
     state = State()
-    for position, payload in enumerate(log(50)[39:], 900):
+    for position, payload in enumerate(log(HORIZON + 50)[39:], 900):
         apply(state, position, 1.0, payload)
-        assert len(state.instances["w"].links) == 1
+    assert (list(state.instances["w"].links), state.chain_breaks) == ([HORIZON + 51], 0)
 
 
 def test_a_whole_chain_takes_the_room_of_one_digest() -> None:

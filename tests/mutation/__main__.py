@@ -1,6 +1,6 @@
-"""Tries mutants of the modules that decide, and says which of them no test notices.
+"""Try mutants of the modules that decide, and say which of them no test notices.
 
-It exits with 1 when too few are killed, when one survives that is not in the list, and when one in the list does not.
+Exits with 1 when too few are killed, when one survives that is not in the list, and when one in the list does not.
 """
 
 from __future__ import annotations
