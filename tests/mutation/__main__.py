@@ -72,12 +72,9 @@ def _try(name: str, module: Module) -> int:
     complaints = _complaints(module, outcome)
     if percent < LEAST:
         complaints.append(f"less than {LEAST} % are killed")
-    print(
-        *(f"  {line}" for line in [*_known(module, outcome), *complaints]),
-        sep="\n",
-        end="\n" if complaints else "",
-        flush=True,
-    )
+    for line in [*_known(module, outcome), *complaints]:
+        print(f"  {line}")
+    sys.stdout.flush()
     return int(bool(complaints))
 
 

@@ -104,9 +104,9 @@ def _is_text(parent: ast.AST, node: ast.AST) -> bool:
 def _alternatives(node: ast.AST) -> Iterator[ast.AST]:
     match node:
         case ast.Compare(ops=ops):
-            for index, operator in enumerate(ops):
-                for other in COMPARISONS[type(operator)]:
-                    yield _with(node, ops=[*ops[:index], other(), *ops[index + 1 :]])
+            for index, comparison in enumerate(ops):
+                for opposite in COMPARISONS[type(comparison)]:
+                    yield _with(node, ops=[*ops[:index], opposite(), *ops[index + 1 :]])
         case ast.BoolOp(op=operator):
             yield _with(node, op=ast.Or() if isinstance(operator, ast.And) else ast.And())
         case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):

@@ -1,4 +1,4 @@
-"""Runs the tests of one module against each of its mutants: pytest collects once, and each mutant is a fork of it.
+"""Run the tests of one module against each of its mutants: pytest collects once, and each mutant is a fork of it.
 
 In the fork the functions of the module get the mutant's code, and those tests run that call the changed function, the
 fastest first, until one fails. A mutant that hangs is killed by a limit on its CPU time, which does not depend on how
@@ -16,6 +16,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 
@@ -87,7 +88,7 @@ class _Plugin:
     def _run_clean(self, items: list[pytest.Item]) -> None:
         for index, item in enumerate(items):
             began = time.process_time()
-            sys.setprofile(lambda frame, event, _, item=item: self._called(frame, event, item))
+            sys.setprofile(partial(self._called, item))
             try:
                 _run_test(item, items[index + 1] if index + 1 < len(items) else None)
             finally:
@@ -95,7 +96,7 @@ class _Plugin:
             self._seconds[item] = time.process_time() - began
         self.outcome.trouble = self._failure
 
-    def _called(self, frame: FrameType, event: str, item: pytest.Item) -> None:
+    def _called(self, item: pytest.Item, frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code.co_filename == self._file:
             self._callers[_place(frame.f_code)].add(item)
 
