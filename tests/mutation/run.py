@@ -13,6 +13,7 @@ import inspect
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -50,7 +51,8 @@ def run(module: str, tests: list[str]) -> Outcome:
     plugin = _Plugin(module)
     options = ["-p", "no:terminal", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=", f"--timeout={STUCK}"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what the module before this one has imported
-    status = pytest.main([*options, *tests], plugins=[plugin])
+    with tempfile.TemporaryDirectory() as directory:  # what killed tests leave behind is gone after it
+        status = pytest.main([*options, f"--basetemp={directory}/tests", *tests], plugins=[plugin])
     if not plugin.outcome.mutants and not plugin.outcome.trouble:
         plugin.outcome.trouble = f"pytest ended with {status} for {' '.join(tests)}"
     return plugin.outcome
