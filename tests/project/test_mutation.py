@@ -11,6 +11,9 @@ import pytest
 
 from tests.mutation.mutants import mutants
 
+pytestmark = pytest.mark.timeout(600)
+"""Mutants that never end take seconds of CPU time, which a busy machine gives them slowly."""
+
 ROOT = Path(__file__).parents[2]
 
 CLAMP = '''
@@ -85,7 +88,6 @@ def test_tests_that_fail_without_a_mutant_say_nothing_about_mutants(tmp_path: Pa
     assert "test_clamp fails without a mutant" in result.stderr
 
 
-@pytest.mark.timeout(600)
 def test_the_mutants_of_a_module_of_ours_are_killed_or_listed() -> None:
     command = [sys.executable, "-m", "tests.mutation", "choice"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
