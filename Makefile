@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help .venv demo test check format bench docs dashboards golden constraints clean
+.PHONY: help .venv demo test check format bench mutants docs dashboards golden constraints clean
 
 help: ## List these verbs
 	@sed -n 's/^\([.a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r verb text; do printf '%-12s %s\n' "$$verb" "$$text"; done
@@ -37,6 +37,10 @@ format: .venv ## Format the code and mend what ruff can mend
 bench: .venv ## Measure what Longshore costs on this machine
 	@echo "bench: measures memory and CPU of every process while nothing happens (about a minute)"
 	@$(BIN)/python -m tests.benchmarks.idle $(ARGS)
+
+mutants: .venv ## Try wrong versions of the modules that decide; ARGS="rollout pool" tries those of some of them
+	@echo "mutants: breaks each line that decides and looks whether a test fails (minutes)"
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 docs: .venv ## Write the generated reference pages again
 	@echo "docs: writes docs/reference"

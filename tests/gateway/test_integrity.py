@@ -42,8 +42,31 @@ def test_batches_that_repeat_come_late_or_never_are_no_break() -> None:
     assert (state.chain_breaks, state.missing()) == (0, 2)
 
 
+def test_a_batch_that_was_altered_and_comes_late_is_counted() -> None:
+    payloads = log(5)
+    state = fold([*payloads[:2], *payloads[3:], altered(payloads[2])])
+    assert (state.chain_breaks, state.missing()) == (1, 0)
+
+
+def test_a_chain_that_has_lost_its_beginning_takes_the_room_of_one_digest() -> None:
+    state = State()
+    for position, payload in enumerate(log(HORIZON + 50)[39:], 900):
+        apply(state, position, 1.0, payload)
+    assert (list(state.instances["w"].links), state.chain_breaks) == ([HORIZON + 51], 0)
+
+
 def test_a_whole_chain_takes_the_room_of_one_digest() -> None:
     assert len(fold(log(50)).instances["w"].links) == 1
+
+
+def test_the_ends_of_a_gap_that_is_given_up_are_forgotten_and_the_chain_goes_on() -> None:
+    payloads = log(HORIZON + 20)
+    del payloads[3]
+    state = fold(payloads[:-1])
+    links = state.instances["w"].links
+    assert (list(links), state.missing(), state.chain_breaks) == ([HORIZON + 20], 1, 0)
+    apply(state, state.position + 1, 1.0, payloads[-1])
+    assert (list(state.instances["w"].links), state.chain_breaks) == ([HORIZON + 21], 0)
 
 
 def test_a_chain_with_gaps_takes_no_more_room_than_the_horizon() -> None:

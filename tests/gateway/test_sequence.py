@@ -24,7 +24,7 @@ def test_a_start_that_comes_late_does_not_end_the_successor() -> None:
 def test_a_repeated_batch_changes_nothing_but_its_own_count() -> None:
     log = Log()
     assert log.say("w", accepted(1), sequence=1)
-    assert not log.say("w", accepted(1), sequence=1)
+    assert log.say("w", accepted(1), sequence=1) is False
     assert (log.port.connections, log.state.repeated, log.state.events) == (1, 1, 1)
 
 
@@ -33,8 +33,8 @@ def test_a_late_batch_is_applied_once_and_leaves_no_gap() -> None:
     log.say("w", accepted(1), sequence=1)
     log.say("w", accepted(3), sequence=3)
     assert log.state.missing() == 1
-    log.say("w", accepted(2), sequence=2)
-    log.say("w", accepted(2), sequence=2)
+    assert log.say("w", accepted(2), sequence=2) is True
+    assert log.say("w", accepted(2), sequence=2) is False
     assert (log.port.connections, log.state.late, log.state.repeated, log.state.missing()) == (3, 1, 1, 0)
 
 

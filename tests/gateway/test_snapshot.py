@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas import events as e
 from services.metrics_gateway.fold import apply
-from services.metrics_gateway.snapshot import VERSION, Snapshot, SnapshotError, decode, encode, restore
+from services.metrics_gateway.snapshot import VERSION, Snapshot, SnapshotError, copied, decode, encode, restore
 from services.metrics_gateway.state import State
 from tests.gateway.events import Log, accepted, closed, established, progressed, started
 from tests.gateway.recording import LOG, SNAPSHOT, START, STREAM, folded, read
@@ -75,6 +75,22 @@ def test_a_sum_that_no_log_gives_is_no_state(nanoseconds: int) -> None:
     log.port.latency.nanoseconds = nanoseconds
     with pytest.raises(SnapshotError, match="no log gives"):
         saved_and_loaded(log.state)
+
+
+def test_counts_beyond_64_bits_are_saved_wherever_they_stand() -> None:
+    log = Log()
+    log.say("w", accepted(1), closed(1))
+    log.port.duration.counts[3] = 1 << 70
+    assert saved_and_loaded(log.state) == log.state
+
+
+def test_a_copy_of_a_state_is_the_same_and_its_own() -> None:
+    log = Log()
+    log.say("w", accepted(1))
+    copy = copied(log.state)
+    assert copy == log.state
+    log.say("w", closed(1))
+    assert copy != log.state
 
 
 def test_text_that_looks_like_something_else_stays_text() -> None:

@@ -139,6 +139,15 @@ def test_cpu_time_of_who_is_forgotten_is_kept() -> None:
     assert f"{line}{(ENDED_KEPT + 50) * 1.5}" in exposition(log.state)
 
 
+def test_the_lag_of_a_service_is_from_its_newest_event_to_the_log_and_never_below_zero() -> None:
+    log = Timeline(now=100.0)
+    log.say("w", e.EventsDropped(90.0, 1), e.EventsDropped(98.0, 1))
+    log.say("w")
+    log.say("w", e.EventsDropped(105.0, 1))
+    lag = log.state.services["proxy"].lag
+    assert (sum(lag.counts), lag.counts[0], lag.nanoseconds) == (2, 1, 2_000_000_000)
+
+
 def test_a_backend_keeps_its_series_for_a_while_after_it_left() -> None:
     log = proxied()
     log.say("w", closed(1))

@@ -45,7 +45,7 @@ def test_the_pins_hold_no_address_and_no_path() -> None:
 
 def test_make_without_a_verb_lists_the_verbs_and_what_they_do() -> None:
     listed = make().stdout
-    for verb in (".venv", "demo", "test", "check", "bench", "docs", "constraints", "clean"):
+    for verb in (".venv", "demo", "test", "check", "bench", "mutants", "docs", "constraints", "clean"):
         assert re.search(rf"^{re.escape(verb)} +\w.*", listed, re.MULTILINE), verb
 
 

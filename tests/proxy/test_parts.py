@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from schemas.routing import Backend, BackendState
 from services.proxy.blackbox import BlackBox
 from services.proxy.frames import Unframer, frame
 from services.proxy.messages import Balance, Follow, Following, Message, Recorded
-from services.proxy.worker.balancer import Balancer
+from services.proxy.worker.balancer import Balancer, Dial, Target
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
 from services.proxy.worker.recorder import Recorder
@@ -32,6 +33,19 @@ def backend(name: str, state: BackendState = "active", port: int = 1) -> Backend
     return Backend(name, "127.0.0.1", port, state)
 
 
+class Client:
+    """Somebody who is connected to a backend."""
+
+    def cut(self) -> bool:
+        raise AssertionError
+
+    def moved(self) -> None:
+        raise AssertionError
+
+    def shut_down(self) -> None:
+        raise AssertionError
+
+
 def picks(subject: Balancer, count: int, tried: tuple[str, ...] = ()) -> str:
     targets = [subject.pick([(name, 0) for name in tried]) for _ in range(count)]
     return "".join(target.id if target else "-" for target in targets)
@@ -45,7 +59,8 @@ def test_what_was_tried_ejected_or_drains_is_passed_over() -> None:
     subject = balancer("a", "b", "c", "d")
     subject.follow([backend("a"), backend("b", "draining"), backend("c"), backend("d")], [], {})
     assert subject.eject("c")
-    assert not subject.eject("c")
+    assert subject.eject("c") is False
+    assert subject.eject("x") is False
     assert set(picks(subject, 6)) == {"a", "d"}
     assert picks(subject, 2, ("a",)) == "dd"
     assert picks(subject, 1, ("a", "d")) == "-"
@@ -82,12 +97,89 @@ def test_following_tells_who_is_gone() -> None:
 def test_a_target_is_tried_again_in_a_round_once_it_is_admitted_again() -> None:
     subject = balancer("a")
     tried = {("a", 0)}
+    assert subject.has_ready
     assert subject.pick(tried) is None
     subject.eject("a")
     subject.admit("a", 1)
     again = subject.pick(tried)
     assert again
     assert again.id == "a"
+
+
+def test_least_connections_gives_to_who_has_fewest_and_in_turns_where_they_are_equal() -> None:
+    subject = balancer("a", "b", "c", policy="least-connections")
+    assert picks(subject, 6) == "abcabc"
+    subject.targets["a"].occupants.add(Client())
+    subject.targets["c"].occupants.update((Client(), Client()))
+    assert picks(subject, 3) == "bbb"
+    subject.eject("b")
+    assert picks(subject, 3) == "aaa"
+
+
+def test_turns_do_not_look_at_connections() -> None:
+    subject = balancer("a", "b")
+    subject.targets["a"].occupants.add(Client())
+    assert picks(subject, 4) == "abab"
+
+
+def test_a_target_that_this_host_cannot_dial_is_skipped_until_it_is_tried_again() -> None:
+    subject = balancer("a", "b")
+    subject.block(subject.targets["a"])
+    assert picks(subject, 2) == "bb"
+    subject.block(subject.targets["b"])
+    assert not subject.has_ready
+    subject.unblock()
+    assert set(picks(subject, 2)) == {"a", "b"}
+
+
+def test_a_backend_is_on_probation_from_its_admission_to_its_next_address() -> None:
+    subject = balancer("a")
+    target = subject.targets["a"]
+    assert not target.on_probation
+    subject.eject("a")
+    subject.admit("a", 1)
+    assert target.on_probation
+    subject.follow([backend("a")], [], {"a": 1})
+    assert target.on_probation
+    subject.follow([backend("a", port=2)], [], {"a": 1})
+    assert not target.on_probation
+
+
+def test_a_backend_drains_when_the_route_says_so() -> None:
+    subject = balancer("a")
+    assert subject.targets["a"].is_draining is False
+    subject.follow([backend("a", "draining")], [], {})
+    assert subject.targets["a"].is_draining is True
+
+
+def test_a_new_target_was_never_answered_nor_blocked() -> None:
+    target = Target(backend("a"), False, 3)
+    assert (target.id, target.address, target.admission) == ("a", ("127.0.0.1", 1), 3)
+    assert target.answered_at == target.blocked_at == -math.inf
+
+
+def dial(target: Target, began: float) -> Dial:
+    """A dial to a backend as it is now."""
+    return Dial(target, target.address, target.admission, began)
+
+
+def test_a_dial_says_something_about_its_backend_in_the_same_admission_and_at_the_same_address() -> None:
+    subject = balancer("a")
+    first = dial(subject.targets["a"], 1.0)
+    assert first.is_current
+    subject.follow([backend("a", port=2)], [], {})
+    second = dial(subject.targets["a"], 1.0)
+    assert (first.is_current, second.is_current) == (False, True)
+    subject.follow([backend("a", port=2)], [], {"a": 1})
+    assert (second.is_current, dial(subject.targets["a"], 1.0).is_current) == (False, True)
+    assert subject.follow([backend("a", port=2)], [], {"a": 1}).moved == []
+
+
+def test_a_failed_dial_is_no_news_once_one_that_began_later_was_answered() -> None:
+    target = balancer("a").targets["a"]
+    assert dial(target, 0.0).is_news
+    target.answered_at = 2.0
+    assert [dial(target, began).is_news for began in (1.0, 2.0, 3.0)] == [False, True, True]
 
 
 class Alarm:

@@ -80,53 +80,18 @@ def test_a_route_that_vanished_from_the_bus_stays_until_another_comes() -> None:
     assert told(subject.follow(route(1, backend("b")), 0)) == [(BackendJoined, "b"), (BackendLeft, "a")]
 
 
-def test_a_draining_backend_is_drained_when_no_worker_has_a_connection_to_it() -> None:
-    subject = pool("x", "y")
-    subject.follow(route(1, backend("a")), 100)
-    for worker in "xy":
-        subject.worker_follows(worker, follows(1), 100)
-    assert told(subject.follow(route(2, backend("a", "draining")), 101)) == [(BackendLeft, "a")]
-    assert subject.worker_follows("x", follows(2, {"a": 2}), 101).events == []
-    assert subject.worker_follows("y", follows(2, {"a": 3}), 101).events == []
-    assert subject.serving() == Serving(APP, PORT, 2, {"a": 5})
-    assert subject.worker_follows("x", follows(2), 102).events == []
-    assert subject.serving() == Serving(APP, PORT, 2, {"a": 3})
-    assert subject.worker_follows("y", follows(2), 104).events == [BackendDrained(104, PORT, "a", 0, 3)]
-    assert told(subject.follow(route(3), 105)) == []
-
-
-def test_the_connections_of_a_worker_that_dies_are_drained() -> None:
+def test_after_a_route_that_vanished_the_next_one_is_the_oldest_that_counts() -> None:
     subject = pool("x")
-    subject.follow(route(1, backend("a")), 100)
-    subject.follow(route(2, backend("a", "draining")), 100)
-    subject.worker_follows("x", follows(2, {"a": 1}), 100)
-    assert told(subject.worker_ended("x", 101)) == [(BackendDrained, "a")]
+    subject.follow(route(5, backend("a")), 0)
+    subject.forget()
+    subject.follow(route(3, backend("b")), 0)
+    assert subject.follow(route(2, backend("a")), 0) == Steps()
 
 
-def test_connections_that_were_cut_are_counted_over_all_workers() -> None:
-    subject = pool("x", "y")
-    subject.follow(route(1, backend("a")), 100)
-    subject.follow(route(2, backend("a", "draining")), 100)
-    for worker in "xy":
-        subject.worker_follows(worker, follows(2, {"a": 4}), 100)
-    assert told(subject.follow(route(3), 130)) == []
-    assert subject.worker_follows("x", follows(3, cut={"a": 4}), 130).events == []
-    assert subject.worker_follows("y", follows(3, cut={"a": 3}), 130).events == [BackendDrained(130, PORT, "a", 7, 30)]
-
-
-def test_an_active_backend_that_leaves_the_route_has_left_and_drained() -> None:
+def test_another_route_of_the_same_generation_is_followed() -> None:
     subject = pool("x")
-    subject.follow(route(1, backend("a")), 100)
-    assert told(subject.follow(route(2), 100)) == [(BackendLeft, "a")]
-    assert told(subject.worker_follows("x", follows(2), 100)) == [(BackendDrained, "a")]
-
-
-def test_a_backend_that_returns_from_draining_joins_again() -> None:
-    subject = pool("x")
-    subject.follow(route(1, backend("a")), 0)
-    subject.follow(route(2, backend("a", "draining")), 0)
-    assert told(subject.follow(route(3, backend("a")), 0)) == [(BackendJoined, "a")]
-    assert told(subject.worker_follows("x", follows(3), 0)) == []
+    subject.follow(route(5, backend("a")), 0)
+    assert told(subject.follow(route(5, backend("b")), 0)) == [(BackendJoined, "b"), (BackendLeft, "a")]
 
 
 def failed(subject: Pool, name: str = "a") -> Failed:

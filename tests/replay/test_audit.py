@@ -64,13 +64,21 @@ def test_a_whole_log_is_whole_in_whatever_order_its_batches_came(random: Any) ->
     assert {(one.first, one.last, one.batches) for one in result.instances.values()} == {(1, EACH, EACH)}
 
 
+def test_a_log_says_how_many_messages_it_has_and_from_where_to_where() -> None:
+    empty, part = audit([]), audit(whole()[4:9], start=5)
+    assert (empty.messages, empty.first, empty.last) == (0, 0, 0)
+    assert (part.messages, part.first, part.last) == (5, 5, 9)
+    part.end(12)
+    assert part.last == 12
+
+
 @given(st.integers(0, INSTANCES * (EACH - 1) - 1))
 def test_a_batch_that_is_taken_out_is_a_gap(index: int) -> None:
     payloads = whole()
     taken = codec.decode(payloads.pop(index)).batch
     (finding,) = audit(payloads).findings()
     assert (finding.kind, finding.instance) == ("gap", taken.instance)
-    assert f"batch {taken.sequence} of health on host" in finding.text
+    assert finding.text == f"batch {taken.sequence} of health on host ({taken.instance}) not there"
 
 
 @given(st.integers(0, INSTANCES * EACH - 1), st.integers(0, INSTANCES * EACH))
@@ -91,6 +99,8 @@ def test_a_copy_with_another_content_was_altered(index: int, place: int) -> None
     payloads.insert(place, changed(payloads[index], events=[]))
     result = audit(payloads)
     assert {finding.kind for finding in result.findings()} == {"altered"}
+    name = codec.decode(payloads[place]).batch.instance
+    assert result.instances[name].altered == result.counts["altered"]
     assert any("is there again" in finding.text for finding in result.findings())
 
 
@@ -246,6 +256,14 @@ def test_a_process_that_was_taken_out_of_the_log_is_missed_in_the_list(owner: in
     assert (finding.kind, finding.instance) == ("removed", f"i{owner}")
 
 
+def test_a_process_whose_last_word_is_older_than_the_log_may_have_left_it() -> None:
+    payloads = whole()[INSTANCES:]
+    for time, expected in ((3.9, set()), (4.0, {"removed"}), (4.1, {"removed"})):
+        found = audit(payloads, 4, [*listed(payloads, 4), Head("health", "host", "gone", 1, "", 0, time)]).findings()
+        assert {finding.kind for finding in found} == expected
+    assert [one.kind for one in audit([], heads=[Head("health", "host", "gone", 1)]).findings()] == ["removed"]
+
+
 @given(st.integers(1, INSTANCES * EACH))
 def test_the_newest_end_that_was_taken_off_is_missed_in_the_list(count: int) -> None:
     found = audit(whole()[:-count], heads=listed(whole())).findings()
@@ -260,6 +278,7 @@ def test_a_process_that_was_put_in_shows_beside_a_later_list(place: int) -> None
     assert kinds(payloads) == set()
     (finding,) = audit(payloads, heads=listed(whole())).findings()
     assert (finding.kind, finding.instance, finding.sequence) == ("added", "never", place)
+    assert f"is in the log from {place} on" in finding.text
 
 
 @given(st.integers(0, EACH - 2), st.integers(0, INSTANCES - 1))
@@ -307,6 +326,11 @@ def test_batches_of_versions_that_did_not_chain_are_checked_for_gaps_only() -> N
     result = audit(payloads)
     assert [finding.kind for finding in result.findings()] == ["gap"]
     assert result.instances["old"].head == ""
+
+
+def test_of_batches_that_are_there_again_the_first_are_told_and_all_are_counted() -> None:
+    result = audit([whole()[0]] * (MOST + 6))
+    assert (len(result.repeats), result.repeated) == (MOST, MOST + 5)
 
 
 def test_a_hopeless_log_is_not_told_line_by_line() -> None:
