@@ -89,7 +89,9 @@ class Proxy:
         return self.generation
 
     async def serve(self, *backends: Backend) -> None:
-        """Write a route, and wait until all workers follow it."""
+        """Write a route once the bus is there, and wait until all workers follow it."""
+        async with asyncio.timeout(DEADLINE):
+            await self.bus.until_connected()
         generation = await self.route(*backends)
         await self.wait_for_serving(lambda serving: serving.generation == generation)
 
