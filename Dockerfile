@@ -32,5 +32,6 @@ USER longshore
 WORKDIR /var/lib/longshore
 # As process 1, Python hears SIGINT from its first moment on, but SIGTERM only when a service has asked for it.
 STOPSIGNAL SIGINT
-ENTRYPOINT ["longshore"]
+# Process 1 watches over the service: one that hangs is killed, and the engine starts the container again.
+ENTRYPOINT ["longshore-watch"]
 CMD ["--help"]

@@ -19,7 +19,7 @@ demo: .venv ## Run the demo until Ctrl-C; ARGS=--once ends it after the scenario
 	@echo "demo: rolls an example application out, then a broken release back, while a client counts its requests"
 	@$(BIN)/longshore demo $(ARGS)
 
-test: .venv ## Run all tests, two files at a time; ARGS="tests/health -k redirect" runs some of them
+test: .venv ## Run all tests, three files at a time; ARGS="tests/health -k redirect" runs some of them
 	@echo "test: runs the tests against real servers, on loopback"
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from dashboards.panels import grown
+
 
 class Alert(msgspec.Struct, frozen=True):
     """A rule. `expr` yields a series for each thing that is wrong; `minutes` is how long it must be wrong."""
@@ -18,20 +20,32 @@ class Alert(msgspec.Struct, frozen=True):
     runbook: str
 
 
+FEW = 10
+"""Connections that may fail in five minutes: one in a quiet night is no incident, whatever share of them it is."""
+
+REMEMBERED = "1d"
+"""How long a gateway that is gone is missed: time enough to be seen; then it is gone for good. The gateway misses units
+that fell silent for as long."""
+
+
+def _failed_connections(metric: str) -> str:
+    return f"max by (app, host, proxy_port) {grown(metric, '', '5m')}"
+
+
 ALERTS = (
     Alert(
         "LongshoreNoBackend",
-        "dewy_proxy_backends == 0",
+        "min by (app, host, proxy_port) (dewy_proxy_backends) == 0",
         1,
         "critical",
         "Nothing serves {{ $labels.app }} on port {{ $labels.proxy_port }} of {{ $labels.host }}",
-        "Clients wait for --hold seconds and are refused then. `longshore status` tells which replicas run and why they"
+        "Clients wait for --hold seconds and are refused then. `longshore status` says which replicas run and why they"
         " are not healthy; `longshore history` what was deployed last. Roll back with `longshore rollback`.",
     ),
     Alert(
         "LongshoreErrorRatio",
-        "sum by (app, host, proxy_port) (rate(dewy_proxy_errors_total[5m]))"
-        " / sum by (app, host, proxy_port) (rate(dewy_proxy_connections_total[5m])) > 0.01",
+        f"{_failed_connections('dewy_proxy_errors_total')} / {_failed_connections('dewy_proxy_connections_total')}"
+        f" > 0.01 and {_failed_connections('dewy_proxy_errors_total')} >= {FEW}",
         5,
         "critical",
         "{{ $value | humanizePercentage }} of the connections to {{ $labels.app }} on {{ $labels.host }} fail",
@@ -51,17 +65,18 @@ ALERTS = (
     ),
     Alert(
         "LongshoreReplicasMissing",
-        "dewy_container_replicas < dewy_container_desired_replicas"
+        "min by (app, host) (dewy_container_replicas < dewy_container_desired_replicas)"
         " unless on (app, host) longshore_deployment_running == 1",
         5,
         "warning",
         "{{ $labels.app }} on {{ $labels.host }} runs {{ $value }} replicas, fewer than it should",
-        "Replicas died and were not replaced. `longshore events` tells how they ended, and the deployer's log why no"
+        "Replicas died and were not replaced. `longshore events` says how they ended, and the deployer's log why no"
         " new one starts: no memory, no image, a port that is taken, or paused deployments (`longshore resume`).",
     ),
     Alert(
         "LongshoreDeploymentFailing",
-        "increase(dewy_deployment_errors_total[15m]) > 0 or longshore_registry_failing > 4",
+        f"max by (app, host) {grown('dewy_deployment_errors_total', '', '15m')} > 0"
+        " or max by (app, host) (longshore_registry_failing) > 4",
         0,
         "warning",
         "Deployments of {{ $labels.app }} on {{ $labels.host }} fail",
@@ -71,7 +86,8 @@ ALERTS = (
     ),
     Alert(
         "LongshoreRestartLoop",
-        "increase((max by (app, host, replica) (dewy_container_restarts))[15m:1m]) > 3",
+        "max by (app, host, replica) (dewy_container_restarts)"
+        " - min_over_time((max by (app, host, replica) (dewy_container_restarts))[15m:1m]) > 3",
         0,
         "warning",
         "A replica of {{ $labels.app }} on {{ $labels.host }} restarted {{ $value | humanize }} times in 15 minutes",
@@ -80,30 +96,61 @@ ALERTS = (
         " `longshore events`. Roll back with `longshore rollback`.",
     ),
     Alert(
+        "LongshoreUnitSilent",
+        'min by (service, host) (max without (unit) (longshore_unit_up{service!="deployer"})) == 0'
+        ' or min by (service, host, unit) (longshore_unit_up{service="deployer"}) == 0',
+        1,
+        "warning",
+        "{{ $labels.service }} on {{ $labels.host }} has not been heard of for a minute",
+        "It is dead, it hangs, or its host is cut off from the bus or gone. What it does is unknown: a proxy cut"
+        " off goes on serving. Look at the host and its log; `longshore status` says what was known last. A host that"
+        " was taken away for good is forgotten after a day.",
+    ),
+    Alert(
         "LongshoreSpoolFilling",
-        "sum by (service, host) (longshore_spool_size_bytes) > 16777216",
+        "max by (service, host) (sum without (unit) (longshore_spool_size_bytes)) > 16777216",
         5,
         "warning",
         "{{ $value | humanize1024 }}B of events of {{ $labels.service }} on {{ $labels.host }} wait for the bus",
-        "The bus is away or too slow. Look at the log of nats-server and at the space on its disk. Traffic goes on; of"
-        " a spool that is full the oldest events are dropped and counted in `longshore_events_dropped_total`.",
+        "The bus takes events more slowly than they come. Look at the log of nats-server and at its disk. Traffic goes"
+        " on; of a spool that is full the oldest events are dropped and counted in `longshore_events_dropped_total`.",
+    ),
+    Alert(
+        "LongshoreLogStopped",
+        "longshore_gateway_state_age_seconds > 60 unless longshore_gateway_pending_messages > 10000",
+        1,
+        "critical",
+        "Nothing reached the event log for {{ $value | humanizeDuration }}, says {{ $labels.instance }}",
+        "Every service writes every five seconds: the bus is away, it refuses to store, or this gateway is cut off from"
+        " it (`longshore_bus_connected`). Traffic goes on. Events wait in the spools, which fill up meanwhile; of one"
+        " that is full the oldest are dropped. Look at the log of nats-server and at the space on its disk.",
     ),
     Alert(
         "LongshoreGatewayBehind",
-        "longshore_gateway_pending_messages > 10000 or longshore_gateway_state_age_seconds > 60",
+        "longshore_gateway_pending_messages > 10000",
         5,
         "warning",
         "The numbers of {{ $labels.instance }} are behind the event log",
-        "`Fold speed` of the gateway's dashboard tells how fast it catches up, `longshore_bus_connected` whether it"
-        " reaches the bus. Until then every other number is old.",
+        "`Fold speed` of the gateway's dashboard says how fast it catches up. Until then every other number is old.",
+    ),
+    Alert(
+        "LongshoreGatewayMissing",
+        'group by (job, instance) (up{job="longshore"} == 0) or (group by (job, instance)'
+        f" (max_over_time(longshore_build_info[{REMEMBERED}])) unless on (job, instance) longshore_build_info)",
+        2,
+        "warning",
+        "No metrics come from the gateway {{ $labels.instance }}",
+        "The gateway or its host is dead, or cannot be reached; with a bus of its own, nothing is known of that host."
+        " Is it running (`curl http://localhost:17539/healthz/ready`), with --telemetry? One that was taken away for"
+        " good is forgotten after a day.",
     ),
     Alert(
         "LongshoreScrapeMissing",
-        'up{job="longshore"} == 0 or absent(longshore_build_info)',
+        "absent(longshore_build_info)",
         2,
         "critical",
         "No metrics come from Longshore",
-        "Is the gateway running (`curl http://localhost:17539/healthz/ready`), with --telemetry, and is its address the"
+        "Is a gateway running (`curl http://localhost:17539/healthz/ready`), with --telemetry, and is its address the"
         " one that is scraped? When metrics are pushed, look at the collector's log.",
     ),
 )

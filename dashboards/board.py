@@ -20,8 +20,14 @@ from grafana_foundation_sdk.models.dashboard import (
 from dashboards.panels import APP, METRICS, Panel
 
 TAG = "longshore"
-SOURCE = "dewy_proxy_backends"
-PICKED = {"proxy_port": APP}
+STEP = "60s"
+SOURCES = {
+    "app": 'label_values({__name__=~"dewy_proxy_connections_total|dewy_deployments_total"}, app)',
+    "host": 'label_values({__name__=~"dewy_proxy_connections_total|dewy_deployments_total|longshore_unit_up"}, host)',
+    "proxy_port": f"label_values(dewy_proxy_connections_total{APP}, proxy_port)",
+}
+"""Where the values of a variable come from: each application, host and port, also one that serves nothing or has no
+proxy. The counters stay when a gauge has nothing to say."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -48,17 +54,19 @@ class _Annotation(AnnotationQuery):
         super().__init__(name=name, datasource=METRICS, icon_color=color, expr=expr)
 
     def to_json(self) -> dict[str, object]:
-        return super().to_json() | {"titleFormat": f"{self.name}: {{{{app}}}}", "tagKeys": "app,host", "step": "60s"}
+        return super().to_json() | {"titleFormat": f"{self.name}: {{{{app}}}}", "tagKeys": "app,host", "step": STEP}
+
+
+def _mark(name: str, color: str, metric: str) -> _Annotation:
+    """A mark where a counter has grown since the step before: no event is between two windows, and none is in both."""
+    grown = f"{metric}{APP} - {metric}{APP} offset {STEP}"
+    return _Annotation(name, color, f"sum by (app, host) ({grown}) > 0")
 
 
 ANNOTATIONS = (
-    _Annotation("Deployed", "green", f"sum by (app, host) (increase(dewy_deployments_total{APP}[1m])) > 0"),
-    _Annotation(
-        "Deployment failed", "red", f"sum by (app, host) (increase(dewy_deployment_errors_total{APP}[1m])) > 0"
-    ),
-    _Annotation(
-        "Rolled back", "orange", f"sum by (app, host) (increase(longshore_deployment_rollbacks_total{APP}[1m])) > 0"
-    ),
+    _mark("Deployed", "green", "dewy_deployments_total"),
+    _mark("Deployment failed", "red", "dewy_deployment_errors_total"),
+    _mark("Rolled back", "orange", "longshore_deployment_rollbacks_total"),
 )
 
 
@@ -93,7 +101,7 @@ def _variable(name: str) -> dashboard.QueryVariable:
         dashboard.QueryVariable(name)
         .label(name.replace("_", " "))
         .datasource(METRICS)
-        .query(f"label_values({SOURCE}{APP if name == 'proxy_port' else ''}, {name})")
+        .query(SOURCES[name])
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row
-from dashboards.panels import APP, Limit, Query, graph, listing, number, quantile, quantiles, rate, total
+from dashboards.panels import APP, Limit, Query, graph, grown, listing, number, quantile, quantiles, rate, total
 
 PHASE = "longshore_deployment_phase_duration_seconds"
 
 
 def _in_range(metric: str, legend: str) -> Query:
-    return Query(f"sum(increase({metric}{APP}[$__range]))", legend)
+    return Query(f"sum{grown(metric, APP, '$__range')}", legend)
 
 
 NOW = Row(
@@ -26,7 +26,7 @@ NOW = Row(
         ),
         number(
             "Rollbacks",
-            "To the release before, ordered or after a failure.",
+            "Deployments that failed and were undone. One by `longshore rollback` is a deployment like any other.",
             "short",
             _in_range("longshore_deployment_rollbacks_total", "rolled back"),
             limit=Limit(1, 3),
@@ -69,12 +69,13 @@ COURSE = Row(
         ),
         graph(
             "Where the time goes",
-            "Seconds a deployment spends in each phase, on average.",
+            "Seconds a deployment spends in each phase, on average over all of the time range. What is done for each"
+            " replica (start, check, route, drain, stop) is added up over its replicas, also where they overlap.",
             "s",
             [
                 Query(
-                    f"sum by (phase) (increase({PHASE}_sum{APP}[$__range]))"
-                    f" / sum by (phase) (increase({PHASE}_count{APP}[$__range]))",
+                    f"sum by (phase) {grown(f'{PHASE}_sum', APP, '$__range')} / on () group_left ()"
+                    f" sum{grown('dewy_deployment_duration_seconds_count', APP, '$__range')}",
                     "{{phase}}",
                 )
             ],
@@ -86,7 +87,7 @@ COURSE = Row(
             "short",
             [
                 Query(
-                    f"sum by (app, phase) (increase(longshore_deployment_failures_total{APP}[$__range]))",
+                    f"sum by (app, phase) {grown('longshore_deployment_failures_total', APP, '$__range')}",
                     "{{app}} {{phase}}",
                 )
             ],
@@ -160,7 +161,7 @@ REPLICAS = Row(
             "short",
             [
                 Query(
-                    f"sum by (app, reason) (increase(longshore_replica_exits_total{APP}[$__range]))",
+                    f"sum by (app, reason) {grown('longshore_replica_exits_total', APP, '$__range')}",
                     "{{app}} {{reason}}",
                 )
             ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Row
-from dashboards.panels import APP, PORT, Limit, Query, graph, number, quantile, quantiles, rate, total
+from dashboards.panels import APP, PORT, Limit, Query, graph, grown, number, quantile, quantiles, rate, total
 
 ERROR_RATIO = (
     f"sum(rate(dewy_proxy_errors_total{PORT}[$__rate_interval]))"
@@ -15,9 +15,9 @@ NOW = Row(
     [
         number(
             "Replicas missing",
-            "Replicas that should run, less those that do.",
+            "Replicas that should run and do not, of each application; one that has too many makes up for no other.",
             "short",
-            Query(f"sum(dewy_container_desired_replicas{APP}) - sum(dewy_container_replicas{APP})", "missing"),
+            Query(f"sum(clamp_min(dewy_container_desired_replicas{APP} - dewy_container_replicas{APP}, 0))", "missing"),
             limit=Limit(1, 2),
             decimals=0,
         ),
@@ -47,7 +47,7 @@ NOW = Row(
             "Failed deployments",
             "In the time range that is shown.",
             "short",
-            Query(f"sum(increase(dewy_deployment_errors_total{APP}[$__range]))", "failed"),
+            Query(f"sum{grown('dewy_deployment_errors_total', APP, '$__range')}", "failed"),
             limit=Limit(1, 3),
             decimals=0,
         ),

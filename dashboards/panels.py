@@ -47,6 +47,15 @@ def rate(metric: str, labels: str, by: str, legend: str = "") -> Query:
     return Query(f"sum by ({by}) (rate({metric}{labels}[$__rate_interval]))", legend or _legend(by))
 
 
+def grown(metric: str, labels: str, window: str) -> str:
+    """By how much a counter of the event log has grown in a window: a whole number, for each series.
+
+    Not increase(): these counters go back, and not to zero, when a gateway folds a log again that has lost its
+    beginning. PromQL takes that for a reset, and the whole sum that is left for growth.
+    """
+    return f"({metric}{labels} - min_over_time({metric}{labels}[{window}]))"
+
+
 def total(metric: str, labels: str, by: str, legend: str = "") -> Query:
     """A gauge, summed by labels."""
     return Query(f"sum by ({by}) ({metric}{labels})", legend or _legend(by))

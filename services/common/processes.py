@@ -76,6 +76,11 @@ class Child:
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process else 0
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it runs, and has given a sign of life since it was started."""
+        return self.pid != 0 and self._monitor is not None and self._monitor.has_begun()
+
     async def start(self, is_patient: bool = False) -> None:
         """Start the program and keep it running.
 

@@ -45,6 +45,12 @@ class Monitor:
             self._silence += 1
         return max(0, self._silence)
 
+    def has_begun(self) -> bool:
+        """Whether there was a beat at all."""
+        if self._has_beaten():
+            self._silence = 0
+        return self._silence >= 0
+
     def close(self) -> None:
         os.close(self._read)
 

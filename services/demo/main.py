@@ -85,17 +85,27 @@ async def _play(plan: Plan, registry: Path, console: Console) -> Summary:
             asyncio.create_task(_follow(remote, story)),
             asyncio.create_task(show(console, story, client.traffic)),
         ]
+        playing = asyncio.create_task(play(registry, client, story, f"{plan.admin_url}/metrics"))
         try:
-            return await play(registry, client, story, f"{plan.admin_url}/metrics")
-        finally:
+            await asyncio.wait({playing, *helpers}, return_when=asyncio.FIRST_COMPLETED)
             for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+                if helper.done():
+                    helper.result()
+            return await playing
+        finally:
+            for task in (playing, *helpers):
+                task.cancel()
+            await asyncio.gather(playing, *helpers, return_exceptions=True)
 
 
 async def _follow(remote: Remote, story: Story) -> None:
-    async for recorded in remote.events(1):
-        await story.add(recorded.event)
+    """Put the story together. Raises LongshoreError when the log cannot be followed: the plot would wait in vain."""
+    try:
+        async for recorded in remote.events(1):
+            await story.add(recorded.event)
+    except Exception as error:
+        raise LongshoreError(f"the demo cannot follow the event log: {error or type(error).__name__}") from error
+    raise LongshoreError("the demo cannot follow the event log any longer: the bus has closed it")
 
 
 def _report(summary: Summary, plan: Plan, console: Console, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from services.demo.story import Story
 STEP_TIMEOUT = 60.0
 COUNT_TIMEOUT = 15.0
 LULL = 2.0
+DEPLOYMENTS, CONNECTIONS = "dewy_deployments_total", "dewy_proxy_connections_total"
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -41,6 +42,8 @@ class Summary(msgspec.Struct, frozen=True):
             found.append(f"{self.failed_requests} requests failed")
         if self.connections_made != self.connections_counted:
             found.append(f"{self.connections_made} connections made, {self.connections_counted} counted")
+        if self.connections_made < self.connections_counted:
+            found[-1] += " (did another program, a browser perhaps, connect to the demo's port meanwhile?)"
         return found
 
 
@@ -62,11 +65,11 @@ async def play(registry: Path, client: Client, story: Story, metrics_url: str) -
     return Summary(
         requests=client.traffic.requests,
         failed_requests=len(client.traffic.failures),
-        deployments=int(metrics["dewy_deployments_total"]),
+        deployments=int(metrics[DEPLOYMENTS]),
         rollbacks=story.rollbacks,
         events=story.events,
         connections_made=client.traffic.connections,
-        connections_counted=int(metrics["dewy_proxy_connections_total"]),
+        connections_counted=int(metrics[CONNECTIONS]),
         duration_seconds=round(time.monotonic() - began, 3),
     )
 
@@ -80,20 +83,30 @@ async def _step(what: str, waiting: Coroutine[Any, Any, None]) -> None:
 
 
 async def _counted(url: str, traffic: Traffic) -> dict[str, float]:
-    """The sums on /metrics, once the last connection has arrived there or the wait for it is over."""
+    """The sums on /metrics, once the last connection has arrived there or the wait for it is over.
+
+    Raises LongshoreError when they do not come, or lack what is looked for.
+    """
     deadline = time.monotonic() + COUNT_TIMEOUT
     while True:
-        sums = totals(await asyncio.to_thread(_get, url))
-        complete = sums["dewy_proxy_connections_total"] >= traffic.connections
-        if complete or time.monotonic() > deadline:
+        sums, is_late = totals(await asyncio.to_thread(_get, url)), time.monotonic() > deadline
+        missing = [name for name in (DEPLOYMENTS, CONNECTIONS) if name not in sums]
+        if missing and is_late:
+            raise LongshoreError(f"{url} has no {missing[0]}: the gateway does not have the events of the demo")
+        if not missing and (is_late or sums[CONNECTIONS] >= traffic.connections):
             return sums
         await asyncio.sleep(0.1)
 
 
 def _get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        text: str = answer.read().decode()
-        return text
+    """The text at an address of this host, which is never behind an HTTP proxy."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+    except OSError as error:
+        raise LongshoreError(f"{url} does not answer: {error}") from None
 
 
 def totals(exposition: str) -> dict[str, float]:

@@ -6,53 +6,51 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from services.common.errors import SettingsError
-from services.proxy.listeners import Binding, Listener, parse
+from services.proxy.listeners import Listener, parse
 
 FIRST = 3
 
 
-def activated(environ: Mapping[str, str], pid: int, listen: Iterable[str], workers: int) -> list[Listener]:
-    """A listener, shared by all workers, for each socket handed to process `pid`; none if none was.
+def activated(environ: Mapping[str, str], pid: int) -> dict[int, socket.socket]:
+    """The listening sockets handed to process `pid`, by port; none if none was.
 
-    Raises SettingsError when a socket is of no port that --listen names, or when two are of the same one.
+    Raises SettingsError when a descriptor is no listening socket, or two are of the same port.
     """
     if environ.get("LISTEN_PID") != str(pid):
-        return []
-    bindings = {binding.port: binding for binding in map(parse, listen)}
-    listeners: list[Listener] = []
+        return {}
+    count = environ.get("LISTEN_FDS", "0")
+    if not count.isdecimal():
+        raise SettingsError(f"LISTEN_FDS {count!r} is no number of sockets: unset it")
+    found: dict[int, socket.socket] = {}
     try:
-        for fd in range(FIRST, FIRST + _count(environ.get("LISTEN_FDS", "0"))):
-            listeners.append(_listener(fd, bindings, workers))
-            _check_single(listeners)
+        for fd in range(FIRST, FIRST + int(count)):
+            _add(found, _opened(fd))
     except BaseException:
-        for listener in listeners:
-            listener.close()
+        for given in found.values():
+            given.close()
         raise
-    return listeners
+    return found
 
 
-def _check_single(listeners: list[Listener]) -> None:
-    """Of two sockets of one port, workers would accept on one, and clients wait at the other for nothing."""
-    *before, last = (listener.binding for listener in listeners)
-    if last in before:
-        raise SettingsError(f"LISTEN_FDS: two sockets of port {last.port}; give it one ListenStream={last.port}")
+def _add(found: dict[int, socket.socket], given: socket.socket) -> None:
+    port = given.getsockname()[1]
+    if port in found:  # workers would accept on one of them, and clients wait at the other for nothing
+        given.close()
+        raise SettingsError(f"LISTEN_FDS: two sockets are of port {port}; use one ListenStream=PORT for it")
+    given.set_inheritable(False)
+    given.setblocking(False)
+    given.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    given.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    found[port] = given
 
 
-def _count(value: str) -> int:
-    if not value.isdecimal():
-        raise SettingsError(f"LISTEN_FDS {value!r} is no number of sockets: unset it")
-    return int(value)
-
-
-def _listener(fd: int, bindings: dict[int, Binding], workers: int) -> Listener:
-    with _opened(fd) as given:
-        port = given.getsockname()[1]
-        if port not in bindings:
-            raise SettingsError(f"LISTEN_FDS: nobody asks for port {port}; add it with --port, or drop its socket unit")
-        given.setblocking(False)
-        given.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        given.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Listener(bindings[port], [given.dup() for _ in range(workers)])
+def hand(given: Mapping[int, socket.socket], listen: Iterable[str], workers: int) -> list[Listener]:
+    """A listener, shared by all workers, for each of `listen` whose port we were given. They are copies."""
+    return [
+        Listener(binding, [given[binding.port].dup() for _ in range(workers)])
+        for binding in map(parse, listen)
+        if binding.port in given
+    ]
 
 
 def _opened(fd: int) -> socket.socket:

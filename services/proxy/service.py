@@ -7,11 +7,11 @@ import contextlib
 import os
 from pathlib import Path
 
-from services.common import lifecycle
+from services.common import lifecycle, log
 from services.common.errors import SettingsError
 from services.common.lifecycle import Context
-from services.proxy.activation import activated
-from services.proxy.listeners import VARIABLE, Listener, complete, inherited
+from services.proxy.activation import activated, hand
+from services.proxy.listeners import VARIABLE, Listener, complete, inherited, parse
 from services.proxy.master import KILL_AFTER, Master
 from services.proxy.memory import Memory
 from services.proxy.messages import Limits
@@ -50,8 +50,15 @@ def run(settings: ProxySettings) -> None:
 
 
 def _listeners(settings: ProxySettings) -> list[Listener]:
-    handed = activated(os.environ, os.getpid(), settings.listen, settings.workers)
-    return complete(handed, settings.listen, settings.workers)
+    """Those that we were given, and new ones."""
+    given = activated(os.environ, os.getpid())
+    try:
+        return complete(hand(given, settings.listen, settings.workers), settings.listen, settings.workers)
+    finally:
+        for port in given.keys() - {parse(item).port for item in settings.listen}:
+            log.get("proxy").warning("no --listen names the port of this socket: its clients get no answer", port=port)
+        for socket in given.values():
+            socket.close()
 
 
 def _path(settings: ProxySettings, listeners: list[Listener]) -> Path:

@@ -49,20 +49,35 @@ async def _work(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[
         await supervisor.until_failed()
     finally:
         reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)  # nothing is to be started while things are stopped
         await supervisor.stop()
 
 
 async def _reload(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[[], Plan]) -> None:
     """Follow the file; a mistake in it changes nothing."""
-    logger = log.get("supervisor")
     while True:
         await reload.wait()
         reload.clear()
-        try:
-            await supervisor.change(replan())
-            logger.info("reloaded")
-        except (LongshoreError, OSError) as error:
-            logger.error("not reloaded, everything goes on as before", reason=str(error))
+        await _reload_once(supervisor, replan)
+
+
+async def _reload_once(supervisor: Supervisor, replan: Callable[[], Plan]) -> None:
+    """Whatever goes wrong is logged, and the next SIGHUP is followed as this one."""
+    logger = log.get("supervisor")
+    try:
+        plan = replan()
+    except Exception as error:
+        is_expected = isinstance(error, LongshoreError | OSError)
+        reason = str(error) if is_expected else f"the file cannot be read: {type(error).__name__}: {error}"
+        logger.error("not reloaded, everything goes on as before", reason=reason)
+        return
+    try:
+        await supervisor.change(plan)
+        logger.info("reloaded")
+    except (LongshoreError, OSError) as error:
+        logger.error("not reloaded, everything goes on as before", reason=str(error))
+    except Exception:
+        logger.exception("the reload failed half way; send SIGHUP again")
 
 
 def _tell_where(plan: Plan) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 import urllib.request
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -26,13 +27,17 @@ from services.common.settings import Settings, arguments, variables
 from services.common.state import lock
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings
-from services.proxy.activation import activated
-from services.proxy.listeners import Listener, complete, environment, parse
+from services.proxy.listeners import Listener, environment
 from services.supervisor.plan import Plan
 from services.supervisor.removals import Removals
+from services.supervisor.sockets import Sockets
 
 START_TIMEOUT = 15.0
+"""Seconds until we say that we are ready even so: a long log takes longer to read, and clients are served meanwhile."""
+
 FIRST_SECONDS = 5.0
+"""Seconds after everything has started in which a service that gives up by itself is taken to have wrong settings."""
+
 DEPLOYER = "deployer "
 SECRETS = ("LONGSHORE_REGISTRY_USERNAME", "LONGSHORE_REGISTRY_PASSWORD", "LONGSHORE_NOTIFY_SECRET")
 """Variables that are no options, for deployers: a command line can be read by everyone on the host."""
@@ -50,11 +55,12 @@ class Supervisor:
         self._stderr = stderr
         self.children: dict[str, Child] = {}
         self.bus = Server(plan.gateway, plan.nats_server)
-        self._listeners: list[Listener] = []
+        self._sockets = Sockets()
         self._resources = contextlib.ExitStack()
-        self._ending: list[asyncio.Task[None]] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self._removals = Removals()
         self._is_changed = False
+        self._trial_ends: float | None = None
         self._failed: asyncio.Future[LongshoreError] = asyncio.get_running_loop().create_future()
         self._log = log.get("supervisor")
 
@@ -65,8 +71,8 @@ class Supervisor:
             self._resources.enter_context(lock(plan.state_dir, "supervisor"))
             ports.check_free("--admin-port", plan.gateway.admin_port, plan.gateway.admin_address)
             await self._check(plan.deployers)
-            handed = activated(os.environ, os.getpid(), plan.proxy.listen, plan.proxy.workers)
-            self._listeners = self._open(plan, handed)
+            self._sockets.take()
+            self._sockets.change(self._sockets.open(plan.proxy.listen, plan.proxy.workers))
             await self._start_bus()
             await self._start_services()
             await self._until_ready()
@@ -78,12 +84,10 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End all services, the ones that act first, the log last."""
+        await self._stop(DEPLOYER)
         await self._removals.end()
-        await self._stop(*(name for name in self.children if name.startswith(DEPLOYER)))
-        for listener in self._listeners:  # before the proxy: a client that nobody will serve is to be refused
-            listener.close()
+        self._sockets.close()  # before the proxy: a client that nobody will serve is to be refused
         await self._stop("health", "proxy")
-        await asyncio.gather(*self._ending)
         await self._stop("gateway")
         await self.bus.stop()
         self._resources.close()
@@ -91,29 +95,37 @@ class Supervisor:
     async def change(self, plan: Plan) -> None:
         """Change to another plan: start, stop and restart only what differs. Raises LongshoreError before it does.
 
-        Only applications and their ports can change; what else differs waits for the next start.
+        Only applications and their ports can change; what else differs waits for the next start. What is gone ends
+        last, and is not waited for. Can be cancelled at any time: `stop` ends all that was begun.
         """
         before = {deployer.app: deployer for deployer in self.plan.deployers}
-        after = {deployer.app: deployer for deployer in plan.deployers}
-        changed = [deployer for app, deployer in after.items() if before.get(app) != deployer]
+        wanted = {DEPLOYER + deployer.app: deployer for deployer in plan.deployers}
+        changed = [
+            deployer
+            for name, deployer in wanted.items()
+            if before.get(deployer.app) != deployer or name not in self.children
+        ]
         await self._check(changed)
         proxy = msgspec.structs.replace(self.plan.proxy, listen=plan.proxy.listen)
-        self.plan, former = msgspec.structs.replace(self.plan, deployers=plan.deployers, proxy=proxy), self.plan
-        try:
-            listeners = self._open(self.plan, self._listeners)
-        except LongshoreError:
-            self.plan = former
-            raise
+        after = msgspec.structs.replace(self.plan, deployers=plan.deployers, proxy=proxy)
+        listeners = self._sockets.open(proxy.listen, proxy.workers)
+        self.plan = after
         self._is_changed = True
-        gone = [app for app in before if app not in after]
-        await self._stop(*(DEPLOYER + app for app in [*gone, *(deployer.app for deployer in changed)]))
-        if [one.binding for one in listeners] != [one.binding for one in self._listeners]:
+        if [one.binding for one in listeners] != [one.binding for one in self._sockets.listeners]:
             await self._hand_over(listeners)
-        await self._removals.end(after)
-        for app in gone:
-            self._removals.begin(before[app])
-        for deployer in changed:
-            await self._start(DEPLOYER + deployer.app, "deployer", deployer)
+        await self._removals.end(deployer.app for deployer in plan.deployers)
+        async with asyncio.TaskGroup() as replacing:
+            for deployer in changed:
+                replacing.create_task(self._replace(deployer))
+        for name in [name for name in self.children if name.startswith(DEPLOYER) and name not in wanted]:
+            ending = self._retire(name)
+            if former := before.get(name.removeprefix(DEPLOYER)):
+                ending.add_done_callback(partial(self._ended_for_good, former))
+
+    def _ended_for_good(self, deployer: DeployerSettings, _ending: asyncio.Task[None]) -> None:
+        """Take an application off the host when its deployer has ended, unless it is back."""
+        if deployer.app not in {one.app for one in self.plan.deployers}:
+            self._removals.begin(deployer)
 
     async def until_failed(self) -> None:
         """Run until a service turns out not to be startable, and raise that."""
@@ -133,34 +145,52 @@ class Supervisor:
         for deployer in deployers:
             await asyncio.to_thread(check, deployer)
 
-    def _open(self, plan: Plan, given: list[Listener]) -> list[Listener]:
-        """The listeners of a plan: those that are open already, and new ones."""
-        kept = {listener.binding for listener in given}
-        for binding in map(parse, plan.proxy.listen):
-            if binding not in kept:
-                ports.check_free("--port", binding.port, binding.address)
-        return complete(given, plan.proxy.listen, plan.proxy.workers)
-
     async def _hand_over(self, listeners: list[Listener]) -> None:
         """Start a proxy for these listeners; the one before finishes the connections that it has."""
+        closed = self._sockets.change(listeners)
         former = self.children.pop("proxy")
-        closed = [listener for listener in self._listeners if listener not in listeners]
-        self._listeners = listeners
-        await self._start("proxy", "proxy", self.plan.proxy, listeners)
-        ending = asyncio.create_task(former.stop(self.plan.proxy.drain_time + STOP_TIMEOUT))
-        self._ending = [one for one in self._ending if not one.done()] + [ending]
-        for listener in closed:
-            listener.close()
+        try:
+            await self._start("proxy", "proxy", self.plan.proxy, listeners)
+        finally:
+            self._end("proxy", former)
+            for listener in closed:
+                listener.close()
 
-    async def _stop(self, *names: str) -> None:
-        children = [self.children.pop(name) for name in names if name in self.children]
-        await asyncio.gather(*(child.stop(self.plan.proxy.drain_time + STOP_TIMEOUT) for child in children))
+    async def _replace(self, deployer: DeployerSettings) -> None:
+        """Start a deployer; one of the same application that runs, or is ending, ends first."""
+        await self._stop(DEPLOYER + deployer.app, is_whole=True)
+        await self._start(DEPLOYER + deployer.app, "deployer", deployer)
+
+    def _retire(self, name: str) -> asyncio.Task[None]:
+        """Have a service end by and by; `_stop` waits for it."""
+        return self._end(name, self.children.pop(name))
+
+    def _end(self, name: str, child: Child) -> asyncio.Task[None]:
+        stopping = child.stop(self.plan.proxy.drain_time + STOP_TIMEOUT)
+        ending = asyncio.create_task(stopping, name=name)
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        return ending
+
+    async def _stop(self, *names: str, is_whole: bool = False) -> None:
+        """End the services whose name begins so (`is_whole`: is so), and wait for them and for those that end already.
+
+        They end even when the wait is cancelled.
+        """
+
+        def is_meant(name: str) -> bool:
+            return name in names if is_whole else name.startswith(names)
+
+        for name in [name for name in self.children if is_meant(name)]:
+            self._retire(name)
+        if ending := [task for task in self._ending if is_meant(task.get_name())]:
+            await asyncio.wait(ending)
 
     async def _start_services(self) -> None:
         plan = self.plan
         await self._start("gateway", "gateway", plan.gateway)
         await self._start("health", "health", plan.health)
-        await self._start("proxy", "proxy", plan.proxy, self._listeners)
+        await self._start("proxy", "proxy", plan.proxy, self._sockets.listeners)
         for deployer in plan.deployers:
             await self._start(DEPLOYER + deployer.app, "deployer", deployer)
 
@@ -179,24 +209,30 @@ class Supervisor:
         await self.children[name].start(is_patient=self._is_changed)
 
     async def _until_ready(self) -> None:
-        """Wait for the gateway, which is ready when it has read the log."""
+        """Wait for a sign of life of every service, and for the gateway to have read the log."""
         url = f"{self.plan.admin_url}/healthz/ready"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT
-        while not await asyncio.to_thread(answers, url):
+        while not (self._all_live() and await asyncio.to_thread(answers, url)):
             if self._failed.done():
                 raise self._failed.result()
             if loop.time() > deadline:
-                self._log.warning("the gateway is still reading the log", url=url)
-                return
+                silent = ", ".join(name for name, child in self.children.items() if not child.is_live)
+                self._log.warning("not ready yet, going on", starting=silent or "none", url=url)
+                break
             await asyncio.sleep(0.05)
+        self._trial_ends = loop.time() + FIRST_SECONDS
+
+    def _all_live(self) -> bool:
+        return all(child.is_live for child in self.children.values())
 
     def _on_exit(self, child: Child, code: int) -> bool:
-        """A service that gives up by itself right after its first start has wrong settings: do not start it again.
+        """A service that gives up by itself in its first life at our start has wrong settings: do not start it again.
 
-        One of a plan that was changed to is tried on: the others are not to end for its sake.
+        One of a plan that was changed to is started again: the others are not to end for its sake.
         """
-        if self._is_changed or child.restarts or child.uptime > FIRST_SECONDS or code not in (1, 2):
+        is_trial = self._trial_ends is None or asyncio.get_running_loop().time() < self._trial_ends
+        if self._is_changed or child.restarts or not is_trial or code not in (1, 2):
             return True
         if not self._failed.done():
             self._failed.set_result(

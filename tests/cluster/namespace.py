@@ -69,5 +69,6 @@ def _run(*command: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise PermissionError(f"{command[0]} is missing") from error
-    if done.returncode:
+    if any(word in done.stderr for word in ("not permitted", "denied", "password is required")):
         raise PermissionError(f"{' '.join(command)}: {done.stderr.strip()}")
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"

@@ -76,15 +76,22 @@ async def test_a_child_that_cannot_be_started_again_for_a_while_is_tried_on(tmp_
 
 
 async def test_a_child_that_ignores_sigterm_is_killed() -> None:
-    stubborn = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
-    )
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     child = Child("stubborn", [sys.executable, "-c", stubborn])
     await child.start()
     pid = child.pid
-    await asyncio.sleep(0.3)
-    await child.stop(0.2)
+    await _until(lambda: _ignores(pid, signal.SIGTERM))
+    with capture_logs() as lines:
+        await child.stop(0.2)
     assert not runs(pid)
+    assert [line["event"] for line in lines] == ["did not stop in time, killed"]
+
+
+def _ignores(pid: int, number: int) -> bool:
+    """Whether a process ignores a signal (proc(5))."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (ignored,) = [line.split()[1] for line in lines if line.startswith("SigIgn:")]
+    return bool(int(ignored, 16) & 1 << number - 1)
 
 
 def test_children_end_when_their_parent_is_killed() -> None:

@@ -100,7 +100,18 @@ def test_what_may_hold_secrets_is_not_on_the_command_line_and_still_arrives(monk
 
 
 KNOWN = {
-    *("app", "registry", "port", "runtime", "strategy", "health_path", "dial", "docker_host", "pass_env"),
+    *(
+        "app",
+        "registry",
+        "port",
+        "runtime",
+        "strategy",
+        "health_path",
+        "dial",
+        "docker_host",
+        "pass_env",
+        "drain_signal",
+    ),
     *(
         "listen",
         "balance",

@@ -11,7 +11,7 @@ from services.common.credentials import Credentials
 from services.common.errors import BusError
 from tests.compose.images import run_as_root
 from tests.compose.stack import Stack
-from tests.e2e.harness import Traffic, wait_for
+from tests.e2e.harness import Traffic, children_of, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -48,7 +48,7 @@ def test_each_service_has_its_own_secret_and_no_other(stack: Stack) -> None:
     assert "web" in stack.container("deployer").exec_run(["longshore", "status"]).output.decode()
 
 
-@pytest.mark.parametrize("service", ["proxy", "deployer", "metrics-gateway", "nats"])
+@pytest.mark.parametrize("service", ["proxy", "health", "deployer", "metrics-gateway", "nats"])
 def test_a_service_that_is_killed_comes_back_and_no_replica_notices(stack: Stack, service: str) -> None:
     wait_for("every connection is on the log", lambda: stack.counted() == stack.connections)
     before = {one.name: one.attrs["State"]["StartedAt"] for one in stack.replicas()}
@@ -57,6 +57,18 @@ def test_a_service_that_is_killed_comes_back_and_no_replica_notices(stack: Stack
     stack.wait_until_healthy()
     assert stack.ask() == "1.0.0"
     assert {one.name: one.attrs["State"]["StartedAt"] for one in stack.replicas()} == before
+
+
+@pytest.mark.parametrize("service", ["health", "proxy"])
+def test_a_service_that_hangs_is_replaced(stack: Stack, service: str) -> None:
+    """Process 1 watches over it; for the kernel, and for a health check of ports, it goes on."""
+    wait_for("every connection is on the log", lambda: stack.counted() == stack.connections)
+    before = stack.container(service).attrs["RestartCount"]
+    (hanging, *_) = children_of(stack.container(service).attrs["State"]["Pid"])
+    run_as_root("kill", "-STOP", str(hanging))
+    wait_for("it is started again", lambda: stack.container(service).attrs["RestartCount"] > before, 90)
+    stack.wait_until_healthy()
+    assert stack.ask() == "1.0.0"
 
 
 def test_a_new_release_is_rolled_out_and_no_request_fails(stack: Stack) -> None:

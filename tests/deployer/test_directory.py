@@ -62,7 +62,7 @@ def half_closed() -> Iterator[Path]:
     """A folder of 1.0.0, and of 2.0.0 that may not be read. Root may read everything: this process is another user."""
     with tempfile.TemporaryDirectory() as name:
         place, user = Path(name), os.geteuid()
-        release(place, "1.0.0")
+        release(place, "1.0.0", "#!/bin/sh\n")
         closed = release(place, "2.0.0")
         closed.chmod(0)
         place.chmod(0o755)

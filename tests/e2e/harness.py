@@ -127,13 +127,13 @@ class Server:
     def shims(self) -> list[int]:
         """The processes that watch over a replica each."""
         every = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
-        return [pid for pid in every if "shim.py" in (line := " ".join(_words(pid))) and self.state in line]
+        return [pid for pid in every if "shim.py" in (line := " ".join(command_line(pid))) and self.state in line]
 
     def children(self) -> dict[str, int]:
         """The process ids of the services by name: bus, gateway, health, proxy, deployer."""
         found = {}
-        for pid in _children(self.pid):
-            words = _words(pid)
+        for pid in children_of(self.pid):
+            words = command_line(pid)
             if "nats-server" in words[0]:
                 found["bus"] = pid
             elif "services.cli.main" in words:
@@ -141,7 +141,7 @@ class Server:
         return found
 
 
-def _words(pid: int) -> list[str]:
+def command_line(pid: int) -> list[str]:
     """The command line of a process; of one that is gone, or was just forked, nothing useful."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
@@ -159,10 +159,10 @@ def runs(pid: int) -> bool:
 
 def workers(proxy: int) -> list[int]:
     """The worker processes of a proxy master."""
-    return _children(proxy)
+    return children_of(proxy)
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:

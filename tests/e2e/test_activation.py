@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import configparser
 import os
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +18,17 @@ from services.bus.server import STOP_TIMEOUT as BUS_STOP_TIMEOUT
 from services.common.errors import SettingsError
 from services.common.lifecycle import STOP_TIMEOUT
 from services.demo import releases
-from services.proxy.activation import activated
+from services.proxy.activation import activated, hand
 from services.proxy.settings import ProxySettings
+from tests.conftest import free_port
 from tests.e2e.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
 
 MOST_EXPOSURE = 60
 """Tenths of a point: by systemd's own measure a service of root without restrictions is at 96."""
 EXEC = (
-    "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.dup2(int(sys.argv[1]), 3); "
+    "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); "
+    "copies = [os.dup2(int(fd), 100 + i) for i, fd in enumerate(sys.argv[1].split(','))]; "
+    "[os.dup2(fd, 3 + i) for i, fd in enumerate(copies)]; "
     "os.execv(sys.argv[2], sys.argv[2:])"
 )
 
@@ -33,16 +38,55 @@ class Activated(Server):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, "--workers", "2")
-        self.socket = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        self.sockets = {self.port: socket.create_server(("127.0.0.1", self.port), backlog=1024)}
 
     def start(self, *_options: str, **variables: str) -> None:
+        given = [one.fileno() for one in self.sockets.values()]
+        words = [LONGSHORE, *self.arguments(), *self._options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", EXEC, str(self.socket.fileno()), LONGSHORE, *self.arguments(), *self._options],
+                [sys.executable, "-c", EXEC, ",".join(map(str, given)), *words],
                 stderr=log,
-                env=clean_environment() | {"LISTEN_FDS": "1"} | variables,
-                pass_fds=[self.socket.fileno()],
+                env=clean_environment() | {"LISTEN_FDS": str(len(given))} | variables,
+                pass_fds=given,
             )
+
+    def close(self) -> None:
+        for one in self.sockets.values():
+            one.close()
+
+
+class ActivatedUp(Activated):
+    """`longshore up` with two applications, whose ports are both held."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._options = ()
+        self.file = directory / "longshore.toml"
+        self.second = free_port()
+        self.sockets[self.second] = socket.create_server(("127.0.0.1", self.second), backlog=1024)
+
+    def arguments(self) -> list[str]:
+        return ["up", "-f", str(self.file)]
+
+    def write(self, **ports: int) -> None:
+        """The file, with these applications."""
+        lines = [f'state-dir = "{self.state}"', f"admin-port = {self.admin_port}", "interval = 0.5", "workers = 2"]
+        for app, port in ports.items():
+            lines += [
+                f"[app.{app}]",
+                f'registry = "dir://{self.registry}"',
+                f"port = [{port}]",
+                "stop-containers = true",
+            ]
+        self.file.write_text("\n".join(lines))
+
+    def answers(self, port: int) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                return b"release" in answer.read()
+        except OSError:
+            return False
 
 
 @pytest.fixture
@@ -53,7 +97,7 @@ def held(tmp_path: Path) -> Iterator[Activated]:
     yield server
     server.stop()
     server.end_replicas()
-    server.socket.close()
+    server.close()
 
 
 def test_an_upgrade_refuses_no_connection(held: Activated) -> None:
@@ -118,33 +162,67 @@ def _unit(file: Path) -> configparser.ConfigParser:
     return parser
 
 
-def test_a_socket_for_a_port_that_nobody_asks_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as given:
-        descriptor = os.dup(given.fileno())
-        monkeypatch.setattr("services.proxy.activation.FIRST", descriptor)
+@pytest.mark.timeout(180)
+def test_the_port_of_a_removed_application_holds_up_no_start_and_is_there_again(tmp_path: Path) -> None:
+    up = ActivatedUp(tmp_path)
+    releases.publish(up.registry, releases.FIRST)
+    try:
+        up.write(web=up.port, api=up.second)
+        up.start()
+        wait_for("both serve", lambda: up.answers(up.port) and up.answers(up.second))
+        up.write(web=up.port)
+        os.kill(up.pid, signal.SIGHUP)
+        warning = f"port={up.second}"
+        wait_for("the log names the port", lambda: up.log.read_text().count(warning) == 1)
+        assert up.answers(up.port)
+        up.write(web=up.port, other=up.second)
+        os.kill(up.pid, signal.SIGHUP)
+        wait_for("another application has the port", lambda: up.answers(up.second))
+        up.write(web=up.port)
+        assert up.stop() == 0
+        up.start()
+        wait_for("it serves after a start, too", lambda: up.answers(up.port))
+        assert up.log.read_text().count(warning) == 2
+    finally:
+        up.stop()
+        up.end_replicas()
+        up.close()
+
+
+def test_sockets_are_handed_to_the_process_that_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        port = opened.getsockname()[1]
+        monkeypatch.setattr("services.proxy.activation.FIRST", os.dup(opened.fileno()))
         environ = {"LISTEN_PID": "7", "LISTEN_FDS": "1"}
-        assert activated(environ, 8, ["web=1"], 2) == []
-        with pytest.raises(SettingsError, match=f"nobody asks for port {given.getsockname()[1]}"):
-            activated(environ, 7, ["web=1"], 2)
+        assert activated(environ, 8) == {}
+        given = activated(environ, 7)
+        assert list(given) == [port]
+        assert hand(given, [f"web={port + 1}"], 2) == []
+        (listener,) = hand(given, [f"web={port}", f"api={port + 1}"], 2)
+        assert (listener.binding.app, len(set(listener.fds))) == ("web", 2)
+        listener.close()
+        given[port].close()
+
+
+def test_a_count_of_sockets_that_is_no_number_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no number of sockets"):
+        activated({"LISTEN_PID": "7", "LISTEN_FDS": "x"}, 7)
 
 
 def test_a_descriptor_that_does_not_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as given:
         monkeypatch.setattr("services.proxy.activation.FIRST", os.dup(given.fileno()))
         with pytest.raises(SettingsError, match="no listening TCP socket"):
-            activated({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7, ["web=1"], 1)
+            activated({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7)
 
 
-def test_two_sockets_of_one_port_are_an_error_not_a_queue_that_is_never_served(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_two_sockets_of_one_port_are_an_error_not_a_queue_that_is_never_served(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]
         with socket.create_server(("::1", port), family=socket.AF_INET6) as other:
-            first = _consecutive(one, other)
-            monkeypatch.setattr("services.proxy.activation.FIRST", first)
-            with pytest.raises(SettingsError, match=f"two sockets of port {port}"):
-                activated({"LISTEN_PID": "7", "LISTEN_FDS": "2"}, 7, [f"web={port}"], 2)
+            monkeypatch.setattr("services.proxy.activation.FIRST", _consecutive(one, other))
+            with pytest.raises(SettingsError, match=f"two sockets are of port {port}"):
+                activated({"LISTEN_PID": "7", "LISTEN_FDS": "2"}, 7)
 
 
 def _consecutive(one: socket.socket, other: socket.socket) -> int:
@@ -153,8 +231,3 @@ def _consecutive(one: socket.socket, other: socket.socket) -> int:
     os.dup2(one.fileno(), first)
     os.dup2(other.fileno(), first + 1)
     return first
-
-
-def test_a_number_of_sockets_that_is_none_is_an_error() -> None:
-    with pytest.raises(SettingsError, match="LISTEN_FDS 'two' is no number"):
-        activated({"LISTEN_PID": "7", "LISTEN_FDS": "two"}, 7, ["web=1"], 1)

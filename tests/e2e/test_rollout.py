@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Callable
 
 from services.demo import releases
@@ -81,7 +82,10 @@ def test_pause_holds_new_releases_and_rollback_stays_until_resume(server: Callab
     refused = one.verb("deploy", releases.SECOND)
     assert refused.returncode == 1
     assert "paused" in refused.stderr
-    assert one.serves(releases.FIRST)
+    for _ in range(6):  # time for some looks at the registry
+        time.sleep(0.5)
+        assert one.serves(releases.FIRST)
+    assert len(one.verb("history", "--json").stdout.splitlines()) == 1
     assert one.verb("resume").returncode == 0
     wait_for("the newest release serves", lambda: one.serves(releases.SECOND))
     assert one.verb("rollback").returncode == 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,17 @@ import pytest
 
 from services.demo import releases
 from tests.conftest import free_port
-from tests.e2e.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
+from tests.e2e.harness import (
+    LONGSHORE,
+    Server,
+    Traffic,
+    children_of,
+    clean_environment,
+    command_line,
+    longshore,
+    runs,
+    wait_for,
+)
 
 
 class Up(Server):
@@ -30,6 +42,7 @@ class Up(Server):
     def write(self, *apps: str, **options: int) -> None:
         """The file, with these applications; options are those of the first."""
         lines = [f'state-dir = "{self.state}"', "telemetry = true", f"admin-port = {self.admin_port}", "interval = 0.5"]
+        lines += ["drain-time = 2"]
         for app in apps:
             lines += [f"[app.{app}]", f'registry = "dir://{self.registry}"', f"port = [{self.ports[app]}]"]
             lines += ['health-path = "/"', "probe-interval = 0.5", "stop-containers = true"]
@@ -43,9 +56,23 @@ class Up(Server):
             )
 
     def reload(self) -> None:
-        told = self.log.read_text().count("reloaded")
+        before = self.reloads()
         os.kill(self.pid, signal.SIGHUP)
-        wait_for("it is told", lambda: self.log.read_text().count("reloaded") > told)
+        wait_for("it is reloaded", lambda: self.reloads() > before)
+
+    def reloads(self) -> int:
+        """How often the log says that the file was read again, and that it is in force."""
+        return len(re.findall(r"(?<!not )\breloaded\b", self.log.read_text()))
+
+    def deployer(self, app: str) -> int:
+        """The process id of an application's deployer."""
+        found = [pid for pid in self.processes() if {"deployer", f"--app={app}"} <= set(command_line(pid))]
+        assert len(found) == 1, f"deployers of {app}: {found}"
+        return found[0]
+
+    def processes(self) -> set[int]:
+        """The process ids of all services."""
+        return set(children_of(self.pid))
 
     def apps(self) -> dict[str, dict[str, Any]]:
         lines = self.verb("status", "--json").stdout.splitlines()
@@ -136,6 +163,7 @@ def test_an_application_that_is_removed_while_nothing_runs_is_gone_after_the_sta
 
 def test_an_application_that_cannot_start_after_a_reload_leaves_the_others_alone(up: Up) -> None:
     wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    kept = up.deployer("web"), up.deployer("api")
     in_the_way = Path(up.state) / "replicas" / "late"
     in_the_way.touch()
     up.write("web", "api", "late")
@@ -143,17 +171,73 @@ def test_an_application_that_cannot_start_after_a_reload_leaves_the_others_alone
     wait_for("it is tried again", lambda: up.log.read_text().count("ended, starting it again") > 1)
     assert up.answers("web")
     assert up.answers("api")
+    assert (up.deployer("web"), up.deployer("api")) == kept
     in_the_way.unlink()
     wait_for("it serves", lambda: up.answers("late"))
 
 
-def test_a_mistake_in_the_file_changes_nothing(up: Up) -> None:
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        ("\nreplica = 3\n", "`longshore up` has no such option"),
+        (f"\nx = {'[' * 100_000}", "not reloaded"),
+    ],
+    ids=["a wrong option", "what the parser gives up on"],
+)
+def test_a_mistake_in_the_file_changes_nothing(up: Up, mistake: str, says: str) -> None:
     wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
-    up.file.write_text(up.file.read_text() + "\nreplica = 3\n")
+    before = up.processes()
+    up.file.write_text(up.file.read_text() + mistake)
     os.kill(up.pid, signal.SIGHUP)
-    wait_for("it is told", lambda: "`longshore up` has no such option" in up.log.read_text())
+    wait_for("the log says so", lambda: says in up.log.read_text())
     assert up.answers("web")
     assert up.answers("api")
+    assert up.processes() == before
+    assert up.reloads() == 0
+    up.write("web", "api", "late")
+    up.reload()
+    wait_for("the corrected file is in force", lambda: up.answers("late"))
+    assert up.deployer("web") in before
+
+
+def test_a_reload_waits_for_no_application_that_is_slow_to_end(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    slow = up.deployer("web")
+    os.kill(slow, signal.SIGSTOP)
+    up.write("api", "late")
+    up.reload()
+    wait_for("the new one serves", lambda: up.answers("late"))
+    assert runs(slow)
+    assert not up.answers("web")
+    up.write("api", "late", "web")
+    os.kill(up.pid, signal.SIGHUP)
+    os.kill(slow, signal.SIGCONT)
+    wait_for("the removed one is back", lambda: up.answers("web"))
+    assert not runs(slow)
+
+
+def test_a_stop_during_a_reload_waits_for_what_is_ending(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    slow, other = up.deployer("web"), up.deployer("api")
+    os.kill(slow, signal.SIGSTOP)
+    up.write("web", "api", replicas=2)
+    os.kill(up.pid, signal.SIGHUP)
+    wait_for("the changed one is to end", lambda: _pending_signals(slow) & 1 << signal.SIGTERM - 1)
+    os.kill(up.pid, signal.SIGTERM)
+    wait_for("the other one ends", lambda: not runs(other))
+    time.sleep(3)  # long enough for a stop that does not wait to come to its end
+    assert runs(up.pid)
+    assert {"bus", "gateway"} <= set(up.children())
+    os.kill(slow, signal.SIGCONT)
+    assert up.stop() == 0
+    assert not runs(slow)
+    assert "did not stop in time" not in up.log.read_text()
+
+
+def _pending_signals(pid: int) -> int:
+    """The signals that wait for a process (proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)[0], 16)
 
 
 @pytest.mark.parametrize(

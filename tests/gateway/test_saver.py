@@ -165,7 +165,8 @@ async def test_one_that_is_killed_again_and_again_knows_what_the_whole_log_says(
     refolded = State()
     async for entries in read(bus, wait=False):
         for entry in entries:
-            fold.apply(refolded, entry.sequence, entry.time, entry.payload)
+            fold.apply(refolded, entry.sequence, entry.time, entry.payload, entry.subject)
+    refolded.log = (await describe(bus)).created
     assert gateway.live.state == refolded
 
 
@@ -367,7 +368,7 @@ async def test_a_message_that_was_applied_by_half_is_never_saved(bus: Bus, monke
     ]
     payload = codec.encode(Batch("proxy", "web-1", "shop", "p-1", 1, events))
     with pytest.raises(RuntimeError):
-        gateway.live.fold(Entry(1, "s", payload, 0, 1.0))
+        gateway.live.fold(Entry(1, subjects.events("proxy", "shop"), payload, 0, 1.0))
     await gateway.saver.save()
     assert await gateway.store.load(await describe(bus)) is None
     info = await bus.jetstream.stream_info(f"OBJ_{subjects.SNAPSHOTS}")

@@ -42,6 +42,12 @@ class Store:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{expression}: {error.read().decode()}") from None
 
+    def rules(self) -> list[dict[str, Any]]:
+        """The groups of alert rules, each with the result of its last evaluation."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/rules", timeout=5) as answer:
+            groups: list[dict[str, Any]] = json.load(answer)["data"]["groups"]
+            return groups
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(30)

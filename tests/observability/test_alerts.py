@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from dashboards.__main__ import FOLDER
-from dashboards.alerts import ALERTS, grafana
+from dashboards.alerts import ALERTS, Alert, grafana
 from services.metrics_gateway.instruments import INSTRUMENTS
+from tests.e2e.harness import wait_for
+from tests.observability.cases import CASES, Case
 from tests.observability.pipeline import Pipeline
+from tests.observability.recorded import SCRAPE, input_series
 
 RULES = FOLDER / "alerts.yml"
-CASES = Path(__file__).with_name("alerts.test.yml")
 
 
 def run(*command: str) -> None:
@@ -24,20 +26,40 @@ def run(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_fires_when_it_must_and_only_then(tmp_path: Path) -> None:
-    """The cases name an alert's runbook instead of repeating it."""
-    text = CASES.read_text().replace("../../compose/observability/alerts.yml", str(RULES))
-    for alert in ALERTS:
-        text = text.replace(f"RUNBOOK {alert.name}", msgspec.json.encode(alert.runbook).decode())
-    cases = tmp_path / "alerts.test.yml"
-    cases.write_text(text)
-    run("promtool", "test", "rules", str(cases))
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.play.__name__)
+@pytest.mark.parametrize("is_pushed", [False, True], ids=["scraped", "pushed"])
+def test_the_alerts_that_must_fire_do_and_no_others(case: Case, is_pushed: bool, tmp_path: Path) -> None:
+    """Of what is pushed there is no `up`."""
+    used = {name for alert in ALERTS for name in re.findall(r"\b(?:dewy_\w+|longshore_\w+|up)\b", alert.expr)}
+    test = {
+        "interval": f"{SCRAPE}s",
+        "input_series": input_series(case.play(), sorted(used - ({"up"} if is_pushed else set()))),
+        "alert_rule_test": [
+            check(alert, minute, fired.get(alert.name, []))
+            for minute, fired in case.moments.items()
+            for alert in ALERTS
+        ],
+    }
+    file = tmp_path / "alerts.test.yml"
+    content = {"rule_files": [str(RULES)], "evaluation_interval": f"{SCRAPE}s", "tests": [test]}
+    file.write_bytes(msgspec.yaml.encode(content))
+    run("promtool", "test", "rules", str(file))
 
 
-def test_every_alert_has_a_case_where_it_fires_and_one_where_it_does_not() -> None:
-    checks = [check for test in msgspec.yaml.decode(CASES.read_text())["tests"] for check in test["alert_rule_test"]]
-    assert {one["alertname"] for one in checks if one.get("exp_alerts")} == {alert.name for alert in ALERTS}
-    assert {one["alertname"] for one in checks if not one.get("exp_alerts")} == {alert.name for alert in ALERTS}
+def check(alert: Alert, minute: float, fired: list[tuple[dict[str, str], str]]) -> dict[str, Any]:
+    expected = [
+        {
+            "exp_labels": labels | {"severity": alert.severity},
+            "exp_annotations": {"summary": summary, "runbook": alert.runbook},
+        }
+        for labels, summary in fired
+    ]
+    return {"alertname": alert.name, "eval_time": f"{int(minute * 60)}s", "exp_alerts": expected}
+
+
+def test_every_alert_has_a_case_where_it_fires() -> None:
+    fired = {name for case in CASES for moment in case.moments.values() for name in moment}
+    assert fired == {alert.name for alert in ALERTS}
 
 
 def test_vmalert_takes_the_same_file() -> None:
@@ -66,6 +88,12 @@ def test_grafana_gets_every_alert_and_asks_the_data_source_that_is_provisioned()
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
 def test_prometheus_evaluates_every_rule_on_a_live_pipeline(pipeline: Pipeline) -> None:
+    def evaluated() -> set[str]:
+        groups = pipeline.prometheus.rules()
+        return {rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "ok"}
+
+    wait_for("Prometheus has evaluated every rule", lambda: evaluated() == {alert.name for alert in ALERTS})
     for alert in ALERTS:
-        pipeline.prometheus.query(alert.expr)
+        for metric in set(re.findall(r"\b(?:dewy|longshore)_\w+", alert.expr)):
+            assert pipeline.prometheus.query(f"count({metric})"), metric
         pipeline.victoria_metrics.query(alert.expr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import socket
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from tests.observability.pipeline import Pipeline
 from tests.observability.stores import Series
 
 BUILT: dict[str, dict[str, Any]] = {board.name: json.loads(render(board)) for board in BOARDS}
-VALUES = {"$__rate_interval": "10m", "$__range": "10m"}
+VALUES = {"$__rate_interval": "4m", "$__range": "10m"}
 
 
 class Asked(NamedTuple):
@@ -118,14 +119,18 @@ def test_the_query_of_every_panel_returns_data(query: Asked, pipeline: Pipeline)
     expr = filled(query.expr)
     assert "$" not in expr
     wait_for(f"Prometheus answers {expr}", lambda: numbers(pipeline.prometheus.query(expr)))
+    for selector in re.findall(r"\b(?:dewy|longshore)_\w+(?:\{[^}]*\})?", expr):  # `or vector(0)` always answers
+        wait_for(f"there are series of {selector}", partial(pipeline.prometheus.query, f"count({selector})"))
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("annotation", BUILT["overview"]["annotations"]["list"], ids=lambda one: one["name"])
 def test_the_query_of_every_annotation_has_seen_its_event(annotation: dict[str, Any], pipeline: Pipeline) -> None:
-    expr = filled(annotation["expr"]).replace("[1m]", "[10m]")
-    wait_for(f"Prometheus answers {expr}", partial(pipeline.prometheus.query, expr))
+    expr = filled(annotation["expr"])
+    assert annotation["step"] in expr
+    over_time = f"count_over_time(({expr})[10m:5s])"  # as Grafana asks: at many moments, not only now
+    wait_for(f"Prometheus answers {expr}", partial(pipeline.prometheus.query, over_time), 90)
 
 
 @pytest.mark.e2e
@@ -136,7 +141,9 @@ def test_every_variable_has_values(name: str, pipeline: Pipeline) -> None:
     inner = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"])
     assert inner
     assert inner[2] == name
-    assert all(series["metric"][name] for series in pipeline.prometheus.query(filled(inner[1])))
+    values = {series["metric"].get(name, "") for series in pipeline.prometheus.query(filled(inner[1]))}
+    known = {"app": {"web"}, "host": {socket.gethostname()}, "proxy_port": {str(pipeline.server.port)}}
+    assert values - {""} == known[name]
 
 
 @pytest.mark.e2e

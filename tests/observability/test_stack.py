@@ -189,3 +189,12 @@ def test_traefik_routes_the_three_names_to_services_that_are_there() -> None:
         (server,) = routes["services"][service]["loadBalancer"]["servers"]
         name = server["url"].split("/")[2].split(":")[0]
         assert name in {"metrics", *composed()["services"]}
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "observability.yaml"])
+def test_no_container_fills_the_disk_with_what_it_prints(file: str) -> None:
+    services = composed(file, profiles="victoriametrics,prometheus,traefik")["services"]
+    assert services
+    for name, service in services.items():
+        assert service["logging"]["driver"] == "json-file", name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name

@@ -34,6 +34,10 @@ from services.proxy.messages import (
 )
 from tests.conftest import free_port
 
+ORIGIN = Origin("host", "worker")
+"""Whose events they are: a batch of no instance is none."""
+
+
 DEADLINE = 15.0
 APP = "web"
 
@@ -47,7 +51,7 @@ class WorkerProcess:
         self,
         limits: Limits,
         preexec: Callable[[], None] | None = None,
-        origin: Origin = Origin(),  # noqa: B008 - frozen
+        origin: Origin = ORIGIN,
         takes: bool = True,
         tracer: Sequence[str] = (),
     ) -> None:
@@ -207,7 +211,7 @@ def running(
     *backends: Backend,
     limits: Limits | None = None,
     preexec: Callable[[], None] | None = None,
-    origin: Origin = Origin(),  # noqa: B008 - frozen
+    origin: Origin = ORIGIN,
     takes: bool = True,
     tracer: Sequence[str] = (),
 ) -> Iterator[WorkerProcess]:

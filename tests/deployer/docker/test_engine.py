@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from schemas.events import (
+    DeploymentFailed,
     DeploymentSucceeded,
     ReplicaDraining,
     ReplicaExited,
@@ -66,14 +67,18 @@ def grown(told: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     return told[0]
 
 
-async def test_a_deployment_survives_an_engine_that_is_away_for_a_moment(site: DockerSite, relay: Relay) -> None:
+async def test_a_deployment_survives_an_engine_that_is_away_for_a_moment(
+    site: DockerSite, relay: Relay, capfd: pytest.CaptureFixture[str]
+) -> None:
     site.release("1.0.0")
+    told = [""]
     async with site.deployer(docker_host=relay.url):
         await site.until_serving("1.0.0")
         await site.until(DeploymentSucceeded)
         await relay.cut()
         site.release("2.0.0")
-        await asyncio.sleep(0.5)
+        await eventually(lambda: "engine is away" in grown(told, capfd))
+        assert not site.of(DeploymentFailed)
         await relay.mend()
         await site.until_serving("2.0.0")
         await site.until(DeploymentSucceeded, 2)

@@ -25,7 +25,7 @@ from schemas.events import (
 from schemas.routing import Backend
 from services.common.errors import EngineError
 from services.deployer.runtime.docker.containers import Containers
-from services.deployer.runtime.docker.engine import Stream
+from services.deployer.runtime.docker.streaming import Stream
 from services.deployer.runtime.protocol import UNSEEN
 from tests.deployer.docker.images import HUNGRY, SERVE
 from tests.deployer.docker.site import DockerSite, serving, until_replaced

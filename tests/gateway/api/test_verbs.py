@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 import pytest
 from litestar.exceptions import HTTPException
-from nats.aio.msg import Msg
 
 from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Resume, Retry, Rollback
@@ -187,10 +186,10 @@ async def test_a_word_that_ends_with_a_line_break_is_refused(
 async def test_an_answer_that_is_no_answer_is_503_in_one_line(
     gateway: Gateway, bus: Bus, token: Callable[[], str], reply: bytes
 ) -> None:
-    async def answer(message: Msg) -> None:
-        await message.respond(reply)
+    async def answer(_command: bytes, _headers: Mapping[str, str]) -> bytes:
+        return reply
 
-    await bus.client.subscribe(subjects.commands("shop", "web-1"), cb=answer)
+    await bus.respond(subjects.commands("shop", "web-1"), answer)
     async with publishing(bus, "deployer", "d-1") as outbox:
         outbox.record(ServiceStarted(1.0, "deployer:shop", "0.1.0", 42))
     await gateway.until("/api/status", lambda got: '"name":"shop"' in got.text)

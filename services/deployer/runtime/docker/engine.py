@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
-import ssl
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
-
-import httpx
-import msgspec
 
 from services.common.errors import EngineAwayError, EngineError, SettingsError
 from services.deployer.runtime.docker import sdk
 
 if TYPE_CHECKING:
     import docker
+
+    from services.deployer.runtime.docker.streaming import Stream
 
 DEFAULT = "unix:///var/run/docker.sock"
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
@@ -40,28 +37,6 @@ def url(docker_host: str) -> str:
     if not chosen.startswith(SCHEMES):
         raise SettingsError(f"--docker-host {chosen}: use unix:///path/of/docker.sock or tcp://host:port")
     return chosen
-
-
-class Stream:
-    """Objects that the engine sends one after another. To close the connection is how the engine learns of its end."""
-
-    def __init__(self, client: httpx.AsyncClient, response: httpx.Response) -> None:
-        self._client = client
-        self._response = response
-
-    async def objects(self) -> AsyncIterator[dict[str, Any]]:
-        """Until the engine, `close`, or a silence that is too long ends it."""
-        with contextlib.suppress(httpx.HTTPError, httpx.StreamError):
-            rest = b""
-            async for chunk in self._response.aiter_bytes():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    with contextlib.suppress(msgspec.MsgspecError):
-                        yield msgspec.json.decode(line, type=dict[str, Any])
-
-    async def close(self) -> None:
-        await self._response.aclose()
-        await self._client.aclose()
 
 
 class Engine:
@@ -110,21 +85,13 @@ class Engine:
         self, method: str, path: str, query: dict[str, str], headers: dict[str, str], silence: float
     ) -> Stream:
         """Not in a thread, which could not be cancelled: the engine writes nothing before the registry answers it."""
+        from services.deployer.runtime.docker import streaming  # loads an HTTP library, which folders do not need
+
         client = await self.call(lambda client: client)
-        streaming = _streaming(client, self.url, silence)
         try:
-            address = f"/v{client.api_version}/{path}"
-            request = streaming.build_request(method, address, params=query, headers=headers)
-            response = await streaming.send(request, stream=True)
-            if response.is_error:
-                raise EngineError(_explanation(await response.aread()), response.status_code)
-        except httpx.HTTPError as error:
-            await streaming.aclose()
-            raise self._away(one_line(str(error) or type(error).__name__)) from None
-        except BaseException:
-            await streaming.aclose()
-            raise
-        return Stream(streaming, response)
+            return await streaming.begin(client, self.url, (method, path), query, headers, (TIMEOUT, silence))
+        except ConnectionError as error:
+            raise self._away(one_line(str(error))) from None
 
     def _do(self, work: Callable[[docker.APIClient], T]) -> T:
         self._reach()
@@ -169,34 +136,6 @@ class Engine:
         return EngineAwayError(
             f"no container engine answers at {self.url} ({reason}): start it, or name it with --docker-host"
         )
-
-
-def _streaming(client: docker.APIClient, engine: str, silence: float) -> httpx.AsyncClient:
-    """A client for one stream of the engine that the SDK's client is connected to."""
-    place, timeout = urlsplit(engine), httpx.Timeout(TIMEOUT, read=silence)
-    if place.scheme == "unix":
-        transport = httpx.AsyncHTTPTransport(uds=place.path)
-        return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=timeout)
-    verify = _tls(client) if client.base_url.startswith("https://") else False
-    return httpx.AsyncClient(verify=verify, base_url=client.base_url, timeout=timeout, trust_env=False)
-
-
-def _tls(client: docker.APIClient) -> ssl.SSLContext:
-    """What the SDK was configured with by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH."""
-    context = ssl.create_default_context(cafile=client.verify if isinstance(client.verify, str) else None)
-    if client.verify is False:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if client.cert:
-        context.load_cert_chain(*client.cert)
-    return context
-
-
-def _explanation(content: bytes) -> str:
-    """What the engine says in a refusal."""
-    try:
-        return one_line(msgspec.json.decode(content, type=dict[str, str])["message"])
-    except (msgspec.MsgspecError, LookupError):
-        return one_line(content.decode(errors="replace"))
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,98 @@
+"""What the engine sends for long: its events, and the progress of a pull. Not through the SDK, which would block."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from services.common.errors import EngineError
+
+if TYPE_CHECKING:
+    import docker
+
+
+class Stream:
+    """Objects that the engine sends one after another. To close the connection is how the engine learns of its end."""
+
+    def __init__(self, client: httpx.AsyncClient, response: httpx.Response) -> None:
+        self._client = client
+        self._response = response
+
+    async def objects(self) -> AsyncIterator[dict[str, Any]]:
+        """Until the engine, `close`, or a silence that is too long ends it."""
+        with contextlib.suppress(httpx.HTTPError, httpx.StreamError):
+            rest = b""
+            async for chunk in self._response.aiter_bytes():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    with contextlib.suppress(msgspec.MsgspecError):
+                        yield msgspec.json.decode(line, type=dict[str, Any])
+
+    async def close(self) -> None:
+        await self._response.aclose()
+        await self._client.aclose()
+
+
+async def begin(
+    client: docker.APIClient,
+    engine: str,
+    call: tuple[str, str],
+    query: dict[str, str],
+    headers: dict[str, str],
+    timeouts: tuple[float, float],
+) -> Stream:
+    """Ask the engine for a stream, with the connection and version of the SDK's client.
+
+    `call`: method and path. `timeouts`: seconds for the answer to begin, and for a silence. Raises EngineError for a
+    refusal, ConnectionError when the engine does not answer.
+    """
+    streaming = _client(client, engine, timeouts)
+    method, path = call
+    try:
+        address = f"/v{client.api_version}/{path}"
+        request = streaming.build_request(method, address, params=query, headers=headers)
+        response = await streaming.send(request, stream=True)
+        if response.is_error:
+            raise EngineError(_explanation(await response.aread()), response.status_code)
+    except httpx.HTTPError as error:
+        await streaming.aclose()
+        raise ConnectionError(str(error) or type(error).__name__) from None
+    except BaseException:
+        await streaming.aclose()
+        raise
+    return Stream(streaming, response)
+
+
+def _client(client: docker.APIClient, engine: str, timeouts: tuple[float, float]) -> httpx.AsyncClient:
+    """A client for one stream of the engine that the SDK's client is connected to."""
+    place, timeout = urlsplit(engine), httpx.Timeout(timeouts[0], read=timeouts[1])
+    if place.scheme == "unix":
+        transport = httpx.AsyncHTTPTransport(uds=place.path)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=timeout)
+    verify = _tls(client) if client.base_url.startswith("https://") else False
+    return httpx.AsyncClient(verify=verify, base_url=client.base_url, timeout=timeout, trust_env=False)
+
+
+def _tls(client: docker.APIClient) -> ssl.SSLContext:
+    """What the SDK was configured with by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH."""
+    context = ssl.create_default_context(cafile=client.verify if isinstance(client.verify, str) else None)
+    if client.verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if client.cert:
+        context.load_cert_chain(*client.cert)
+    return context
+
+
+def _explanation(content: bytes) -> str:
+    """What the engine says in a refusal."""
+    try:
+        text = msgspec.json.decode(content, type=dict[str, str])["message"]
+    except (msgspec.MsgspecError, LookupError):
+        text = content.decode(errors="replace")
+    return " ".join(text.split())
