@@ -69,11 +69,12 @@ class Fleet:
             replica.connections = router.connections(replica.id)
 
     def backends(self, port: int) -> list[Backend]:
-        """What belongs into the route to a port of the replicas."""
+        """What belongs into the route to a port of the replicas. A container that has just ended has no port."""
         return [
-            Backend(replica.id, *replica.address.address(port), replica.route)
+            Backend(replica.id, *at, replica.route)
             for replica in self.replicas.values()
             if replica.address and (replica.route == "active" or replica.route == "draining")
+            if (at := replica.address.address(port))[1]
         ]
 
     def routed(self, generation: int) -> None:
@@ -111,7 +112,8 @@ class Fleet:
         return [
             Probed(self._app, replica.id, replica.release, at.host, at.port, self._check, at.pid)
             for replica in self.replicas.values()
-            if (at := replica.address) and not replica.signalled  # it no longer listens, and that is no failure
+            # A container that has just ended has no port; one that was signalled no longer listens: neither is a failure.
+            if (at := replica.address) and at.port and not replica.signalled
         ]
 
 

@@ -158,7 +158,7 @@ class Site:
                 for task in pending:
                     task.cancel()
                 _, pending = await asyncio.wait(pending, timeout=0.5)
-            assert not failures
+            assert not failures, failures
 
     async def _watch_routes(self) -> None:
         async for change in self.bus.watch(subjects.ROUTES, f"{HOST}.>"):

@@ -212,7 +212,7 @@ def test_timers_fire_once_never_early_and_hardly_late(plan: list[tuple[float, bo
 
 @given(st.lists(st.integers(1, 50), max_size=30))
 def test_messages_survive_any_pieces(sizes: list[int]) -> None:
-    messages: list[Message] = [Follow("web", n, n, [backend("b" * n)]) for n in range(10)]
+    messages: list[Message] = [Follow("web", n, n, [backend("b" * n)]) for n in range(1, 11)]
     messages += [Following("web", 1, 2, {"a": 3})]
     data = b"".join(map(frame, messages))
     unframer = Unframer()
@@ -231,10 +231,10 @@ def test_events_that_an_absent_reader_leaves_no_room_for_are_counted() -> None:
     recorder = Recorder(loop, channel, Sealer("proxy", "host", "worker"), BlackBox())
     count = 0
     while not channel.is_congested:
-        recorder.record("web", ListenerClosed(0.0, count))
+        recorder.record("web", ListenerClosed(0.0, 80))
         count += 1
     for _ in range(1000):
-        recorder.record("web", ListenerClosed(0.0, 0))
+        recorder.record("web", ListenerClosed(0.0, 80))
     recorder.flush()
     with ours, ThreadPoolExecutor() as pool:
         hearing = pool.submit(hear, ours)
