@@ -112,7 +112,7 @@ class Fleet:
         return [
             Probed(self._app, replica.id, replica.release, at.host, at.port, self._check, at.pid)
             for replica in self.replicas.values()
-            # A container that has just ended has no port; one that was signalled no longer listens: neither is a failure.
+            # One that has just ended has no port, one that was signalled no longer listens: neither is a failure.
             if (at := replica.address) and at.port and not replica.signalled
         ]
 
