@@ -54,10 +54,13 @@ class Heads:
 
 
 def parse(lines: list[bytes], path: str) -> list[Head]:
-    """The list in the lines of a file. Raises LogFileError."""
+    """The list in the lines of a file. Raises LogFileError, also for an empty one: that shows nothing."""
     try:
-        return [msgspec.json.decode(line, type=Head) for line in lines]
+        heads = [msgspec.json.decode(line, type=Head) for line in lines]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise LogFileError(
             f"{path}: not a list of heads ({error}): write one with `longshore verify --json >{path}`"
         ) from None
+    if not heads:
+        raise LogFileError(f"{path}: holds no heads: write some with `longshore verify --json >{path}`")
+    return heads

@@ -131,6 +131,8 @@ def test_a_log_must_go_on_from_the_heads_that_were_kept(tmp_path: Path) -> None:
     assert "(removed: 1)" in fails("verify", forged, "--heads", str(kept))
     kept.write_text("{}")
     assert "heads.json: not a list of heads" in fails("verify", forged, "--heads", str(kept))
+    kept.write_text("")
+    assert "heads.json: holds no heads" in fails("verify", forged, "--heads", str(kept))
     assert "No such file or directory" in fails("verify", forged, "--heads", str(tmp_path / "none"))
 
 

@@ -128,7 +128,7 @@ class Gated(Containers):
     def _has_reached(self, phase: str) -> bool:
         match phase:
             case "pull":
-                return self.log.read_text().count("image is pulled") == 2
+                return self.log.read_text().count("pulling an image") == 2
             case "check":
                 return len(self.containers()) == 2
             case "drain":

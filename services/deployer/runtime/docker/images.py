@@ -90,7 +90,7 @@ class Images:
 
     async def _pull(self, location: str) -> None:
         search = await credentials.find(location.partition("@")[0], os.environ)
-        self._log.info("image is pulled", image=location)
+        self._log.info("pulling an image", image=location)
         try:
             async with asyncio.timeout(self._timeout):
                 failure = await self._follow(location, login(search.found))
