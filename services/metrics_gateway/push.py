@@ -45,6 +45,7 @@ class Pusher:
         self._log = log.get("gateway")
         self._failing = False
         self._reason = _Reason()
+        self._is_exporting = False
         _EXPORTER_LOG.addFilter(self._reason)
         self._settings = settings
         self._renewal = connection.Renewal(settings, "metrics")
@@ -90,7 +91,8 @@ class Pusher:
                     await self._running
                 await self.push()
         self._exporter.shutdown()
-        _EXPORTER_LOG.removeFilter(self._reason)
+        if not self._is_exporting:  # one that goes on in its thread still has something to say
+            _EXPORTER_LOG.removeFilter(self._reason)
 
     def _renew(self) -> None:
         with contextlib.suppress(SettingsError):  # of files that are about to be replaced
@@ -140,11 +142,14 @@ class Pusher:
                 self._log.warning("cannot keep what was pushed: it may be pushed again", reason=str(error))
 
     def _export(self, data: MetricsData) -> bool:
+        self._is_exporting = True
         try:
             return self._exporter.export(data) is MetricExportResult.SUCCESS
         except Exception as error:
             self._reason.text = repr(error)
             return False
+        finally:
+            self._is_exporting = False
 
     def _account(self, succeeded: bool) -> None:
         self._live.otlp_exports["success" if succeeded else "failure"] += 1

@@ -53,6 +53,7 @@ class Tracer:
         self._log = log.get("gateway")
         self._failing = False
         self._reason = _Reason()
+        self._is_exporting = False
         _EXPORTER_LOG.filters.insert(0, self._reason)
         self._settings = settings
         self._renewal = connection.Renewal(settings, "traces")
@@ -121,7 +122,8 @@ class Tracer:
                 while await self.push():
                     pass
         self._exporter.shutdown()
-        _EXPORTER_LOG.removeFilter(self._reason)
+        if not self._is_exporting:  # one that goes on in its thread still has something to say
+            _EXPORTER_LOG.removeFilter(self._reason)
 
     def _delivered(self, ids: set[tuple[str, str]]) -> None:
         tracing = self._live.state.tracing
@@ -131,11 +133,14 @@ class Tracer:
         self._recorded.extend(left)
 
     def _export(self, spans: list[ReadableSpan]) -> bool:
+        self._is_exporting = True
         try:
             return self._exporter.export(spans) is SpanExportResult.SUCCESS
         except Exception as error:
             self._reason.text = repr(error)
             return False
+        finally:
+            self._is_exporting = False
 
     def _account(self, succeeded: bool, count: int) -> None:
         self._live.otlp_spans["success" if succeeded else "failure"] += count
