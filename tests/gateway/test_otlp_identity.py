@@ -99,7 +99,7 @@ async def test_a_store_has_each_connection_once_over_a_restart_a_crash_and_a_tak
         for point in points(metrics(request)["dewy.proxy.connections.total"]).values()
     }
     assert len(starts) == 1
-    assert pushers(store) == {"web-1": 3, "web-2": 1}
+    await until(lambda: pushers(store) == {"web-1": 3, "web-2": 1})
 
 
 def drained(receiver: Receiver) -> list[ExportMetricsServiceRequest]:
