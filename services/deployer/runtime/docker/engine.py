@@ -50,7 +50,11 @@ class Engine:
 
     async def call(self, work: Callable[[docker.APIClient], T]) -> T:
         """What `work` gives, done in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._do, work)
+        try:
+            doing = asyncio.get_running_loop().run_in_executor(self._threads, self._do, work)
+        except RuntimeError:  # closed: what a stopping deployer still begins is left to the next one
+            raise self._away("this deployer stops") from None
+        return await doing
 
     async def insist(self, work: Callable[[docker.APIClient], T]) -> T:
         """The same for something that an engine which is just being restarted may be asked for again."""
