@@ -44,10 +44,10 @@ mutants: .venv ## Try wrong versions of the modules that decide; ARGS="rollout p
 
 docs: .venv ## Write the generated reference pages again
 	@echo "docs: writes docs/reference"
-	@for page in events:schemas cli:services.cli metrics:services.metrics_gateway; do \
+	@for page in events:schemas cli:services.cli metrics:services.metrics_gateway.instruments; do \
 		$(BIN)/python -c "from $${page#*:}.reference import markdown; print(markdown(), end='')" \
 			>docs/reference/$${page%%:*}.md || exit 1; done
-	@$(BIN)/python -c "from services.common.lifecycle import VERSION; from schemas.asyncapi import text; print(text(VERSION), end='')" \
+	@$(BIN)/python -c "from services.common.process.lifecycle import VERSION; from schemas.asyncapi import text; print(text(VERSION), end='')" \
 		>docs/reference/asyncapi.json
 
 dashboards: .venv ## Write Grafana's dashboards and the alert rules again

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from services.common.bus import Bus
-from services.common.credentials import Credentials
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
 
 
 def free_port() -> int:

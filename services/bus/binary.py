@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from services.common.bus import OLDEST_SERVER
+from services.common.bus.connection import OLDEST_SERVER
 from services.common.errors import BusError
 
 OLDEST = ".".join(map(str, OLDEST_SERVER))

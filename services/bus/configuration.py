@@ -11,8 +11,8 @@ import msgspec
 
 from services.bus.accounts import STORE, User, accounts
 from services.bus.permissions import ACCESS, ADMIN, SYSTEM
-from services.common import credentials
-from services.common.credentials import Credentials
+from services.common.bus import credentials
+from services.common.bus.credentials import Credentials
 from services.common.errors import BusError
 
 ACCOUNTS = (ADMIN, *ACCESS)

@@ -13,8 +13,8 @@ from schemas import subjects
 from services.bus.accounts import User, accounts
 from services.bus.configuration import write_private
 from services.bus.permissions import ACCESS, ADMIN
+from services.common.bus.nkey import Nkey, NkeyError
 from services.common.errors import BusError, SettingsError
-from services.common.nkey import Nkey, NkeyError
 
 Way = Literal["nkey", "password"]
 SUFFIX: dict[Way, str] = {"nkey": ".nk", "password": ".password"}

@@ -9,7 +9,7 @@ import msgspec
 import nats.errors
 
 from services.common import log
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 
 INTERVAL = 2.0
 ROOM = 16 << 20

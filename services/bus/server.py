@@ -13,15 +13,16 @@ from msgspec.structs import replace
 from services.bus import binary, configuration
 from services.bus.permissions import ADMIN, SYSTEM
 from services.bus.recovery import recover
-from services.common import credentials, log
-from services.common.bus import Bus
-from services.common.environment import usual
+from services.common import log
+from services.common.bus import credentials
+from services.common.bus.connection import Bus
+from services.common.config.settings import Settings
 from services.common.errors import BusError
-from services.common.keeping import keep, keep_small
-from services.common.processes import Child, ended_how
-from services.common.provision import MAX_BYTES, limits
-from services.common.settings import Settings
-from services.common.state import lock
+from services.common.jetstream.provisioning import MAX_BYTES, limits
+from services.common.jetstream.stream_guard import keep, keep_small
+from services.common.process.child import Child, ended_how
+from services.common.process.environment import usual
+from services.common.process.state_lock import lock
 
 STOP_TIMEOUT = 10.0
 LEAST_BYTES = 64 << 20

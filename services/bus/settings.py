@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.settings import Settings
+from services.common.config.settings import Settings
 
 
 class BusSettings(Settings, frozen=True, kw_only=True):

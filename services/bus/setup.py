@@ -6,11 +6,11 @@ import asyncio
 
 from services.bus.permissions import ADMIN
 from services.bus.settings import BusSettings
-from services.common import credentials
-from services.common.bus import Bus
+from services.common.bus import credentials
+from services.common.bus.connection import Bus
 from services.common.errors import SettingsError
-from services.common.keeping import sweep
-from services.common.provision import limits
+from services.common.jetstream.provisioning import limits
+from services.common.jetstream.stream_guard import sweep
 
 
 def run(settings: BusSettings) -> None:

@@ -13,7 +13,7 @@ from services.bus.export import Way
 from services.bus.settings import BusSettings
 from services.cli import config, history, logs, verbs, verify
 from services.cli.options import COMMANDS, PANELS, build, command, fields_of, group
-from services.common.settings import Settings
+from services.common.config.settings import Settings
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
 from services.metrics_gateway.settings import GatewaySettings

@@ -10,13 +10,13 @@ import typer
 
 from schemas import subjects
 from services.cli import output
-from services.cli.beginning import tell_beginning
+from services.cli.log_start import tell_beginning
 from services.cli.verbs import Json, verb
-from services.common.remote import Recorded, Target, connect
-from services.metrics_gateway.state import Histogram
+from services.client.remote import Recorded, Target, connect
+from services.metrics_gateway.state.state import Histogram
 from services.replay.comparison import Comparison, Side
 from services.replay.deployments import Deployment, deployments
-from services.replay.source import Readable, events, from_file, from_stream
+from services.replay.log.source import Readable, events, from_file, from_stream
 
 File = Annotated[str, typer.Option("--file", help="A log file to read instead of the running log.")]
 Name = Annotated[str, typer.Argument(help="A release, or the beginning of a deployment's id.", show_default=False)]

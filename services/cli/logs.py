@@ -12,17 +12,17 @@ import typer
 
 from services.cli import output
 from services.cli.verbs import Json, verb
-from services.common import logfile, reader
+from services.client.remote import Target, connect
 from services.common.errors import SettingsError
-from services.common.logfile import Header
-from services.common.remote import Target, connect
-from services.metrics_gateway.times import iso
-from services.replay import exporting
-from services.replay.source import Log, Readable, from_file, from_stream
-from services.replay.span import Span, duration, span
+from services.common.jetstream import log_reader
+from services.metrics_gateway.views.times import iso
+from services.replay.log import exporting, logfile
+from services.replay.log.log_range import Span, duration, span
+from services.replay.log.logfile import Header
+from services.replay.log.source import Log, Readable, from_file, from_stream
 
 if TYPE_CHECKING:
-    from services.metrics_gateway.state import State
+    from services.metrics_gateway.state.state import State
     from services.replay.replay import Replay, View
 
 From = Annotated[str, typer.Option("--from", help="Sequence or time to begin with.", show_default="the log's start")]
@@ -90,7 +90,7 @@ async def export(
     """Write the log to a file that `replay`, `import`, `history` and `diff` read."""
     wanted, progress = span(since, until), _Progress()
     async with connect(target) as remote:
-        stream = await reader.describe(remote.bus)
+        stream = await log_reader.describe(remote.bus)
         header = Header(logfile.VERSION, stream.created, target.app)
         with exporting.writing(file, header, resume) as writer:
             begun = writer.records
@@ -116,7 +116,7 @@ async def import_(
     as_json: Json = False,
 ) -> None:
     """Append the messages of a log file to the log, but for those that it holds already."""
-    from services.replay.importing import import_log
+    from services.replay.log.importing import import_log
 
     progress = _Progress()
     with logfile.reading(file) as opened:
@@ -131,7 +131,7 @@ async def import_(
 @asynccontextmanager
 async def _log(target: Target, file: str, moment: View | None) -> AsyncIterator[tuple[Log, State | None]]:
     """The log; for a moment of it also what is known of what was before, if it has lost its beginning."""
-    from services.replay.sums import saved
+    from services.replay.base_state import saved
 
     if file:
         yield from_file(file), None

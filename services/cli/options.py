@@ -12,8 +12,8 @@ import msgspec
 import typer
 
 from services.common import log
-from services.common.settings import Settings, check_common, default, handed
-from services.metrics_gateway.telemetry import SIGNAL_VARIABLES
+from services.common.config.settings import Settings, check_common, default, handed
+from services.metrics_gateway.telemetry_settings import SIGNAL_VARIABLES
 
 PANELS = {
     "What to deliver": ("app", "registry", "port", "replicas", "interval", "max_interval", "runtime", "pass_env"),

@@ -6,7 +6,7 @@ import msgspec
 
 from schemas import subjects
 from schemas.routing import Decisions, Health, Replica, Route
-from services.common.remote import Remote
+from services.client.remote import Remote
 
 
 class ReplicaView(msgspec.Struct):

@@ -16,13 +16,13 @@ from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
 from services.cli import output
-from services.cli.beginning import tell_beginning
+from services.cli.log_start import tell_beginning
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.cli.overview import AppView, overview
+from services.client.remote import Recorded, Remote, Target, connect
 from services.common import log
+from services.common.config.settings import check_positive
 from services.common.errors import LongshoreError, SettingsError
-from services.common.remote import Recorded, Remote, Target, connect
-from services.common.settings import check_positive
 from services.replay.deployments import History
 
 PANEL = "Ask and tell"

@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.cli.beginning import tell_beginning
+from services.cli.log_start import tell_beginning
 from services.cli.verbs import Json, verb
-from services.common import logfile
+from services.client.remote import Target, connect
 from services.common.errors import LogFileError, LongshoreError, SettingsError
-from services.common.logfile import Record
-from services.common.remote import Target, connect
 from services.replay import heads
 from services.replay.audit import Audit, Instance
-from services.replay.source import Readable, from_stream
+from services.replay.log import logfile
+from services.replay.log.logfile import Record
+from services.replay.log.source import Readable, from_stream
 
 
 @verb

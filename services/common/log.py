@@ -9,7 +9,7 @@ from typing import TextIO, cast
 
 import structlog
 
-from services.common.settings import LogFormat, LogLevel
+from services.common.config.settings import LogFormat, LogLevel
 
 
 class _Stderr:

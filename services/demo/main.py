@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from services.client.remote import Remote, Target, connect
 from services.common import log
 from services.common.errors import LongshoreError
-from services.common.remote import Remote, Target, connect
 from services.demo import releases
 from services.demo.client import Client
 from services.demo.scenario import Summary, play

@@ -10,17 +10,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from schemas import subjects
-from services.common import environment, lifecycle, log, state
+from services.common import log
 from services.common.errors import RegistryError
-from services.common.lifecycle import Context
+from services.common.process import environment, lifecycle, state_lock
+from services.common.process.lifecycle import Context
 from services.deployer import registry, signals
-from services.deployer.notices import announcer
-from services.deployer.orders import Orders
-from services.deployer.reconcile import Reconciler
+from services.deployer.notifications import notifier
+from services.deployer.reconcile.command_handler import Orders
+from services.deployer.reconcile.leadership import Tenure, wait_for_turn
+from services.deployer.reconcile.reconciler import Reconciler
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
-from services.deployer.tenure import Tenure, wait_for_turn
 
 
 def run(settings: DeployerSettings) -> None:
@@ -30,7 +31,7 @@ def run(settings: DeployerSettings) -> None:
     """
     check(settings)
     waits = log.get("deployer").warning
-    with state.lock(
+    with state_lock.lock(
         settings.state_dir,
         f"replicas/{settings.app}/deployer",
         math.inf,
@@ -46,7 +47,7 @@ def check(settings: DeployerSettings) -> None:
     A registry without a release is an error as long as nothing was ever deployed from it: that is a wrong path.
     """
     settings.check_complete()
-    announcer.check(settings.notify, os.environ)
+    notifier.check(settings.notify, os.environ)
     if settings.runtime == "docker":
         from services.deployer.runtime.docker import runtime
 
@@ -67,7 +68,7 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
         runtime = open_runtime(settings)
         try:
             reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime, tenure)
-            async with announcer.announced(context, settings, reconciler.journal):
+            async with notifier.announced(context, settings, reconciler.journal):
                 await reconciler.start()
                 await context.bus.respond(subjects.commands(settings.app, context.host), Orders(reconciler).answer)
                 await reconciler.run()

@@ -6,11 +6,11 @@ from typing import Literal
 
 import msgspec
 
-from services.common.environment import check_names
+from services.common.config.settings import Settings, check_duration, check_name, check_port, check_positive
 from services.common.errors import SettingsError
-from services.common.settings import Settings, check_duration, check_name, check_port, check_positive
+from services.common.process.environment import check_names
 from services.deployer import registry, signals
-from services.deployer.notices import target
+from services.deployer.notifications import target
 from services.deployer.runtime.docker import arguments, engine
 
 Strategy = Literal["rolling", "blue-green"]

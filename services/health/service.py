@@ -8,9 +8,9 @@ import msgspec
 
 from schemas import codec, subjects
 from schemas.routing import Replica
-from services.common import lifecycle
-from services.common.bus import Change, Synced
-from services.common.lifecycle import Context
+from services.common.bus.connection import Change, Synced
+from services.common.process import lifecycle
+from services.common.process.lifecycle import Context
 from services.health.monitor import Monitor
 from services.health.probe import Prober
 from services.health.settings import HealthSettings

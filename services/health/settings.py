@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from services.common.config.settings import Settings
 from services.common.errors import SettingsError
-from services.common.settings import Settings
 
 
 class HealthSettings(Settings, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 from schemas import codec, subjects
 from schemas.routing import Health
 from services.common import log
-from services.common.bus import Bus, Change, Synced
+from services.common.bus.connection import Bus, Change, Synced
 from services.common.errors import BusError
 
 RETRY_WAIT = 0.5

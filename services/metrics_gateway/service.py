@@ -15,30 +15,31 @@ from litestar.types import ASGIApp
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from schemas import subjects
-from services.common import lifecycle, log
-from services.common.bus import Bus
-from services.common.keeping import keep
-from services.common.lease import Lease
-from services.common.lifecycle import VERSION, Context
-from services.common.objects import Objects
-from services.common.processes import SUPERVISED
-from services.common.reader import Entry, StreamReplacedError, read
+from services.common import log
+from services.common.bus.connection import Bus
+from services.common.jetstream.lease import Lease
+from services.common.jetstream.log_reader import Entry, StreamReplacedError, read
+from services.common.jetstream.object_store import Objects
+from services.common.jetstream.stream_guard import keep
+from services.common.process import lifecycle
+from services.common.process.child import SUPERVISED
+from services.common.process.lifecycle import VERSION, Context
 from services.metrics_gateway import api
 from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.tokens import Tokens
-from services.metrics_gateway.complaints import Complaints
-from services.metrics_gateway.instrument import Duty
-from services.metrics_gateway.live import Live
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.saver import Saver
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.instruments.instrument import Duty
+from services.metrics_gateway.log_health import Complaints
+from services.metrics_gateway.projection import Live
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.store import Store
-from services.metrics_gateway.telemetry import SIGNALS
+from services.metrics_gateway.snapshots.saver import Saver
+from services.metrics_gateway.snapshots.store import Store
+from services.metrics_gateway.telemetry_settings import SIGNALS
 from services.metrics_gateway.traces.requests import traced
-from services.metrics_gateway.traffic import INTERVAL, Traffic
+from services.metrics_gateway.views.traffic import INTERVAL, Traffic
 
 if TYPE_CHECKING:
-    from services.metrics_gateway.traces.export import Tracer
+    from services.metrics_gateway.export.spans_pusher import Tracer
 
 SERVICE = "gateway"
 SHARED = {"service.name": "longshore"}
@@ -183,7 +184,7 @@ async def _pushing(settings: GatewaySettings, live: Live, objects: Objects, cont
         yield
         return
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a push that fails is told once, by us
-    from services.metrics_gateway.push import Pusher
+    from services.metrics_gateway.export.metrics_pusher import Pusher
 
     pusher = Pusher(settings, live, describe_counted(), objects)
     running = context.spawn(pusher.run(), "otlp")
@@ -204,7 +205,7 @@ async def _tracing(
         yield None
         return
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from services.metrics_gateway.traces.export import Tracer
+    from services.metrics_gateway.export.spans_pusher import Tracer
 
     tracer = Tracer(settings, live, resource)
     running = context.spawn(tracer.run(), "traces")

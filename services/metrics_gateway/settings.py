@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from services.common.config.settings import check_port
 from services.common.errors import SettingsError
-from services.common.settings import check_port
-from services.metrics_gateway.telemetry import TelemetrySettings
+from services.metrics_gateway.telemetry_settings import TelemetrySettings
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 

@@ -57,7 +57,7 @@ class Follow(msgspec.Struct, array_like=True, tag=1, frozen=True):
 class Origin(msgspec.Struct, array_like=True, frozen=True):
     """Who a worker is on the log, the last batch that was sealed for it, and where it leaves what nobody takes.
 
-    `blackbox`: a descriptor that it inherited (`services.proxy.blackbox`), -1: none.
+    `blackbox`: a descriptor that it inherited (`services.proxy.crash.blackbox`), -1: none.
     """
 
     host: str = ""

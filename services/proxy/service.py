@@ -7,17 +7,18 @@ import contextlib
 import os
 from pathlib import Path
 
-from services.common import lifecycle, log
+from services.common import log
 from services.common.errors import SettingsError
-from services.common.lifecycle import Context
-from services.proxy.activation import activated, hand
-from services.proxy.listeners import VARIABLE, Listener, complete, inherited, parse
-from services.proxy.master import KILL_AFTER, Master
-from services.proxy.memory import Memory
+from services.common.process import lifecycle
+from services.common.process.lifecycle import Context
+from services.proxy.crash.route_cache import Memory
+from services.proxy.master.master import KILL_AFTER, Master
+from services.proxy.master.routes import Routes
+from services.proxy.master.serving import Publisher
 from services.proxy.messages import Limits
-from services.proxy.routes import Routes
-from services.proxy.serving import Publisher
 from services.proxy.settings import ProxySettings
+from services.proxy.sockets.activation import activated, hand
+from services.proxy.sockets.listeners import VARIABLE, Listener, complete, inherited, parse
 
 ROUTES_TIMEOUT = 5.0
 STOP_MARGIN = 10.0

@@ -6,10 +6,10 @@ import os
 
 import msgspec
 
+from services.common.config.settings import Settings, check_duration, check_positive
 from services.common.errors import SettingsError
-from services.common.settings import Settings, check_duration, check_positive
-from services.proxy.listeners import parse
 from services.proxy.messages import Balance
+from services.proxy.sockets.listeners import parse
 
 MOST_WORKERS = 4
 LARGEST_CREW = 64

@@ -9,10 +9,10 @@ import msgspec
 from schemas import chain, codec, subjects
 from schemas.codec import Batch
 from schemas.events import EventsDropped, ServiceStarted
-from services.common.record import Record
-from services.metrics_gateway.ages import is_older, may_have_left
+from services.common.jetstream.record import Record
+from services.metrics_gateway.fold.ages import is_older, may_have_left
 from services.replay.heads import Head, Heads
-from services.replay.presence import Digests, Ranges
+from services.replay.log.dedup import Digests, Ranges
 
 Kind = Literal["gap", "altered", "misplaced", "unchained", "orphan", "removed", "added", "hole", "unreadable"]
 MOST = 100

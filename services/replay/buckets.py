@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from services.common.errors import SettingsError
-from services.metrics_gateway.instruments import INSTRUMENTS
-from services.metrics_gateway.state import HISTOGRAMS
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.state.state import HISTOGRAMS
 
 Buckets = dict[str, tuple[float, ...]]
 

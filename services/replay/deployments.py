@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 
 from schemas import events as e
-from services.common.remote import Recorded
+from services.client.remote import Recorded
 
 PHASES: dict[type[e.Event], str] = {
     e.ImagePulled: "pull",

@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from services.common.errors import LongshoreError
-from services.metrics_gateway.instrument import Instrument, Labels, Value
-from services.metrics_gateway.prometheus import families
-from services.metrics_gateway.state import Histogram
+from services.metrics_gateway.export.prometheus import families
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Value
+from services.metrics_gateway.state.state import Histogram
 from services.replay.measure import Readings
 
 _number: Callable[[float], str] = floatToGoString

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from services.metrics_gateway.instrument import Instrument, Labels, Moment, Value
-from services.metrics_gateway.instruments import INSTRUMENTS
-from services.metrics_gateway.state import Histogram, State
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Value
+from services.metrics_gateway.state.state import Histogram, State
 
 Readings: TypeAlias = list[tuple[Instrument, list[tuple[Labels, Value]]]]
 

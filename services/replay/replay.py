@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import msgspec
 
 from services.common.errors import LogFileError
-from services.common.logfile import Record
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.snapshot import copied
-from services.metrics_gateway.state import State
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.snapshots.snapshot import copied
+from services.metrics_gateway.state.state import State
+from services.replay.log.log_range import Span
+from services.replay.log.logfile import Record
+from services.replay.log.source import Log, Readable
 from services.replay.measure import Readings, increase, kept, measure
-from services.replay.source import Log, Readable
-from services.replay.span import Span
 
 LONGEST_GAP = 10_000
 """Samples of an unchanged state between two messages; more of them tell nothing. 15 s apart, they are of 41 hours. A

@@ -15,12 +15,12 @@ import pytest
 from schemas import codec
 from schemas.codec import Batch
 from schemas.events import AnyEvent
-from services.common import logfile
-from services.common.logfile import Record
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.instrument import Value
-from services.metrics_gateway.state import State
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.instruments.instrument import Value
+from services.metrics_gateway.state.state import State
 from services.replay.exposition import text
+from services.replay.log import logfile
+from services.replay.log.logfile import Record
 from services.replay.measure import Readings, measure
 
 Stop: TypeAlias = int | Callable[[AnyEvent], bool] | None

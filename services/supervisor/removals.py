@@ -9,7 +9,7 @@ import msgspec
 
 from services.common import log
 from services.common.errors import LongshoreError
-from services.deployer.removal import left, remove
+from services.deployer.reconcile.removal import left, remove
 from services.deployer.settings import DeployerSettings
 
 RETRY = 10.0

@@ -16,18 +16,20 @@ from functools import partial
 import msgspec
 
 from services.bus.server import Server
-from services.common import credentials, log, ports
-from services.common.bus import Bus
-from services.common.environment import own
+from services.common import log
+from services.common.bus import credentials
+from services.common.bus.connection import Bus
+from services.common.config.settings import Settings, arguments, variables
 from services.common.errors import LongshoreError
-from services.common.lifecycle import STOP_TIMEOUT
-from services.common.processes import SUPERVISED, Child, ended_how
-from services.common.provision import limits
-from services.common.settings import Settings, arguments, variables
-from services.common.state import lock
+from services.common.jetstream.provisioning import limits
+from services.common.process import ports
+from services.common.process.child import SUPERVISED, Child, ended_how
+from services.common.process.environment import own
+from services.common.process.lifecycle import STOP_TIMEOUT
+from services.common.process.state_lock import lock
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings
-from services.proxy.listeners import Listener, environment
+from services.proxy.sockets.listeners import Listener, environment
 from services.supervisor.plan import Plan
 from services.supervisor.removals import Removals
 from services.supervisor.sockets import Sockets

@@ -6,9 +6,10 @@ import os
 import socket
 from collections.abc import Sequence
 
-from services.common import log, ports
-from services.proxy.activation import activated, hand
-from services.proxy.listeners import Listener, complete, parse
+from services.common import log
+from services.common.process import ports
+from services.proxy.sockets.activation import activated, hand
+from services.proxy.sockets.listeners import Listener, complete, parse
 
 
 class Sockets:

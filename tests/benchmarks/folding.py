@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.state import CONNECT_LATENCY, CONNECTION_DURATION, State
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.state.state import CONNECT_LATENCY, CONNECTION_DURATION, State
 
 CONNECTIONS_A_BATCH = 170
 EVENTS_A_BATCH = CONNECTIONS_A_BATCH * 3

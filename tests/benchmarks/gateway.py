@@ -14,10 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from services.metrics_gateway import snapshot, upkeep
-from services.metrics_gateway.instrument import Moment
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.state import State
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.fold import expiry
+from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.state.state import State
 from tests.benchmarks import folding, serving, takeover
 
 BATCHES = 2000
@@ -74,7 +75,7 @@ def _answers(state: State) -> dict[str, Callable[[], object]]:
 
 def _upkeep(state: State) -> None:
     state.due = 0.0
-    upkeep.advance(state, 1.0)
+    expiry.advance(state, 1.0)
 
 
 def ports_for(wanted: int) -> int:

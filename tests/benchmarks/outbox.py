@@ -15,10 +15,10 @@ import msgspec
 from schemas.chain import Sealer
 from schemas.codec import encode_events
 from schemas.events import ConnectionAccepted
-from services.common.backlog import Backlog
-from services.common.bus import Bus
-from services.common.credentials import Credentials
-from services.common.outbox import Outbox
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
+from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.outbox import Outbox
 from tests.conftest import NatsServer
 
 COUNT = 10_000

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from schemas import subjects
 from schemas.routing import Backend, Route
-from services.common.bus import Bus
-from services.common.credentials import Credentials
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
 from tests.conftest import NatsServer, free_port
 from tests.e2e.harness import LONGSHORE, clean_environment, wait_for
 

@@ -16,14 +16,14 @@ import msgspec
 
 from schemas import subjects
 from services.common import log
-from services.common.bus import Bus
-from services.common.credentials import Credentials
-from services.common.objects import Objects
-from services.common.reader import describe
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
+from services.common.jetstream.log_reader import describe
+from services.common.jetstream.object_store import Objects
 from services.demo import releases
-from services.metrics_gateway import snapshot
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.store import Store
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.snapshots.store import Store
 from tests.benchmarks import folding
 from tests.conftest import NatsServer, free_port
 from tests.e2e.harness import Server, wait_for

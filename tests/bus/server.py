@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from services.bus import binary
-from services.common.bus import Bus
-from services.common.credentials import find
-from services.common.settings import Settings
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import find
+from services.common.config.settings import Settings
 from tests.conftest import free_port, until_listening
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from schemas.events import ServiceStopped
-from services.common import credentials
-from services.common.bus import Bus
-from services.common.outbox import Outbox
-from services.common.settings import Settings
+from services.common.bus import credentials
+from services.common.bus.connection import Bus
+from services.common.config.settings import Settings
+from services.common.delivery.outbox import Outbox
 from tests.bus.server import serving
 from tests.replay.program import PROGRAM
 

@@ -23,14 +23,14 @@ from services.bus import binary
 from services.bus.permissions import ACCESS
 from services.bus.recovery import CAN_WRITE, CANNOT_WRITE
 from services.bus.server import Server, usual_bytes
-from services.common import credentials
-from services.common.bus import Bus, Change, Synced
-from services.common.credentials import Credentials
+from services.common.bus import credentials
+from services.common.bus.connection import Bus, Change, Synced
+from services.common.bus.credentials import Credentials
+from services.common.config.settings import Settings
+from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError, SettingsError
-from services.common.objects import Objects
-from services.common.outbox import Outbox
-from services.common.reader import last_sequence, read
-from services.common.settings import Settings
+from services.common.jetstream.log_reader import last_sequence, read
+from services.common.jetstream.object_store import Objects
 from tests.bus.server import serving
 from tests.disk import small_disk
 
@@ -116,7 +116,7 @@ async def test_only_the_gateway_may_change_snapshots_and_only_the_command_line_r
     embedded: tuple[Server, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, settings = embedded
-    monkeypatch.setattr("services.common.objects.DEADLINE", 0.2)
+    monkeypatch.setattr("services.common.jetstream.object_store.DEADLINE", 0.2)
     admin = await _connect(settings, "admin")
     await Objects(admin, subjects.SNAPSHOTS).put("a", b"genuine")
     for service in ACCESS.keys() - {"gateway"}:
@@ -303,7 +303,7 @@ async def test_a_bus_that_could_not_be_looked_after_once_is_looked_after_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.bus.server.KEEP_AGAIN", 0.1)
-    monkeypatch.setattr("services.common.keeping.INTERVAL", 0.1)
+    monkeypatch.setattr("services.common.jetstream.stream_guard.INTERVAL", 0.1)
     connect, refused = Bus.connect, ["the system account does not get in"]
 
     async def fails_once(service: str, account: Credentials, timeout: float = 10.0) -> Bus:

@@ -19,8 +19,8 @@ from schemas.routing import Route
 from services.bus.export import Way
 from services.bus.permissions import ACCESS
 from services.common.errors import BusError
-from services.common.provision import Limits
-from services.common.reader import last_sequence
+from services.common.jetstream.log_reader import last_sequence
+from services.common.jetstream.provisioning import Limits
 from tests.bus.server import ConfiguredServer, connected, serving
 from tests.conftest import free_port
 

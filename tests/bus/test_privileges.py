@@ -19,11 +19,11 @@ from schemas.commands import Pause, Reply
 from services.bus.export import export
 from services.bus.permissions import ACCESS
 from services.bus.server import Server
-from services.common import credentials
-from services.common.answers import is_request
-from services.common.bus import Bus
+from services.common.bus import credentials
+from services.common.bus.connection import Bus
+from services.common.bus.responder import is_request
+from services.common.config.settings import Settings
 from services.common.errors import BusError
-from services.common.settings import Settings
 from tests.bus.server import serving
 
 HOSTS = ("here", "there")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.bus import binary
-from services.common.credentials import servers
+from services.common.bus.credentials import servers
 from services.common.errors import BusError
 from tests.bus.server import ConfiguredServer, connected, serving
 from tests.conftest import free_port

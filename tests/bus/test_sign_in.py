@@ -13,10 +13,10 @@ from urllib.parse import quote
 import pytest
 from structlog.testing import capture_logs
 
-from services.common.credentials import find
+from services.common.bus.credentials import find
+from services.common.bus.nkey import Nkey
+from services.common.config.settings import Settings
 from services.common.errors import LongshoreError
-from services.common.nkey import Nkey
-from services.common.settings import Settings
 from tests.bus.server import ConfiguredServer, connected, serving
 from tests.gateway.authority import Authority
 
@@ -264,7 +264,7 @@ class _Issuer:
     def __init__(self, kind: int) -> None:
         from nacl.signing import SigningKey
 
-        from services.common.nkey import _encode
+        from services.common.bus.nkey import _encode
 
         self._key = SigningKey.generate()
         self.public = _encode(bytes([kind << 3]) + bytes(self._key.verify_key))

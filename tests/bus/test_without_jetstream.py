@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from schemas import subjects
 from schemas.routing import Decisions
-from services.common import remote
+from services.client import remote
+from services.client.remote import Target, connect
 from services.common.errors import BusError
-from services.common.remote import Target, connect
 from tests.bus.server import serving
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from services.cli.config import defaults
 from services.cli.options import COMMANDS, fields_of
+from services.common.config.settings import Settings
 from services.common.errors import SettingsError
-from services.common.settings import Settings
 from services.deployer.settings import DeployerSettings
 
 FIELDS = {"server": fields_of(DeployerSettings), "status": fields_of(Settings)}

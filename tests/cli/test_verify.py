@@ -10,9 +10,9 @@ import msgspec
 from schemas import codec, subjects
 from schemas import events as e
 from schemas.chain import Sealer
-from services.common.bus import Bus
-from services.common.logfile import Record
-from services.common.reader import read
+from services.common.bus.connection import Bus
+from services.common.jetstream.log_reader import read
+from services.replay.log.logfile import Record
 from tests.conftest import NatsServer
 from tests.gateway.process import publishing
 from tests.replay.program import fails, longshore

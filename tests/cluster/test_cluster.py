@@ -13,15 +13,15 @@ import pytest
 from schemas import subjects
 from schemas.events import ConnectionAccepted
 from schemas.routing import Route
-from services.common.bus import Bus, Change
-from services.common.credentials import Credentials
+from services.common.bus.connection import Bus, Change
+from services.common.bus.credentials import Credentials
+from services.common.bus.failover import steer
+from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError
-from services.common.outbox import Outbox
-from services.common.provision import Limits
-from services.common.reader import read
-from services.common.steering import steer
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.state import State
+from services.common.jetstream.log_reader import read
+from services.common.jetstream.provisioning import Limits
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.state.state import State
 from tests.cluster.cluster import Cluster, Member
 from tests.cluster.namespace import Namespace, namespace
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from schemas import subjects
-from services.common.bus import Bus
-from services.common.credentials import Credentials
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
 from tests.cluster.cluster import Cluster, Member
 from tests.e2e import origin
 from tests.e2e.harness import Server, longshore, wait_for

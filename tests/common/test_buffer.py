@@ -1,4 +1,4 @@
-"""Covers services.common.buffer: what is dropped is dropped everywhere, counted once, and never sent later."""
+"""Covers services.common.delivery.buffer: what is dropped is dropped everywhere, counted once, and never sent later."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from schemas.chain import Sealer
 from schemas.codec import encode_events
 from schemas.events import ServiceStopped
 from schemas.handover import Leftover
-from services.common.backlog import Backlog
-from services.common.buffer import Buffer
-from services.common.spool import Parcel, SpoolError
+from services.common.delivery.buffer import Buffer
+from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.spool_file import Parcel, SpoolError
 
 PAYLOAD = 1000
 """Bytes of a batch, about."""

@@ -8,10 +8,10 @@ import time
 from schemas import codec, subjects
 from schemas.events import AnyEvent, EventsDropped, ServiceStopped
 from schemas.routing import Route
-from services.common.bus import Bus, Change, Synced
-from services.common.credentials import Credentials
-from services.common.outbox import Outbox
-from services.common.reader import read
+from services.common.bus.connection import Bus, Change, Synced
+from services.common.bus.credentials import Credentials
+from services.common.delivery.outbox import Outbox
+from services.common.jetstream.log_reader import read
 from tests.conftest import NatsServer
 
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from services.common.environment import own, usual, withheld
 from services.common.errors import SettingsError
+from services.common.process.environment import own, usual, withheld
 from services.deployer.settings import DeployerSettings
 from services.supervisor.service import child_environment
 

@@ -9,18 +9,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas import subjects
-from services.common import keeping
-from services.common.bus import Bus
-from services.common.reader import describe
+from services.common.bus.connection import Bus
+from services.common.jetstream import stream_guard
+from services.common.jetstream.log_reader import describe
 
 
 async def test_a_stream_that_is_deleted_is_created_again_with_one_line(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "INTERVAL", 0.05)
+    monkeypatch.setattr(stream_guard, "INTERVAL", 0.05)
     before = await describe(bus)
     with capture_logs() as lines:
-        task = asyncio.create_task(keeping.keep(bus))
+        task = asyncio.create_task(stream_guard.keep(bus))
         await bus.jetstream.delete_stream(subjects.STREAM)
         async with asyncio.timeout(20):
             while not lines:  # noqa: ASYNC110 - a condition without an event
@@ -33,11 +33,11 @@ async def test_a_stream_that_is_deleted_is_created_again_with_one_line(
 
 
 async def test_without_the_right_to_do_so_it_is_told(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "INTERVAL", 0.05)
+    monkeypatch.setattr(stream_guard, "INTERVAL", 0.05)
     await bus.jetstream.delete_stream(subjects.STREAM)
     await bus.jetstream.add_stream(name="OTHER", subjects=["longshore.events.proxy.>"])
     with capture_logs() as lines:
-        task = asyncio.create_task(keeping.keep(bus))
+        task = asyncio.create_task(stream_guard.keep(bus))
         async with asyncio.timeout(20):
             while not lines:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -10,9 +10,9 @@ from nats.js.api import StreamConfig
 
 from schemas import subjects
 from schemas.routing import Replica
-from services.common import kv
-from services.common.bus import Bus, Change, Synced
-from services.common.keeping import sweep
+from services.common.bus.connection import Bus, Change, Synced
+from services.common.jetstream import key_value
+from services.common.jetstream.stream_guard import sweep
 
 BUCKET = subjects.REPLICAS
 CAME_AND_WENT = 1000
@@ -39,7 +39,7 @@ async def _until_at_most(bus: Bus, messages: int) -> None:
 
 
 async def test_replicas_that_come_and_go_leave_nothing_behind(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv, "MARKER_TTL", 1.0)
+    monkeypatch.setattr(key_value, "MARKER_TTL", 1.0)
     await bus.put(BUCKET, "here.web.stays", Replica("web", "stays", "1", "127.0.0.1", 8080))
     await _come_and_go(bus, CAME_AND_WENT)
     await _until_at_most(bus, 1)
@@ -50,7 +50,7 @@ async def test_replicas_that_come_and_go_leave_nothing_behind(bus: Bus, monkeypa
 async def test_a_reader_hears_of_a_deletion_and_a_later_one_of_nothing(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kv, "MARKER_TTL", 1.0)
+    monkeypatch.setattr(key_value, "MARKER_TTL", 1.0)
     watch = bus.watch(BUCKET, "here.>")
     async with asyncio.timeout(30):
         assert await anext(watch) == Synced()
@@ -80,7 +80,7 @@ async def test_markers_that_an_older_version_left_are_swept_and_young_ones_stay(
 async def test_a_bucket_of_an_older_server_is_changed_so_that_markers_go_by_themselves(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kv, "MARKER_TTL", 1.0)
+    monkeypatch.setattr(key_value, "MARKER_TTL", 1.0)
     name = f"KV_{BUCKET}"
     config = (await bus.jetstream.stream_info(name)).config
     await bus.jetstream.delete_stream(name)

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import subjects
-from services.common import lease as module
-from services.common.bus import Bus
-from services.common.credentials import Credentials
-from services.common.lease import TERM, Lease
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
+from services.common.jetstream import lease as module
+from services.common.jetstream.lease import TERM, Lease
 from tests.conftest import NatsServer
 
 NAMES = ("a", "b", "c")

@@ -10,12 +10,12 @@ import pytest
 
 from schemas import codec
 from schemas.events import AnyEvent, ServiceStarted, ServiceStopped
-from services.common import lifecycle
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
+from services.common.config.settings import Settings
 from services.common.errors import SettingsError
-from services.common.lifecycle import Context
-from services.common.reader import read
-from services.common.settings import Settings
+from services.common.jetstream.log_reader import read
+from services.common.process import lifecycle
+from services.common.process.lifecycle import Context
 from tests.conftest import NatsServer
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import logfile
 from services.common.errors import LogFileError
-from services.common.logfile import Header, Reader, Record, Writer
+from services.replay.log import logfile
+from services.replay.log.logfile import Header, Reader, Record, Writer
 
 LOG = Header(logfile.VERSION, "2026-01-01T00:00:00+00:00", "shop")
 RECORDS = [Record(n, 1_700_000_000 + n / 8, f"longshore.events.proxy.{n}", bytes([n]) * n) for n in range(1, 200)]

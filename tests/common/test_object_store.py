@@ -8,9 +8,9 @@ import random
 import pytest
 
 from schemas import subjects
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.common.errors import BusError, ObjectError
-from services.common.objects import Objects
+from services.common.jetstream.object_store import Objects
 from tests.conftest import NatsServer
 
 STREAM = f"OBJ_{subjects.SNAPSHOTS}"

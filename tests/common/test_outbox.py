@@ -17,11 +17,11 @@ from schemas import codec, subjects
 from schemas.chain import fits
 from schemas.codec import Batch
 from schemas.events import EventsDropped, HealthChanged, ServiceStopped
-from services.common import buffer
-from services.common.backlog import Backlog
-from services.common.bus import Bus
-from services.common.outbox import Outbox
-from services.common.reader import read
+from services.common.bus.connection import Bus
+from services.common.delivery import buffer
+from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.outbox import Outbox
+from services.common.jetstream.log_reader import read
 from tests.common.test_spool import full_disk
 from tests.conftest import NatsServer
 
@@ -33,10 +33,10 @@ import msgspec
 from schemas import codec
 from schemas.chain import Sealer
 from schemas.events import ServiceStopped
-from services.common.backlog import Backlog
-from services.common.bus import Bus
-from services.common.credentials import Credentials
-from services.common.outbox import Outbox
+from services.common.delivery.disk_queue import Backlog
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
+from services.common.delivery.outbox import Outbox
 
 async def main(url, folder, instance):
     bus = await Bus.connect("health", Credentials([url]))

@@ -13,10 +13,10 @@ import pytest
 from schemas import codec
 from schemas.chain import Sealer
 from schemas.events import ServiceStopped
-from services.common import buffer
-from services.common.backlog import Backlog
-from services.common.bus import Bus
-from services.common.outbox import Outbox
+from services.common.bus.connection import Bus
+from services.common.delivery import buffer
+from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.outbox import Outbox
 from tests.common.test_outbox import files, log, until
 from tests.faults import Faults
 

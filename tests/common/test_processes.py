@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from services.common import processes
-from services.common.processes import Child, ended_how
-from services.common.pulse import VARIABLE, Pulse
+from services.common.process import child as processes
+from services.common.process.child import Child, ended_how
+from services.common.process.watchdog import VARIABLE, Pulse
 from tests.e2e.harness import runs, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -97,7 +97,7 @@ def _ignores(pid: int, number: int) -> bool:
 def test_children_end_when_their_parent_is_killed() -> None:
     program = (
         "import asyncio, sys\n"
-        "from services.common.processes import Child\n"
+        "from services.common.process.child import Child\n"
         "async def main():\n"
         "    child = Child('c', [sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "    await child.start(); print(child.pid, flush=True); await asyncio.sleep(60)\n"
@@ -118,7 +118,7 @@ def test_an_exit_status_in_words() -> None:
 
 BEATING = """
 import os, time
-from services.common.pulse import Pulse
+from services.common.process.watchdog import Pulse
 pulse = Pulse(os.environ)
 assert "LONGSHORE_PULSE_FD" not in os.environ
 while True:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schemas import subjects
-from services.common.bus import Bus
-from services.common.reader import read
+from services.common.bus.connection import Bus
+from services.common.jetstream.log_reader import read
 
 
 async def test_events_are_found_by_app_with_the_host_in_their_subject_and_without(bus: Bus) -> None:

@@ -12,10 +12,10 @@ import pytest
 from schemas import subjects
 from schemas.commands import Pause, Reply
 from schemas.routing import Serving
-from services.common import deadline
-from services.common.answers import is_request
-from services.common.bus import Bus
-from services.common.credentials import Credentials
+from services.common.bus import deadline
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
+from services.common.bus.responder import is_request
 from services.common.errors import BusError
 from tests.conftest import NatsServer
 

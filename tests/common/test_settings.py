@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from services.bus.settings import BusSettings
 from services.cli.options import HELP, build, command, fields_of
-from services.common import ports
+from services.client.remote import Target
+from services.common.config.settings import SECRET, Settings, arguments, check_name, default_state_dir, variables
 from services.common.errors import PortTakenError, SettingsError
-from services.common.remote import Target
-from services.common.settings import SECRET, Settings, arguments, check_name, default_state_dir, variables
-from services.common.state import lock
+from services.common.process import ports
+from services.common.process.state_lock import lock
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
 from services.metrics_gateway.settings import GatewaySettings

@@ -19,15 +19,15 @@ from schemas import codec, handover
 from schemas.codec import Batch
 from schemas.events import HealthChanged, ServiceStopped
 from schemas.handover import Leftover
-from services.common.backlog import UNREADABLE, Backlog
-from services.common.spool import OwnedSpoolError, Parcel, Spool, SpoolError
+from services.common.delivery.disk_queue import UNREADABLE, Backlog
+from services.common.delivery.spool_file import OwnedSpoolError, Parcel, Spool, SpoolError
 
 LIMIT = 1 << 20
 OWNER = """
 import signal, sys
 from pathlib import Path
-from services.common.backlog import Backlog
-from services.common.spool import Parcel
+from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.spool_file import Parcel
 backlog = Backlog(Path(sys.argv[1]), "health", sys.argv[2], 1 << 20)
 backlog.write([Parcel("s", f"{sys.argv[2]}:{n}", 1, b"x" * 100) for n in range(50)], [])
 print("stored", flush=True)

@@ -7,7 +7,7 @@ import contextlib
 
 from schemas import subjects
 from schemas.routing import Route
-from services.common.bus import Bus, Change, Synced
+from services.common.bus.connection import Bus, Change, Synced
 
 KEYS = {f"host.web.{port}" for port in range(8000, 8020)}
 

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from services.common.bus import Bus
-from services.common.credentials import Credentials
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
 from services.common.errors import BusError
 from tests.compose.images import run_as_root
 from tests.compose.stack import Stack

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from schemas import events as e
-from services.common.bus import Bus
-from services.metrics_gateway.instrument import Instrument
-from services.metrics_gateway.instruments import INSTRUMENTS
+from services.common.bus.connection import Bus
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.instruments.instrument import Instrument
 from tests.contract.contract import Promise, promises
 from tests.gateway.process import Launch, publishing
 

@@ -14,9 +14,9 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.common.lifecycle import resident_bytes
-from services.metrics_gateway.app import PHASES
-from services.metrics_gateway.instruments import INSTRUMENTS
+from services.common.process.lifecycle import resident_bytes
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.state.application import PHASES
 from tests.contract.contract import promises
 from tests.contract.pipeline import Client, Releases, gateway_alone
 from tests.e2e.harness import Server, wait_for

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
+from services.client.remote import Remote
 from services.common.errors import LongshoreError
-from services.common.remote import Remote
 from services.demo import scenario
 from services.demo.client import Traffic
 from services.demo.main import _follow

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common.bus import Bus
-from services.deployer.runtime import remains
+from services.common.bus.connection import Bus
+from services.deployer.runtime import orphans
 from tests.conftest import NatsServer
 from tests.deployer.process_host import Host
 from tests.deployer.site import Site
@@ -27,7 +27,7 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "state"
     yield folder
     for record in folder.glob("replicas/*/*/replica.json"):
-        remains.kill(record.parent.name)
+        orphans.kill(record.parent.name)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import msgspec
 
 from schemas.events import Event
 from services.deployer import service
-from services.deployer.actions import Action
-from services.deployer.journal import Journal
-from services.deployer.reconcile import Reconciler
+from services.deployer.reconcile.decision_store import Journal
+from services.deployer.reconcile.reconciler import Reconciler
+from services.deployer.rollout.actions import Action
 from services.deployer.runtime import process
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.settings import DeployerSettings

@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 from schemas.routing import Artifact
-from services.deployer.runtime.folder import Folder
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Exit, Running, Spec
+from services.deployer.runtime.replica_dir import Folder
 from tests.deployer.releases import release
 
 

@@ -14,12 +14,12 @@ from schemas import codec, subjects
 from schemas.commands import Command, Reply
 from schemas.events import AnyEvent, Event
 from schemas.routing import Decisions, Health, Replica, Route, Serving
-from services.common.bus import Bus, Synced
-from services.common.credentials import Credentials
+from services.common.bus.connection import Bus, Synced
+from services.common.bus.credentials import Credentials
 from services.common.errors import BusError
-from services.common.lifecycle import Context
-from services.common.reader import read
-from services.deployer.runtime import remains
+from services.common.jetstream.log_reader import read
+from services.common.process.lifecycle import Context
+from services.deployer.runtime import orphans
 from services.deployer.service import replicas, serve
 from services.deployer.settings import DeployerSettings
 from tests.conftest import NatsServer
@@ -130,7 +130,7 @@ class Site:
     def alive(self) -> set[str]:
         """The replicas of which a process is left."""
         folders = [path.parent for path in replicas(self.settings()).glob("*/replica.json")]
-        return {folder.name for folder in folders if any(remains.find(folder.name))}
+        return {folder.name for folder in folders if any(orphans.find(folder.name))}
 
     def visit(self, replica: Replica) -> str:
         """What a replica answers to a client; empty when there is nobody."""

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.routing import Artifact, Decisions, Ongoing
-from services.deployer import choice, versions
-from services.deployer.backoff import LONGEST, STABLE_AFTER, Backoff
-from services.deployer.registry import parse
+from services.deployer.registry import parse, versions
+from services.deployer.rollout import decisions as choice
+from services.deployer.rollout.backoff import LONGEST, STABLE_AFTER, Backoff
 
 PRECEDENCE = [
     "1.0.0-alpha",

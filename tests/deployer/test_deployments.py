@@ -68,7 +68,7 @@ async def test_a_clock_that_jumps_during_a_deployment_does_not_change_how_long_i
 ) -> None:
     jumps = itertools.chain([0.0], itertools.repeat(jump))
     clock = SimpleNamespace(time=lambda: time.time() + next(jumps), monotonic=time.monotonic)
-    monkeypatch.setattr("services.deployer.deployment.time", clock)
+    monkeypatch.setattr("services.deployer.reconcile.deployment.time", clock)
     release(site.registry, "1.0.0")
     async with site.deployer():
         done = await site.until(DeploymentSucceeded)

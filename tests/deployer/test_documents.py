@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.deployer import registry
-from services.deployer.hooks import Occasion
+from services.deployer.hooks.hooks import Occasion
 from services.deployer.runtime.docker import arguments
 from services.deployer.settings import DeployerSettings
 

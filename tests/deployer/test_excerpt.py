@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deployer.excerpt import Excerpt
+from services.deployer.hooks.output_limit import Excerpt
 
 
 def lines(excerpt: Excerpt, *chunks: bytes) -> list[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from schemas.commands import Retry
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, ReplicaExited
-from services.common.bus import Bus
-from services.deployer.runtime import remains
+from services.common.bus.connection import Bus
+from services.deployer.runtime import orphans
 from tests.conftest import NatsServer
 from tests.deployer.releases import release
 from tests.deployer.site import Site
@@ -27,7 +27,7 @@ def ended(site: Site) -> Iterator[Site]:
         yield site
     finally:
         for replica in site.alive():
-            remains.kill(replica)
+            orphans.kill(replica)
 
 
 async def test_a_deployment_fails_for_want_of_room_and_what_runs_is_kept(

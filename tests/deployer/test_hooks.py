@@ -23,7 +23,7 @@ from schemas.events import (
     ReplicaExited,
     ReplicaStarted,
 )
-from services.deployer.hooks import Occasion, variables
+from services.deployer.hooks.hooks import Occasion, variables
 from tests.deployer.releases import CRASHING, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually

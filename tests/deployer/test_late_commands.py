@@ -12,9 +12,9 @@ import pytest
 from schemas import subjects
 from schemas.commands import Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import CommandAnswered, DeploymentStarted, DeploymentSucceeded
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.common.errors import BusError
-from services.deployer.reconcile import Reconciler
+from services.deployer.reconcile.reconciler import Reconciler
 from tests.deployer.releases import release
 from tests.deployer.site import HOST, Site
 from tests.deployer.waiting import DEADLINE

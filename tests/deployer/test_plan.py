@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from services.deployer.actions import Fail, Keep, Retire
-from services.deployer.replica import Replica
-from services.deployer.rollout import Facts, plan
+from services.deployer.rollout.actions import Fail, Keep, Retire
+from services.deployer.rollout.plan import Facts, plan
+from services.deployer.rollout.replica import Replica
 from tests.deployer.world import LIMITS, World
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import ReleaseError
-from services.deployer.runtime import remains
+from services.deployer.runtime import orphans
 from tests.deployer.process_host import Host
 from tests.deployer.releases import PYTHON, SERVER, release
 from tests.deployer.waiting import eventually
@@ -32,7 +32,7 @@ async def test_a_deployer_without_descriptors_cannot_start_a_replica_and_goes_on
                 host.runtime.stop(f"web-1-{room}-x", 0.1)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    await eventually(lambda: not [room for room in range(12) if [*remains.find(f"web-1-{room}-x")]])
+    await eventually(lambda: not [room for room in range(12) if [*orphans.find(f"web-1-{room}-x")]])
     await host.start(SERVER)
 
 
@@ -41,7 +41,7 @@ async def test_the_search_for_what_a_replica_left_behind_stops_nothing_else(
 ) -> None:
     turned = threading.Event()
     waited: list[bool] = []
-    monkeypatch.setattr(remains, "kill", lambda _: waited.append(turned.wait(20)))
+    monkeypatch.setattr(orphans, "kill", lambda _: waited.append(turned.wait(20)))
     await host.start("#!/bin/sh\nexit 0\n")
     await eventually(lambda: not host.folder().is_alive)
     asyncio.get_running_loop().call_later(0.2, turned.set)

@@ -10,9 +10,9 @@ import threading
 import pytest
 
 from services.common.errors import ReleaseError
-from services.deployer.runtime import remains, shim
-from services.deployer.runtime.folder import KEPT_FOLDERS
+from services.deployer.runtime import orphans, shim
 from services.deployer.runtime.protocol import UNSEEN, Exit
+from services.deployer.runtime.replica_dir import KEPT_FOLDERS
 from tests.deployer.process_host import Host
 from tests.deployer.releases import CRASHING, PYTHON, SERVER, STUBBORN
 from tests.deployer.waiting import answer, eventually, first_ephemeral_port, proc
@@ -56,7 +56,7 @@ async def test_a_replica_that_ignores_sigterm_is_killed_with_its_whole_group(hos
     await eventually(lambda: "ready" in host.folder().output.read_text())
     host.runtime.stop("web-1-0-x", 0.2)
     assert await host.exit() == Exit("web-1-0-x", -signal.SIGKILL)
-    assert not list(remains.find("web-1-0-x"))
+    assert not list(orphans.find("web-1-0-x"))
 
 
 async def test_a_wrapper_that_dies_of_sigterm_leaves_its_server_the_time_to_finish(host: Host) -> None:
@@ -71,14 +71,14 @@ async def test_a_wrapper_that_dies_of_sigterm_leaves_its_server_the_time_to_fini
 async def test_the_search_for_what_replicas_left_holds_up_nothing_and_there_is_one_at_a_time(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, searched, kill = threading.Event(), list[set[str]](), remains.kill
+    gate, searched, kill = threading.Event(), list[set[str]](), orphans.kill
 
     def slowly(*replicas: str) -> None:
         searched.append(set(replicas))
         gate.wait(20)
         kill(*replicas)
 
-    monkeypatch.setattr(remains, "kill", slowly)
+    monkeypatch.setattr(orphans, "kill", slowly)
     names = {f"web-1-{slot}-x" for slot in range(5)}
     for name in sorted(names):
         await host.start("#!/bin/sh\nsetsid sleep 600 & exec sleep 600\n", name)
@@ -92,13 +92,13 @@ async def test_the_search_for_what_replicas_left_holds_up_nothing_and_there_is_o
     gate.set()
     assert {(await host.exit()).id for _ in names} == names
     assert set().union(*searched[1:]) == set(others)
-    assert not list(remains.find(*names))
+    assert not list(orphans.find(*names))
 
 
 async def test_a_replica_that_dies_by_itself_leaves_no_process_behind(host: Host) -> None:
     await host.start("#!/bin/sh\nsleep 600 & setsid sleep 600 & exit 1\n")
     assert (await host.exit()).code == 1
-    await eventually(lambda: not list(remains.find("web-1-0-x")))
+    await eventually(lambda: not list(orphans.find("web-1-0-x")))
 
 
 async def test_no_process_is_left_when_the_shim_is_killed(host: Host) -> None:
@@ -106,7 +106,7 @@ async def test_no_process_is_left_when_the_shim_is_killed(host: Host) -> None:
     await eventually(lambda: "ready" in host.folder().output.read_text())
     os.kill(host.shim(), signal.SIGKILL)
     assert await host.exit() == Exit("web-1-0-x", UNSEEN)
-    await eventually(lambda: not list(remains.find("web-1-0-x")))
+    await eventually(lambda: not list(orphans.find("web-1-0-x")))
 
 
 async def test_a_shim_that_hangs_is_killed_with_its_replica(host: Host) -> None:
@@ -114,7 +114,7 @@ async def test_a_shim_that_hangs_is_killed_with_its_replica(host: Host) -> None:
     os.kill(host.shim(), signal.SIGSTOP)
     host.runtime.stop("web-1-0-x", 0.1)
     assert (await host.exit()).code == UNSEEN
-    await eventually(lambda: not list(remains.find("web-1-0-x")))
+    await eventually(lambda: not list(orphans.find("web-1-0-x")))
 
 
 async def test_a_replica_outlives_its_runtime_and_is_adopted(host: Host) -> None:
@@ -178,7 +178,7 @@ async def test_a_program_that_cannot_be_started_says_why(host: Host, program: st
     with pytest.raises(ReleaseError, match=f"cannot start .*/1.0.0/run: {reason}"):
         await host.start(program)
     assert await host.runtime.adopt() == []
-    assert not list(remains.find("web-1-0-x"))
+    assert not list(orphans.find("web-1-0-x"))
 
 
 async def test_replicas_that_start_together_get_different_ports(host: Host) -> None:

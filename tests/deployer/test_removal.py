@@ -10,12 +10,12 @@ from schemas import codec, subjects
 from schemas.events import ApplicationRemoved, ServiceStopped
 from schemas.routing import Backend, Check, Decisions, Lease, Replica, Route
 from services.cli.overview import overview
-from services.common.bus import Bus
+from services.client.remote import Remote, Target
+from services.common.bus.connection import Bus
 from services.common.errors import BusError
-from services.common.reader import read
-from services.common.remote import Remote, Target
-from services.deployer import removal
-from services.deployer.removal import left, remove
+from services.common.jetstream.log_reader import read
+from services.deployer.reconcile import removal
+from services.deployer.reconcile.removal import left, remove
 from services.deployer.settings import DeployerSettings
 from tests.conftest import NatsServer
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.deployer.actions import (
+from services.deployer.rollout.actions import (
     Activate,
     Cut,
     Drain,
@@ -24,8 +24,8 @@ from services.deployer.actions import (
     Succeed,
     Undone,
 )
-from services.deployer.replica import Replica, change
-from services.deployer.rollout import Facts, Plan, phase, plan
+from services.deployer.rollout.plan import Facts, Plan, phase, plan
+from services.deployer.rollout.replica import Replica, change
 from tests.deployer.world import LIMITS, World
 
 Strategy = Literal["rolling", "blue-green"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from services.common.config.settings import arguments
 from services.common.errors import LongshoreError, RegistryError, SettingsError
-from services.common.settings import arguments
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings, Port, parse_port
 from tests.deployer.releases import release

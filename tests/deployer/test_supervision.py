@@ -25,7 +25,7 @@ from schemas.events import (
     ReplicaStarted,
 )
 from schemas.routing import Serving
-from services.common import state
+from services.common.process import state_lock
 from tests.conftest import NatsServer
 from tests.deployer.releases import release
 from tests.deployer.site import HOST, Site
@@ -226,7 +226,7 @@ async def test_a_second_deployer_of_the_same_app_says_whom_it_waits_for_and_then
     settings = msgspec.json.encode(site.settings()).decode()
     log = tmp_path / "second.log"
     with log.open("wb") as output:
-        with state.lock(str(site.state_dir), "replicas/web/deployer"):
+        with state_lock.lock(str(site.state_dir), "replicas/web/deployer"):
             second = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "tests.deployer.mortal", settings, "never"], stdout=output
             )

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from schemas.events import DeploymentStarted, DeploymentSucceeded, ReplicaStarted
-from services.deployer import tenure
-from services.deployer.runtime import remains
-from services.deployer.tenure import Tenure
+from services.deployer.reconcile import leadership
+from services.deployer.reconcile.leadership import Tenure
+from services.deployer.runtime import orphans
 from tests.deployer.releases import release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
@@ -49,7 +49,7 @@ class Rival:
             self.process.kill()
         await self.process.wait()
         for replica in self.started:
-            remains.kill(replica)
+            orphans.kill(replica)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ async def test_a_cloned_machine_does_not_have_what_its_original_has(
     await successor._lease.round()
     assert successor.is_held  # what a killed one had
     (tmp_path / "boot_id").write_text("another-boot\n")
-    monkeypatch.setattr(tenure, "BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr(leadership, "BOOT_ID", tmp_path / "boot_id")
     shutil.copytree(site.state_dir, tmp_path / "cloned")
     clone = Tenure(site.bus, site.settings(state_dir=str(tmp_path / "cloned")))
     await clone._lease.round()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from services.deployer.actions import Action, Fail, Pull, Start, Stop, Succeed, Undone
-from services.deployer.replica import Replica, change
-from services.deployer.rollout import Facts, Limits, plan
+from services.deployer.rollout.actions import Action, Fail, Pull, Start, Stop, Succeed, Undone
+from services.deployer.rollout.plan import Facts, Limits, plan
+from services.deployer.rollout.replica import Replica, change
 
 LIMITS = Limits(settle=1, ready=10, route=10, drain=10, cut=2, unhealthy=10, stop=20)
 

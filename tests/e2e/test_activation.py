@@ -16,10 +16,10 @@ import pytest
 
 from services.bus.server import STOP_TIMEOUT as BUS_STOP_TIMEOUT
 from services.common.errors import SettingsError
-from services.common.lifecycle import STOP_TIMEOUT
+from services.common.process.lifecycle import STOP_TIMEOUT
 from services.demo import releases
-from services.proxy.activation import activated, hand
 from services.proxy.settings import ProxySettings
+from services.proxy.sockets.activation import activated, hand
 from tests.conftest import free_port
 from tests.e2e.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
 
@@ -192,7 +192,7 @@ def test_the_port_of_a_removed_application_holds_up_no_start_and_is_there_again(
 def test_sockets_are_handed_to_the_process_that_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as opened:
         port = opened.getsockname()[1]
-        monkeypatch.setattr("services.proxy.activation.FIRST", os.dup(opened.fileno()))
+        monkeypatch.setattr("services.proxy.sockets.activation.FIRST", os.dup(opened.fileno()))
         environ = {"LISTEN_PID": "7", "LISTEN_FDS": "1"}
         assert activated(environ, 8) == {}
         given = activated(environ, 7)
@@ -211,7 +211,7 @@ def test_a_count_of_sockets_that_is_no_number_is_refused() -> None:
 
 def test_a_descriptor_that_does_not_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as given:
-        monkeypatch.setattr("services.proxy.activation.FIRST", os.dup(given.fileno()))
+        monkeypatch.setattr("services.proxy.sockets.activation.FIRST", os.dup(given.fileno()))
         with pytest.raises(SettingsError, match="no listening TCP socket"):
             activated({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7)
 
@@ -220,7 +220,7 @@ def test_two_sockets_of_one_port_are_an_error_not_a_queue_that_is_never_served(m
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]
         with socket.create_server(("::1", port), family=socket.AF_INET6) as other:
-            monkeypatch.setattr("services.proxy.activation.FIRST", _consecutive(one, other))
+            monkeypatch.setattr("services.proxy.sockets.activation.FIRST", _consecutive(one, other))
             with pytest.raises(SettingsError, match=f"two sockets are of port {port}"):
                 activated({"LISTEN_PID": "7", "LISTEN_FDS": "2"}, 7)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from litestar.openapi.spec import OpenAPI
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.demo import releases
 from services.metrics_gateway import api
 from services.metrics_gateway.api.tokens import Tokens
-from services.metrics_gateway.live import Live
-from services.metrics_gateway.prometheus import Exporter
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.projection import Live
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.traffic import Traffic
+from services.metrics_gateway.views.traffic import Traffic
 from tests.e2e.harness import Server, wait_for
 
 PAGE = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()

@@ -12,9 +12,9 @@ import socket
 from collections.abc import Callable
 
 from schemas import subjects
-from services.common import credentials, deadline
-from services.common.bus import Bus
-from services.common.settings import Settings
+from services.common.bus import credentials, deadline
+from services.common.bus.connection import Bus
+from services.common.config.settings import Settings
 from services.demo import releases
 from tests.e2e.harness import Server, Traffic, wait_for
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway.fold import apply_batch
-from services.metrics_gateway.instrument import backends, open_connections
-from services.metrics_gateway.state import App, Port, State
+from services.metrics_gateway.fold.apply import apply_batch
+from services.metrics_gateway.instruments.instrument import backends, open_connections
+from services.metrics_gateway.state.state import App, Port, State
 
 KEY = ("host", "web", 80)
 

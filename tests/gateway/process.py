@@ -13,8 +13,8 @@ import httpx
 import msgspec
 import pytest
 
-from services.common.bus import Bus
-from services.common.outbox import Outbox
+from services.common.bus.connection import Bus
+from services.common.delivery.outbox import Outbox
 from services.metrics_gateway.settings import GatewaySettings
 from tests.conftest import NatsServer, free_port
 

@@ -16,11 +16,11 @@ import msgspec
 from schemas import codec, subjects
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway import snapshot
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.instrument import Moment
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.state import State
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.state.state import State
 
 LOG = Path(__file__).with_name("recorded.log")
 GOLDEN = Path(__file__).with_name("recorded.prom")

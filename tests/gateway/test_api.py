@@ -17,15 +17,15 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from schemas import events as e
-from services.common.bus import Bus
-from services.common.reader import Entry
+from services.common.bus.connection import Bus
+from services.common.jetstream.log_reader import Entry
 from services.metrics_gateway import api, service
 from services.metrics_gateway.api.tokens import Tokens
-from services.metrics_gateway.live import Live
-from services.metrics_gateway.prometheus import Exporter
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.projection import Live
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.status import Container, Containers, Status
-from services.metrics_gateway.traffic import Traffic
+from services.metrics_gateway.views.status import Container, Containers, Status
+from services.metrics_gateway.views.traffic import Traffic
 from tests.conftest import NatsServer, free_port
 from tests.gateway.process import Launch, publishing
 from tests.gateway.recording import LOG, read
@@ -199,7 +199,7 @@ def test_without_an_endpoint_the_exporter_is_not_even_loaded() -> None:
     code = "import sys, services.metrics_gateway.service; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "prometheus_client" in loaded
-    assert set(loaded).isdisjoint({"grpc", "services.metrics_gateway.push"})
+    assert set(loaded).isdisjoint({"grpc", "services.metrics_gateway.export.metrics_pusher"})
 
 
 async def test_a_backlog_leaves_requests_their_turn(bus: Bus) -> None:

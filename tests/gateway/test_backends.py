@@ -10,9 +10,9 @@ import pytest
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.common.bus import Bus
-from services.common.lifecycle import resident_bytes
-from services.metrics_gateway.port import MANY
+from services.common.bus.connection import Bus
+from services.common.process.lifecycle import resident_bytes
+from services.metrics_gateway.state.port import MANY
 from tests.gateway.process import Gateway, Launch
 from tests.gateway.receiver import Receiver, metrics, points, receiving, scraped
 from tests.gateway.test_scrapes import CLIENTS, deaf, scrape_often

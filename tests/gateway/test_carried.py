@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway import backends, snapshot, status, upkeep
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.instrument import Moment
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.state import Listener, State
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.fold import expiry
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.state.state import Listener, State
+from services.metrics_gateway.views import backends, status
 
 NUMBERS = st.integers(1, 3)
 NAMES = st.sampled_from(["", "a", "b"])
@@ -92,7 +94,7 @@ def test_a_scrape_walks_no_open_connection(state: State) -> None:
 
 def test_neither_does_what_time_does_nor_a_view(state: State) -> None:
     state.due = 0.0
-    upkeep.advance(state, 1.0)
+    expiry.advance(state, 1.0)
     assert list(state.ports["web-1", "shop", 80].backends) == ["a"]
     assert backends.backends(state, "").backends
     assert status.containers(state)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas import events as e
-from services.common.bus import Bus
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.state import State
+from services.common.bus.connection import Bus
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.state.state import State
 from tests.gateway.recording import LOG, START, exposition, folded, read
 from tests.gateway.test_saver import Gateway, publish, running
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schemas import events as e
-from services.metrics_gateway.histogram import Histogram
-from services.metrics_gateway.port import Listener, Port
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.port import Listener, Port
 from tests.gateway.events import Log, accepted, closed, established, progressed
 from tests.gateway.timeline import Timeline
 

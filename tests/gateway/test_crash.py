@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from schemas import codec, subjects
 from schemas import events as e
 from schemas.chain import Sealer
-from services.common.bus import Bus
-from services.common.reader import describe, last_sequence, read
-from services.metrics_gateway import snapshot
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.state import State
+from services.common.bus.connection import Bus
+from services.common.jetstream.log_reader import describe, last_sequence, read
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.state.state import State
 from tests.faults import Faults
 from tests.gateway.recording import LOG, START, STREAM, subject
 from tests.gateway.recording import read as recorded

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from schemas import events as e
-from services.metrics_gateway.app import DEPLOYMENTS_KEPT, App, Deployment, Exit, Replica
-from services.metrics_gateway.fold_deployer import told_once
-from services.metrics_gateway.histogram import Histogram
+from services.metrics_gateway.fold.deployment import told_once
+from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment, Exit, Replica
+from services.metrics_gateway.state.histogram import Histogram
 from tests.gateway.events import Log, started
 from tests.gateway.traces.story import failed, succeeded
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import SettingsError
-from services.metrics_gateway.connection import Renewal
-from services.metrics_gateway.endpoint import Endpoint, parse
+from services.metrics_gateway.export.endpoint import Endpoint, parse
+from services.metrics_gateway.export.otlp_channel import Renewal
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.telemetry import SIGNALS
+from services.metrics_gateway.telemetry_settings import SIGNALS
 from tests.gateway.authority import Authority
 from tests.gateway.process import Launch
 from tests.gateway.receiver import Receiver, metrics, receiving

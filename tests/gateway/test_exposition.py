@@ -20,10 +20,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from services.metrics_gateway import exposition
-from services.metrics_gateway.instrument import Moment
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.state import State
+from services.metrics_gateway.export import text_format
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.state.state import State
 
 VALUES = st.floats() | st.integers(0, 1 << 70)
 TEXTS = st.text()
@@ -54,8 +54,8 @@ def test_every_kind_of_metric_is_written_as_the_library_does(
 
 
 def _compare(metrics: list[Metric]) -> None:
-    assert exposition.text(metrics) == _library(generate_latest, metrics)
-    assert exposition.openmetrics(metrics) == _library(generate_openmetrics, metrics)
+    assert text_format.text(metrics) == _library(generate_latest, metrics)
+    assert text_format.openmetrics(metrics) == _library(generate_openmetrics, metrics)
 
 
 def _library(generate: object, metrics: list[Metric]) -> bytes:

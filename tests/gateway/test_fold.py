@@ -10,8 +10,8 @@ import pytest
 
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway.fold import HANDLERS, apply_batch
-from services.metrics_gateway.state import App, Port
+from services.metrics_gateway.fold.apply import HANDLERS, apply_batch
+from services.metrics_gateway.state.state import App, Port
 from tests.gateway.events import Log, accepted, closed, established, progressed, started
 from tests.gateway.traces.story import failed, succeeded
 
@@ -169,9 +169,9 @@ def test_replicas_outlive_their_deployer() -> None:
 
 
 def test_the_fold_loads_nothing_that_could_do_io() -> None:
-    code = "import sys, services.metrics_gateway.fold; print(*sys.modules)"
+    code = "import sys, services.metrics_gateway.fold.apply; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "services.metrics_gateway.state" in loaded
+    assert "services.metrics_gateway.state.state" in loaded
     assert set(loaded).isdisjoint({"asyncio", "socket", "nats", "opentelemetry", "prometheus_client", "structlog"})
 
 

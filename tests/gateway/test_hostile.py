@@ -15,12 +15,12 @@ from schemas.codec import Batch
 from schemas.events import EVENT_TYPES, Event
 from schemas.limits import bare
 from schemas.reference import tag_of
-from services.metrics_gateway import snapshot
-from services.metrics_gateway.deployments import deployments
-from services.metrics_gateway.fold import HORIZON, LEAP, apply
-from services.metrics_gateway.recent import Wanted, newest
-from services.metrics_gateway.state import State
-from services.metrics_gateway.status import LogStatus, containers, status
+from services.metrics_gateway.fold.apply import HORIZON, LEAP, apply
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.state.state import State
+from services.metrics_gateway.views.deployments import deployments
+from services.metrics_gateway.views.events import Wanted, newest
+from services.metrics_gateway.views.status import LogStatus, containers, status
 from tests.gateway.events import KEY, accepted, closed, established, started
 from tests.gateway.recording import STREAM, exposition
 from tests.gateway.timeline import Timeline

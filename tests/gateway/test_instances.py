@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas import events as e
-from services.metrics_gateway.instance import Heartbeat
+from services.metrics_gateway.state.instance import Heartbeat
 from tests.gateway.events import Log, accepted, closed, started
 from tests.gateway.test_upkeep import LONG, delivered, proxied
 

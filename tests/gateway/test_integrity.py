@@ -7,8 +7,8 @@ import msgspec
 from schemas import codec
 from schemas import events as e
 from schemas.chain import Sealer
-from services.metrics_gateway.fold import HORIZON, apply
-from services.metrics_gateway.state import State
+from services.metrics_gateway.fold.apply import HORIZON, apply
+from services.metrics_gateway.state.state import State
 from tests.gateway.events import KEY, Log, accepted, closed, progressed, started
 
 

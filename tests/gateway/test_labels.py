@@ -17,10 +17,10 @@ from schemas import codec
 from schemas.codec import Batch
 from schemas.events import EVENT_TYPES, AnyEvent, Event
 from schemas.limits import bare
-from services.common.bus import Bus
-from services.metrics_gateway.instrument import LONGEST_LABEL
-from services.metrics_gateway.instruments import INSTRUMENTS
-from services.metrics_gateway.traces.export import LONGEST
+from services.common.bus.connection import Bus
+from services.metrics_gateway.export.spans_pusher import LONGEST
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.instruments.instrument import LONGEST_LABEL
 from tests.gateway.process import Gateway, Launch
 from tests.gateway.receiver import Receiver, metrics, points, receiving, until
 from tests.gateway.test_prometheus import check_metrics

@@ -7,9 +7,9 @@ import signal
 
 from schemas import events as e
 from schemas import subjects
-from services.common.bus import Bus
-from services.common.outbox import Outbox
-from services.metrics_gateway.store import REPLACED
+from services.common.bus.connection import Bus
+from services.common.delivery.outbox import Outbox
+from services.metrics_gateway.snapshots.store import REPLACED
 from tests.gateway.process import DEADLINE, Gateway, Launch, publishing
 
 CONNECTIONS = 'dewy_proxy_connections_total{app="shop",host="web-1",proxy_port="8080"}'

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.metrics_gateway.instrument import Moment
-from services.metrics_gateway.negotiation import accepts_gzip, form
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.state import State
+from services.metrics_gateway.export.negotiation import accepts_gzip, form
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.state.state import State
 
 PROMETHEUS_3 = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"

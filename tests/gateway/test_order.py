@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway.fold import apply, apply_batch
-from services.metrics_gateway.state import State
-from services.metrics_gateway.status import LogStatus, containers, status
+from services.metrics_gateway.fold.apply import apply, apply_batch
+from services.metrics_gateway.state.state import State
+from services.metrics_gateway.views.status import LogStatus, containers, status
 from tests.gateway.recording import LOG, exposition, read
 
 PORTS = st.sampled_from([80, 81])

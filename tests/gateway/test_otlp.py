@@ -11,11 +11,11 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 from schemas import events as e
-from services.common.bus import Bus
-from services.common.lifecycle import VERSION
-from services.metrics_gateway.instrument import Instrument
-from services.metrics_gateway.instruments import INSTRUMENTS
-from services.metrics_gateway.push import export_interval
+from services.common.bus.connection import Bus
+from services.common.process.lifecycle import VERSION
+from services.metrics_gateway.export.metrics_pusher import export_interval
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.instruments.instrument import Instrument
 from tests.gateway.process import Launch, publishing
 from tests.gateway.receiver import (
     Receiver,

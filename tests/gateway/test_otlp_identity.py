@@ -11,7 +11,7 @@ import grpc  # type: ignore[import-untyped]  # it comes without types
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.gateway.process import Launch
 from tests.gateway.receiver import Receiver, metrics, number, points, receiving, until
 from tests.gateway.test_two_gateways import options, until_leading

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.gateway.process import Launch
 from tests.gateway.receiver import Labels, Receiver, Scrape, metrics, number, points, receiving, scraped, until
 from tests.gateway.recording import APP, HOST, LOG, PORT, folded, read

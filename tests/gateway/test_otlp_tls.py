@@ -9,9 +9,9 @@ import grpc  # type: ignore[import-untyped]  # it comes without types
 import msgspec
 import pytest
 
-from services.common.bus import Bus
-from services.common.processes import SUPERVISED
-from services.common.settings import arguments
+from services.common.bus.connection import Bus
+from services.common.config.settings import arguments
+from services.common.process.child import SUPERVISED
 from services.demo import releases
 from services.metrics_gateway.settings import GatewaySettings
 from tests.conftest import free_port

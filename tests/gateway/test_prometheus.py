@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from schemas import events as e
-from services.common.bus import Bus
-from services.common.outbox import Outbox
+from services.common.bus.connection import Bus
+from services.common.delivery.outbox import Outbox
 from tests.conftest import free_port
 from tests.contract.contract import queries
 from tests.gateway.process import DEADLINE, Launch, publishing, running

@@ -8,12 +8,12 @@ import structlog
 
 from schemas import events as e
 from schemas import subjects
-from services.common.bus import Bus
-from services.common.objects import Objects
-from services.common.reader import describe
-from services.metrics_gateway.instruments import INSTRUMENTS
-from services.metrics_gateway.state import State
-from services.metrics_gateway.store import Store
+from services.common.bus.connection import Bus
+from services.common.jetstream.log_reader import describe
+from services.common.jetstream.object_store import Objects
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.snapshots.store import Store
+from services.metrics_gateway.state.state import State
 from tests.conftest import NatsServer
 from tests.gateway.process import DEADLINE, Gateway, Launch, publishing
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas import events as e
-from services.metrics_gateway import snapshot
+from services.metrics_gateway.snapshots import snapshot
 from tests.gateway.events import accepted, closed, established, started
 from tests.gateway.recording import exposition
 from tests.gateway.timeline import STREAM, Timeline

@@ -15,20 +15,21 @@ from structlog.testing import capture_logs
 from schemas import codec, subjects
 from schemas import events as e
 from schemas.codec import Batch
-from services.common.bus import Bus
-from services.common.credentials import Credentials
-from services.common.objects import Objects
-from services.common.provision import Limits
-from services.common.reader import Entry, describe, read
-from services.metrics_gateway import fold, snapshot
-from services.metrics_gateway.complaints import KINDS
-from services.metrics_gateway.live import Live
-from services.metrics_gateway.place import Place
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.saver import BEGINS_LATE, Saver
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
+from services.common.jetstream.log_reader import Entry, describe, read
+from services.common.jetstream.object_store import Objects
+from services.common.jetstream.provisioning import Limits
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.fold import apply
+from services.metrics_gateway.fold.context import Place
+from services.metrics_gateway.log_health import KINDS
+from services.metrics_gateway.projection import Live
 from services.metrics_gateway.service import follow
-from services.metrics_gateway.state import State
-from services.metrics_gateway.store import REPLACED, SLOTS, Store
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.snapshots.saver import BEGINS_LATE, Saver
+from services.metrics_gateway.snapshots.store import REPLACED, SLOTS, Store
+from services.metrics_gateway.state.state import State
 from tests.conftest import NatsServer
 from tests.gateway.process import publishing
 
@@ -165,7 +166,7 @@ async def test_one_that_is_killed_again_and_again_knows_what_the_whole_log_says(
     refolded = State()
     async for entries in read(bus, wait=False):
         for entry in entries:
-            fold.apply(refolded, entry.sequence, entry.time, entry.payload, entry.subject)
+            apply.apply(refolded, entry.sequence, entry.time, entry.payload, entry.subject)
     refolded.log = (await describe(bus)).created
     assert gateway.live.state == refolded
 
@@ -344,7 +345,7 @@ async def test_a_bus_that_refuses_a_save_is_told_once_and_tried_again(
     with capture_logs() as lines:
         with monkeypatch.context() as patch:
             patch.setattr(bus.jetstream, "_timeout", 0.001)
-            patch.setattr("services.common.objects.DEADLINE", 0.0)
+            patch.setattr("services.common.jetstream.object_store.DEADLINE", 0.0)
             await gateway.saver.save()
             await gateway.saver.save()
         await gateway.saver.save()
@@ -359,9 +360,9 @@ async def test_a_message_that_was_applied_by_half_is_never_saved(bus: Bus, monke
     def broken(_place: Place, _event: e.Event) -> None:
         raise RuntimeError
 
-    handlers: dict[type[e.Event], fold.Handler] = {**fold.HANDLERS}
+    handlers: dict[type[e.Event], apply.Handler] = {**apply.HANDLERS}
     handlers[e.ConnectionClosed] = broken
-    monkeypatch.setattr(fold, "HANDLERS", handlers)
+    monkeypatch.setattr(apply, "HANDLERS", handlers)
     events: list[e.AnyEvent] = [
         e.ConnectionAccepted(1.0, 1, 8080),
         e.ConnectionClosed(1.0, 1, 8080, "b", 1, 1, 1.0, "eof"),

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.gateway.process import Gateway, Launch
 from tests.gateway.recording import APP, HOST, LOG, PORT, folded, read
 from tests.gateway.traffic import record, until_counted

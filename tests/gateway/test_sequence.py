@@ -7,9 +7,9 @@ import pytest
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway.fold import HORIZON, apply
-from services.metrics_gateway.fold_service import ENDED_KEPT
-from services.metrics_gateway.state import State
+from services.metrics_gateway.fold.apply import HORIZON, apply
+from services.metrics_gateway.fold.instance import ENDED_KEPT
+from services.metrics_gateway.state.state import State
 from tests.gateway.events import KEY, Log, accepted, closed, progressed, started
 
 

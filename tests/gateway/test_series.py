@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import events as e
-from services.metrics_gateway.app import PHASES
+from services.metrics_gateway.state.application import PHASES
 from tests.gateway.events import accepted, closed, established, progressed, started
 from tests.gateway.recording import exposition
 from tests.gateway.timeline import Timeline

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from services.common.config.settings import arguments
 from services.common.errors import PortTakenError, SettingsError
-from services.common.settings import arguments
 from services.metrics_gateway import service
 from services.metrics_gateway.settings import GatewaySettings
 from tests.conftest import free_port

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.common.bus import Bus
-from services.metrics_gateway.telemetry import SIGNALS
+from services.common.bus.connection import Bus
+from services.metrics_gateway.telemetry_settings import SIGNALS
 from tests.gateway.process import Gateway, Launch
 from tests.gateway.receiver import Receiver, receiving, until
 from tests.gateway.traces.receiver import Traces

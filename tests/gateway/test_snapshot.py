@@ -11,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import events as e
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.snapshot import VERSION, Snapshot, SnapshotError, copied, decode, encode, restore
-from services.metrics_gateway.state import State
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.snapshots.snapshot import (
+    VERSION,
+    Snapshot,
+    SnapshotError,
+    copied,
+    decode,
+    encode,
+    restore,
+)
+from services.metrics_gateway.state.state import State
 from tests.gateway.events import Log, accepted, closed, established, progressed, started
 from tests.gateway.recording import LOG, SNAPSHOT, START, STREAM, folded, read
 

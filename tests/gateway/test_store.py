@@ -10,14 +10,14 @@ import structlog
 from structlog.testing import capture_logs
 
 from schemas import subjects
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.common.errors import BusError
-from services.common.objects import Objects
-from services.common.reader import Stream
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.snapshot import encode
-from services.metrics_gateway.state import State
-from services.metrics_gateway.store import REPLACED, SLOTS, Store
+from services.common.jetstream.log_reader import Stream
+from services.common.jetstream.object_store import Objects
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.snapshots.snapshot import encode
+from services.metrics_gateway.snapshots.store import REPLACED, SLOTS, Store
+from services.metrics_gateway.state.state import State
 from tests.gateway.recording import LOG, START, folded, read
 
 CREATED = "2026-01-01T00:00:00+00:00"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from services.common.config.settings import arguments, handed, variables
 from services.common.errors import SettingsError
-from services.common.settings import arguments, handed, variables
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.telemetry import SIGNALS
+from services.metrics_gateway.telemetry_settings import SIGNALS
 from tests.gateway.authority import Authority, openssl
 
 NONE: frozenset[str] = frozenset()

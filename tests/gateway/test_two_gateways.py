@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.common.bus import Bus
-from services.common.lease import Lease
+from services.common.bus.connection import Bus
+from services.common.jetstream.lease import Lease
 from tests.gateway.process import Gateway, Launch
 from tests.gateway.receiver import Receiver, receiving, scraped, until
 from tests.gateway.test_otlp_temporality import Totals

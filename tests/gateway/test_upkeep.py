@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from schemas import events as e
-from services.metrics_gateway.fold_service import ENDED_KEPT
-from services.metrics_gateway.instruments import INSTRUMENTS
-from services.metrics_gateway.port import MANY
-from services.metrics_gateway.upkeep import KEPT, MOST_KEPT, PERIOD, SILENCE
+from services.metrics_gateway.fold.expiry import KEPT, MOST_KEPT, PERIOD, SILENCE
+from services.metrics_gateway.fold.instance import ENDED_KEPT
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.state.port import MANY
 from tests.gateway.events import accepted, closed, established, started
 from tests.gateway.recording import exposition
 from tests.gateway.timeline import Timeline

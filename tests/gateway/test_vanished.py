@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from schemas import events as e
-from services.metrics_gateway.instruments_processes import REMEMBERED
-from services.metrics_gateway.status import LogStatus, Status, containers, status
-from services.metrics_gateway.upkeep import KEPT, PERIOD, SILENCE
+from services.metrics_gateway.fold.expiry import KEPT, PERIOD, SILENCE
+from services.metrics_gateway.instruments.processes import REMEMBERED
+from services.metrics_gateway.views.status import LogStatus, Status, containers, status
 from tests.gateway.events import accepted, closed, established, started
 from tests.gateway.recording import exposition
 from tests.gateway.timeline import Timeline

@@ -7,10 +7,10 @@ from collections import Counter
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway import snapshot
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.instrument import backends, open_connections
-from services.metrics_gateway.state import App, Port, State
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.instruments.instrument import backends, open_connections
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.state.state import App, Port, State
 from tests.gateway.events import KEY
 
 STREAM = "2026-01-01T00:00:00+00:00"

@@ -6,8 +6,8 @@ import asyncio
 import time
 
 from schemas import events as e
-from services.common.bus import Bus
-from services.metrics_gateway.instruments import INSTRUMENTS
+from services.common.bus.connection import Bus
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from tests.gateway.process import Gateway, publishing
 from tests.gateway.receiver import Labels
 from tests.gateway.recording import LOG, read, subject

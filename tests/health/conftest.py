@@ -12,11 +12,11 @@ import pytest
 from schemas import codec, subjects
 from schemas.events import AnyEvent, HealthChanged, HealthChecked
 from schemas.routing import Health, Replica
-from services.common.bus import Bus
-from services.common.credentials import Credentials
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
 from services.common.errors import BusError
-from services.common.lifecycle import Context
-from services.common.reader import read
+from services.common.jetstream.log_reader import read
+from services.common.process.lifecycle import Context
 from services.health.service import serve
 from services.health.settings import HealthSettings
 from tests.conftest import NatsServer

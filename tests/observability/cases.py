@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from schemas import events as e
-from services.metrics_gateway.instruments_processes import REMEMBERED
+from services.metrics_gateway.instruments.processes import REMEMBERED
 from tests.observability.recorded import MiB, Recording
 
 Fired = dict[str, list[tuple[dict[str, str], str]]]

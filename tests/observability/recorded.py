@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from schemas import events as e
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.instrument import Moment
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.state import State
-from services.metrics_gateway.upkeep import LONGEST_PAUSE
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.fold.expiry import LONGEST_PAUSE
+from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.state.state import State
 from tests.gateway.events import started
 from tests.gateway.timeline import Timeline
 

@@ -15,9 +15,9 @@ import pytest
 import typer
 
 from services.cli.app import app
-from services.common.settings import Settings
+from services.common.config.settings import Settings
 from services.demo import releases
-from services.metrics_gateway.instruments import INSTRUMENTS
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.settings import GatewaySettings
 from tests.conftest import free_port
 from tests.contract.contract import queries

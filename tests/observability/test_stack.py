@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.telemetry import SIGNALS
+from services.metrics_gateway.telemetry_settings import SIGNALS
 from tests.compose.stack import COMPOSE
 from tests.observability.collector import problems
 

@@ -16,11 +16,11 @@ import msgspec
 from schemas import codec, subjects
 from schemas.events import Event, ServiceStarted
 from schemas.routing import Backend, Route, Serving
-from services.common.bus import Bus
-from services.common.reader import read
-from services.common.settings import arguments, variables
-from services.proxy.listeners import Listener, environment
+from services.common.bus.connection import Bus
+from services.common.config.settings import arguments, variables
+from services.common.jetstream.log_reader import read
 from services.proxy.settings import ProxySettings
+from services.proxy.sockets.listeners import Listener, environment
 from tests.conftest import free_port
 
 HOST = "here"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.conftest import NatsServer
 from tests.proxy.proxy_service import proxy
 

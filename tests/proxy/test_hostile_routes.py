@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from schemas import subjects
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.proxy.settings import ProxySettings
 from tests.conftest import NatsServer
 from tests.proxy.backends import named, serving

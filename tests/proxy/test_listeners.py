@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from services.common.errors import LongshoreError, PortTakenError, SettingsError
-from services.proxy.listeners import VARIABLE, Binding, Listener, environment, inherited, open_listeners, parse
 from services.proxy.settings import ProxySettings
+from services.proxy.sockets.listeners import VARIABLE, Binding, Listener, environment, inherited, open_listeners, parse
 from tests.conftest import free_port
 
 

@@ -26,9 +26,9 @@ from schemas.events import (
     ServiceStarted,
     ServiceStopped,
 )
-from services.common.bus import Bus
-from services.proxy.listeners import Listener, open_listeners
+from services.common.bus.connection import Bus
 from services.proxy.settings import ProxySettings
+from services.proxy.sockets.listeners import Listener, open_listeners
 from tests.conftest import NatsServer, free_port
 from tests.proxy.backends import echo, named, nobody, serving
 from tests.proxy.proxy_service import APP, DEADLINE, HOST, Proxy, proxy, start

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas.routing import Backend, Route
-from services.proxy.memory import FRESH, Memory
+from services.proxy.crash.route_cache import FRESH, Memory
 
 ROUTES = [Route("web", 80, 7, [Backend("a", "127.0.0.1", 1, "active")]), Route("web", 81, 1, [])]
 

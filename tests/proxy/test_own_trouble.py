@@ -15,9 +15,9 @@ import pytest
 
 from schemas.events import ConnectionAccepted, ConnectionEstablished, ConnectionRefused, DialFailed
 from schemas.routing import Backend
-from services.proxy import trial
+from services.proxy.master import readmission
 from services.proxy.messages import Blocked, Failed, Limits
-from services.proxy.worker import dialing
+from services.proxy.worker.relay import dialing
 from tests.proxy.backends import echo, nobody, serving
 from tests.proxy.worker_process import WorkerProcess, running
 
@@ -186,6 +186,6 @@ def test_what_is_no_address_is_an_error_not_an_exception(address: tuple[str, int
 async def test_a_trial_tells_a_backend_that_answers_from_one_that_refuses_and_from_trouble_here() -> None:
     gone = nobody()
     with serving(echo) as server:
-        assert await trial.dial(("127.0.0.1", server.port), 5) == "answered"
-    assert await trial.dial((gone.host, gone.port), 5) == "failed"
-    assert await trial.dial((NO_NETWORK.host, NO_NETWORK.port), 5) == "blocked"
+        assert await readmission.dial(("127.0.0.1", server.port), 5) == "answered"
+    assert await readmission.dial((gone.host, gone.port), 5) == "failed"
+    assert await readmission.dial((NO_NETWORK.host, NO_NETWORK.port), 5) == "blocked"

@@ -13,7 +13,7 @@ from schemas.chain import Sealer
 from schemas.codec import decode
 from schemas.events import Event, EventsDropped, ListenerClosed
 from schemas.routing import Backend, BackendState
-from services.proxy.blackbox import BlackBox
+from services.proxy.crash.blackbox import BlackBox
 from services.proxy.frames import Unframer, frame
 from services.proxy.messages import Balance, Follow, Following, Message, Recorded
 from services.proxy.worker.balancer import Balancer, Dial, Target

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from schemas.events import BackendDrained, BackendEjected, BackendJoined, BackendLeft, Event
 from schemas.routing import Backend, BackendState, Route, Serving
+from services.proxy.master.pool import Pool, Retry, Steps
 from services.proxy.messages import Admit, Eject, Failed, Follow, Following
-from services.proxy.pool import Pool, Retry, Steps
 
 APP, PORT = "web", 80
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.events import BackendDrained, BackendJoined, BackendLeft
 from schemas.routing import Serving
-from services.proxy.pool import Steps
+from services.proxy.master.pool import Steps
 from tests.proxy.test_pool import APP, PORT, backend, follows, pool, route, told
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy import blackbox
-from services.proxy.blackbox import BlackBox, Note
-from services.proxy.remains import Former, Open, Remains, forget
+from services.proxy.crash import blackbox
+from services.proxy.crash.blackbox import BlackBox, Note
+from services.proxy.crash.open_connections_file import Former, Open, Remains, forget
 
 PORTS = {("web", 80), ("api", 81)}
 
@@ -38,7 +38,7 @@ def test_notes_are_there_until_they_are_told(memory: int) -> None:
 def test_notes_outlive_a_process_that_is_killed(memory: int) -> None:
     code = """if True:
         import os, signal, sys
-        from services.proxy.blackbox import BlackBox
+        from services.proxy.crash.blackbox import BlackBox
         box = BlackBox(int(sys.argv[1]))
         for number in range(1000):
             box.note("web", number, b"x" * number)
@@ -80,7 +80,7 @@ def test_a_master_finds_what_living_workers_of_its_ports_have_open(tmp_path: Pat
 def test_the_file_of_a_dead_worker_is_removed(tmp_path: Path) -> None:
     code = """if True:
         import os, signal, sys
-        from services.proxy.remains import Open, Remains
+        from services.proxy.crash.open_connections_file import Open, Remains
         Remains(sys.argv[1], "dead").say([Open("web", 80, {"a": 1})])
         os.kill(os.getpid(), signal.SIGKILL)
     """

@@ -11,7 +11,7 @@ from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionRe
 from services.common.errors import SettingsError
 from services.proxy.messages import Limits
 from services.proxy.settings import ProxySettings
-from services.proxy.worker.traced import is_sampled
+from services.proxy.worker.relay.traced import is_sampled
 from tests.proxy.backends import echo, nobody, read_all, serving
 from tests.proxy.worker_process import running
 

@@ -18,7 +18,6 @@ from schemas.codec import Batch, decode
 from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefused, Event
 from schemas.routing import Backend
 from services.proxy.frames import Unframer, frame
-from services.proxy.listeners import Listener, open_listeners
 from services.proxy.messages import (
     Follow,
     Following,
@@ -32,6 +31,7 @@ from services.proxy.messages import (
     Taken,
     ToWorker,
 )
+from services.proxy.sockets.listeners import Listener, open_listeners
 from tests.conftest import free_port
 
 ORIGIN = Origin("host", "worker")

@@ -15,10 +15,9 @@ from itertools import count
 from nats.js.api import PubAck
 
 from services.cli.main import main
-from services.common import logfile
-from services.common.bus import Bus
-from services.common.logfile import Record, Writer
-from services.replay import importing
+from services.common.bus.connection import Bus
+from services.replay.log import importing, logfile
+from services.replay.log.logfile import Record, Writer
 
 STEPS = count(1)
 

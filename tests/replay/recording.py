@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from schemas import codec, subjects
-from services.common.logfile import VERSION, Header, Record, Writer
+from services.replay.log.logfile import VERSION, Header, Record, Writer
 from tests.gateway import recording
 
 FOLDER = Path(__file__).parent

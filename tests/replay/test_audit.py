@@ -13,9 +13,9 @@ from schemas import codec, subjects
 from schemas.chain import Sealer, digest
 from schemas.codec import Batch
 from schemas.events import EventsDropped, ServiceStarted, ServiceStopped
-from services.common.logfile import Record
 from services.replay.audit import MOST, Audit, Kind
 from services.replay.heads import Head
+from services.replay.log.logfile import Record
 
 INSTANCES = 3
 EACH = 12

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.conftest import NatsServer
 from tests.gateway.process import Gateway, Launch
 from tests.gateway.recording import START

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas import subjects
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.conftest import NatsServer
 from tests.mounts import mounting
 from tests.replay.program import PROGRAM

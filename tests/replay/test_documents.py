@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.common import logfile
-from services.common.bus import Bus
-from services.metrics_gateway.state import HISTOGRAMS
+from services.common.bus.connection import Bus
+from services.metrics_gateway.state.state import HISTOGRAMS
+from services.replay.log import logfile
 from tests.conftest import NatsServer
 from tests.replay.program import PROGRAM
 from tests.replay.recording import GOLDEN, recorded, write

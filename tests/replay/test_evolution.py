@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.common import logfile
 from services.common.errors import LogFileError
-from services.common.logfile import Header, Record, Writer
 from services.replay.exposition import points
+from services.replay.log import logfile
+from services.replay.log.logfile import Header, Record, Writer
+from services.replay.log.source import from_file
 from services.replay.replay import Replay, View
-from services.replay.source import from_file
 from tests.replay.recording import FOLDER, GOLDEN, NUMBERS, recorded, write
 
 FILES = sorted(FOLDER.glob("golden-v*.log"))

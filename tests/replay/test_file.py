@@ -14,19 +14,19 @@ import pytest
 from schemas import codec, subjects
 from schemas import events as e
 from schemas.codec import Batch
-from services.common import logfile
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
-from services.common.logfile import Header, Record
-from services.common.reader import BEGAN, describe, read
-from services.metrics_gateway.live import Live
-from services.replay.exporting import check_span, check_stream, export, narrowed, writing
+from services.common.jetstream.log_reader import BEGAN, describe, read
+from services.metrics_gateway.projection import Live
 from services.replay.exposition import text
-from services.replay.importing import STORED, import_log
-from services.replay.presence import Presence, Ranges
+from services.replay.log import logfile
+from services.replay.log.dedup import Presence, Ranges
+from services.replay.log.exporting import check_span, check_stream, export, narrowed, writing
+from services.replay.log.importing import STORED, import_log
+from services.replay.log.log_range import Span, span
+from services.replay.log.logfile import Header, Record
+from services.replay.log.source import Readable, from_file, from_stream
 from services.replay.replay import Replay, View
-from services.replay.source import Readable, from_file, from_stream
-from services.replay.span import Span, span
 from tests.replay.recording import recorded, records, write
 
 ALL = Span()

@@ -11,11 +11,11 @@ import pytest
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
+from services.client.remote import Recorded
 from services.common.errors import LongshoreError
-from services.common.remote import Recorded
 from services.replay.comparison import Comparison
 from services.replay.deployments import Deployment, History
-from services.replay.source import events, from_file
+from services.replay.log.source import events, from_file
 from tests.replay.program import fails, longshore
 from tests.replay.recording import GOLDEN, recorded, records, write
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.common import logfile
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.common.errors import LogFileError
-from services.common.logfile import Record
+from services.replay.log import logfile
+from services.replay.log.logfile import Record
 from tests.conftest import NatsServer
 from tests.replay.program import DEADLINE, longshore
 from tests.replay.recording import recorded, write

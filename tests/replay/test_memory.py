@@ -14,8 +14,8 @@ from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
 from services.replay.exposition import Series
+from services.replay.log.source import events, from_file
 from services.replay.replay import Replay, View
-from services.replay.source import events, from_file
 from tests.replay.recording import records, write
 
 FEW, MANY = 1000, 6000

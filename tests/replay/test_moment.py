@@ -15,16 +15,16 @@ from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
 from services.common.errors import LogFileError
-from services.common.logfile import Record
-from services.metrics_gateway.instrument import Moment, Value
-from services.metrics_gateway.instruments import INSTRUMENTS
-from services.metrics_gateway.prometheus import Exporter
-from services.metrics_gateway.state import HISTOGRAMS, Histogram, State
+from services.metrics_gateway.export.prometheus import Exporter
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.instruments.instrument import Moment, Value
+from services.metrics_gateway.state.state import HISTOGRAMS, Histogram, State
 from services.replay.exposition import text
+from services.replay.log.log_range import Mark, Span, span
+from services.replay.log.logfile import Record
+from services.replay.log.source import from_file
 from services.replay.measure import Readings
 from services.replay.replay import Replay, View
-from services.replay.source import from_file
-from services.replay.span import Mark, Span, span
 from tests.gateway.recording import START, folded
 from tests.gateway.recording import read as payloads
 from tests.replay.recording import recorded, records, write

@@ -6,7 +6,7 @@ import pytest
 
 from services.common.errors import SettingsError
 from services.replay import buckets
-from services.replay.span import duration, mark, span
+from services.replay.log.log_range import duration, mark, span
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.conftest import NatsServer
 from tests.gateway.process import Gateway, Launch
 from tests.replay.program import longshore

@@ -20,15 +20,15 @@ from prometheus_client.parser import text_string_to_metric_families as scraped_f
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.common import logfile
-from services.common.bus import Bus
-from services.common.logfile import Header, Record
-from services.metrics_gateway.instruments import INSTRUMENTS
-from services.replay.exporting import export, writing
+from services.common.bus.connection import Bus
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.replay.exposition import Series, text
+from services.replay.log import logfile
+from services.replay.log.exporting import export, writing
+from services.replay.log.log_range import Mark, Span
+from services.replay.log.logfile import Header, Record
+from services.replay.log.source import Readable, from_file, from_stream
 from services.replay.replay import Replay, View
-from services.replay.source import Readable, from_file, from_stream
-from services.replay.span import Mark, Span
 from tests.gateway.process import Gateway, Launch, publishing
 from tests.gateway.recording import START
 from tests.replay.prometheus import Answers, load, prometheus

@@ -12,14 +12,14 @@ import structlog
 
 from schemas import subjects
 from services.bus.permissions import ACCESS, ADMIN, permissions
-from services.common.bus import Bus
-from services.common.objects import Objects
-from services.common.reader import describe
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.snapshot import encode
-from services.metrics_gateway.state import State
-from services.metrics_gateway.store import SLOTS, Store
-from services.replay.source import from_stream
+from services.common.bus.connection import Bus
+from services.common.jetstream.log_reader import describe
+from services.common.jetstream.object_store import Objects
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.snapshots.snapshot import encode
+from services.metrics_gateway.snapshots.store import SLOTS, Store
+from services.metrics_gateway.state.state import State
+from services.replay.log.source import from_stream
 from tests.bus.server import connected, serving
 from tests.conftest import NatsServer
 from tests.replay.program import longshore

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from schemas import events as e
-from services.common.logfile import Record
 from services.replay.exposition import text
+from services.replay.log.logfile import Record
+from services.replay.log.source import from_file
 from services.replay.replay import Replay, View
-from services.replay.source import from_file
 from services.replay.testing import TimeTravel
 from tests.replay.recording import GOLDEN, recorded, write
 

@@ -17,7 +17,7 @@ from schemas.routing import Check, Decisions, Health, Lease, Replica, Route, Ser
 from services.cli.overview import app_view
 from services.health.probe import Prober
 from services.health.thresholds import Tally, observe, pause
-from services.proxy.worker.dialing import dial
+from services.proxy.worker.relay.dialing import dial
 from tests.schemas.strategies import WILD
 
 KINDS = (Route, Serving, Replica, Health, Decisions, Lease)

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import NatsServer
 from tests.e2e.harness import children_of, clean_environment, runs, wait_for
 
-WATCH = [sys.executable, "-m", "services.supervisor.watch"]
+WATCH = [sys.executable, "-m", "services.supervisor.watched_service"]
 
 
 @pytest.fixture

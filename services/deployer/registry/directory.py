@@ -10,7 +10,7 @@ from pathlib import Path
 from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import RegistryError, SettingsError
-from services.deployer import versions
+from services.deployer.registry import versions
 from services.deployer.registry.program import first_line_flaw
 
 RUN = "run"

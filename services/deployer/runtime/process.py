@@ -15,14 +15,14 @@ import msgspec
 
 from schemas.routing import Artifact
 from services.common import log
-from services.common.environment import usual
 from services.common.errors import ReleaseError
+from services.common.process.environment import usual
 from services.deployer import signals
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.registry.program import why_not_executed
-from services.deployer.runtime import ports, remains, shim
-from services.deployer.runtime.folder import Folder, Record, Started, prune
+from services.deployer.runtime import orphans, ports, shim
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
+from services.deployer.runtime.replica_dir import Folder, Record, Started, prune
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 10.0
@@ -160,7 +160,7 @@ class ProcessRuntime:
             self._watch(folder, started, descriptor)
             running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
             return Found(record.id, record.release, record.slot, running, None, **folder.marks)
-        await asyncio.to_thread(remains.kill, record.id)
+        await asyncio.to_thread(orphans.kill, record.id)
         end = Exit(record.id, folder.exit_code)
         return Found(record.id, record.release, record.slot, None, end, **folder.marks)
 
@@ -181,7 +181,7 @@ class ProcessRuntime:
         """Kill what ended replicas left, all of them with one look at the host's processes; then report their end."""
         while ending := self._ending:
             self._ending = []
-            await asyncio.to_thread(remains.kill, *(watched.folder.path.name for watched in ending))
+            await asyncio.to_thread(orphans.kill, *(watched.folder.path.name for watched in ending))
             for watched in ending:
                 self.on_exit(Exit(watched.folder.path.name, watched.folder.exit_code))
 
@@ -196,7 +196,7 @@ class ProcessRuntime:
         self._signal(watched, signal.SIGUSR1)
         loop = asyncio.get_running_loop()
         replica = watched.folder.path.name
-        watched.timer = loop.call_later(FORCE_AGAIN, loop.run_in_executor, None, remains.kill, replica)
+        watched.timer = loop.call_later(FORCE_AGAIN, loop.run_in_executor, None, orphans.kill, replica)
 
     def _signal(self, watched: _Watched, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -209,7 +209,7 @@ def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collecti
         "PORT": str(port),
         "LONGSHORE_APP": spec.app,
         "LONGSHORE_RELEASE": spec.release,
-        remains.MARK: spec.id,
+        orphans.MARK: spec.id,
     }
 
 

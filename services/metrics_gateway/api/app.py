@@ -10,10 +10,10 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from services.common.lifecycle import VERSION
-from services.metrics_gateway.api import following, page, plain, problem, reading, verbs
+from services.common.process.lifecycle import VERSION
+from services.metrics_gateway.api import commands, metrics_routes, page, problem, queries, stream_routes
 from services.metrics_gateway.api.access import guard
-from services.metrics_gateway.api.core import Core
+from services.metrics_gateway.api.dependencies import Core
 
 MOST_BODY = 64 << 10
 
@@ -21,7 +21,7 @@ MOST_BODY = 64 << 10
 def create(core: Core) -> Litestar:
     """The application of a gateway: the one place where it is made, and where it can be wrapped."""
     app = Litestar(
-        [*page.HANDLERS, *reading.HANDLERS, *following.HANDLERS, *verbs.HANDLERS, *plain.HANDLERS],
+        [*page.HANDLERS, *queries.HANDLERS, *stream_routes.HANDLERS, *commands.HANDLERS, *metrics_routes.HANDLERS],
         state=State({"core": core}),
         dependencies={"core": Provide(lambda: core, sync_to_thread=False)},
         guards=[guard],
@@ -53,5 +53,5 @@ def _description() -> OpenAPIConfig:
 def _forbid_unknown_fields(app: Litestar) -> None:
     """Says of the verbs' bodies what is so: a field that they do not have is refused."""
     schemas = app.openapi_schema.components.schemas or {}
-    for order in verbs.ORDERS:
+    for order in commands.ORDERS:
         schemas[order.__name__].additional_properties = False

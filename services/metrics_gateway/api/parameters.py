@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from litestar.params import QueryParameter
 
-from services.metrics_gateway.recent import KINDS, Wanted
+from services.metrics_gateway.views.events import KINDS, Wanted
 
 if TYPE_CHECKING:
     Kind: TypeAlias = str

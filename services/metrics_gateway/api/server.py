@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.common.errors import PortTakenError
-from services.common.ports import check_free
+from services.common.process.ports import check_free
 from services.metrics_gateway.settings import GatewaySettings
 
 STOP_TIMEOUT = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas.events import CommandAnswered
-from services.metrics_gateway.traces.span import Attribute, Span, is_trace, known_span
+from services.metrics_gateway.state.span import Attribute, Span, is_trace, known_span
 
 CLI = "cli"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from schemas.events import ConnectionTraced
-from services.metrics_gateway.histogram import Exemplar
-from services.metrics_gateway.traces.span import Attribute, Span, span_id
+from services.metrics_gateway.state.histogram import Exemplar
+from services.metrics_gateway.state.span import Attribute, Span, span_id
 
 REFUSED = {
     "no_backend": "no backend was there within the hold time",

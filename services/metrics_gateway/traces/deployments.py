@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas import events as e
-from services.metrics_gateway.traces.span import Attribute, Span, is_trace, known_span, span_id
-from services.metrics_gateway.traces.story import Story
+from services.metrics_gateway.state.span import Attribute, Span, is_trace, known_span, span_id
+from services.metrics_gateway.state.tracing import Story
 
 STEPS: dict[type[e.Event], str] = {
     e.ImagePulled: "pull",

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import tracing
 from services.common.ids import span_id, trace_id
-from services.metrics_gateway.traces.span import Span
+from services.metrics_gateway.state.span import Span
 
 PREFIX = "/api/"
 STREAMS = "/stream"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from schemas.events import Event
 from services.proxy.messages import Answered, Blocked, Failed, Follow, Following
-from services.proxy.worker.arrival import Arrival
 from services.proxy.worker.balancer import Balancer, Dial, Occupant, Target
+from services.proxy.worker.relay.pending import Arrival
 from services.proxy.worker.timers import Timed
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from schemas.chain import Sealer
 from schemas.codec import encode_event, joined, kind
 from schemas.events import Event, EventsDropped
 from schemas.handover import Leftover
-from services.proxy.blackbox import BlackBox
+from services.proxy.crash.blackbox import BlackBox
 from services.proxy.messages import Recorded
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop

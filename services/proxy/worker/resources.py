@@ -10,8 +10,8 @@ from services.proxy.messages import Limits
 from services.proxy.worker.admission import Admission
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
-from services.proxy.worker.pipes import MOST_IN_USE, Pipes
 from services.proxy.worker.recorder import Recorder
+from services.proxy.worker.relay.pipes import MOST_IN_USE, Pipes
 
 _MOST_FILES = 1 << 20
 _OTHER_FILES = 32

@@ -8,19 +8,19 @@ import time
 from schemas import subjects
 from schemas.chain import Sealer
 from schemas.events import ServiceStopped
-from services.proxy.blackbox import BlackBox
+from services.proxy.crash.blackbox import BlackBox
+from services.proxy.crash.open_connections_file import Remains
 from services.proxy.messages import Admit, Eject, Follow, Message, Origin, Start, Stop, Taken
-from services.proxy.remains import Remains
 from services.proxy.worker import handover
 from services.proxy.worker.admission import Admission
 from services.proxy.worker.channel import Channel
+from services.proxy.worker.drain_reporter import Retiree
 from services.proxy.worker.frontend import Frontend
 from services.proxy.worker.heartbeat import Heartbeat
 from services.proxy.worker.loop import Loop
-from services.proxy.worker.pipes import Pipes
 from services.proxy.worker.recorder import Recorder
+from services.proxy.worker.relay.pipes import Pipes
 from services.proxy.worker.resources import Resources, raise_file_limit, share
-from services.proxy.worker.retiree import Retiree
 from services.proxy.worker.timers import Timed
 
 LINGER = 5.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.conftest import NatsServer
 from tests.deployer.docker.site import DockerSite
 from tests.deployer.registry.docker_registry import DockerRegistry

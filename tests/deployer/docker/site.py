@@ -12,7 +12,7 @@ import docker
 
 from schemas.events import DeploymentSucceeded
 from schemas.routing import Replica
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.deployer.settings import DeployerSettings
 from tests.conftest import NatsServer
 from tests.deployer.docker.images import SERVE, publish

@@ -21,9 +21,9 @@ from schemas.events import (
     ReplicaStarted,
 )
 from services.common.errors import EngineAwayError, EngineError, SettingsError
+from services.deployer.identity import identify
 from services.deployer.runtime.docker import engine, runtime
 from services.deployer.runtime.docker.engine import Engine, url
-from services.deployer.runtime.docker.instance import identify
 from services.deployer.runtime.docker.runtime import check
 from services.deployer.settings import DeployerSettings
 from tests.deployer.docker.relay import Relay

@@ -22,7 +22,7 @@ from schemas.events import (
     ReplicaRetired,
     ReplicaStarted,
 )
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.conftest import NatsServer
 from tests.deployer.docker.images import SERVE
 from tests.deployer.docker.podman import Podman

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded
 from schemas.routing import Artifact
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from services.deployer.runtime.docker.runtime import DockerRuntime
 from services.deployer.runtime.protocol import Exit, Running, Spec
 from services.deployer.settings import DeployerSettings

@@ -17,11 +17,11 @@ import structlog
 
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, RegistryFailed, ReplicaExited
 from services.common import log
-from services.deployer.notices import messenger, webhook
-from services.deployer.notices.courier import MOST_WAITING, Courier, Deliver
-from services.deployer.notices.errors import UndeliveredError
-from services.deployer.notices.notice import Notice
-from services.deployer.notices.target import Target
+from services.deployer.notifications import apprise_client, webhook
+from services.deployer.notifications.delivery_queue import MOST_WAITING, Courier, Deliver
+from services.deployer.notifications.errors import UndeliveredError
+from services.deployer.notifications.notice import Notice
+from services.deployer.notifications.target import Target
 from tests.conftest import free_port
 from tests.deployer.notices.conftest import SECRET
 from tests.deployer.notices.receiver import Receiver
@@ -195,7 +195,7 @@ async def test_a_server_that_is_not_there_is_told_without_its_url() -> None:
 
 
 async def test_apprise_brings_title_and_text_to_its_services(receiver: Receiver) -> None:
-    await messenger.deliver(Target(f"json://{receiver.place}/s3cret"), notice("what happened"))
+    await apprise_client.deliver(Target(f"json://{receiver.place}/s3cret"), notice("what happened"))
     (request,) = receiver.requests
     assert request.path == "/s3cret"
     assert request.notice["title"] == "web on here: title"
@@ -206,7 +206,7 @@ async def test_apprise_brings_title_and_text_to_its_services(receiver: Receiver)
 async def test_what_apprise_cannot_deliver_says_why_without_the_url(receiver: Receiver) -> None:
     receiver.statuses = [500]
     with pytest.raises(UndeliveredError) as failed:
-        await messenger.deliver(Target(f"json://{receiver.place}/s3cret"), notice())
+        await apprise_client.deliver(Target(f"json://{receiver.place}/s3cret"), notice())
     assert "500" in str(failed.value)
     assert "s3cret" not in str(failed.value)
 
@@ -214,7 +214,7 @@ async def test_what_apprise_cannot_deliver_says_why_without_the_url(receiver: Re
 async def test_an_apprise_that_hangs_is_killed_at_the_deadline(receiver: Receiver) -> None:
     receiver.hold.clear()
     target = Target(f"json://{receiver.place}/s3cret?rto=60")
-    sending = asyncio.create_task(messenger.deliver(target, notice()))
+    sending = asyncio.create_task(apprise_client.deliver(target, notice()))
     await eventually(lambda: receiver.requests)
     (messenger_pid,) = children()
     sending.cancel()

@@ -18,8 +18,8 @@ from schemas.events import (
     ReplicaExited,
     ReplicaRetired,
 )
-from services.deployer.notices.digest import MOST_ERRORS, QUIET, Digest
-from services.deployer.notices.notice import Notice
+from services.deployer.notifications.notice import Notice
+from services.deployer.notifications.notice_filter import MOST_ERRORS, QUIET, Digest
 
 
 def exited(time: float, code: int = 1, release: str = "1.0.0", oom: bool = False) -> ReplicaExited:

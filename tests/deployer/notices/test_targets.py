@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import SettingsError
-from services.deployer.notices.announcer import check
-from services.deployer.notices.target import Target, parse, scrubbed
+from services.deployer.notifications.notifier import check
+from services.deployer.notifications.target import Target, parse, scrubbed
 from services.deployer.settings import DeployerSettings
 
 TOKEN = "T0psecretT0ken"

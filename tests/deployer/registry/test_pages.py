@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from semver import Version
 
-from services.deployer import versions
+from services.deployer.registry import versions
 from services.deployer.registry.oci import repository, source
 from services.deployer.registry.oci.images import Images
 from tests.deployer.registry.hostile import Hostile, Request, reply, tags

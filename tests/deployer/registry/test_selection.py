@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from semver import Version
 
 from services.common.errors import SettingsError
-from services.deployer import versions
+from services.deployer.registry import versions
 from services.deployer.registry.oci import constraint, source
 from services.deployer.registry.oci.calver import CalVer
 

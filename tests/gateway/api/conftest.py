@@ -12,8 +12,8 @@ import pytest
 from schemas import events as e
 from schemas import subjects
 from schemas.commands import Command, Deploy, Pause, Reply
-from services.common.bus import Bus
-from services.common.deadline import DEADLINE
+from services.common.bus.connection import Bus
+from services.common.bus.deadline import DEADLINE
 from tests.gateway.process import Gateway, Launch, publishing
 
 

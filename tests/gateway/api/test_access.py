@@ -11,8 +11,8 @@ import httpx
 import pytest
 from litestar.exceptions import HTTPException
 
+from services.common.config.settings import arguments, handed, variables
 from services.common.errors import SettingsError
-from services.common.settings import arguments, handed, variables
 from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.access import bearer, check, is_local
 from services.metrics_gateway.api.tokens import Tokens

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from schemas import subjects
-from services.common import reader
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
+from services.common.jetstream import log_reader
 from services.metrics_gateway.api import streams
-from services.metrics_gateway.api.following import AHEAD
+from services.metrics_gateway.api.stream_routes import AHEAD
 
 MESSAGE = 30_000
 """Bytes of a batch of a busy proxy."""
@@ -23,7 +23,7 @@ async def delivered(bus: Bus) -> dict[str, int]:
 async def test_no_more_is_sent_than_was_asked_for_however_slow_the_reader_is(bus: Bus) -> None:
     for number in range(100):
         await bus.jetstream.publish("longshore.events.proxy.shop", b"x", headers={"N": str(number)})
-    async with aclosing(reader.read(bus, 1, wait=False, ahead=AHEAD)) as reading:
+    async with aclosing(log_reader.read(bus, 1, wait=False, ahead=AHEAD)) as reading:
         got = len(await anext(reading))
         (sent,) = (await delivered(bus)).values()
         assert 0 < got <= sent <= AHEAD * 3 // 2

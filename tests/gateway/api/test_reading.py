@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from schemas import events as e
-from services.common.bus import Bus
-from services.metrics_gateway.backends import backends
-from services.metrics_gateway.deployments import deployments
-from services.metrics_gateway.recent import DETAILS, KINDS, NOTABLE, Wanted, newest
-from services.metrics_gateway.state import DEPLOYMENTS_KEPT, RECENT_KEPT
-from services.metrics_gateway.times import iso
+from services.common.bus.connection import Bus
+from services.metrics_gateway.state.state import DEPLOYMENTS_KEPT, RECENT_KEPT
+from services.metrics_gateway.views.backends import backends
+from services.metrics_gateway.views.deployments import deployments
+from services.metrics_gateway.views.events import DETAILS, KINDS, NOTABLE, Wanted, newest
+from services.metrics_gateway.views.times import iso
 from tests.gateway.events import Log, accepted, started
 from tests.gateway.process import Gateway, Launch, publishing
 

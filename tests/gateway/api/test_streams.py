@@ -15,10 +15,10 @@ import pytest
 
 from schemas import events as e
 from schemas import subjects
-from services.common.bus import Bus
-from services.common.reader import Stream
+from services.common.bus.connection import Bus
+from services.common.jetstream.log_reader import Stream
 from services.metrics_gateway.api import server, streams
-from services.metrics_gateway.api.following import Gap, beginning
+from services.metrics_gateway.api.stream_routes import Gap, beginning
 from services.metrics_gateway.api.streams import COMMENT, kept_alive, message
 from tests.gateway.process import Gateway, publishing
 

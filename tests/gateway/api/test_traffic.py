@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.metrics_gateway.histogram import CONNECT_LATENCY
-from services.metrics_gateway.state import State
-from services.metrics_gateway.traffic import HISTORY, PortTraffic, Traffic, quantile
+from services.metrics_gateway.state.histogram import CONNECT_LATENCY
+from services.metrics_gateway.state.state import State
+from services.metrics_gateway.views.traffic import HISTORY, PortTraffic, Traffic, quantile
 from tests.gateway.events import KEY, Log, accepted, established
 
 

@@ -13,8 +13,8 @@ from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Resume, Retry, Rollback
 from schemas.events import ServiceStarted, ServiceStopped
 from services.bus.permissions import ACCESS, permissions
-from services.common.bus import Bus
-from services.metrics_gateway.api.verbs import target, trace_context
+from services.common.bus.connection import Bus
+from services.metrics_gateway.api.commands import target, trace_context
 from tests.gateway.api.conftest import Deployer
 from tests.gateway.events import Log
 from tests.gateway.process import Gateway, publishing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.gateway.authority import Authority
 from tests.gateway.process import Gateway, Launch
 from tests.gateway.receiver import scraped, until

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.common.bus import Bus
+from services.common.bus.connection import Bus
 from tests.conftest import free_port
 from tests.gateway.process import Gateway, Launch, publishing, running
 from tests.gateway.traces.receiver import Traces, receiving

@@ -10,11 +10,11 @@ import pytest
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.metrics_gateway import snapshot
-from services.metrics_gateway.fold import apply
-from services.metrics_gateway.state import State
-from services.metrics_gateway.traces.span import Span
-from services.metrics_gateway.traces.story import SPANS, STORIES
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.state.span import Span
+from services.metrics_gateway.state.state import State
+from services.metrics_gateway.state.tracing import SPANS, STORIES
 from tests.gateway.recording import LOG, read
 from tests.gateway.traces.story import OTHER, TRACE, failed, succeeded
 

@@ -8,7 +8,7 @@ import re
 from semver import Version
 
 from services.common.errors import SettingsError
-from services.deployer import versions
+from services.deployer.registry import versions
 
 TOKENS = {
     "YYYY": ("year", r"[1-9][0-9]{3}"),

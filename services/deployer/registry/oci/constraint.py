@@ -7,8 +7,8 @@ import re
 from semver import Version
 
 from services.common.errors import SettingsError
-from services.deployer import versions
-from services.deployer.versions import Predicate
+from services.deployer.registry import versions
+from services.deployer.registry.versions import Predicate
 
 OPERATORS = (">=", ">", "<=", "<", "=", "!=", "~", "^")
 

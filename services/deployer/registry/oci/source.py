@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from services.common.errors import SettingsError
-from services.deployer import versions
+from services.deployer.registry import versions
 from services.deployer.registry.oci import constraint, reference
 from services.deployer.registry.oci.calver import CalVer
 from services.deployer.registry.oci.reference import Reference

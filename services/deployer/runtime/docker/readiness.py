@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from services.deployer.runtime.docker.listening import Place, problem
+from services.deployer.runtime.docker.listen_probe import Place, problem
 from services.deployer.runtime.docker.watch import Watched
 from services.deployer.settings import DeployerSettings
 

@@ -14,19 +14,19 @@ import msgspec
 from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import EngineAwayError, EngineError, ReleaseError, SettingsError
-from services.deployer.runtime.docker import arguments, body
+from services.deployer.identity import identify
+from services.deployer.runtime.docker import arguments, create_request
 from services.deployer.runtime.docker import state as states
 from services.deployer.runtime.docker.arguments import LABELS
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.images import Images
-from services.deployer.runtime.docker.instance import identify
-from services.deployer.runtime.docker.listening import Place
+from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.watch import Watch, Watched
-from services.deployer.runtime.folder import Folder, Record, prune
 from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Running, Spec
+from services.deployer.runtime.replica_dir import Folder, Record, prune
 from services.deployer.settings import DeployerSettings
 
 KILL_INTERVAL = 5.0
@@ -66,7 +66,7 @@ class DockerRuntime:
         found, records = [], dict(self._records())
         for name, container in (await self._containers.find(self._labels)).items():
             record = records.pop(name, None)
-            if record is None or body.own(container["Labels"]) != self._own_labels(record):
+            if record is None or create_request.own(container["Labels"]) != self._own_labels(record):
                 self._tell_lie(name)
             elif one := await self._adopt(Folder(self._root / name), record):
                 found.append(one)
@@ -87,8 +87,8 @@ class DockerRuntime:
             image = await self._images.need(artifact)
         except EngineError as error:
             raise ReleaseError(f"cannot look for {artifact.location}: {error}") from None
-        body.replica_ports(self._settings.ports, image, artifact)
-        body.check_drain_signal(image)
+        create_request.replica_ports(self._settings.ports, image, artifact)
+        create_request.check_drain_signal(image)
 
     async def holds(self, artifact: Artifact) -> bool:
         """Whether the image is here. An engine that cannot say does not hold it."""
@@ -157,14 +157,14 @@ class DockerRuntime:
     async def _start(self, spec: Spec, folder: Folder) -> Running:
         settings = self._settings
         image = await self._images.need(spec.artifact)
-        ports = body.replica_ports(settings.ports, image, spec.artifact)
+        ports = create_request.replica_ports(settings.ports, image, spec.artifact)
         record = Record(spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, wanted(settings))
         folder.create(record)
         variables = environment(self._arguments)
         own = self._own_labels(record)
         await self._containers.create(
             spec.id,
-            body.create(spec, self._arguments, variables, settings.cmd, ports.values(), settings.dial, own),
+            create_request.create(spec, self._arguments, variables, settings.cmd, ports.values(), settings.dial, own),
         )
         await self._containers.start(spec.id)
         container = await self._containers.inspect(spec.id)
@@ -230,7 +230,7 @@ class DockerRuntime:
     def _running(self, record: Record, container: Mapping[str, Any]) -> Running:
         found = states.addresses(container, self._ports(record), self._settings.dial)
         host, port = found.get(self._settings.ports[0].replica, (HOST, 0))
-        signal = body.drain_signal(self._settings.drain_signal, container)
+        signal = create_request.drain_signal(self._settings.drain_signal, container)
         return Running(host, port, container["State"]["Pid"], found, signal)
 
     def _place(self, record: Record, container: Mapping[str, Any]) -> Place:
@@ -242,7 +242,7 @@ class DockerRuntime:
         return {port.replica: port.replica or record.port for port in self._settings.ports}
 
     def _own_labels(self, record: Record) -> dict[str, str]:
-        return body.labels(record, self._settings.app, self._instance)
+        return create_request.labels(record, self._settings.app, self._instance)
 
     def _records(self) -> list[tuple[str, Record]]:
         folders = [Folder(path) for path in self._root.iterdir() if path.is_dir()] if self._root.is_dir() else []

@@ -14,10 +14,10 @@ from services.deployer.runtime.docker import state as states
 from services.deployer.runtime.docker.arguments import LABELS
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
-from services.deployer.runtime.docker.listening import Place
+from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.state import State
-from services.deployer.runtime.folder import Folder
 from services.deployer.runtime.protocol import UNSEEN, Exit
+from services.deployer.runtime.replica_dir import Folder
 
 SILENCE = 60.0
 RETRY = 0.5

@@ -1,0 +1,150 @@
+"""The other end of the command line: the bus of a running Longshore, its buckets, its log and its deployers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import msgspec
+
+from schemas import codec, subjects
+from schemas.commands import Command, Reply
+from schemas.events import AnyEvent
+from schemas.routing import Decisions
+from services.common import log, tracing
+from services.common.bus import credentials
+from services.common.bus.connection import Bus, Synced
+from services.common.config.settings import Settings, check_name
+from services.common.errors import BusError, LongshoreError
+from services.common.jetstream import log_reader
+
+VALUES_TIMEOUT = 10.0
+
+T = TypeVar("T")
+
+
+class Target(Settings, frozen=True, kw_only=True):
+    """Which application on which host is meant. An empty app: the only one there."""
+
+    app: str = ""
+
+    def __post_init__(self) -> None:
+        if self.app:
+            check_name("--app", self.app)
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """One event of the log with its envelope. `sequence` is the stream's."""
+
+    sequence: int
+    service: str
+    host: str
+    app: str
+    event: AnyEvent
+
+
+class Remote:
+    """A connection as the `cli` account."""
+
+    def __init__(self, bus: Bus, target: Target) -> None:
+        self._bus = bus
+        self.target = target
+
+    @property
+    def bus(self) -> Bus:
+        return self._bus
+
+    async def values(self, bucket: str, kind: type[T]) -> dict[str, T]:
+        """All values of a bucket for the target's host and, if one is named, its app. Raises BusError."""
+        app = self.target.app or "*"
+        keys = f"{subjects.token(self.target.host)}.{app}"
+        found: dict[str, T] = {}
+        try:
+            async with (
+                asyncio.timeout(VALUES_TIMEOUT),
+                contextlib.aclosing(
+                    self._bus.watch(bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
+                ) as watch,
+            ):
+                async for change in watch:
+                    if isinstance(change, Synced):
+                        break
+                    if change.value is not None:
+                        _add(found, bucket, change.key, change.value, kind)
+        except TimeoutError:
+            raise BusError(
+                f"no answer about the bucket {bucket} within {VALUES_TIMEOUT:g} s: is Longshore set up on this bus "
+                "(`longshore bus setup`), and has its cluster a quorum?"
+            ) from None
+        return found
+
+    async def app(self) -> str:
+        """The application that is meant. Raises LongshoreError when that is not clear."""
+        if self.target.app:
+            return self.target.app
+        decisions = await self.values(subjects.DECISIONS, Decisions)
+        apps = sorted(key.split(".")[1] for key, decided in decisions.items() if not decided.removed)
+        if not apps:
+            raise LongshoreError(f"no application runs on {self.target.host}: start one, or name another --host")
+        if len(apps) > 1:
+            raise LongshoreError(f"several applications run here: choose one with --app ({', '.join(apps)})")
+        return apps[0]
+
+    async def ask(self, command: Command) -> Reply:
+        """The deployer's answer. Raises LongshoreError when it refuses."""
+        subject = subjects.commands(await self.app(), self.target.host)
+        reply: Reply = codec.value(await self._bus.request(subject, command, headers=tracing.begin()), Reply)
+        if not reply.ok:
+            raise LongshoreError(reply.message)
+        return reply
+
+    async def last_sequence(self) -> int:
+        return await log_reader.last_sequence(self._bus)
+
+    async def events(
+        self, start: int, service: str = "*", app: str = "*", until: int | None = None
+    ) -> AsyncIterator[Recorded]:
+        """Events from a stream sequence on, to `until` (inclusive) or for ever."""
+        if until is not None and start > until:
+            return
+        async for entries in log_reader.read(self._bus, start, subjects.events(service, app), wait=until is None):
+            for entry in entries:
+                if until is not None and entry.sequence > until:
+                    return
+                for recorded in _recorded(entry):
+                    yield recorded
+
+
+def _add(found: dict[str, T], bucket: str, key: str, value: bytes, kind: type[T]) -> None:
+    try:
+        found[key] = codec.value(value, kind)
+    except msgspec.MsgspecError as error:
+        log.get("cli").warning("value ignored", bucket=bucket, key=key, reason=str(error))
+
+
+def _recorded(entry: log_reader.Entry) -> list[Recorded]:
+    """The events of a message; none if it is not one of ours (the gateway counts those)."""
+    try:
+        batch = codec.decode(entry.payload, entry.subject).batch
+    except msgspec.MsgspecError:
+        return []
+    return [Recorded(entry.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]
+
+
+@asynccontextmanager
+async def connect(target: Target, account: str = "cli") -> AsyncIterator[Remote]:
+    """The bus of the target. Raises BusError when it cannot be reached."""
+    found = credentials.find(target, account)
+    try:
+        bus = await Bus.connect(account, found, min(target.bus_timeout, 3.0))
+    except BusError as error:
+        if target.nats_url:
+            raise
+        raise BusError(f"nothing runs with --state-dir {target.state_dir} ({error})") from None
+    try:
+        yield Remote(bus, target)
+    finally:
+        await bus.close()

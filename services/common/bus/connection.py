@@ -1,0 +1,269 @@
+"""The bus: one connection to NATS JetStream, and the few things that services do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.client import JetStreamContext
+
+from schemas import subjects
+from services.common import log
+from services.common.bus import requests
+from services.common.bus.connect_errors import explain, forbidden
+from services.common.bus.credentials import Credentials
+from services.common.bus.nats_client import ReconnectingClient, attempt
+from services.common.bus.permission_errors import Denials
+from services.common.bus.responder import Answer, Answers
+from services.common.bus.retry import answered
+from services.common.errors import BusError
+from services.common.jetstream import provisioning
+from services.common.jetstream.key_value import Buckets
+from services.common.jetstream.provisioning import Limits
+from services.common.jetstream.watch import Change as Change
+from services.common.jetstream.watch import Synced as Synced
+from services.common.jetstream.watch import watch
+
+OLDEST_SERVER = (2, 10)
+REQUEST_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 30.0
+"""Seconds for the answer to a command. A change is begun within half of it, which is longer than whoever answers asks
+others for it, and takes at most the other half (two writes and the wait for the events)."""
+
+T = TypeVar("T")
+
+
+class Bus:
+    """A connection that reconnects for ever. Create it with `Bus.connect`."""
+
+    def __init__(self, service: str, credentials: Credentials = Credentials([])) -> None:  # noqa: B008 - frozen
+        self.service = service
+        self.client = ReconnectingClient(credentials)
+        self.epoch = 0
+        self._credentials = credentials
+        self._patience = 0.0
+        self._limits = Limits()
+        self._denials = Denials(service)
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._refused = asyncio.Event()
+        self._refusals = 0
+        self._reason = ""
+        self._last_error: Exception | None = None
+        self.guard: Callable[[], None] = lambda: None
+        """Called before each `put` and `delete`; raises BusError when nothing may be written now."""
+        self._later: asyncio.Task[None] | None = None
+        self._answers = Answers(service)
+        self._buckets = Buckets(lambda: self.jetstream)
+        self._log = log.get(service)
+
+    @classmethod
+    async def connect(
+        cls, service: str, credentials: Credentials, timeout: float = 10.0, is_needed: bool = True
+    ) -> Bus:
+        """A bus that is connected. Raises BusError: unreachable within `timeout` seconds, refused, too old.
+
+        One that is not needed at once goes on trying when it is not reached in time, and does not raise for that.
+        """
+        bus = cls(service, credentials)
+        await bus._connect(timeout, is_needed)
+        return bus
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        return self._jetstream
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected.is_set()
+
+    async def until_connected(self) -> None:
+        """Return at once when connected, else as soon as the bus is back."""
+        await self._connected.wait()
+
+    async def until_lost(self) -> None:
+        """Return when the connection that is open now is lost."""
+        await self._lost.wait()
+
+    async def close(self) -> None:
+        """Close the connection; what was published before is flushed first if the bus answers."""
+        await self._answers.close()
+        if self.client.is_closed:
+            return
+        if self._later and not self._later.done():
+            await self._give_up(self._later)
+            return
+        try:
+            async with asyncio.timeout(2):
+                await self.client.flush(1)
+        except (TimeoutError, nats.errors.Error):
+            pass
+        with contextlib.suppress(OSError):  # what still waits for a bus that is away cannot be sent
+            await self.client.close()
+
+    async def ensure(self, wanted: Limits | None = None) -> None:
+        """Create the stream, the buckets and the object stores that are missing, as this was asked for last.
+
+        Raises BusError: this account may not, or the servers cannot.
+        """
+        self._limits = wanted or self._limits
+        try:
+            async with asyncio.timeout(self._patience + REQUEST_TIMEOUT):
+                await answered(lambda: provisioning.provision(self, self._limits), self._patience)
+        except nats.js.errors.APIError as error:
+            reason = provisioning.problem(error, self._limits) or str(error)
+            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
+        except (nats.errors.Error, TimeoutError) as error:
+            reason = str(error) or "no answer; have the servers of the cluster a quorum?"
+            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
+
+    async def put(self, bucket: str, key: str, value: msgspec.Struct) -> None:
+        """Set a key. Raises BusError when the bus does not take it; it does not take it later either."""
+        content = msgspec.json.encode(value)
+        await self._call(
+            f"cannot write {key} in {bucket}", bucket, lambda: self._buckets.put(bucket, key, content, self.guard)
+        )
+
+    async def get(self, bucket: str, key: str) -> bytes | None:
+        """The value of a key, None if it has none. Raises BusError."""
+        return await self._call(f"cannot read {key} in {bucket}", bucket, lambda: self._buckets.get(bucket, key))
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Delete a key, also one that is not there. Raises BusError."""
+        await self._call(
+            f"cannot delete {key} in {bucket}", bucket, lambda: self._buckets.delete(bucket, key, self.guard)
+        )
+
+    async def unless_denied(self, name: str, call: Awaitable[T]) -> T:
+        """What a call gives that uses subjects with `name`. Raises DeniedError at once when this account may not."""
+        return await self._denials.unless_denied(name, call)
+
+    async def watch(self, bucket: str, keys: str) -> AsyncGenerator[Change | Synced, None]:
+        """Every matching key as it is now, then Synced, then each change, for ever.
+
+        After a lost connection everything is delivered again, with deletions for the keys that are gone, and
+        another Synced: readers apply what they get and stay right.
+        """
+        async with contextlib.aclosing(watch(self, bucket, keys)) as changes:
+            async for change in changes:
+                yield change
+
+    async def request(
+        self,
+        subject: str,
+        command: msgspec.Struct,
+        timeout: float = ANSWER_TIMEOUT,
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
+        """The reply to a command. Raises BusError: the bus is away, nobody listens, or nobody answers in time.
+
+        Whoever executes it begins no change any more when half of `timeout` (seconds) is over.
+        """
+        return await requests.request(self.client, subject, msgspec.json.encode(command), timeout, headers or {})
+
+    async def respond(self, subject: str, answer: Answer) -> None:
+        """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own.
+
+        Messages that are no requests, and requests that come too late, are not answered by it.
+        """
+
+        async def take(message: Msg) -> None:
+            self._answers.begin(message, subject, answer)
+
+        await self.client.subscribe(subject, cb=take)
+
+    async def _connect(self, timeout: float, is_needed: bool) -> None:
+        self._patience = timeout
+        options = self.client.options_for(self.service) | {
+            "disconnected_cb": self._on_lost,
+            "reconnected_cb": self._on_reconnected,
+            "error_cb": self._on_error,
+        }
+        self._jetstream = self.client.jetstream(timeout=REQUEST_TIMEOUT, publish_async_max_pending=4096)
+        connecting = asyncio.create_task(self.client.connect(**options))
+        in_the_way = await attempt(connecting, self._refused, timeout)
+        if isinstance(in_the_way, TimeoutError) and not is_needed:
+            self._lost.set()
+            self._log.warning("the bus is away, going on without it", reason=self._why_not(in_the_way, timeout))
+            self._later = asyncio.create_task(self._connect_later(connecting))
+            return
+        if in_the_way:
+            await self._give_up(connecting)
+            raise BusError(self._why_not(in_the_way, timeout))
+        version = self.client.connected_server_version
+        if (version.major, version.minor) < OLDEST_SERVER:
+            await self.client.close()
+            raise BusError(
+                f"the NATS server at {self._credentials.shown} is {version.major}.{version.minor}: "
+                "use nats-server 2.10 or newer"
+            )
+        self._connected.set()
+
+    async def _connect_later(self, connecting: asyncio.Task[None]) -> None:
+        await connecting
+        await self._on_reconnected()
+
+    async def _give_up(self, connecting: asyncio.Task[None]) -> None:
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        await self.client.abort()
+
+    def _why_not(self, error: BaseException, timeout: float) -> str:
+        servers = self._credentials.shown
+        reason = explain(error, self._credentials) or self._reason
+        if reason:
+            return f"the bus at {servers} refuses {self.service}: {reason}"
+        if not isinstance(error, TimeoutError):
+            return f"--nats-url {servers}: {error}; use nats://host:4222"
+        last = self._last_error or "no answer"
+        return f"no bus at {servers} within {timeout:g} s ({last}): start it, or mend --nats-url"
+
+    async def _on_lost(self) -> None:
+        if self._connected.is_set() and not self.client.is_closed:
+            self._log.warning("bus lost, reconnecting")
+        self._connected.clear()
+        self._lost.set()
+
+    async def _on_reconnected(self) -> None:
+        self._lost = asyncio.Event()
+        self._reason = ""
+        self._buckets.forget()
+        self.epoch += 1
+        self._connected.set()
+        self._log.info("bus is back")
+
+    async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
+        subject, reason = forbidden(error), explain(error, self._credentials)
+        if subject:
+            if not self._denials.tell(subject):
+                self._log.warning("the account may not use this on the bus", subject=subject)
+        elif reason and not self._connected.is_set():
+            self._tell_refusal(reason)
+        elif self._connected.is_set():
+            self._log.warning("bus error", reason=str(error) or type(error).__name__)
+
+    def _tell_refusal(self, reason: str) -> None:
+        """The end of a start when all servers say so; later one line, and we go on trying."""
+        self._refusals += 1
+        if self._refusals >= len(self._credentials.servers):
+            self._refused.set()
+        if self._lost.is_set() and reason != self._reason:
+            self._log.warning("the bus refuses us, trying on", reason=reason)
+        self._reason = reason
+
+    async def _call(self, what: str, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        """What a call gives that may be made again."""
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT + 1):
+                return await self.unless_denied(name, answered(call, REQUEST_TIMEOUT))
+        except BusError as error:
+            raise BusError(f"{what}: {error}") from None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BusError(f"{what}: {error or type(error).__name__}") from error

@@ -1,0 +1,178 @@
+"""The NATS client as services use it: it never gives up, and never sends in plain text what is to be secret."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import ParseResult, unquote
+
+import nats.errors
+from nats.aio.client import Client, Server, Srv
+
+from services.common.bus.credentials import Credentials
+from services.common.errors import SettingsError
+
+RECONNECT_WAIT = 0.5
+PING_INTERVAL = 5
+MOST_PINGS = 2
+"""So many pings without an answer are the end of a connection: that of a host that died closes nothing."""
+
+_FORBIDDEN = "permissions violation"
+
+
+class PlainTextError(nats.errors.Error):
+    """The server does not offer TLS."""
+
+
+class SignInError(nats.errors.Error):
+    """What we sign in with cannot be read any more."""
+
+
+class AwayError(nats.errors.Error):
+    """There is no connection now."""
+
+    def __init__(self) -> None:
+        super().__init__("the bus is away")
+
+
+class ReconnectingClient(Client):
+    """Differs from the library's client where that would give up, hang, or say too much."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+        self._left: str = ""
+
+    def options_for(self, service: str) -> dict[str, Any]:
+        """The arguments of `connect`. Raises SettingsError."""
+        credentials = self._credentials
+        options: dict[str, Any] = {
+            "servers": credentials.servers,
+            "name": f"longshore-{service}",
+            "max_reconnect_attempts": -1,
+            "reconnect_to_server_handler": self._next,
+            "connect_timeout": 2,
+            "reconnect_time_wait": 0.1,
+            "ping_interval": PING_INTERVAL,
+            "max_outstanding_pings": MOST_PINGS,
+            "inbox_prefix": f"_INBOX_{service}",
+            "pending_size": 32 << 20,
+            "tls": credentials.context(),
+        }
+        if credentials.user:
+            options |= {"user": credentials.user, "password": credentials.password}
+        if credentials.nkey_file or credentials.creds:
+            options["signature_cb"] = lambda nonce: _readable(credentials.nkey).sign(nonce)
+        if credentials.nkey_file:
+            self._public_nkey = credentials.nkey().public
+        if credentials.creds:
+            options["user_jwt_cb"] = lambda: _readable(credentials.jwt).encode()
+        return options
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Send a message. Raises AwayError when there is no connection.
+
+        The library would keep it, and send it when nobody waits for it any more.
+        """
+        if not self.is_connected:
+            raise AwayError
+        await super().publish(subject, payload, reply, headers)
+
+    async def leave(self) -> None:
+        """Go to another server if there is one."""
+        self._left = self._current_server.uri.netloc if self._current_server else ""
+        await self.force_reconnect()
+
+    async def abort(self) -> None:
+        """Close without sending what is still to be sent."""
+        self._abort()
+        if self._flush_queue:  # else there was never anything to close
+            with contextlib.suppress(OSError):
+                await self.close()
+
+    def _next(self, servers: list[Server], _info: dict[str, Any]) -> tuple[Server | None, float]:
+        others = [server for server in servers if server.uri.netloc != self._left]
+        self._left = ""
+        return random.choice(others or servers), RECONNECT_WAIT * random.uniform(0.5, 1.5)
+
+    def _connect_command(self) -> bytes:
+        """The library would follow a server, or somebody in between, that says that it does not know TLS."""
+        if self._credentials.tls and not self._is_encrypted():
+            raise PlainTextError("the server does not offer TLS")
+        if self._current_server and not self._credentials.names_account:
+            named = [server.uri for server in self._server_pool if server.uri.username is not None]
+            self.options |= signed_in([self._current_server.uri, *named])
+        return super()._connect_command()
+
+    async def _process_err(self, err_msg: str) -> None:
+        """The library would close for ever when, say, a password is changed on the server."""
+        if _FORBIDDEN in err_msg.lower():
+            await super()._process_err(err_msg)
+            return
+        error = nats.errors.Error(f"nats: {err_msg.strip()}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
+
+    async def _attempt_reconnect(self) -> None:
+        """The library would wait until what it has written is sent, which never happens to a host that died."""
+        self._abort()
+        await super()._attempt_reconnect()
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """The library would leave a connection open that failed after it was made.
+
+        It would also send what was to be sent when the former one was lost. Subscriptions are made again by themselves.
+        """
+        self._abort()
+        self._pending, self._pending_data_size = [], 0
+        await super()._connect_to_server(s)
+
+    def _abort(self) -> None:
+        for writer in self._writers():
+            writer.transport.abort()
+
+    def _is_encrypted(self) -> bool:
+        return any(writer.get_extra_info("ssl_object") for writer in self._writers())
+
+    def _writers(self) -> list[asyncio.StreamWriter]:
+        """Of the connection, and of the one below it if that is one of TLS."""
+        writers = [getattr(self._transport, name, None) for name in ("_io_writer", "_bare_io_writer")]
+        return [writer for writer in writers if writer]
+
+
+def signed_in(urls: list[ParseResult]) -> dict[str, str | None]:
+    """How URLs say that we sign in: with a user and a password, or with a token in the user's place.
+
+    They are percent-encoded there, since each may hold what would end it: `@ / : # ? %`. The first URL is the server's
+    own. It says nothing if a server of a cluster named it; then the first of the others that says something counts.
+    """
+    url = next((url for url in urls if url.username is not None), None)
+    if url is None or url.username is None:
+        return {"user": None, "password": None, "token": None}
+    if url.password is None:
+        return {"user": None, "password": None, "token": unquote(url.username)}
+    return {"user": unquote(url.username), "password": unquote(url.password), "token": None}
+
+
+def _readable(read: Callable[[], Any]) -> Any:
+    """What a file says now. Its errors are those of a connection, so that the client goes on trying."""
+    try:
+        return read()
+    except SettingsError as error:
+        raise SignInError(str(error)) from None
+
+
+async def attempt(connecting: asyncio.Task[None], enough: asyncio.Event, timeout: float) -> BaseException | None:
+    """Wait for a first connection, until `enough` is known. None when there is one, else what was in the way.
+
+    A TimeoutError: it is still being tried.
+    """
+    waiting = asyncio.ensure_future(enough.wait())
+    await asyncio.wait({connecting, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return connecting.exception() if connecting.done() else TimeoutError()

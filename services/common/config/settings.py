@@ -1,0 +1,154 @@
+"""Settings: plain structs whose field names are the command line's options, and their checks.
+
+Precedence is flag, then LONGSHORE_* variable, then longshore.toml, then the default here; the command line
+resolves it and hands every service a finished struct.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from services.common.errors import SettingsError
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+SECRET = (
+    *("notify", "metrics_token", "otlp_header", "nats_url", "nats_password"),
+    *("before_deploy", "after_deploy", "on_failure", "docker_args", "cmd"),
+)
+"""Options that are or may hold secrets: a command line can be read by everyone on the host."""
+
+_HANDED = "LONGSHORE_HANDED_OPTIONS"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+
+
+def default_state_dir() -> str:
+    """The user's state folder: $XDG_STATE_HOME/longshore, or ~/.local/state/longshore.
+
+    A relative $XDG_STATE_HOME is ignored, as the XDG base directory specification says.
+    """
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return str((base if base.is_absolute() else Path.home() / ".local" / "state") / "longshore")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service needs. Times are seconds; `spool_limit` is in MiB, 0: no spool.
+
+    `{service}` in `nats_user` and in the paths of secrets stands for the name of the service's account, `{host}` for
+    the host as subjects have it. `max_age` and `max_bytes` are the log's limits in words
+    (`services.common.config.units`); empty: as they are.
+    """
+
+    state_dir: str = msgspec.field(default_factory=default_state_dir)
+    nats_url: list[str] = []
+    nats_ca: str = ""
+    nats_cert: str = ""
+    nats_key: str = ""
+    nats_user: str = ""
+    nats_password: str = ""
+    nats_password_file: str = ""
+    nats_nkey_file: str = ""
+    nats_creds: str = ""
+    nats_replicas: int = 1
+    max_age: str = ""
+    max_bytes: str = ""
+    bus_timeout: float = 10.0
+    host: str = msgspec.field(default_factory=socket.gethostname)
+    spool_limit: int = 256
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
+
+
+def check_name(option: str, name: str) -> None:
+    """Raises SettingsError unless `name` can be a part of a subject on the bus."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"{option} {name!r}: use 1 to 63 letters, digits and dashes, starting with a letter or digit"
+        )
+
+
+def check_port(option: str, port: int) -> None:
+    """Raises SettingsError unless `port` is a TCP port."""
+    if not 1 <= port <= 65535:
+        raise SettingsError(f"{option} {port}: a port is a number from 1 to 65535")
+
+
+def check_common(settings: Settings) -> None:
+    """Raises SettingsError for what no service can work with."""
+    check_positive("--bus-timeout", settings.bus_timeout)
+    if settings.spool_limit < 0:
+        raise SettingsError(f"--spool-limit {settings.spool_limit}: use 0 or more MiB")
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        words = value if isinstance(value, list) else [value]
+        if any(isinstance(word, str) and "\0" in word for word in words):
+            raise SettingsError(f"--{name.replace('_', '-')}: holds a NUL character; leave it out")
+
+
+def check_finite(option: str, value: float) -> None:
+    """Raises SettingsError for infinity, which no message on the bus can hold."""
+    if value == math.inf:
+        raise SettingsError(f"{option} {value:g}: use a finite number")
+
+
+def check_positive(option: str, value: float) -> None:
+    """Raises SettingsError unless `value` is above zero, and finite."""
+    check_finite(option, value)
+    if not value > 0:
+        raise SettingsError(f"{option} {value:g}: use a number above 0")
+
+
+def check_duration(option: str, value: float) -> None:
+    """Raises SettingsError unless `value` is zero or more, and finite (a limit of zero seconds switches it off)."""
+    check_finite(option, value)
+    if not value >= 0:
+        raise SettingsError(f"{option} {value:g}: use 0 or more seconds")
+
+
+def arguments(settings: Settings) -> list[str]:
+    """The command line that gives these settings, `variables` aside: how a supervisor starts a service."""
+    words: list[str] = []
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        if value != default(field) and field.name not in SECRET:
+            words += _option(field.name.replace("_", "-"), value)
+    return words
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The environment that gives the settings that may hold secrets; see `handed`."""
+    values = {name: value for name in SECRET if (value := getattr(settings, name, None))}
+    return {_HANDED: json.dumps(values)} if values else {}
+
+
+def handed(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The options that a supervisor hands to a service by `variables`. Raises SettingsError.
+
+    One variable for all, as JSON: a value may hold blanks and line ends, at which the command line would split it.
+    """
+    try:
+        return msgspec.json.decode(environment.get(_HANDED, "{}"), type=dict[str, Any])
+    except msgspec.MsgspecError:
+        raise SettingsError(f"{_HANDED}: is set for a service by its supervisor alone; unset it") from None
+
+
+def default(field: msgspec.structs.FieldInfo) -> Any:
+    """What a field holds when nobody sets it."""
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
+
+def _option(name: str, value: object) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    values = value if isinstance(value, list) else [value]
+    return [f"--{name}={one}" for one in values]

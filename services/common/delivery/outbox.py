@@ -1,0 +1,223 @@
+"""The outbox: events on their way to the bus.
+
+Recording an event never waits and never fails. Batches leave in order; each keeps its place in its instance's
+sequence, which is its message id, so that sending one again is harmless. What the bus does not take at once waits on
+disk (`services.common.delivery.buffer`), also for the next process of the service; when that is full the oldest are
+dropped and an EventsDropped event says how many of which kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.js.api import PubAck
+
+from schemas import subjects
+from schemas.chain import Sealer
+from schemas.codec import encode_events
+from schemas.events import Event, EventsDropped
+from services.common import log
+from services.common.bus.connection import Bus
+from services.common.delivery.buffer import Buffer
+from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.spool_file import Parcel
+
+FLUSH_INTERVAL = 0.005
+"""Seconds for which events are gathered into a batch."""
+
+FLUSH_EVENTS = 512
+WINDOW = 64
+ACK_TIMEOUT = 5.0
+RETRY = 0.05
+MEMORY_LIMIT = 64 << 20
+
+
+class Outbox:
+    """Collects the events of one service on one host, and forwards the batches of its children."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        service: str,
+        host: str,
+        instance: str,
+        backlog: Backlog | None = None,
+        limit: int = MEMORY_LIMIT,
+    ) -> None:
+        """Without a backlog, batches wait in memory only. `limit`: bytes of those that are not on disk."""
+        self.instance = instance
+        self._bus = bus
+        self._service = service
+        self._host = host
+        self._sealer = Sealer(service, host, instance)
+        self._told = 0
+        self._fresh: dict[str, list[Event]] = {}
+        self._buffer = Buffer(service, backlog, limit)
+        self._wake = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._is_refused = False
+        self._log = log.get(service)
+
+    @property
+    def depth(self) -> int:
+        """How many batches the bus has not taken yet."""
+        return self._buffer.batches + len(self._fresh) + bool(self._buffer.lost)
+
+    @property
+    def dropped(self) -> int:
+        """How many events are lost."""
+        return self._told + self._buffer.lost.total()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the batches that the bus has not taken yet."""
+        return self._buffer.size
+
+    def record(self, event: Event, app: str = subjects.NO_APP) -> None:
+        """Add an event of this service's own instance.
+
+        Order is kept within an app, and between all apps and what concerns the service as a whole.
+        """
+        if app == subjects.NO_APP:
+            self._seal_all()
+        events = self._fresh.setdefault(app, [])
+        events.append(event)
+        if len(events) >= FLUSH_EVENTS:
+            self._seal(app)
+        self._wake.set()
+
+    def forward(
+        self, app: str, message_id: str, events: int, payload: bytes, on_safe: Callable[[], None] | None = None
+    ) -> None:
+        """Add a batch of `events` events of a child, sealed; `on_safe` is called once it outlives this process."""
+        self._buffer.add(Parcel(subjects.events(self._service, app), message_id, events, payload, on_safe=on_safe))
+
+    async def run(self) -> None:
+        """Publish until cancelled; then write to disk what the bus has not taken."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for work in (self._gather(), self._send(), self._buffer.keep(), self._buffer.adopt()):
+                    tasks.create_task(work)
+        finally:
+            self._seal_all()
+            await self._buffer.close()
+
+    async def flush(self, timeout: float) -> bool:
+        """Whether everything recorded so far was taken by the bus within `timeout` seconds; `run` must be running."""
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout):
+                while self.depth:
+                    self._sent.clear()
+                    await self._sent.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _gather(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(FLUSH_INTERVAL)
+            self._wake.clear()
+            self._seal_all()
+
+    def _seal_all(self) -> None:
+        for app in list(self._fresh):
+            self._seal(app)
+
+    def _seal(self, app: str) -> None:
+        events = self._fresh.pop(app)
+        payload = self._sealer.seal(app, msgspec.Raw(encode_events(events)))
+        message_id = f"{self.instance}:{self._sealer.sequence}"
+        self._buffer.add(Parcel(subjects.events(self._service, app), message_id, len(events), payload))
+
+    async def _send(self) -> None:
+        while True:
+            await self._buffer.ready.wait()
+            await self._bus.until_connected()
+            self._buffer.ready.clear()
+            self._tell_what_was_dropped()
+            while window := await self._buffer.window(WINDOW):
+                await self._publish_all(window)
+            self._tell_what_was_dropped()
+            self._sent.set()
+
+    def _tell_what_was_dropped(self) -> None:
+        lost = self._buffer.take_lost()
+        if lost:
+            self._told += lost.total()
+            self._log.warning("events were dropped", events=lost.total())
+            self.record(EventsDropped(time.time(), lost.total(), dict(lost)))
+
+    async def _publish_all(self, window: list[Parcel]) -> None:
+        """Send parcels until all have arrived. What was not acknowledged goes out again."""
+        while window:
+            await self._bus.until_connected()
+            outcomes = await asyncio.gather(*map(self._publish, window), return_exceptions=True)
+            self._give_up_unsent()
+            arrived, again, impossible = _sorted_out(window, outcomes)
+            self._buffer.drop(impossible)
+            await self._buffer.settle(arrived + impossible)
+            if arrived:
+                self._taken()
+            if again:
+                self._refused(next(error for error in outcomes if isinstance(error, BaseException)))
+                await asyncio.sleep(RETRY)
+            window = again
+
+    def _taken(self) -> None:
+        if self._is_refused:
+            self._log.info("the bus takes events again")
+            self._is_refused = False
+
+    def _refused(self, reason: BaseException) -> None:
+        """A bus that is away is told elsewhere."""
+        if self._bus.is_connected and not self._is_refused:
+            self._log.warning("the bus does not take events: they wait", reason=str(reason) or repr(reason))
+            self._is_refused = True
+
+    async def _publish(self, parcel: Parcel) -> None:
+        await self._acknowledged(
+            await self._bus.jetstream.publish_async(
+                subjects.from_host(parcel.subject, self._host),
+                parcel.payload,
+                wait_stall=ACK_TIMEOUT,
+                stream=subjects.STREAM,
+                headers={"Nats-Msg-Id": parcel.message_id},
+            )
+        )
+
+    def _give_up_unsent(self) -> None:
+        """The client keeps a place for each message that it has refused to send, and has only so many places."""
+        for future in list(self._bus.jetstream._publish_async_futures.values()):
+            future.cancel()
+
+    async def _acknowledged(self, future: asyncio.Future[PubAck]) -> None:
+        lost = asyncio.ensure_future(self._bus.until_lost())
+        waiting: set[asyncio.Future[Any]] = {future, lost}
+        try:
+            await asyncio.wait(waiting, timeout=ACK_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            lost.cancel()
+        if not future.done():
+            future.cancel()
+            raise nats.errors.TimeoutError
+        future.result()
+
+
+def _sorted_out(window: list[Parcel], outcomes: list[Any]) -> tuple[list[Parcel], list[Parcel], list[Parcel]]:
+    """Those that arrived, those that are to be sent again, unless they were dropped, and those that are too large."""
+    arrived, again, impossible = [], [], []
+    for parcel, outcome in zip(window, outcomes, strict=True):
+        if not isinstance(outcome, BaseException):
+            arrived.append(parcel)
+        elif isinstance(outcome, nats.errors.MaxPayloadError):
+            impossible.append(parcel)
+        elif not parcel.is_settled:
+            again.append(parcel)
+    return arrived, again, impossible

@@ -1,0 +1,157 @@
+"""Pulling the messages of a stream through a consumer that ends with its reader.
+
+The client library's own fetch asks for one batch at a time; this keeps two requests open, so that a new message arrives
+without a round trip and a backlog streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from services.common.bus.nats_client import AwayError
+
+if TYPE_CHECKING:
+    from services.common.bus.connection import Bus
+
+BATCH = 500
+EXPIRES = 30.0
+IDLE = 120.0
+HEARTBEAT = 3.0
+SILENCE = 8.0
+"""Seconds without a word, though the server is to say that there is nothing new: it has lost the consumer, as one of a
+cluster does whose server is gone while ours is still there."""
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Which messages of a stream: those of `subjects`, from the sequence `first` or with the newest of each subject.
+
+    `ahead`: so many are asked for at a time, and half as many more are on their way at most.
+    """
+
+    subjects: list[str]
+    first: int = 0
+    ahead: int = BATCH
+
+
+class Consumer:
+    """`pending`: how many messages there were for it when it was created, before any of them was sent."""
+
+    def __init__(
+        self, bus: Bus, stream: str, name: str, pending: int, inbox: str, subscription: Subscription, ahead: int
+    ) -> None:
+        self.pending = pending
+        self._bus = bus
+        self._stream = stream
+        self._name = name
+        self._inbox = inbox
+        self._subscription = subscription
+        self._lost = asyncio.create_task(bus.until_lost())
+        self._asked = 0
+        self._ahead = ahead
+
+    @property
+    def is_lost(self) -> bool:
+        """The connection was lost, and the consumer with it."""
+        return self._lost.done()
+
+    async def fetch(self, timeout: float | None = None) -> list[Msg]:
+        """The messages that come next, in order; none when it is lost, or after `timeout` seconds.
+
+        Raises the client's errors, also when the consumer is silent for too long.
+        """
+        if self._asked <= self._ahead // 2:
+            request = {"batch": self._ahead, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
+            try:
+                await self._bus.client.publish(subject, msgspec.json.encode(request), reply=self._inbox)
+            except AwayError:
+                await self._lost  # the bus object learns of it a moment later
+                return []
+            self._asked += self._ahead
+        arrived = await self._arrived(timeout)
+        messages = [message for message in arrived if self._is_delivered(message.reply)]
+        ended = [message for message in arrived if not message.reply]
+        self._asked -= len(messages) + sum(_unanswered(message) for message in ended)
+        return messages
+
+    async def outstanding(self, received: int) -> int:
+        """How many messages are still to come when so many were received, as far as the server knows now."""
+        info = await self._bus.jetstream.consumer_info(self._stream, self._name)
+        sent = info.delivered.consumer_seq if info.delivered else 0
+        return (info.num_pending or 0) + (sent or 0) - received
+
+    async def close(self) -> None:
+        """End it here and, without waiting for an answer, on the server, which has room for so many only."""
+        self._lost.cancel()
+        with contextlib.suppress(nats.errors.Error):
+            await self._subscription.unsubscribe()
+            if self._bus.is_connected:
+                await self._bus.client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
+
+    def _is_delivered(self, reply: str) -> bool:
+        """Whether the server says by the reply subject that this consumer delivers it: nobody else can set that one."""
+        return reply.startswith("$JS.ACK.") and f".{self._stream}.{self._name}." in reply
+
+    async def _arrived(self, timeout: float | None) -> list[Msg]:
+        """All messages that are here, at least one unless the connection is lost or the time is over."""
+        queue = self._subscription._pending_queue
+        if queue.empty():
+            arriving = asyncio.ensure_future(self._subscription.next_msg(timeout=None))
+            limit = SILENCE if timeout is None else timeout
+            try:
+                await asyncio.wait({arriving, self._lost}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                arriving.cancel()
+            if not arriving.done():
+                if timeout is None and not self.is_lost:
+                    raise nats.errors.TimeoutError
+                return []
+            messages = [arriving.result()]
+        else:
+            messages = [await self._subscription.next_msg(timeout=1)]
+        while len(messages) < BATCH and not queue.empty():
+            messages.append(await self._subscription.next_msg(timeout=1))
+        return messages
+
+
+@contextlib.asynccontextmanager
+async def consume(bus: Bus, stream: str, start: Start) -> AsyncIterator[Consumer]:
+    """A consumer of a stream. Raises the client's errors."""
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+        ack_policy=AckPolicy.NONE,
+        filter_subject=start.subjects[0] if len(start.subjects) == 1 else None,
+        filter_subjects=start.subjects if len(start.subjects) > 1 else None,
+        inactive_threshold=IDLE,
+        mem_storage=True,
+        num_replicas=1,
+    )
+    if start.first:
+        config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, start.first
+    created = await bus.jetstream.add_consumer(stream, config)
+    inbox = bus.client.new_inbox()
+    subscription = await bus.client.subscribe(inbox, pending_msgs_limit=0, pending_bytes_limit=0)
+    consumer = Consumer(bus, stream, created.name, created.num_pending or 0, inbox, subscription, start.ahead)
+    try:
+        yield consumer
+    finally:
+        await consumer.close()
+
+
+def _unanswered(status: Msg) -> int:
+    """How much of a pull request a status message gives back. Raises when the consumer is gone."""
+    headers = status.headers or {}
+    code = headers.get("Status", "")
+    if code == "409" and "Deleted" in headers.get("Description", ""):
+        raise nats.js.errors.NotFoundError(code=404, description="the consumer was deleted")
+    return int(headers.get("Nats-Pending-Messages", "0"))

@@ -1,0 +1,149 @@
+"""A lease: of several that could do something, one does, and another takes over when it is gone.
+
+Who holds it writes the key again and again. Who does not looks on: once the key's revision has stood still for the
+whole term by its own clock, it writes the key itself, if nobody else was quicker. No clock is compared with another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.js.kv import KeyValue
+
+from schemas import codec, subjects
+from schemas.routing import Lease as Value
+from services.common import log
+from services.common.bus.connection import Bus
+from services.common.bus.deadline import clock
+
+NOBODY = ""
+"""The holder in the value of a lease that was given back."""
+
+UNKNOWN = "?"
+"""The holder that rubbish in a lease's place stands for."""
+
+TERM = 3.0
+RENEWAL = 1.0
+LOOK = 0.5
+"""Seconds between two looks of those that wait."""
+
+
+class Lease:
+    """Held by `holder`, an id that nobody else has, while `is_held`.
+
+    `turn` counts how often it was taken from somebody else, or from nobody: as long as it stands still, nobody else
+    has held the lease. `done`: up to which message of the log the holder has done its work; the holder sets it, and
+    everybody else finds it there. `other`: who else had it when that was last looked at, in words. `is_superseded`:
+    somebody else has had it since we did. `holder` is who was last seen to hold it, None if nobody was.
+    """
+
+    def __init__(self, bus: Bus, key: str, holder: str, host: str, term: float = TERM, about: str = "") -> None:
+        self.key = key
+        self.turn = 0
+        self.done = 0
+        self.other = ""
+        self.holder: Value | None = None
+        self.is_superseded = False
+        self.is_given_back = False
+        self._has_held = False
+        self._about = about
+        self._bus = bus
+        self._holder = holder
+        self._host = host
+        self._term = term
+        self._revision = 0
+        self._seen = -1
+        self._since = 0.0
+        self._until = 0.0
+        self._bucket: KeyValue | None = None
+        self._writing = asyncio.Lock()
+        self._log = log.get(bus.service)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether we may act. False as soon as somebody else might, also after this process was stopped for a while."""
+        return clock() < self._until
+
+    async def run(self) -> None:
+        """Take it when it is free, and keep it, until it is given back."""
+        while not self.is_given_back:
+            await self.step()
+
+    async def step(self) -> None:
+        """Do what is due now, and wait until there is something to do again."""
+        was_held = self.is_held
+        await self.round()
+        if self.is_held != was_held:
+            self._log.info("holds the lease" if self.is_held else "does not hold the lease any more", key=self.key)
+        await asyncio.sleep(RENEWAL if self.is_held else LOOK)
+
+    async def round(self) -> None:
+        """Renew it, or look whether it is free and take it. A bus that does not answer is no error: time decides."""
+        try:
+            await self._bus.until_connected()
+            async with asyncio.timeout(self._term), self._writing:
+                if not self.is_given_back and not (self._revision and await self._write(self._revision)):
+                    await self._look()
+        except (nats.errors.Error, TimeoutError) as error:
+            self._bucket = None
+            self._log.debug("the lease is not renewed", key=self.key, reason=str(error) or type(error).__name__)
+
+    async def release(self) -> None:
+        """Give it back for good, so that the next one need not wait, and finds what is done."""
+        self.is_given_back = True
+        try:
+            async with asyncio.timeout(self._term), self._writing:
+                held, self._until = self.is_held, 0.0
+                if held:
+                    value = msgspec.json.encode(Value(NOBODY, self._host, self.done))
+                    await (await self._open()).update(self.key, value, last=self._revision)
+        except (nats.errors.Error, TimeoutError) as error:
+            self._log.debug("the lease is not given back", key=self.key, reason=str(error) or type(error).__name__)
+
+    async def _look(self) -> None:
+        """Take it if it is free: never held, given back, or not renewed for the term."""
+        self._revision = 0
+        revision, value = await self._read()
+        if revision != self._seen:
+            self._seen, self._since = revision, clock()
+        self.holder = holder = value if value and value.holder != NOBODY else None
+        is_mine = holder is not None and holder.holder == self._holder
+        self.other = "" if holder is None or is_mine else holder.about or f"{holder.holder} on {holder.host}"
+        if value is not None and value.holder != UNKNOWN and not is_mine:
+            self.is_superseded = self._has_held
+            self.done = value.done
+        is_free = holder is None or clock() - self._since >= self._term
+        if (is_mine or is_free) and await self._write(revision) and not is_mine:
+            self.turn += 1
+
+    async def _read(self) -> tuple[int, Value | None]:
+        """The newest revision, 0 if there is none, and who holds it; rubbish is held by nobody we know."""
+        try:
+            entry = await (await self._open()).get(self.key)
+        except nats.js.errors.KeyNotFoundError as error:
+            return getattr(error.entry, "revision", None) or 0, None
+        try:
+            return entry.revision or 0, codec.value(entry.value or b"", Value)
+        except msgspec.MsgspecError:
+            return entry.revision or 0, Value(UNKNOWN, "")
+
+    async def _write(self, last: int) -> bool:
+        """Whether nobody wrote it since the revision `last`, and so it is ours."""
+        bucket, began = await self._open(), clock()
+        value = Value(self._holder, self._host, self.done, self._about)
+        try:
+            self._revision = await bucket.update(self.key, msgspec.json.encode(value), last=last)
+        except nats.js.errors.KeyWrongLastSequenceError:
+            self._until = 0.0
+            return False
+        self._until, self.holder = began + self._term, value
+        self._has_held = True
+        return True
+
+    async def _open(self) -> KeyValue:
+        if self._bucket is None:
+            self._bucket = await self._bus.jetstream.key_value(subjects.LEASES)
+        return self._bucket

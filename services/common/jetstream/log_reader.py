@@ -1,0 +1,142 @@
+"""Reading the event log from a stream sequence on, through whatever happens to the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncGenerator
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+
+from schemas import subjects
+from services.common import log
+from services.common.bus.connection import Bus
+from services.common.bus.nats_client import RECONNECT_WAIT
+from services.common.errors import BusError
+from services.common.jetstream.consumer import BATCH, Start, consume
+
+BEGAN = "Longshore-Began"
+"""Header of a message that was imported from a log without its beginning: when that began (unix seconds)."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One message of the log. `pending`: how many more the stream holds now; `time`: when it was stored.
+
+    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds), else 0.
+    """
+
+    sequence: int
+    subject: str
+    payload: bytes
+    pending: int
+    time: float
+    began: float = 0.0
+
+
+class StreamReplacedError(Exception):
+    """The log is another one than that which was read, or does not reach as far any more. `stream`: as it is now."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(f"the stream {subjects.STREAM} was created at {stream.created} and ends at {stream.last}")
+        self.stream = stream
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """The log as it is now: when it was created, which tells it from any other, and its first and last sequence."""
+
+    created: str
+    first: int
+    last: int
+
+
+async def describe(bus: Bus) -> Stream:
+    """The log. Raises BusError."""
+    try:
+        info = await bus.jetstream.stream_info(subjects.STREAM)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise BusError(f"no answer about the stream {subjects.STREAM}: {error or type(error).__name__}") from error
+    created = info.created.isoformat() if info.created else ""
+    return Stream(created, info.state.first_seq, info.state.last_seq)
+
+
+async def last_sequence(bus: Bus) -> int:
+    """The stream sequence of the newest message, 0 when there is none. Raises BusError."""
+    return (await describe(bus)).last
+
+
+async def read(
+    bus: Bus,
+    start: int = 1,
+    subject: str = subjects.ALL_EVENTS,
+    wait: bool = True,
+    created: str = "",
+    ahead: int = BATCH,
+) -> AsyncGenerator[list[Entry], None]:
+    """The log from stream sequence `start` on, in order, in lists as they arrive; for ever, or until its end now.
+
+    `ahead` is how many messages are asked for at a time. What the stream no longer holds is passed over: the first
+    sequence tells. Raises StreamReplacedError when it is not the one that was `created` then, or ends before `start`.
+    """
+    logger = log.get(bus.service)
+    position = start
+    problem = ""
+    while True:
+        await bus.until_connected()
+        try:
+            if created:
+                _check_is_same(await describe(bus), created, position)
+            async with contextlib.aclosing(_read_while_connected(bus, position, subject, wait, ahead)) as reading:
+                async for entries in reading:
+                    if not entries:
+                        return
+                    position, problem = entries[-1].sequence + 1, ""
+                    yield entries
+        except (nats.errors.Error, TimeoutError, BusError) as error:
+            if repr(error) != problem:
+                logger.warning("reading the log failed, trying again", reason=str(error) or repr(error))
+            problem = repr(error)
+            await asyncio.sleep(RECONNECT_WAIT)
+
+
+def _check_is_same(stream: Stream, created: str, position: int) -> None:
+    if stream.created != created or stream.last < position - 1:
+        raise StreamReplacedError(stream)
+
+
+async def _read_while_connected(
+    bus: Bus, start: int, subject: str, wait: bool, ahead: int
+) -> AsyncGenerator[list[Entry], None]:
+    async with consume(bus, subjects.STREAM, Start(subjects.filters(subject), max(start, 1), ahead)) as consumer:
+        if not wait and not consumer.pending:
+            yield []
+            return
+        while not consumer.is_lost:
+            entries = [_entry(message) for message in await consumer.fetch()]
+            if entries:
+                yield entries
+                if not wait and not entries[-1].pending:
+                    yield []
+                    return
+
+
+def _entry(message: Msg) -> Entry:
+    metadata = message.metadata
+    return Entry(
+        metadata.sequence.stream,
+        message.subject,
+        message.data,
+        metadata.num_pending,
+        metadata.timestamp.timestamp(),
+        _began(message.headers),
+    )
+
+
+def _began(headers: dict[str, str] | None) -> float:
+    try:
+        began = float((headers or {}).get(BEGAN, 0.0))
+    except ValueError:
+        return 0.0
+    return began if 0 < began < math.inf else 0.0

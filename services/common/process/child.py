@@ -1,0 +1,180 @@
+"""Child processes that are kept running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+from services.common import log
+from services.common.process.watchdog import VARIABLE, Monitor
+
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 10.0
+STABLE_AFTER = 10.0
+WATCH = 5.0
+LONGEST_SILENCE = 5
+"""A pulse beats every 5 seconds: after so many turns of the watch without one the program hangs."""
+
+SUPERVISED = "LONGSHORE_SUPERVISED"
+"""A variable of every service that a supervisor starts: it has checked what is checked at a start, and starts again."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with(parent: int, number: int = signal.SIGTERM) -> None:
+    """Have the kernel send this process a signal when `parent`, its parent, dies; at once if it is gone already."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
+
+
+def ended_how(code: int) -> str:
+    """An exit status in words: "exit code 1", "killed by signal 9"."""
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class Child:
+    """A program that is started again, with a growing pause, whenever it ends before `stop`."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        on_exit: Callable[[Child, int], bool] | None = None,
+        stderr: int | None = None,
+        has_pulse: bool = False,
+    ) -> None:
+        """`on_exit` is told the exit status, and answers whether to start the program again.
+
+        `has_pulse`: it gives signs of life (`services.common.process.watchdog`), and is killed when they stop.
+        """
+        self.name = name
+        self.restarts = 0
+        self.uptime = 0.0
+        self._arguments = arguments
+        self._environment = environment
+        self._pass_fds = pass_fds
+        self._on_exit = on_exit
+        self._stderr = stderr
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._has_pulse = has_pulse
+        self._monitor: Monitor | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._log = log.get("supervisor")
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 while it does not run."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if running and self._process else 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it runs, and has given a sign of life since it was started."""
+        return self.pid != 0 and self._monitor is not None and self._monitor.has_begun()
+
+    async def start(self, is_patient: bool = False) -> None:
+        """Start the program and keep it running.
+
+        Raises OSError if it cannot be started at all, unless we are patient: then it is tried until it can.
+        """
+        await (self._spawn_at_last() if is_patient else self._spawn())
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+        if self._has_pulse:
+            self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
+
+    async def stop(self, timeout: float) -> None:
+        """End the program: SIGTERM, and SIGKILL after `timeout` seconds."""
+        for task in filter(None, (self._keeper, self._watcher)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._set_monitor(None)
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(timeout):
+                await process.wait()
+        except TimeoutError:
+            self._log.error("did not stop in time, killed", child=self.name, seconds=timeout)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _spawn(self) -> None:
+        if not self._has_pulse:
+            self._process = await self._launch(self._environment, self._pass_fds)
+            return
+        monitor = Monitor()
+        self._set_monitor(monitor)
+        environment = {**(self._environment or os.environ), VARIABLE: str(monitor.fd)}
+        try:
+            self._process = await self._launch(environment, [*self._pass_fds, monitor.fd])
+        finally:
+            monitor.launched()
+
+    async def _launch(self, environment: Mapping[str, str] | None, fds: Sequence[int]) -> asyncio.subprocess.Process:
+        parent = os.getpid()
+        return await asyncio.create_subprocess_exec(
+            *self._arguments,
+            env=environment,
+            pass_fds=fds,
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=self._stderr,
+            preexec_fn=lambda: die_with(parent),
+            process_group=0,
+        )
+
+    def _set_monitor(self, monitor: Monitor | None) -> None:
+        if self._monitor:
+            self._monitor.close()
+        self._monitor = monitor
+
+    async def _watch(self) -> None:
+        """Kill the program when it hangs. Our own turns count: when all were stopped, nobody is to blame."""
+        while True:
+            await asyncio.sleep(WATCH)
+            if self._monitor and self._process and self._monitor.turns_of_silence() > LONGEST_SILENCE:
+                self._log.error("hangs, killed", child=self.name, pid=self.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = FIRST_BACKOFF
+        while self._process:
+            began = loop.time()
+            code = await self._process.wait()
+            self.uptime = loop.time() - began
+            if self._on_exit and not self._on_exit(self, code):
+                return
+            if self.uptime > STABLE_AFTER:
+                pause = FIRST_BACKOFF
+            self._log.warning("ended, starting it again", child=self.name, how=ended_how(code), seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_BACKOFF)
+            self.restarts += 1
+            await self._spawn_at_last()
+
+    async def _spawn_at_last(self) -> None:
+        """Start the program, however long the host has no memory or descriptors for it."""
+        told, pause = "", FIRST_BACKOFF
+        while True:
+            try:
+                return await self._spawn()
+            except OSError as error:
+                if str(error) != told:
+                    told = str(error)
+                    self._log.error("cannot be started, trying on", child=self.name, reason=told)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_BACKOFF)

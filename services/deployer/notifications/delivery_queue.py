@@ -1,0 +1,96 @@
+"""Brings notices to one target, one after the other, and does not mind if nobody is at home."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from services.deployer.notifications.errors import UndeliveredError
+from services.deployer.notifications.notice import Notice
+
+MOST_WAITING = 100
+DEADLINE = 30.0
+PAUSES = (1.0, 5.0, 25.0)
+
+Deliver = Callable[[Notice], Awaitable[None]]
+Log = structlog.typing.FilteringBoundLogger
+
+
+class Courier:
+    """`deliver` raises UndeliveredError; it is tried again after each of `pauses` seconds.
+
+    Notices that pile up beyond a bound are lost, the oldest first. That a target takes nothing is logged once.
+    """
+
+    def __init__(
+        self, name: str, deliver: Deliver, log: Log, pauses: Sequence[float] = PAUSES, deadline: float = DEADLINE
+    ) -> None:
+        self._name = name
+        self._deliver = deliver
+        self._log = log
+        self._pauses = pauses
+        self._deadline = deadline
+        self._waiting: deque[Notice] = deque(maxlen=MOST_WAITING)
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._lost = 0
+        self._is_failing = False
+
+    def take(self, notice: Notice) -> None:
+        """Have a notice delivered. Never waits."""
+        if len(self._waiting) == MOST_WAITING:
+            self._lost += 1
+        self._waiting.append(notice)
+        self._idle.clear()
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Deliver for ever."""
+        while True:
+            await self._arrived.wait()
+            while self._waiting:
+                await self._bring(self._waiting.popleft())
+            self._arrived.clear()
+            self._idle.set()
+
+    async def until_idle(self) -> None:
+        """Return when there is nothing left to deliver."""
+        await self._idle.wait()
+
+    async def _bring(self, notice: Notice) -> None:
+        try:
+            await self._attempt_again_and_again(notice)
+        except UndeliveredError as error:
+            self._lost += 1
+            if not self._is_failing:
+                self._log.warning("notices do not arrive", target=self._name, reason=str(error))
+            self._is_failing = True
+        else:
+            if self._is_failing or self._lost:
+                self._log.info("notices arrive again", target=self._name, lost=self._lost)
+            self._is_failing, self._lost = False, 0
+
+    async def _attempt_again_and_again(self, notice: Notice) -> None:
+        for pause in self._pauses:
+            try:
+                return await self._attempt(notice)
+            except UndeliveredError as error:
+                if error.is_final:
+                    raise
+            await asyncio.sleep(pause)
+        return await self._attempt(notice)
+
+    async def _attempt(self, notice: Notice) -> None:
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._deliver(notice)
+        except TimeoutError:
+            raise UndeliveredError(f"no answer within {self._deadline:g} s") from None
+        except UndeliveredError:
+            raise
+        except Exception as error:  # whatever it is, a notice is not worth the deployer's life
+            raise UndeliveredError(f"unexpected {type(error).__name__}") from None

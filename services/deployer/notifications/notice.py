@@ -1,0 +1,79 @@
+"""What people are told, and in which words. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.events import (
+    DeploymentFailed,
+    DeploymentRolledBack,
+    DeploymentSucceeded,
+    Event,
+    RegistryFailed,
+    RegistryRecovered,
+    ReplicaExited,
+)
+from services.deployer.runtime.exit_text import how
+
+Level = Literal["info", "success", "warning", "failure"]
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """A message to people. `time`: unix seconds; `event`: the event on the log that it follows from, if one does.
+
+    `id` stays the same when a notice is sent again.
+    """
+
+    kind: str
+    level: Level
+    title: str
+    text: str
+    time: float
+    app: str = ""
+    host: str = ""
+    id: str = ""
+    event: dict[str, Any] = {}
+
+
+def deployed(event: DeploymentSucceeded) -> Notice:
+    return _of(event, "deployment-succeeded", "success", f"{event.release} is deployed", f"in {event.duration:.1f} s")
+
+
+def failed(event: DeploymentFailed) -> Notice:
+    text = (
+        f"{event.phase}: {event.reason}. It is rolled back and quarantined: not tried again until there is a newer "
+        "release or somebody says `longshore retry`"
+    )
+    return _of(event, "deployment-failed", "failure", f"deployment of {event.release} failed", text)
+
+
+def rolled_back(event: DeploymentRolledBack) -> Notice:
+    text = f"{event.to} serves as before" if event.to else "no release was deployed before it: nothing serves"
+    return _of(event, "deployment-rolled-back", "warning", f"{event.release} is rolled back", text)
+
+
+def crashed(event: ReplicaExited) -> Notice:
+    text = f"{event.replica} {how(event)}; it is replaced. More of the same is told when it is over"
+    return _of(event, "replica-crashed", "failure", f"a replica of {event.release} ended by itself", text)
+
+
+def recovered(release: str, count: int, quiet: float, time: float) -> Notice:
+    text = f"none ended by itself for {quiet / 60:g} minutes, after {count} in all"
+    return Notice("replicas-recovered", "success", f"the replicas of {release} stay up", text, time)
+
+
+def registry_failed(event: RegistryFailed) -> Notice:
+    text = f"{event.reason}. What runs is left alone, no new release is seen; more of the same is told when it is over"
+    return _of(event, "registry-failed", "warning", "the registry cannot be read", text)
+
+
+def registry_recovered(event: RegistryRecovered) -> Notice:
+    text = f"{event.registry}, after {event.failures} failures in a row"
+    return _of(event, "registry-recovered", "success", "the registry answers again", text)
+
+
+def _of(event: Event, kind: str, level: Level, title: str, text: str) -> Notice:
+    told = {"type": type(event).__name__, **msgspec.structs.asdict(event)}
+    return Notice(kind, level, title, text, event.time, event=told)

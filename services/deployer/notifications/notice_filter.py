@@ -1,0 +1,84 @@
+"""Which events people are told, and which are more of the same. Pure: events in, notices out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.events import (
+    DeploymentFailed,
+    DeploymentRolledBack,
+    DeploymentSucceeded,
+    Event,
+    RegistryFailed,
+    RegistryRecovered,
+    ReplicaExited,
+)
+from services.deployer.notifications import notice as words
+from services.deployer.notifications.notice import Notice
+from services.deployer.runtime.exit_text import how
+
+QUIET = 300.0
+"""Seconds without a crash that end a streak of crashes: more than the longest wait between two starts of a replica."""
+
+MOST_ERRORS = 5
+"""An error that words itself anew each time is one streak all the same."""
+
+
+class Streak(msgspec.Struct):
+    """Errors of one thing in a row."""
+
+    count: int = 0
+    last: float = 0.0
+    told: set[str] = msgspec.field(default_factory=set)
+
+    def strike(self, error: str, time: float) -> bool:
+        """Note an error; whether it is one to tell."""
+        self.count += 1
+        self.last = max(self.last, time)
+        is_news = error not in self.told and len(self.told) < MOST_ERRORS
+        if is_news:
+            self.told.add(error)
+        return is_news
+
+
+class Digest:
+    """Of a streak of equal errors people are told the first, and that it is over."""
+
+    def __init__(self) -> None:
+        self._registry = Streak()
+        self._crashes: dict[str, Streak] = {}
+
+    def observe(self, event: Event, deploying: str = "") -> Notice | None:
+        """What to tell of an event. `deploying`: the release that is being rolled out or undone.
+
+        A crash of that one is not told: it is the reason with which its deployment fails.
+        """
+        match event:
+            case DeploymentSucceeded():
+                return words.deployed(event)
+            case DeploymentFailed():
+                return words.failed(event)
+            case DeploymentRolledBack():
+                return words.rolled_back(event)
+            case ReplicaExited():
+                return self._crashed(event) if event.release != deploying else None
+            case RegistryFailed():
+                return words.registry_failed(event) if self._registry.strike(event.reason, event.time) else None
+            case RegistryRecovered():
+                return self._recovered(event)
+        return None
+
+    def quiet(self, now: float) -> list[Notice]:
+        """The streaks of crashes that are over by now (unix seconds)."""
+        over = {name: one for name, one in self._crashes.items() if one.last + QUIET <= now}
+        for release in over:
+            del self._crashes[release]
+        return [words.recovered(release, streak.count, QUIET, now) for release, streak in over.items()]
+
+    def _crashed(self, event: ReplicaExited) -> Notice | None:
+        streak = self._crashes.setdefault(event.release, Streak())
+        return words.crashed(event) if streak.strike(how(event), event.time) else None
+
+    def _recovered(self, event: RegistryRecovered) -> Notice | None:
+        was_told, self._registry = bool(self._registry.told), Streak()
+        return words.registry_recovered(event) if was_told else None

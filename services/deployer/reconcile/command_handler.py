@@ -1,0 +1,307 @@
+"""What people ask of the deployer, and its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas import codec
+from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
+from schemas.events import CommandAnswered, DeploymentsPaused, DeploymentsResumed, QuarantineLifted
+from services.common import tracing
+from services.common.bus import deadline
+from services.common.errors import BusError, LongshoreError, RegistryError
+from services.common.ids import span_id, trace_id
+from services.common.tracing import Cause
+from services.deployer.reconcile.reconciler import Reconciler
+from services.deployer.reconcile.registry_poller import Resolved
+from services.deployer.rollout import decisions as choice
+
+NOBODY = "operator"
+LOOK_TIMEOUT = 10.0
+"""Seconds that the registry has for a command, whatever it is asked. Who asked us waits longer (bus.ANSWER_TIMEOUT)."""
+FOLLOW_UP_TIMEOUT = 2.0
+"""Seconds that it has for what has taken effect already, and is only looked up to be named in the answer."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """By whom, and the command's part of the trace: a deployment that begins with it is a part of that.
+
+    `headers`: as they came; they say until when whoever asked waits for the answer.
+    """
+
+    by: str
+    cause: Cause
+    headers: Mapping[str, str]
+
+
+class _Look(msgspec.Struct, eq=False):
+    """A command that waits for the registry. `aborted`: by whom."""
+
+    limit: asyncio.Timeout
+    aborted: str = ""
+
+    def abort(self, by: str) -> None:
+        self.aborted = by
+        self.limit.reschedule(asyncio.get_running_loop().time())
+
+
+class Orders:
+    """Commands are obeyed at once, and never in the middle of a step of the reconcile loop.
+
+    Nobody waits for the registry but who asked for what is in it: it is asked first, beside everything else, and then
+    the command is obeyed as things stand by then.
+    """
+
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+        self._journal = reconciler.journal
+        self._deployment = reconciler.deployment
+        self._feed = reconciler.feed
+        self._looking: list[_Look] = []
+
+    async def answer(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
+        """The Reply to an encoded Command; never raises for what is in it."""
+        return msgspec.json.encode(await self._answer(payload, headers))
+
+    async def _answer(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
+        cause = tracing.cause(headers)
+        try:
+            command: Command = codec.value(payload, Command)
+        except msgspec.MsgspecError as error:
+            return Reply(False, f"not a command: {error}")
+        own = Cause(cause.trace or trace_id(), span_id())
+        began = time.monotonic()
+        try:
+            reply = await self._obey(command, Asked(command.by or NOBODY, own, headers))
+        except LongshoreError as error:
+            reply = Reply(False, str(error))
+        finally:
+            self._reconciler.wake()
+        self._tell(command, reply, time.monotonic() - began, own, cause)
+        return reply
+
+    def _tell(self, command: Command, reply: Reply, took: float, own: Cause, caller: Cause) -> None:
+        self._journal.record(
+            CommandAnswered(
+                time.time(),
+                str(command.__struct_config__.tag),
+                command.by or NOBODY,
+                reply.ok,
+                reply.message,
+                took,
+                reply.deployment,
+                own.trace,
+                own.span,
+                caller.span,
+                caller.caller,
+                caller.caller_parent,
+                caller.sent,
+            )
+        )
+
+    async def _obey(self, command: Command, asked: Asked) -> Reply:
+        match command:
+            case Deploy(release=release):
+                return await self._deploy(release, asked)
+            case Rollback(to=release):
+                return await self._rollback(release, asked)
+            case Pause():
+                return await self._pause(asked)
+            case Resume():
+                return await self._resume(asked)
+            case Retry(release=release):
+                return await self._retry(release, asked)
+            case Drain(replica=replica):
+                return await self._drain(replica, asked)
+            case Abort():
+                return await self._abort(asked)
+
+    async def _deploy(self, release: str, asked: Asked) -> Reply:
+        self._refuse_ongoing()
+        self._refuse_paused()
+        async with self._in_time(LOOK_TIMEOUT):
+            offered = await self._look()
+            chosen = release or offered[0]
+            if chosen not in offered:
+                raise RegistryError(f"{self._feed.registry.url} offers no release {chosen}; it has {_some(offered)}")
+            resolved = await self._resolve(chosen)
+        return await self._begin(chosen, resolved, asked, "" if chosen == offered[0] else chosen, self._refuse_paused)
+
+    async def _rollback(self, release: str, asked: Asked) -> Reply:
+        self._refuse_ongoing()
+        chosen = release or self._journal.decisions.previous
+        if not chosen:
+            raise LongshoreError("there is no release before the current one: name one, `longshore rollback RELEASE`")
+        async with self._in_time(LOOK_TIMEOUT):
+            resolved = await self._resolve(chosen)
+        return await self._begin(chosen, resolved, asked, chosen)
+
+    async def _resolve(self, release: str) -> Resolved | None:
+        """What is to be deployed; None if that is what runs."""
+        self._refuse_quarantined(release)
+        return None if release == self._journal.decisions.current else await self._deployment.resolve(release)
+
+    async def _begin(
+        self,
+        release: str,
+        resolved: Resolved | None,
+        asked: Asked,
+        pinned: str,
+        refuse: Callable[[], None] = lambda: None,
+    ) -> Reply:
+        """Deploy what was looked up, if that is still possible, and unless `refuse` raises."""
+        async with self._changing(asked):
+            self._refuse_ongoing()
+            self._refuse_quarantined(release)
+            refuse()
+            decisions = self._journal.decisions
+            if release == decisions.current:
+                if pinned != decisions.pinned:
+                    await self._journal.commit(replace(decisions, pinned=pinned))
+                return Reply(True, f"release {release} is the current one already")
+            if resolved is None:
+                raise LongshoreError(f"release {release} has just been replaced by {decisions.current}: ask again")
+            deployment = await self._deployment.begin(release, asked.by, resolved, pinned, asked.cause)
+        return Reply(True, f"release {release} is being deployed", deployment)
+
+    @contextlib.asynccontextmanager
+    async def _changing(self, asked: Asked) -> AsyncIterator[None]:
+        """Change something inside, alone. Raises LateError when whoever asked may have given up while we waited."""
+        async with self._reconciler.changing():
+            deadline.check(asked.headers)
+            yield
+
+    def _refuse_ongoing(self) -> None:
+        if ongoing := self._deployment.ongoing:
+            if ongoing.failed:
+                raise LongshoreError(
+                    f"release {ongoing.release} is being rolled back: wait for its end, then ask again"
+                )
+            raise LongshoreError(
+                f"release {ongoing.release} is being deployed: wait for its end, or end it with `longshore abort`"
+            )
+
+    def _refuse_paused(self) -> None:
+        if self._journal.decisions.paused:
+            raise LongshoreError("deployments are paused: `longshore resume` first")
+
+    def _refuse_quarantined(self, release: str) -> None:
+        if reason := self._journal.decisions.quarantined.get(release):
+            raise LongshoreError(f"release {release} is quarantined ({reason}): `longshore retry {release}` lifts that")
+
+    async def _pause(self, asked: Asked) -> Reply:
+        async with self._changing(asked):
+            decisions = self._journal.decisions
+            if decisions.paused:
+                return Reply(True, "deployments are paused already")
+            await self._journal.commit(replace(decisions, paused=True), DeploymentsPaused(time.time(), asked.by))
+        return Reply(True, "deployments are paused until `longshore resume`")
+
+    async def _resume(self, asked: Asked) -> Reply:
+        async with self._changing(asked):
+            self._refuse_ongoing()
+            decisions = self._journal.decisions
+            if not decisions.paused and not decisions.pinned:
+                return Reply(True, "deployments were not paused: the newest release is followed")
+            followed = replace(decisions, paused=False, pinned="")
+            await self._journal.commit(followed, DeploymentsResumed(time.time(), asked.by))
+        return await self._follow_up("the newest release is followed again", asked)
+
+    async def _retry(self, release: str, asked: Asked) -> Reply:
+        async with self._changing(asked):
+            self._refuse_ongoing()
+            decisions = self._journal.decisions
+            quarantined = choice.newest_first(decisions.quarantined, self._feed.registry.is_newer)
+            if not quarantined:
+                raise LongshoreError("no release is quarantined: nothing to retry")
+            chosen = release or quarantined[0]
+            if chosen not in decisions.quarantined:
+                raise LongshoreError(f"release {chosen} is not quarantined; quarantined: {_some(quarantined)}")
+            lifted = QuarantineLifted(time.time(), chosen, asked.by)
+            await self._journal.commit(choice.lifted(decisions, chosen), lifted)
+        return await self._follow_up(f"release {chosen} may be deployed again", asked)
+
+    async def _follow_up(self, done: str, asked: Asked) -> Reply:
+        """Begin the deployment that is due now, if one is, so that the reply can name it.
+
+        What was asked for is done already: an error now is none of the command, and the reconcile loop tries again.
+        """
+        release = self._due()
+        if not release:
+            return Reply(True, done)
+        try:
+            async with self._in_time(FOLLOW_UP_TIMEOUT):
+                resolved = await self._deployment.resolve(release)
+            async with self._changing(asked):
+                if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
+                    return Reply(True, f"{done}; release {ongoing.release} is being deployed", ongoing.deployment)
+                if release != self._due():
+                    return Reply(True, done)
+                deployment = await self._deployment.begin(release, asked.by, resolved, cause=asked.cause)
+        except RegistryError as error:
+            return Reply(True, f"{done}; release {release} is deployed as soon as the registry answers ({error})")
+        except (BusError, deadline.LateError) as error:
+            return Reply(True, f"{done}; release {release} is deployed as soon as the bus allows it ({error})")
+        return Reply(True, f"{done}; release {release} is being deployed", deployment)
+
+    def _due(self) -> str:
+        return self._reconciler.due(self._feed.offered or [])
+
+    async def _drain(self, identity: str, asked: Asked) -> Reply:
+        async with self._changing(asked):
+            self._refuse_ongoing()
+            replicas = self._reconciler.fleet.replicas
+            if identity not in replicas:
+                raise LongshoreError(f"no replica {identity!r} runs here; these do: {_some(sorted(replicas))}")
+            replicas[identity].condemned = True
+        return Reply(True, f"replica {identity} goes as soon as its successor takes traffic")
+
+    async def _abort(self, asked: Asked) -> Reply:
+        """End the deployment under way, or else the commands that still ask the registry what to deploy."""
+        by = asked.by
+        async with self._changing(asked):
+            if ongoing := self._deployment.ongoing:
+                release = ongoing.release
+                if ongoing.failed:
+                    raise LongshoreError(f"release {release} is being rolled back already: nothing to abort")
+                await self._deployment.fail(self._reconciler.phase(), f"aborted by {by}")
+                done = f"the deployment of {release} is aborted: it is rolled back, and quarantined until"
+                return Reply(True, f"{done} `longshore retry {release}`", ongoing.deployment)
+        if not self._looking:
+            raise LongshoreError("no deployment is under way: nothing to abort")
+        for look in self._looking:
+            look.abort(by)
+        return Reply(True, "what was to be deployed is no longer looked up: nothing is deployed")
+
+    async def _look(self) -> list[str]:
+        """What the registry offers right now. Raises RegistryError when that is nothing."""
+        offered = self._feed.offered = await self._feed.registry.offered()
+        if not offered:
+            raise RegistryError(f"{self._feed.registry.url} offers no release")
+        return offered
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self, seconds: float) -> AsyncIterator[None]:
+        """Ask the registry inside. Raises RegistryError when that is not done in time, or is aborted."""
+        look = _Look(asyncio.timeout(seconds))
+        self._looking.append(look)
+        try:
+            async with look.limit:
+                yield
+        except TimeoutError:
+            late = f"no answer from {self._feed.registry.url} within {seconds:g} s: is it up?"
+            raise RegistryError(f"aborted by {look.aborted}" if look.aborted else late) from None
+        finally:
+            self._looking.remove(look)
+
+
+def _some(names: list[str]) -> str:
+    """A few of the names, and how many more there are."""
+    shown = ", ".join(names[:5]) or "none"
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

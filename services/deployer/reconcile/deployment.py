@@ -1,0 +1,226 @@
+"""The deployment under way, if there is one: how it begins, what it works on, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Collection
+from typing import Literal
+
+from msgspec.structs import replace
+
+from schemas.events import (
+    DeploymentFailed,
+    DeploymentRolledBack,
+    DeploymentStarted,
+    DeploymentSucceeded,
+    ImagePulled,
+    ReleaseQuarantined,
+)
+from schemas.routing import Artifact, Ongoing
+from services.common.errors import LongshoreError
+from services.common.ids import trace_id, uuid7
+from services.common.process.lifecycle import Context
+from services.common.tracing import Cause
+from services.deployer.hooks.hooks import Hooks
+from services.deployer.reconcile.decision_store import Journal
+from services.deployer.reconcile.registry_poller import Resolved
+from services.deployer.registry import Registry
+from services.deployer.rollout import decisions as choice
+from services.deployer.runtime.protocol import Runtime
+from services.deployer.settings import DeployerSettings
+
+NO_CAUSE = Cause()
+
+
+class Deployment:
+    """It is prepared first (hook, pull) while the release before is kept running, and then rolled out.
+
+    `failure`: phase and reason of what went wrong, until the rollout takes notice of it.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        settings: DeployerSettings,
+        journal: Journal,
+        registry: Registry,
+        runtime: Runtime,
+        wake: Callable[[], None],
+    ) -> None:
+        self.failure: tuple[str, str] | None = None
+        self.undo_until = math.inf
+        self._preparation: Literal["due", "hook", "pull", "done"] = "due"
+        self._preparing: asyncio.Task[None] | None = None
+        self._begun = ("", 0.0)
+        self._context = context
+        self._settings = settings
+        self._journal = journal
+        self._registry = registry
+        self._runtime = runtime
+        self._wake = wake
+        self._log = context.log
+        self._hooks = Hooks(settings, context.log)
+
+    @property
+    def ongoing(self) -> Ongoing | None:
+        return self._journal.decisions.ongoing
+
+    @property
+    def id(self) -> str:
+        """The deployment for whose sake replicas come and go now."""
+        return self.ongoing.deployment if self.ongoing and (self.is_rolling_out or self.ongoing.failed) else ""
+
+    @property
+    def is_pull_due(self) -> bool:
+        return self.ongoing is not None and not self.ongoing.failed and self._preparation == "due"
+
+    @property
+    def is_rolling_out(self) -> bool:
+        return self.ongoing is not None and not self.ongoing.failed and self._preparation == "done"
+
+    @property
+    def preparation(self) -> Literal["hook", "pull"]:
+        """The phase that it is in before it is rolled out."""
+        return "pull" if self._preparation == "pull" else "hook"
+
+    @property
+    def undoing(self) -> str:
+        return self.ongoing.release if self.ongoing and self.ongoing.failed else ""
+
+    @property
+    def target(self) -> str:
+        """The release that should run."""
+        return self.ongoing.release if self.ongoing and self.is_rolling_out else self._journal.decisions.current
+
+    @property
+    def strategy(self) -> Literal["rolling", "blue-green"]:
+        return "blue-green" if self.ongoing and self.ongoing.strategy == "blue-green" else "rolling"
+
+    async def artifact(self, release: str) -> Artifact:
+        """What a release stood for when it was deployed, or stands for now. Raises RegistryError."""
+        known = self._journal.decisions.artifacts.get(release)
+        return known or await self._registry.resolve(release)
+
+    async def resolve(self, release: str) -> Resolved:
+        """What is deployed under this name now. Raises RegistryError when there is no such release.
+
+        What a rollback returns to may still be here, and then no registry is asked.
+        """
+        began, known = time.monotonic(), self._before(release)
+        is_here = known is not None and await self._runtime.holds(known)
+        artifact = known if known and is_here else await self._registry.resolve(release, known)
+        return Resolved(artifact, time.monotonic() - began)
+
+    async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "", cause: Cause = NO_CAUSE) -> str:
+        """Start a deployment; its id."""
+        decisions, settings = self._journal.decisions, self._settings
+        ongoing = Ongoing(uuid7(), release, by, settings.strategy, cause.trace or trace_id(), time.time(), pinned)
+        started = DeploymentStarted(
+            ongoing.started,
+            ongoing.deployment,
+            release,
+            decisions.current,
+            by,
+            ongoing.strategy,
+            settings.replicas,
+            ongoing.trace,
+            resolved.took,
+            cause.span,
+        )
+        await self._journal.commit(choice.begun(decisions, ongoing, resolved.artifact), started)
+        self._preparation, self.failure = "due", None
+        self._begun = (ongoing.deployment, time.monotonic())
+        self._log.info("deployment started", release=release, previous=decisions.current, by=by)
+        self._wake()
+        return ongoing.deployment
+
+    def _before(self, release: str) -> Artifact | None:
+        """What a rollback returns to. One that failed may have been mended under its name since."""
+        decisions = self._journal.decisions
+        return decisions.artifacts.get(release) if release == decisions.previous else None
+
+    def resume(self, releases: Collection[str]) -> None:
+        """Go on with the deployment of an earlier deployer. `releases`: those that replicas run."""
+        if ongoing := self.ongoing:
+            self._preparation = "done" if ongoing.release in releases else "due"
+            self._log.info("deployment goes on", release=ongoing.release, undoing=ongoing.failed)
+            self._limit_undoing()
+            if self.is_pull_due and self._settings.before_deploy:
+                self._log.warning("before-deploy runs for this deployment, maybe again", release=ongoing.release)
+
+    def start_pull(self) -> None:
+        if ongoing := self.ongoing:
+            self._preparation = "hook"
+            self._preparing = self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
+
+    async def succeed(self) -> None:
+        if ongoing := self.ongoing:
+            duration, previous = self._took(ongoing), self._journal.decisions.current
+            ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
+            await self._journal.commit(
+                choice.succeeded(self._journal.decisions, ongoing, self._registry.is_newer), ended
+            )
+            self._log.info("deployment succeeded", release=ongoing.release, seconds=round(duration, 3))
+            needed = list(self._journal.decisions.artifacts.values())
+            self._context.spawn(self._runtime.tidy(needed), f"tidy after {ongoing.release}")
+            self._context.spawn(self._hooks.after_deploy(ongoing, previous, duration), "after-deploy")
+
+    async def fail(self, phase: str, reason: str) -> None:
+        """Quarantine the release, and begin to undo."""
+        if ongoing := self.ongoing:
+            now, duration = time.time(), self._took(ongoing)
+            await self._journal.commit(
+                choice.failed(self._journal.decisions, ongoing, reason),
+                DeploymentFailed(now, ongoing.deployment, ongoing.release, phase, reason, duration),
+                ReleaseQuarantined(now, ongoing.release, reason),
+            )
+            self.failure = None
+            if self._preparing:
+                self._preparing.cancel()
+            self._limit_undoing()
+            self._log.error(
+                "deployment failed, release quarantined", release=ongoing.release, phase=phase, reason=reason
+            )
+            previous = self._journal.decisions.current
+            self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
+
+    async def undone(self) -> None:
+        if ongoing := self.ongoing:
+            decisions = self._journal.decisions
+            rolled_back = DeploymentRolledBack(time.time(), ongoing.deployment, ongoing.release, decisions.current)
+            await self._journal.commit(replace(decisions, ongoing=None), rolled_back)
+            self._log.info("deployment rolled back", release=ongoing.release, to=decisions.current or "nothing")
+
+    def _took(self, ongoing: Ongoing) -> float:
+        """Seconds since it began, whatever becomes of the clock if it was in this process."""
+        deployment, began = self._begun
+        return time.monotonic() - began if ongoing.deployment == deployment else _since(ongoing)
+
+    def _limit_undoing(self) -> None:
+        settings = self._settings
+        each = settings.health_timeout + settings.drain_time + settings.stop_timeout
+        self.undo_until = time.monotonic() + settings.replicas * each
+
+    async def _prepare(self, ongoing: Ongoing) -> None:
+        refusal = await self._hooks.before_deploy(ongoing, self._journal.decisions.current)
+        self._preparation = "pull"
+        failure = ("hook", refusal) if refusal else await self._pull(ongoing)
+        if self.ongoing == ongoing:
+            self._preparation, self.failure = "done", failure
+            self._wake()
+
+    async def _pull(self, ongoing: Ongoing) -> tuple[str, str] | None:
+        began = time.monotonic()
+        try:
+            await self._runtime.pull(await self.artifact(ongoing.release))
+        except LongshoreError as error:
+            return "pull", str(error)
+        self._journal.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))
+        return None
+
+
+def _since(ongoing: Ongoing) -> float:
+    """Seconds that a deployment of an earlier deployer takes: by the clock, which may have been set back."""
+    return max(time.time() - ongoing.started, 0.0)

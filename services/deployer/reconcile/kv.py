@@ -1,0 +1,55 @@
+"""The key-value buckets as the deployer reads them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
+
+import msgspec
+
+from schemas import codec
+from services.common import log
+from services.common.bus.connection import Bus, Synced
+
+T = TypeVar("T")
+
+
+async def read(bus: Bus, bucket: str, keys: str, kind: type[T]) -> dict[str, T]:
+    """All values there are now."""
+    found: dict[str, T] = {}
+    async with contextlib.aclosing(_values(bus, bucket, keys, kind)) as values:
+        async for change in values:
+            if change is None:
+                break
+            key, value = change
+            if value is not None:
+                found[key] = value
+    return found
+
+
+async def follow(
+    bus: Bus, bucket: str, keys: str, kind: type[T], values: dict[str, T], changed: Callable[[], None]
+) -> None:
+    """Keep `values` equal to the bucket, for ever."""
+    async for change in _values(bus, bucket, keys, kind):
+        if change is not None:
+            key, value = change
+            if value is None:
+                values.pop(key, None)
+            else:
+                values[key] = value
+        changed()
+
+
+async def _values(bus: Bus, bucket: str, keys: str, kind: type[T]) -> AsyncGenerator[tuple[str, T | None] | None, None]:
+    """Each key with its value (None: deleted), and None when all that was there is told."""
+    async with contextlib.aclosing(bus.watch(bucket, keys)) as changes:
+        async for change in changes:
+            if isinstance(change, Synced):
+                yield None
+                continue
+            try:
+                yield change.key, None if change.value is None else codec.value(change.value, kind)
+            except msgspec.MsgspecError as error:
+                log.get("deployer").warning("value ignored", bucket=bucket, key=change.key, reason=str(error))

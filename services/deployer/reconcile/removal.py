@@ -1,0 +1,102 @@
+"""Taking an application off its host: what the bus says of it ends, and the log knows.
+
+Its replicas are left alone: whether they stop is for its deployer to decide, before. What was decided is kept, for the
+case that it comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas import codec, subjects
+from schemas.events import ApplicationRemoved, ServiceStopped
+from schemas.routing import Decisions
+from services.common.bus import credentials
+from services.common.bus.connection import Bus, Change
+from services.common.delivery.outbox import Outbox
+from services.common.errors import BusError
+from services.common.ids import uuid7
+from services.deployer.reconcile.leadership import Tenure
+from services.deployer.settings import DeployerSettings
+
+TURN = 10.0
+"""Seconds to get the application after its deployer has ended: three times what a lease lasts that nobody gave back."""
+
+FLUSH_TIMEOUT = 5.0
+
+
+async def remove(settings: DeployerSettings, by: str) -> None:
+    """End an application whose deployer has ended. Raises BusError: the bus is away, or another deployer has it."""
+    bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
+    tenure = Tenure(bus, settings)
+    try:
+        await _take(tenure)
+        bus.guard = tenure.check
+        for bucket in (subjects.ROUTES, subjects.REPLICAS):
+            for key in await _keys(bus, bucket, f"{subjects.token(settings.host)}.{settings.app}.>"):
+                await bus.delete(bucket, key)
+        await _tell(bus, settings, by)
+        await _note(bus, settings)
+    finally:
+        await tenure.give_back()
+        await bus.close()
+
+
+async def left(settings: DeployerSettings) -> list[str]:
+    """The applications of the host that were decided about and not removed. Raises BusError."""
+    bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
+    try:
+        keys = await _keys(bus, subjects.DECISIONS, f"{subjects.token(settings.host)}.*")
+        return [key.partition(".")[2] for key in keys if not (await _decisions(bus, key)).removed]
+    finally:
+        await bus.close()
+
+
+async def _take(tenure: Tenure) -> None:
+    try:
+        async with asyncio.timeout(TURN):
+            await tenure.take()
+    except TimeoutError:
+        raise BusError(f"{tenure.what} is not removed: a deployer still has it") from None
+
+
+async def _keys(bus: Bus, bucket: str, keys: str) -> list[str]:
+    """The keys that have a value, whatever it is."""
+    found = []
+    async with contextlib.aclosing(bus.watch(bucket, keys)) as changes:
+        async for change in changes:
+            if not isinstance(change, Change):
+                break
+            if change.value is not None:
+                found.append(change.key)
+    return found
+
+
+async def _tell(bus: Bus, settings: DeployerSettings, by: str) -> None:
+    outbox = Outbox(bus, "deployer", settings.host, uuid7())
+    running = asyncio.create_task(outbox.run())
+    try:
+        outbox.record(ApplicationRemoved(time.time(), by), settings.app)
+        outbox.record(ServiceStopped(time.time(), "stopped"))
+        if not await outbox.flush(FLUSH_TIMEOUT):
+            raise BusError(f"the log does not take that {settings.app} is removed")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _note(bus: Bus, settings: DeployerSettings) -> None:
+    key = subjects.decisions_key(settings.host, settings.app)
+    await bus.put(subjects.DECISIONS, key, replace(await _decisions(bus, key), removed=True))
+
+
+async def _decisions(bus: Bus, key: str) -> Decisions:
+    value = await bus.get(subjects.DECISIONS, key)
+    with contextlib.suppress(msgspec.MsgspecError):
+        return codec.value(value, Decisions) if value else Decisions()
+    return Decisions()

@@ -1,0 +1,122 @@
+"""The replicas of an application on this host, and what the buckets say and are told about them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from schemas import subjects
+from schemas.routing import Backend, Check, Health
+from schemas.routing import Replica as Probed
+from services.common.bus.connection import Bus
+from services.deployer.reconcile import kv
+from services.deployer.reconcile.route_publisher import Router
+from services.deployer.rollout.replica import Replica
+from services.deployer.runtime.protocol import Running
+
+LONGEST_TOKEN = 40
+
+
+class Live(Replica, kw_only=True):
+    """A replica with what only the reconcile loop needs.
+
+    `generation`: the first one of the route that shows its place, None until that is written. `is_announced`:
+    the log knows that it takes traffic.
+    """
+
+    address: Running | None = None
+    generation: int | None = None
+    is_announced: bool = False
+
+
+class Fleet:
+    """All replicas that were started and have not ended."""
+
+    def __init__(self, bus: Bus, host: str, app: str, check: Check, problem: Callable[[str], str]) -> None:
+        """`problem`: what the runtime itself has against a replica, empty if nothing."""
+        self.replicas: dict[str, Live] = {}
+        self.health: dict[str, Health] = {}
+        self._bus = bus
+        self._host = host
+        self._app = app
+        self._check = check
+        self._problem = problem
+        self._published: dict[str, Probed] | None = None
+
+    def add(self, replica: Live) -> None:
+        self.replicas[replica.id] = replica
+
+    def remove(self, identity: str) -> Live | None:
+        return self.replicas.pop(identity, None)
+
+    def new_id(self, release: str, slot: int) -> str:
+        """`<app>-<release>-<slot>-<random>`; no two replicas ever share one."""
+        return f"{self._app}-{subjects.token(release)[:LONGEST_TOKEN]}-{slot}-{secrets.token_hex(3)}"
+
+    def observe(self, router: Router, now: float) -> None:
+        """Bring every replica up to date with what health and the proxy say."""
+        for replica in self.replicas.values():
+            verdict = self.health.get(subjects.replica_key(self._host, self._app, replica.id))
+            problem = self._problem(replica.id) if replica.address else "does not run"
+            is_known = verdict is not None and not verdict.starting and _is_about(verdict, replica.address)
+            replica.healthy = not problem and (verdict.healthy if verdict and is_known else replica.ready)
+            replica.problem = problem or (verdict.reason if verdict and not verdict.healthy else "")
+            if replica.healthy:
+                replica.unhealthy_since = None
+            elif replica.ready and replica.unhealthy_since is None:
+                replica.unhealthy_since = now
+            replica.followed = replica.generation is not None and router.follows(replica.generation)
+            replica.connections = router.connections(replica.id)
+
+    def backends(self, port: int) -> list[Backend]:
+        """What belongs into the route to a port of the replicas. A container that has just ended has no port."""
+        return [
+            Backend(replica.id, *at, replica.route)
+            for replica in self.replicas.values()
+            if replica.address and (replica.route == "active" or replica.route == "draining")
+            if (at := replica.address.address(port))[1]
+        ]
+
+    def routed(self, generation: int) -> None:
+        """Everything is in the route now as it was decided."""
+        for replica in self.replicas.values():
+            if replica.generation is None:
+                replica.generation = generation
+
+    async def load(self) -> None:
+        """Read which replicas an earlier deployer told health about."""
+        keys = f"{subjects.token(self._host)}.{self._app}.>"
+        self._published = await kv.read(self._bus, subjects.REPLICAS, keys, Probed)
+
+    async def publish(self) -> None:
+        """Tell health which replicas to probe. Raises BusError when that could not be written; then try again."""
+        published = self._published if self._published is not None else {}
+        wanted = {subjects.replica_key(self._host, self._app, probed.id): probed for probed in self._probed()}
+        for key in published.keys() - wanted.keys():
+            await self._bus.delete(subjects.REPLICAS, key)
+            del published[key]
+        for key, probed in wanted.items():
+            if published.get(key) != probed:
+                await self._bus.put(subjects.REPLICAS, key, probed)
+                published[key] = probed
+        self._published = published
+
+    def was_probed(self, replica: str, running: Running) -> bool:
+        """Whether it is still the process that an earlier deployer told health about, as far as that is known."""
+        known = (self._published or {}).get(subjects.replica_key(self._host, self._app, replica))
+        if known is None:
+            return True
+        return (known.host, known.port) == (running.host, running.port) and known.pid in (0, running.pid)
+
+    def _probed(self) -> list[Probed]:
+        return [
+            Probed(self._app, replica.id, replica.release, at.host, at.port, self._check, at.pid)
+            for replica in self.replicas.values()
+            # One that has just ended has no port, one that was signalled no longer listens: neither is a failure.
+            if (at := replica.address) and at.port and not replica.signalled
+        ]
+
+
+def _is_about(verdict: Health, running: Running | None) -> bool:
+    """A verdict on the process of before a restart says nothing."""
+    return running is not None and verdict.pid in (0, running.pid)

@@ -1,0 +1,55 @@
+"""The routes of an application's ports: written for the proxy, with what the proxy makes of them."""
+
+from __future__ import annotations
+
+from schemas import subjects
+from schemas.routing import Backend, BackendState, Route, Serving
+from services.common.bus.connection import Bus
+from services.deployer.reconcile import kv
+
+
+class Router:
+    """All ports lead to the same replicas. Every change has a generation above all that were ever written."""
+
+    def __init__(self, bus: Bus, host: str, app: str, ports: list[int]) -> None:
+        self.generation = 0
+        self.serving: dict[str, Serving] = {}
+        self._bus = bus
+        self._app = app
+        self._ports = {subjects.route_key(host, app, port): port for port in ports}
+        self._prefix = f"{subjects.token(host)}.{app}.>"
+        self._published: dict[int, list[Backend]] | None = None
+
+    async def load(self) -> dict[str, BackendState]:
+        """The backends that an earlier deployer routed to. Routes of ports that are no longer ours go."""
+        routes = await kv.read(self._bus, subjects.ROUTES, self._prefix, Route)
+        for key in routes.keys() - self._ports.keys():
+            await self._bus.delete(subjects.ROUTES, key)
+        self.generation = max([self.generation, *(route.generation for route in routes.values())])
+        return {backend.id: backend.state for route in routes.values() for backend in route.backends}
+
+    def forget(self) -> None:
+        """Write again what is written: the bus may have lost it."""
+        self._published = None
+
+    async def publish(self, backends: dict[int, list[Backend]]) -> bool:
+        """Write the backends of each port; whether there was news. Raises BusError when that failed: then try again."""
+        if backends == self._published:
+            return False
+        followed = [serving.generation for serving in self._relevant()]
+        self.generation = max([self.generation, *followed]) + 1  # the bus may have lost what the proxy still follows
+        for key, port in self._ports.items():
+            await self._bus.put(subjects.ROUTES, key, Route(self._app, port, self.generation, backends[port]))
+        self._published = backends
+        return True
+
+    def follows(self, generation: int) -> bool:
+        """Whether the proxy works with this generation, if there is a proxy."""
+        return all(serving.generation >= generation for serving in self._relevant())
+
+    def connections(self, replica: str) -> int:
+        """How many connections a draining replica still has."""
+        return sum(serving.draining.get(replica, 0) for serving in self._relevant())
+
+    def _relevant(self) -> list[Serving]:
+        return [serving for key, serving in self.serving.items() if key in self._ports]

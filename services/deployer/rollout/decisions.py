@@ -1,0 +1,72 @@
+"""What is decided, and what follows from it. Pure: decisions in, decisions out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cmp_to_key
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from schemas.routing import Artifact, Decisions, Ongoing
+from services.deployer.registry import versions
+
+IsNewer: TypeAlias = Callable[[str, str], bool]
+"""Whether one release comes after another, by their names, in the registry's own order."""
+
+
+def due(decisions: Decisions, offered: Sequence[str], is_alive: bool, is_newer: IsNewer = versions.is_newer) -> str:
+    """The release that the registry's offer, newest first, makes us deploy now; empty: none.
+
+    While something runs (`is_alive`), only a newer release replaces it: an older one never does, just because the
+    newest is quarantined or gone.
+    """
+    if decisions.ongoing or decisions.paused or decisions.pinned or not offered:
+        return ""
+    if not decisions.current or (not is_alive and decisions.current not in offered):
+        return next((release for release in offered if release not in decisions.quarantined), "")
+    newest = offered[0]
+    is_wanted = is_newer(newest, decisions.current) and newest not in decisions.quarantined
+    return newest if is_wanted else ""
+
+
+def begun(decisions: Decisions, ongoing: Ongoing, artifact: Artifact) -> Decisions:
+    """A deployment is under way."""
+    return replace(decisions, ongoing=ongoing, artifacts={**decisions.artifacts, ongoing.release: artifact})
+
+
+def succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versions.is_newer) -> Decisions:
+    """Its release is the current one, and quarantine of releases that it leaves behind is over."""
+    current, previous = ongoing.release, decisions.current or decisions.previous
+    kept = {name: why for name, why in decisions.quarantined.items() if is_newer(name, current)}
+    artifacts = {name: artifact for name, artifact in decisions.artifacts.items() if name in (current, previous)}
+    return replace(
+        decisions,
+        current=current,
+        previous=previous,
+        pinned=ongoing.pinned,
+        quarantined=kept,
+        artifacts=artifacts,
+        ongoing=None,
+    )
+
+
+def failed(decisions: Decisions, ongoing: Ongoing, reason: str) -> Decisions:
+    """It is to be undone, and its release is quarantined."""
+    quarantined = {**decisions.quarantined, ongoing.release: reason}
+    return replace(decisions, quarantined=quarantined, ongoing=replace(ongoing, failed=True))
+
+
+def newest_first(releases: Iterable[str], is_newer: IsNewer) -> list[str]:
+    """The releases in the registry's own order. Of those that it does not order, the later one comes first."""
+    later_first = list(releases)[::-1]
+
+    def order(one: str, other: str) -> int:
+        return is_newer(other, one) - is_newer(one, other)
+
+    return sorted(later_first, key=cmp_to_key(order))
+
+
+def lifted(decisions: Decisions, release: str) -> Decisions:
+    """The release may be deployed again."""
+    return replace(decisions, quarantined={name: why for name, why in decisions.quarantined.items() if name != release})

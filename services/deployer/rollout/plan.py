@@ -1,0 +1,264 @@
+"""What to do next so that the right release runs: a pure function of what is true now.
+
+It knows nothing of how a deployment began; everything follows from the replicas that are there and the release that
+should run. So a deployment that was cut short is simply gone on with, undoing one is rolling out the release before,
+and replacing a dead replica is the same as starting a new one. Times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from services.deployer.rollout.actions import (
+    Action,
+    Activate,
+    Cut,
+    Drain,
+    Fail,
+    Keep,
+    Pass,
+    Pull,
+    Retire,
+    Signal,
+    Start,
+    Stop,
+    Succeed,
+    Undone,
+)
+from services.deployer.rollout.replica import Replica
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things may take, in seconds; `settle` is how long a new replica must last before it is ready."""
+
+    settle: float = 0.0
+    ready: float = 30.0
+    route: float = 30.0
+    drain: float = 30.0
+    cut: float = 3.0
+    unhealthy: float = 30.0
+    stop: float = 30.0
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is true now.
+
+    `target`: the release that should run (empty: none). `deploying`: a deployment of it is under way. `is_pull_due`:
+    another release is to be brought onto this host, and becomes the target after that. `undoing`: the release whose
+    failed deployment is being undone, which is given up at `undo_until`. `failure`: what went wrong outside of the
+    replicas that are left: phase and reason. `held`: slots that wait before their next start, because they keep
+    crashing, and until when; a deployment does not wait for them.
+    """
+
+    now: float
+    target: str
+    desired: int
+    replicas: list[Replica]
+    limits: Limits = Limits()
+    strategy: Literal["rolling", "blue-green"] = "rolling"
+    deploying: bool = False
+    is_pull_due: bool = False
+    undoing: str = ""
+    undo_until: float = math.inf
+    failure: tuple[str, str] | None = None
+    held: dict[int, float] = {}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to do now, and when to look again even if nothing happens (inf: never).
+
+    Actions change what is true: when there are any, apply them and plan again.
+    """
+
+    actions: list[Action]
+    wake: float
+
+
+def plan(facts: Facts) -> Plan:
+    """The next step."""
+    if facts.is_pull_due:
+        return Plan([Pull()], facts.now)
+    situation = _Situation(facts)
+    if failure := situation.failure():
+        return Plan([Fail(*failure)], facts.now)
+    if kept := situation.kept():
+        return Plan(kept, facts.now)
+    actions: list[Action] = [*situation.routing(), *situation.leaving()]
+    actions += situation.retirements() or situation.starts()
+    return Plan(actions or situation.ending(), situation.wake)
+
+
+def phase(facts: Facts) -> str:
+    """What a deployment that is being rolled out waits for now: "start", "check", "route", "drain"."""
+    situation = _Situation(facts)
+    for replica in situation.pending:
+        return "start" if not replica.running else "route" if replica.ready else "check"
+    return "drain" if situation.obsolete or situation.gone else "start"
+
+
+class _Situation:
+    """The facts, sorted: replicas that stay are good (they are what should run) or obsolete."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.wake = math.inf
+        self.staying = [replica for replica in facts.replicas if not replica.leaving]
+        self.good = [replica for replica in self.staying if self._is_good(replica)]
+        self.obsolete = [replica for replica in self.staying if not self._is_good(replica)]
+        self.gone = [replica for replica in facts.replicas if replica.leaving]
+        self.desired = facts.desired if facts.target else 0
+        self.pending = [replica for replica in self.good if not replica.serves]
+        self._usable = sum(replica.ready and replica.healthy for replica in self.good)
+
+    def failure(self) -> tuple[str, str] | None:
+        """What ends a deployment, if anything does: phase and reason."""
+        facts, limits = self.facts, self.facts.limits
+        if not facts.deploying:
+            return None
+        if facts.failure:
+            return facts.failure
+        for replica in self.good:
+            if not replica.ready and self._due(replica.since + limits.ready):
+                return "check", f"{replica.id} was not ready within {limits.ready:g} s{_why_not(replica)}"
+            if replica.ready and self._is_ill(replica):
+                return "check", f"{replica.id} was unhealthy for {limits.unhealthy:g} s{_why_not(replica)}"
+            if replica.route == "active" and not replica.followed and self._due(replica.route_since + limits.route):
+                return "route", f"the proxy did not follow the route to {replica.id} within {limits.route:g} s"
+        return None
+
+    def routing(self) -> Iterator[Action]:
+        """Who becomes ready, and who takes new connections."""
+        for replica in self.staying:
+            if not replica.ready:
+                if replica.running and replica.healthy and self._due(replica.since + self.facts.limits.settle):
+                    yield Pass(replica.id)
+            elif not replica.healthy:
+                if replica.route == "active":
+                    yield Drain(replica.id)
+            elif replica.route == "draining" or (replica.route == "none" and self._may_join(replica)):
+                yield Activate(replica.id)
+
+    def kept(self) -> list[Action]:
+        """Replicas on their way out that are missed, and still can be kept."""
+        usable = [
+            replica
+            for replica in self.gone
+            if self._is_good(replica)
+            and replica.healthy
+            and replica.route in ("active", "draining")
+            and not replica.signalled
+        ]
+        return [Keep(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
+
+    def leaving(self) -> Iterator[Action]:
+        """The next step of each replica that is on its way out."""
+        for replica in self.gone:
+            if replica.stopping_since is None:
+                yield from self._way_out(replica)
+
+    def retirements(self) -> list[Action]:
+        """Replicas that are no longer wanted, as far as enough others serve."""
+        if hopeless := list(self._hopeless()):
+            return self._retire(hopeless)
+        if len(self.good) > self.desired:
+            return self._retire(_least_useful(self.good, len(self.good) - self.desired))
+        if self.pending:
+            return []
+        return self._retire(_least_useful(self.obsolete, len(self.staying) - self.desired))
+
+    def starts(self) -> list[Action]:
+        """Replicas that are missing, as far as there is room: one more than desired in a rolling deployment."""
+        allowed = self.desired - len(self.good)
+        if not (self.facts.deploying and self.facts.strategy == "blue-green"):
+            allowed = min(allowed, self.desired - len(self.staying) + (not self.gone))
+            if self.facts.deploying and len(self.pending) == len(self.good):
+                allowed = min(allowed, 1 - len(self.pending))  # until one has proved the release
+        held = {} if self.facts.deploying else self.facts.held
+        slots = [slot for slot in self._free_slots() if self._due(held.get(slot, 0.0))]
+        return [Start(slot) for slot in slots[: max(allowed, 0)]]
+
+    def ending(self) -> list[Action]:
+        """How a deployment, or the undoing of one, is over."""
+        facts = self.facts
+        left = [replica for replica in facts.replicas if not self._is_lost(replica)]
+        if facts.undoing:
+            is_undone = not any(replica.release == facts.undoing for replica in left)
+            return [Undone()] if is_undone or self._due(facts.undo_until) else []
+        is_done = len(self.good) == len(left) == self.desired and not self.pending
+        return [Succeed()] if facts.deploying and is_done else []
+
+    def _is_good(self, replica: Replica) -> bool:
+        is_target = replica.release == self.facts.target and not replica.condemned
+        return is_target and (self.facts.deploying or not self._is_ill(replica))
+
+    def _is_ill(self, replica: Replica) -> bool:
+        since = replica.unhealthy_since
+        return since is not None and self._due(since + self.facts.limits.unhealthy)
+
+    def _is_lost(self, replica: Replica) -> bool:
+        """It was killed and the system does not let go of it: nothing more can be done."""
+        since = replica.stopping_since
+        return since is not None and self._due(since + self.facts.limits.stop)
+
+    def _retire(self, replicas: list[Replica]) -> list[Action]:
+        return [Retire(replica.id, self._why(replica)) for replica in replicas]
+
+    def _hopeless(self) -> Iterator[Replica]:
+        """Replicas that never served and never will."""
+        for replica in self.staying:
+            never_ready = not replica.ready and self._due(replica.since + self.facts.limits.ready)
+            undone = replica.release == self.facts.undoing and not replica.serves
+            if (never_ready and not self.facts.deploying) or undone:
+                yield replica
+
+    def _may_join(self, replica: Replica) -> bool:
+        """A new release takes traffic replica by replica; in a blue-green deployment all at once."""
+        if not self._is_good(replica):
+            return False
+        if not self.facts.deploying or self.facts.strategy == "rolling":
+            return True
+        return self._usable >= self.desired
+
+    def _way_out(self, replica: Replica) -> Iterator[Action]:
+        limits, since = self.facts.limits, replica.route_since
+        if replica.route == "active":
+            yield Drain(replica.id)
+        elif replica.route == "draining":
+            if (replica.followed and not replica.connections) or self._due(since + limits.drain):
+                yield Cut(replica.id)
+            elif replica.followed and replica.drain_signal and not replica.signalled:
+                yield Signal(replica.id)
+        elif replica.route == "none" or replica.followed or self._due(since + limits.cut):
+            yield Stop(replica.id)
+
+    def _why(self, replica: Replica) -> str:
+        if replica.release == self.facts.undoing:
+            return "rolled back"
+        if not self.facts.target:
+            return "stopped"
+        return "scaled down" if len(self.good) > self.desired and replica in self.good else "replaced"
+
+    def _free_slots(self) -> Iterator[int]:
+        starting = [each for each in self.gone if not each.running and each.release == self.facts.target]
+        taken = {replica.slot for replica in (*self.good, *starting)}
+        return (slot for slot in range(self.desired) if slot not in taken)
+
+    def _due(self, moment: float) -> bool:
+        """Whether a moment has come; if not, there is something to do then."""
+        if moment <= self.facts.now:
+            return True
+        self.wake = min(self.wake, moment)
+        return False
+
+
+def _why_not(replica: Replica) -> str:
+    return f": {replica.problem}" if replica.problem else ""
+
+
+def _least_useful(replicas: list[Replica], count: int) -> list[Replica]:
+    """Those that take no connections come first: with these gone, as many serve as before or as are desired."""
+    return sorted(replicas, key=lambda replica: (replica.serves, -replica.slot))[: max(count, 0)]

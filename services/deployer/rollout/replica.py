@@ -1,0 +1,74 @@
+"""One replica as the rollout sees it, and how the rollout's actions change it. Times are of one monotonic clock."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from services.deployer.rollout.actions import Action, Activate, Cut, Drain, Keep, Pass, Retire, Signal, Stop
+
+Routing = Literal["none", "active", "draining", "cut"]
+
+
+class Replica(msgspec.Struct, kw_only=True):
+    """A replica that was started and has not ended.
+
+    `since`: when it was started or adopted, inf while its release is brought here. `running`: its start is done.
+    `ready`: it once passed its checks. `healthy`: it passes them now; `problem` is why not, `unhealthy_since` tells for
+    how long. `route`: its place in the route as last decided, `route_since` when that changed, `followed` whether the
+    proxy follows it. `connections`: how many it still has while it drains. `condemned`: to be replaced, whatever it
+    does. `leaving`: why it is on its way out. `stopping_since`: when it was told to end. `drain_signal`: the signal on
+    which it closes its connections by itself and ends, empty if there is none; `signalled`: it got that.
+    """
+
+    id: str
+    release: str
+    slot: int
+    since: float
+    running: bool = False
+    ready: bool = False
+    healthy: bool = False
+    problem: str = ""
+    unhealthy_since: float | None = None
+    route: Routing = "none"
+    route_since: float = 0.0
+    followed: bool = False
+    connections: int = 0
+    condemned: bool = False
+    leaving: str = ""
+    stopping_since: float | None = None
+    drain_signal: str = ""
+    signalled: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """It takes new connections."""
+        return self.route == "active" and self.followed and self.healthy and not self.leaving
+
+
+def change(replica: Replica, action: Action, now: float) -> None:
+    """What an action on this replica makes of it."""
+    match action:
+        case Pass():
+            replica.ready = True
+        case Activate():
+            _route(replica, "active", now)
+        case Drain():
+            _route(replica, "draining", now)
+        case Signal():
+            replica.signalled = True
+        case Cut():
+            _route(replica, "cut", now)
+        case Retire(reason=reason):
+            replica.leaving = reason
+        case Keep():
+            replica.leaving = ""
+        case Stop():
+            replica.stopping_since = now
+
+
+def _route(replica: Replica, place: Routing, now: float) -> None:
+    replica.route = place
+    replica.route_since = now
+    replica.followed = False

@@ -1,0 +1,116 @@
+"""What a container is made of, as the engine's API wants it. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from schemas.routing import Artifact
+from services.common.errors import ReleaseError
+from services.deployer import signals
+from services.deployer.runtime.docker.arguments import LABELS, Arguments
+from services.deployer.runtime.docker.state import HOST, Dial
+from services.deployer.runtime.protocol import Spec
+from services.deployer.runtime.replica_dir import Record
+from services.deployer.settings import Port
+
+DRAIN_SIGNAL = f"{LABELS}drain-signal"
+"""A label of an image: how its server learns that it drains."""
+OWN = {f"{LABELS}{name}" for name in ("app", "release", "digest", "replica", "instance")}
+
+_EXPOSED = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/tcp)?")
+
+
+def labels(record: Record, app: str, instance: str) -> dict[str, str]:
+    """How a container is found again, and by whose deployer."""
+    return {
+        f"{LABELS}app": app,
+        f"{LABELS}release": record.release,
+        f"{LABELS}digest": record.digest,
+        f"{LABELS}replica": record.id,
+        f"{LABELS}instance": instance,
+    }
+
+
+def own(found: Mapping[str, str]) -> dict[str, str]:
+    """Those of a container's labels that `labels` made; an image may have others with the same prefix."""
+    return {name: value for name, value in found.items() if name in OWN}
+
+
+def drain_signal(setting: str, described: Mapping[str, Any]) -> str:
+    """What a container gets when it drains: as the settings say, else the label of the container, or of its image.
+
+    Empty: nothing, also when the label names no signal.
+    """
+    with contextlib.suppress(ValueError):
+        return signals.parse(setting or _drain_label(described))
+    return ""
+
+
+def check_drain_signal(image: Mapping[str, Any]) -> None:
+    """Raise ReleaseError when the label of an image names no signal."""
+    try:
+        signals.parse(_drain_label(image))
+    except ValueError as error:
+        raise ReleaseError(f"the image's label {DRAIN_SIGNAL}: {error}") from None
+
+
+def _drain_label(described: Mapping[str, Any]) -> str:
+    return str(((described.get("Config") or {}).get("Labels") or {}).get(DRAIN_SIGNAL, ""))
+
+
+def exposed(image: Mapping[str, Any]) -> list[int]:
+    """The TCP ports that an image exposes."""
+    names = (image.get("Config") or {}).get("ExposedPorts") or {}
+    found = (_EXPOSED.fullmatch(name) for name in names)
+    ranges = (range(int(match[1]), int(match[2] or match[1]) + 1) for match in found if match)
+    return sorted({port for ports in ranges for port in ports})
+
+
+def replica_ports(wanted: Sequence[Port], image: Mapping[str, Any], artifact: Artifact) -> dict[int, int]:
+    """The container port for each one named in the settings, 0 being the one that the image exposes."""
+    ports = {port.replica: port.replica for port in wanted}
+    if 0 in ports:
+        known = exposed(image)
+        if len(known) != 1:
+            proxy = next(port.proxy for port in wanted if not port.replica)
+            problem = f"exposes the TCP ports {_some(known)}" if known else "exposes no TCP port"
+            raise ReleaseError(f"{artifact.location} {problem}: name one with --port {proxy}:CONTAINER-PORT")
+        ports[0] = known[0]
+    return ports
+
+
+def create(
+    spec: Spec,
+    arguments: Arguments,
+    environment: Iterable[tuple[str, str]],
+    command: Sequence[str],
+    ports: Iterable[int],
+    dial: Dial,
+    own_labels: Mapping[str, str],
+) -> dict[str, Any]:
+    """The body of POST /containers/create."""
+    variables = {
+        "LONGSHORE_APP": spec.app,
+        "LONGSHORE_RELEASE": spec.release,
+        "LONGSHORE_REPLICA": spec.id,
+    } | dict(environment)
+    tcp = [f"{port}/tcp" for port in sorted(set(ports))]
+    bindings = {port: [{"HostIp": HOST, "HostPort": ""}] for port in tcp} if dial == "host" else {}
+    config = arguments.config
+    return {
+        **config,
+        "Image": spec.artifact.location,
+        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "Labels": {**config.get("Labels", {}), **own_labels},
+        "ExposedPorts": {port: {} for port in tcp},
+        "HostConfig": {**arguments.host, "PortBindings": bindings},
+        **({"Cmd": list(command)} if command else {}),
+    }
+
+
+def _some(ports: list[int]) -> str:
+    shown = ", ".join(map(str, ports[:5]))
+    return f"{shown} and {len(ports) - 5} more" if len(ports) > 5 else shown

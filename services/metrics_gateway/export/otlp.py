@@ -1,0 +1,217 @@
+"""The catalogue in OTLP's form: data points straight from the state, as they stand or what was added since a push.
+
+The SDK's instruments could not be restored after a restart, know no histograms that are summed already, and lose what
+a push that failed was to tell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+from typing import TypeAlias
+from uuid import UUID, uuid5
+
+import msgspec
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from services.metrics_gateway.instruments.instrument import Instrument, Kind, Labels, Moment, Value
+from services.metrics_gateway.state.state import Histogram
+
+SCOPE = "longshore"
+
+INSTANCES = UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320")
+"""The namespace that the semantic conventions name for a service.instance.id made of something inherent."""
+
+POINTS = 5000
+"""So many data points at most, a metric's own aside, go into one request: collectors refuse those above 4 MiB."""
+
+LARGEST = 2**63
+"""OTLP has integers of 64 bits; larger sums become floats, as they are on /metrics."""
+
+Values: TypeAlias = dict[Labels, Value]
+
+
+_told = msgspec.msgpack.Decoder(dict[str, Values])
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The values of a moment, which the fold does not change any more."""
+
+    moment: Moment
+    values: dict[str, Values]
+
+
+@dataclass(frozen=True)
+class Push:
+    """One request, and what `Collector.pushed` is to be told when it has arrived."""
+
+    data: MetricsData
+    values: dict[str, Values]
+    moment: int
+
+
+class Collector:
+    """Makes requests out of the metrics of a moment.
+
+    `resource` says the same whichever process pushes, so that a series goes on over restarts and takeovers; the
+    instance is the log that is counted, unless the resource names one. Instruments whose kind is in `delta` tell what
+    was added since the last push that arrived, of this gateway or of the one before it (`told`, `begin`).
+    """
+
+    def __init__(self, moment: Callable[[], Moment], resource: Resource, delta: Set[Kind]) -> None:
+        self._moment = moment
+        self._resource = resource
+        self._delta = delta
+        self._before: dict[str, Values] = {}
+        self._since: dict[str, int] = {}
+        self._began = time.time_ns()
+
+    @property
+    def is_delta(self) -> bool:
+        return bool(self._delta)
+
+    def told(self) -> bytes:
+        """What the receiver has been told of the log, for the gateway that goes on after this one."""
+        told = {one.name: self._before[one.name] for one in _of_log(self._delta) if one.name in self._before}
+        return msgspec.msgpack.encode(told)
+
+    def begin(self, told: bytes | None) -> None:
+        """Go on after an earlier gateway. Raises MsgspecError when these are no bytes of `told`."""
+        self._before |= _told.decode(told) if told else {}
+        self._since = dict.fromkeys((one.name for one in _of_log(self._delta)), time.time_ns())
+
+    def take(self) -> Taken:
+        """All metrics as they are now."""
+        moment = self._moment()
+        return Taken(moment, {one.name: _copied(one, moment) for one in INSTRUMENTS})
+
+    def requests(self, taken: Taken) -> list[Push]:
+        """As many requests as they need. Takes its time: for a thread."""
+        moment = taken.moment
+        pushes: list[Push] = []
+        metrics: list[Metric] = []
+        values: dict[str, Values] = {}
+        count = 0
+        for instrument in INSTRUMENTS:
+            found = taken.values[instrument.name]
+            if count and count + len(found) > POINTS:
+                pushes.append(self._push(metrics, values, moment))
+                metrics, values, count = [], {}, 0
+            metrics.append(self._metric(instrument, found, moment))
+            values[instrument.name] = found
+            count += len(found)
+        return [*pushes, self._push(metrics, values, moment)]
+
+    def pushed(self, push: Push) -> None:
+        """The receiver has it."""
+        self._before.update(push.values)
+        self._since.update(dict.fromkeys(push.values, push.moment))
+
+    def _push(self, metrics: list[Metric], values: dict[str, Values], moment: Moment) -> Push:
+        scope = ScopeMetrics(InstrumentationScope(SCOPE), metrics, "")  # its version would be part of the identity
+        resource = identified(self._resource, moment.state.log)
+        data = MetricsData([ResourceMetrics(resource, [scope], resource.schema_url)])
+        return Push(data, values, _nanoseconds(moment.now))
+
+    def _metric(self, instrument: Instrument, values: Values, moment: Moment) -> Metric:
+        since = self._start(instrument, moment)
+        points = [self._point(instrument, labels, value, since, moment) for labels, value in values.items()]
+        data = _data(instrument, points, self._temporality(instrument))
+        return Metric(instrument.name, instrument.description, instrument.unit, data)
+
+    def _start(self, instrument: Instrument, moment: Moment) -> int:
+        """From when on is counted: cumulative values tell of the log from its beginning."""
+        if self._temporality(instrument) is AggregationTemporality.DELTA:
+            return self._since.get(instrument.name, self._began)
+        return self._began if instrument.of_process else _nanoseconds(moment.state.began)
+
+    def _temporality(self, instrument: Instrument) -> AggregationTemporality:
+        is_delta = instrument.kind in self._delta
+        return AggregationTemporality.DELTA if is_delta else AggregationTemporality.CUMULATIVE
+
+    def _point(
+        self, instrument: Instrument, labels: Labels, value: Value, since: int, moment: Moment
+    ) -> NumberDataPoint | HistogramDataPoint:
+        attributes = dict(zip(instrument.labels, labels, strict=True))
+        if self._temporality(instrument) is AggregationTemporality.DELTA:
+            value = _added(value, self._before.get(instrument.name, {}).get(labels))
+        now = _nanoseconds(moment.now)
+        if not isinstance(value, Histogram):
+            return NumberDataPoint(attributes, since, now, value if abs(value) < LARGEST else float(value))
+        return HistogramDataPoint(
+            attributes=attributes,
+            start_time_unix_nano=since,
+            time_unix_nano=now,
+            count=value.count,
+            sum=value.sum,
+            bucket_counts=value.counts,
+            explicit_bounds=value.bounds,
+            min=None,  # type: ignore[arg-type]  # optional in OTLP and in the encoder, only not in this type
+            max=None,  # type: ignore[arg-type]
+        )
+
+
+def identified(resource: Resource, log: str) -> Resource:
+    """The resource of what is counted from the log that was created at `log`."""
+    return Resource({"service.instance.id": str(uuid5(INSTANCES, log))}).merge(resource)
+
+
+def _of_log(kinds: Set[Kind]) -> list[Instrument]:
+    return [one for one in INSTRUMENTS if one.kind in kinds and not one.of_process]
+
+
+def _data(
+    instrument: Instrument, points: list[NumberDataPoint | HistogramDataPoint], temporality: AggregationTemporality
+) -> Sum | Gauge | HistogramData:
+    if instrument.kind == "histogram":
+        return HistogramData([one for one in points if isinstance(one, HistogramDataPoint)], temporality)
+    numbers = [one for one in points if isinstance(one, NumberDataPoint)]
+    if instrument.kind == "gauge":
+        return Gauge(numbers)
+    return Sum(numbers, temporality, is_monotonic=instrument.kind == "counter")
+
+
+def _copied(instrument: Instrument, moment: Moment) -> Values:
+    return dict(_frozen(instrument.read(moment)))
+
+
+def _frozen(items: Iterator[tuple[Labels, Value]]) -> Iterator[tuple[Labels, Value]]:
+    for labels, value in items:
+        if isinstance(value, Histogram):
+            yield labels, Histogram(value.bounds, list(value.counts), value.nanoseconds)
+        else:
+            yield labels, value
+
+
+def _added(value: Value, before: Value | None) -> Value:
+    """What came to a sum since `before`; all of it where it began anew."""
+    if isinstance(value, Histogram):
+        return _added_to_histogram(value, before) if isinstance(before, Histogram) else value
+    return value - before if isinstance(before, int | float) and before <= value else value
+
+
+def _added_to_histogram(value: Histogram, before: Histogram) -> Histogram:
+    counts = [now - then for now, then in zip(value.counts, before.counts, strict=True)]
+    if min(counts) < 0:
+        return value
+    return Histogram(value.bounds, counts, value.nanoseconds - before.nanoseconds)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)

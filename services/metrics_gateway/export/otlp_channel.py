@@ -1,0 +1,65 @@
+"""How the exporters reach the collector: what their constructors are given. Loads gRPC, which is large."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from grpc import ChannelCredentials, Compression, ssl_channel_credentials  # type: ignore[import-untyped] # has no types
+
+from services.common.config.certificates import Certificates, read
+from services.metrics_gateway.telemetry_settings import Signal, TelemetrySettings, variable
+
+
+class Renewal:
+    """Notices that the files of a signal's certificates have been replaced, as is done before or after they expire."""
+
+    def __init__(self, settings: TelemetrySettings, signal: Signal) -> None:
+        self._files = settings.certificates(signal)
+        self._seen = self._look()
+
+    def has_come(self) -> bool:
+        """Whether they are others than when this was last asked."""
+        before, self._seen = self._seen, self._look()
+        return self._seen != before
+
+    def _look(self) -> list[tuple[int, int]]:
+        return [_stamp(Path(file)) for file in (self._files.ca, self._files.cert, self._files.key) if file]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes with a file; zeros while it cannot be looked at, as when it is being replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
+
+
+def forget_empty_variables() -> None:
+    """The specification takes an empty variable for one that is not set; the exporters take it for a value."""
+    for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
+        del os.environ[name]
+
+
+def options(settings: TelemetrySettings, signal: Signal) -> dict[str, Any]:
+    """Arguments of an OTLP/gRPC exporter; what is left to OTEL_* variables is None."""
+    is_insecure, endpoint = settings.is_insecure(signal), settings.endpoint(signal)
+    return {
+        "endpoint": endpoint.target if endpoint else None,
+        "insecure": is_insecure,
+        "credentials": None if is_insecure else _credentials(settings.certificates(signal)),
+        "headers": settings.headers(signal) or None,
+        "timeout": settings.timeout(signal),
+        "compression": _compression(settings.otlp_compression or variable(signal, "COMPRESSION")),
+    }
+
+
+def _credentials(files: Certificates) -> ChannelCredentials:
+    contents = [read(file) if file else None for file in (files.ca, files.key, files.cert)]
+    return ssl_channel_credentials(*contents)
+
+
+def _compression(name: str) -> Compression:
+    return Compression.Gzip if name.strip().lower() == "gzip" else Compression.NoCompression

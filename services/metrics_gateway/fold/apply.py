@@ -1,0 +1,241 @@
+"""The fold: one message of the log after the other changes the state. No I/O, no clock; the same log, the same state.
+
+Each instance numbers its batches from 1. A batch that was applied before is skipped; one that comes late, after a
+later one of its instance, is applied, and the result is the same as if it had come in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from schemas import chain, codec
+from schemas import events as e
+from schemas.codec import Batch
+from services.metrics_gateway.fold import deployment as deployer
+from services.metrics_gateway.fold import expiry, proxy, replica, traces
+from services.metrics_gateway.fold import instance as service
+from services.metrics_gateway.fold.ages import may_have_left
+from services.metrics_gateway.fold.context import Place
+from services.metrics_gateway.state.instance import MISSED, Service
+from services.metrics_gateway.state.state import Instance, State
+from services.metrics_gateway.views.events import remembered
+
+HORIZON = 1024
+"""A batch that is missing is waited for until its instance is so many batches further."""
+
+LEAP = 2**32
+"""An instance is never so many batches further at once: at a hundred a second, these take more than a year."""
+
+Handler = Callable[[Place, Any], None]
+
+
+HANDLERS: dict[type[e.Event], Handler] = {
+    e.ServiceStarted: service.service_started,
+    e.ServiceHeartbeat: service.service_heartbeat,
+    e.ServiceStopped: service.service_stopped,
+    e.EventsDropped: service.events_dropped,
+    e.ListenerOpened: proxy.listener_opened,
+    e.ListenerClosed: proxy.listener_closed,
+    e.ConnectionAccepted: proxy.accepted,
+    e.ConnectionEstablished: proxy.established,
+    e.ConnectionProgressed: proxy.progressed,
+    e.ConnectionClosed: proxy.closed,
+    e.ConnectionRefused: proxy.refused,
+    e.DialFailed: proxy.dial_failed,
+    e.BackendJoined: proxy.backend_joined,
+    e.BackendLeft: proxy.backend_left,
+    e.BackendEjected: proxy.backend_ejected,
+    e.BackendDrained: proxy.backend_drained,
+    e.ConnectionTraced: traces.connection_traced,
+    e.ReleaseFound: deployer.release_found,
+    e.DeploymentStarted: deployer.deployment_started,
+    e.ImagePulled: deployer.image_pulled,
+    e.ReplicaStarted: replica.replica_started,
+    e.ReplicaReady: replica.replica_ready,
+    e.ReplicaRetired: replica.replica_retired,
+    e.ReplicaExited: replica.replica_exited,
+    e.DeploymentSucceeded: deployer.deployment_succeeded,
+    e.DeploymentFailed: deployer.deployment_failed,
+    e.DeploymentRolledBack: deployer.deployment_rolled_back,
+    e.ReleaseQuarantined: deployer.release_quarantined,
+    e.QuarantineLifted: deployer.quarantine_lifted,
+    e.RegistryFailed: deployer.registry_failed,
+    e.ReplicaAdopted: replica.replica_adopted,
+    e.ReplicaRouted: replica.replica_routed,
+    e.ReplicaDraining: replica.replica_draining,
+    e.DeploymentsPaused: deployer.deployments_paused,
+    e.DeploymentsResumed: deployer.deployments_resumed,
+    e.RegistryRecovered: deployer.registry_recovered,
+    e.ReplicaDrained: replica.replica_drained,
+    e.ScaleSet: deployer.scale_set,
+    e.CommandAnswered: traces.command_answered,
+    e.HealthChecked: replica.health_checked,
+    e.HealthChanged: replica.health_changed,
+    e.ApplicationRemoved: deployer.application_removed,
+}
+HANDLERS = {
+    kind: deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))) for kind, handler in HANDLERS.items()
+}
+
+
+def apply(
+    state: State,
+    position: int,
+    time: float,
+    payload: bytes,
+    subject: str = "",
+    began: float = 0.0,
+    forget: bool = True,
+) -> None:
+    """Apply the message at stream sequence `position`, stored at `time`, which was published on `subject`.
+
+    One that is no batch, or cannot be of who it says that it is of, is counted and changes nothing else.
+    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds). `forget`:
+    whether the counts of what has left for long are given up, as a gateway does.
+    """
+    state.position = position
+    state.first = state.first or position
+    state.began = state.began or time
+    state.time = max(state.time, time)
+    expiry.advance(state, time, forget)
+    try:
+        decoded = codec.decode(payload, subject)
+    except codec.MisfitError:
+        state.misfits += 1
+        return
+    except msgspec.MsgspecError:
+        state.undecodable += 1
+        return
+    if apply_batch(state, decoded.batch, payload, began):
+        state.unknown += decoded.unknown
+        state.malformed += decoded.malformed
+        _measure_lag(state, decoded.batch, time)
+
+
+def apply_batch(state: State, batch: Batch, payload: bytes = b"", began: float = 0.0) -> bool:
+    """Apply a batch. False if it was applied before, or its instance cannot have published it."""
+    known = state.instances.get(batch.instance)
+    if _is_misfit(known, batch):
+        state.misfits += 1
+        return False
+    instance = known or _appeared(state, batch, began)
+    instance.heard = state.clock
+    if instance.ended == MISSED:
+        service.come_back(state, instance)
+    was_missing = bool(instance.missing)
+    if not _admit(state, instance, batch):
+        return False
+    if payload:
+        _check_chain(state, instance, batch, payload)
+    place, handlers = Place(state, instance, batch, was_missing or bool(instance.missing)), HANDLERS
+    for event in batch.events:
+        handlers[type(event)](place, event)
+    state.events += len(batch.events)
+    if place.gapped and not instance.missing:
+        _settle(place)
+    return True
+
+
+def _is_misfit(known: Instance | None, batch: Batch) -> bool:
+    """Whether another instance than this one took its id, or a place in its sequence where it cannot be."""
+    if known and (known.service, known.host) != (batch.service, batch.host):
+        return True
+    return batch.sequence > (known.last if known else 0) + LEAP
+
+
+def _appeared(state: State, batch: Batch, began: float) -> Instance:
+    """A new instance. What may have left the log before it was read is waited for, but not called missing."""
+    state.born += 1
+    instance = Instance(batch.instance, batch.service, batch.host, state.born)
+    if may_have_left(batch, state.told, max(began, state.began if state.first > 1 else 0.0)):
+        instance.first = batch.sequence
+    state.instances[batch.instance] = instance
+    return instance
+
+
+def _admit(state: State, instance: Instance, batch: Batch) -> bool:
+    """Whether the batch is new; keeps account of what is missing."""
+    sequence, before = batch.sequence, instance.last
+    if sequence <= before:
+        return _fill_gap(state, instance, batch)
+    instance.last = sequence
+    if instance.missing:
+        _give_up_the_oldest(state, instance, before)
+    if sequence > before + 1:
+        awaited = range(max(before + 1, sequence - HORIZON), sequence)
+        if awaited.start > before + 1 and instance.leap is None:
+            instance.leap = before, instance.abandoned
+        _abandon(state, instance, max(0, awaited.start - max(before + 1, instance.first)))
+        instance.missing.update(awaited)
+    return True
+
+
+def _abandon(state: State, instance: Instance, batches: int) -> None:
+    state.abandoned += batches
+    instance.abandoned += batches
+
+
+def _fill_gap(state: State, instance: Instance, batch: Batch) -> bool:
+    if batch.sequence in instance.missing:
+        state.late += 1
+        instance.missing.remove(batch.sequence)
+        return True
+    if instance.leap and _is_next(instance, batch, instance.leap[0]):
+        _abandon(state, instance, instance.leap[1] - instance.abandoned)
+        state.chain_breaks += 1
+        instance.missing.clear()
+        instance.last, instance.leap = batch.sequence, None
+        return True
+    state.repeated += 1
+    return False
+
+
+def _is_next(instance: Instance, batch: Batch, before: int) -> bool:
+    """Whether it is the next one after the batch `before`, which was followed by a leap: that was forged.
+
+    The digest of the batch before proves it, so that no forged number makes a repeat of what an instance says later.
+    """
+    if batch.sequence != before + 1 or not batch.previous:
+        return False
+    return instance.links.get(batch.sequence) == batch.previous
+
+
+def _measure_lag(state: State, batch: Batch, stored: float) -> None:
+    """How long the newest event of the batch took into the log; clocks of two hosts may disagree."""
+    known = state.services.get(batch.service)
+    if known is None:
+        known = state.services[batch.service] = state.new(Service)
+    if batch.events:
+        known.lag.observe(stored - batch.events[-1].time)
+
+
+def _check_chain(state: State, instance: Instance, batch: Batch, payload: bytes) -> None:
+    """Count a batch that does not fit its neighbours; those that will not come any more are no neighbours."""
+    if not chain.fits(instance.links, batch, payload):
+        state.chain_breaks += 1
+    if len(instance.links) > 1 and not instance.missing:
+        instance.links = {instance.last + 1: instance.links[instance.last + 1]}
+
+
+def _give_up_the_oldest(state: State, instance: Instance, before: int) -> None:
+    """Those that were within the horizon when the batch `before` was the last one, and are not any more."""
+    for sequence in range(before - HORIZON, min(before, instance.last - HORIZON)):
+        if sequence in instance.missing:
+            instance.missing.remove(sequence)
+            _abandon(state, instance, 1)
+
+
+def _settle(place: Place) -> None:
+    """No batch of the instance is missing: forget what was kept for one that comes late."""
+    instance = place.instance
+    replica.forget_ended_replicas(place)
+    traces.settle(place)
+    instance.positions.clear()
+    instance.leap = None
+    for listener in instance.listeners.values():
+        listener.closed.clear()
+    if instance.silent:
+        instance.listeners.clear()

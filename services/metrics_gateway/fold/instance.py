@@ -1,0 +1,139 @@
+"""The events of every service, folded: which instances run, and what ends with them."""
+
+from __future__ import annotations
+
+from schemas import events as e
+from services.metrics_gateway.fold.context import Place
+from services.metrics_gateway.fold.deployment import deployer_started
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.instance import MISSED, Heartbeat, Instance
+from services.metrics_gateway.state.state import State
+
+ENDED_KEPT = 1000
+"""So many instances that ended are remembered, to know their batches when one is repeated."""
+
+_DEPLOYER = "deployer:"
+
+
+def service_started(place: Place, event: e.ServiceStarted) -> None:
+    instance = place.instance
+    instance.unit = event.unit
+    instance.version = event.version
+    instance.pid = event.pid
+    instance.parent = event.parent
+    instance.started = event.time
+    place.state.dropped.setdefault((instance.host, instance.service), 0)
+    if event.unit.startswith(_DEPLOYER):
+        deployer_started(place, event.unit.removeprefix(_DEPLOYER))
+    _take_place(place.state, instance)
+
+
+def service_heartbeat(place: Place, event: e.ServiceHeartbeat) -> None:
+    if place.is_latest("heartbeat"):
+        place.instance.heartbeat = Heartbeat(
+            event.time, event.rss, event.cpu, event.loop_lag, event.spool_batches, event.spool_bytes
+        )
+
+
+def service_stopped(place: Place, event: e.ServiceStopped) -> None:
+    place.instance.silent = True
+    for app in _apps_of(place.state, place.instance):
+        app.stopped = True
+    end(place.state, place.instance, event.reason)
+    if not place.instance.missing:
+        place.instance.listeners.clear()
+
+
+def events_dropped(place: Place, event: e.EventsDropped) -> None:
+    key = (place.host, place.instance.service)
+    place.state.dropped[key] = place.state.dropped.get(key, 0) + event.count
+
+
+def end(state: State, instance: Instance, reason: str) -> None:
+    """The instance and its children are over: what they have open is not counted any more.
+
+    Until its own last word it may still say how its connections ended: a proxy worker can outlive its master.
+    """
+    if instance.ended is not None and instance.ended != MISSED:
+        return
+    _leave_place(state, instance, reason)
+    for child in state.children.pop(instance.id, ()):
+        if child in state.instances:
+            end(state, state.instances[child], "its parent ended")
+    _forget_oldest_ended(state)
+
+
+def miss(state: State, instance: Instance) -> None:
+    """The instance was not heard for long: it is taken to be over, until it speaks again."""
+    _leave_place(state, instance, MISSED)
+    for app in _apps_of(state, instance):
+        app.lost = True
+    _forget_oldest_ended(state)
+
+
+def come_back(state: State, instance: Instance) -> None:
+    """An instance that was missed speaks."""
+    instance.ended = None
+    del state.over[instance.id]
+    for app in _apps_of(state, instance):
+        app.lost = False
+    _take_place(state, instance)
+
+
+def _apps_of(state: State, instance: Instance) -> list[App]:
+    """The apps whose deployer it is."""
+    return [app for (host, _), app in state.apps.items() if host == instance.host and app.deployer == instance.born]
+
+
+def _take_place(state: State, instance: Instance) -> None:
+    if instance.parent:
+        _end_with_parent(state, instance)
+    elif instance.unit:
+        _take_over(state, instance)
+
+
+def _leave_place(state: State, instance: Instance, reason: str) -> None:
+    instance.ended = reason
+    state.over.pop(instance.id, None)
+    state.over[instance.id] = None
+    if state.units.get((instance.host, instance.unit)) == instance.id:
+        del state.units[instance.host, instance.unit]
+
+
+def _take_over(state: State, instance: Instance) -> None:
+    """A unit runs once on a host: of two instances, the one that appeared first in the log has ended."""
+    key = (instance.host, instance.unit)
+    other = state.instances.get(state.units.get(key, ""))
+    if other and other.born > instance.born:
+        end(state, instance, "replaced")
+        return
+    if other and other is not instance:
+        end(state, other, "replaced")
+    if instance.ended is None:
+        state.units[key] = instance.id
+
+
+def _end_with_parent(state: State, instance: Instance) -> None:
+    parent = state.instances.get(instance.parent)
+    if parent and parent.ended not in (None, MISSED):
+        end(state, instance, "its parent ended")
+    else:
+        state.children.setdefault(instance.parent, {})[instance.id] = None
+
+
+def _forget_oldest_ended(state: State) -> None:
+    while len(state.over) > ENDED_KEPT:
+        _forget(state, state.instances[next(iter(state.over))])
+
+
+def _forget(state: State, instance: Instance) -> None:
+    if instance.heartbeat:
+        key = (instance.service, instance.unit, instance.host)
+        state.spent[key] = state.spent.get(key, 0) + instance.heartbeat.nanoseconds
+    state.abandoned += instance.missed(instance.missing)
+    siblings = state.children.get(instance.parent, {})
+    siblings.pop(instance.id, None)
+    if not siblings:
+        state.children.pop(instance.parent, None)
+    state.children.pop(instance.id, None)
+    del state.over[instance.id], state.instances[instance.id]

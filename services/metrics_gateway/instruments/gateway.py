@@ -1,0 +1,217 @@
+"""What the gateway tells of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Section, Value, single
+
+
+def _otlp_exports(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for result, count in moment.otlp_exports.items():
+        yield (result,), count
+
+
+def _otlp_spans(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for result, count in moment.otlp_spans.items():
+        yield (result,), count
+
+
+def _duties(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    for duty, is_ours in moment.duties.items():
+        yield (duty,), int(is_ours)
+
+
+def _build(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    yield (moment.version,), 1
+
+
+def _process(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    yield (moment.process, moment.host), 1
+
+
+GATEWAY = Section(
+    "The gateway",
+    (
+        Instrument(
+            "longshore.gateway.events",
+            "longshore_gateway_events_total",
+            "counter",
+            "{event}",
+            "Events of the log that these numbers are made of",
+            (),
+            single(lambda moment: moment.state.events),
+        ),
+        Instrument(
+            "longshore.gateway.events.unknown",
+            "longshore_gateway_events_unknown_total",
+            "counter",
+            "{event}",
+            "Events skipped: of a kind that this version does not know, or with an impossible value",
+            (),
+            single(lambda moment: moment.state.unknown + moment.state.malformed),
+        ),
+        Instrument(
+            "longshore.gateway.batches.undecodable",
+            "longshore_gateway_batches_undecodable_total",
+            "counter",
+            "{batch}",
+            "Messages of the log that are no batch of events",
+            (),
+            single(lambda moment: moment.state.undecodable),
+        ),
+        Instrument(
+            "longshore.gateway.batches.malformed",
+            "longshore_gateway_batches_malformed_total",
+            "counter",
+            "{batch}",
+            "Batches skipped: of another service, host or application than their subject, or with an impossible number",
+            (),
+            single(lambda moment: moment.state.misfits),
+        ),
+        Instrument(
+            "longshore.gateway.batches.repeated",
+            "longshore_gateway_batches_repeated_total",
+            "counter",
+            "{batch}",
+            "Batches that came again and were skipped",
+            (),
+            single(lambda moment: moment.state.repeated),
+        ),
+        Instrument(
+            "longshore.gateway.batches.late",
+            "longshore_gateway_batches_late_total",
+            "counter",
+            "{batch}",
+            "Batches that came after a later one of their instance, and were applied",
+            (),
+            single(lambda moment: moment.state.late),
+        ),
+        Instrument(
+            "longshore.gateway.batches.missing",
+            "longshore_gateway_batches_missing",
+            "updowncounter",
+            "{batch}",
+            "Batches that never came, or not yet: anything but 0 means that numbers are too low",
+            (),
+            single(lambda moment: moment.state.missing()),
+        ),
+        Instrument(
+            "longshore.gateway.chain.breaks",
+            "longshore_gateway_chain_breaks_total",
+            "counter",
+            "{batch}",
+            "Batches that do not fit those before and after them: the log was altered (`longshore verify`)",
+            (),
+            single(lambda moment: moment.state.chain_breaks),
+        ),
+        Instrument(
+            "longshore.gateway.messages.lost",
+            "longshore_gateway_messages_lost_total",
+            "counter",
+            "{message}",
+            "Messages that left the log, by its limits, before they were folded: numbers are too low by what they held",
+            (),
+            single(lambda moment: moment.state.messages_lost),
+        ),
+        Instrument(
+            "longshore.gateway.pending.messages",
+            "longshore_gateway_pending_messages",
+            "gauge",
+            "{message}",
+            "Messages of the log that these numbers do not contain yet",
+            (),
+            single(lambda moment: moment.pending),
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.gateway.fold",
+            "longshore_gateway_fold_seconds_total",
+            "counter",
+            "s",
+            "Time that this gateway has spent folding the log: the rate of events over that of this is its speed",
+            (),
+            single(lambda moment: moment.fold_seconds),
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.gateway.state.age",
+            "longshore_gateway_state_age_seconds",
+            "gauge",
+            "s",
+            "Time since the newest message of the log that these numbers contain was stored",
+            (),
+            single(lambda moment: max(0.0, moment.now - moment.state.time)),
+        ),
+        Instrument(
+            "longshore.gateway.leader",
+            "longshore_gateway_leader",
+            "gauge",
+            "1",
+            "Whether this gateway, of all on the bus, saves snapshots, pushes metrics, pushes traces",
+            ("duty",),
+            _duties,
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.gateway.info",
+            "longshore_gateway_info",
+            "gauge",
+            "",
+            "Always 1; the labels say which gateway process these numbers come from, and on which host it runs",
+            ("process", "host"),
+            _process,
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.gateway.snapshot.age",
+            "longshore_gateway_snapshot_age_seconds",
+            "gauge",
+            "s",
+            "Time since this gateway last saved its state, found that another one does, or started",
+            (),
+            single(lambda moment: max(0.0, moment.now - moment.saved)),
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.bus.connected",
+            "longshore_bus_connected",
+            "gauge",
+            "",
+            "1 while the gateway is connected to the bus; otherwise these numbers are those of the state's age",
+            (),
+            single(lambda moment: int(moment.bus_connected)),
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.otlp.exports",
+            "longshore_otlp_exports_total",
+            "counter",
+            "{export}",
+            "Pushes to the OTLP endpoint, by result: success or failure",
+            ("result",),
+            _otlp_exports,
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.otlp.spans",
+            "longshore_otlp_spans_total",
+            "counter",
+            "{span}",
+            "Spans for the OTLP endpoint, by result: success, failure (they go again), dropped (never delivered)",
+            ("result",),
+            _otlp_spans,
+            of_process=True,
+        ),
+        Instrument(
+            "longshore.build.info",
+            "longshore_build_info",
+            "gauge",
+            "",
+            "Always 1; the label says which version runs",
+            ("version",),
+            _build,
+            of_process=True,
+        ),
+    ),
+)

@@ -1,0 +1,102 @@
+"""What a running gateway holds: the state, and how near it is to the log's end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from services.common.bus.connection import Bus
+from services.common.jetstream.lease import Lease
+from services.common.jetstream.log_reader import Entry, describe
+from services.common.process.lifecycle import VERSION
+from services.metrics_gateway.fold.apply import apply
+from services.metrics_gateway.instruments.instrument import Duty, Moment
+from services.metrics_gateway.state.state import State
+
+
+class Live:
+    """Folds what the reader brings. Nothing is shown before `is_caught_up`, so that no counter is seen to go back.
+
+    `is_whole`: no message is applied by half. `saved`: when the state was last saved, or this began (unix
+    seconds). `leases`: of what only one gateway of several on the bus does.
+    """
+
+    def __init__(self, bus: Bus, process: str = "", host: str = "") -> None:
+        self.state = State()
+        self.folded = 0
+        self.backlog: int | None = None
+        self.pending = 0
+        self.fold_seconds = 0.0
+        self.leases: dict[Duty, Lease] = {}
+        self.is_whole = True
+        self.saved = time.time()
+        self.otlp_exports = Counter(success=0, failure=0)
+        self.otlp_spans = Counter(success=0, failure=0, dropped=0)
+        self._bus = bus
+        self._process, self._host = process, host
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether everything is folded that the log held when reading began."""
+        return self.backlog is not None and self.folded >= self.backlog
+
+    @property
+    def is_connected(self) -> bool:
+        return self._bus.is_connected
+
+    @property
+    def age(self) -> float:
+        """Seconds since the newest message of the state was stored."""
+        return max(0.0, time.time() - self.state.time)
+
+    def does(self, duty: Duty) -> bool:
+        """Whether it is for this gateway to do that now. To be asked right before each time."""
+        lease = self.leases.get(duty)
+        return lease is None or lease.is_held
+
+    async def is_behind(self, position: int) -> bool:
+        """Whether the log holds messages up to `position` that are not folded yet. Raises BusError.
+
+        A log that was made anew, or has lost its end, may never reach it.
+        """
+        return self.state.position < position <= (await describe(self._bus)).last
+
+    def fold(self, entry: Entry) -> None:
+        """Apply a message of the log."""
+        if self.backlog is None:
+            self.backlog = entry.pending + 1
+        self.is_whole = False
+        self.pass_over(entry.sequence)
+        began = time.perf_counter()
+        apply(self.state, entry.sequence, entry.time, entry.payload, entry.subject, entry.began)
+        self.fold_seconds += time.perf_counter() - began
+        self.is_whole = True
+        self.folded += 1
+        self.pending = entry.pending
+
+    def pass_over(self, first: int) -> int:
+        """The next message is that of sequence `first`: how many left the log between it and the state, now counted.
+
+        What was there before anything was ever folded is not counted.
+        """
+        lost = max(0, first - self.state.position - 1) if self.state.position else 0
+        self.state.messages_lost += lost
+        self.state.position += lost
+        return lost
+
+    def moment(self) -> Moment:
+        """What the instruments measure now."""
+        return Moment(
+            self.state,
+            time.time(),
+            VERSION,
+            self.is_connected,
+            dict(self.otlp_exports),
+            self.saved,
+            self.pending,
+            self.fold_seconds,
+            dict(self.otlp_spans) | {"dropped": self.otlp_spans["dropped"] + self.state.tracing.dropped},
+            {duty: lease.is_held for duty, lease in self.leases.items()},
+            self._process,
+            self._host,
+        )

@@ -1,0 +1,141 @@
+"""When the state is loaded and saved."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from structlog.typing import FilteringBoundLogger
+
+from services.common.bus.connection import Bus
+from services.common.bus.nats_client import RECONNECT_WAIT
+from services.common.errors import BusError
+from services.common.jetstream.log_reader import Stream, describe
+from services.metrics_gateway.log_health import KINDS
+from services.metrics_gateway.projection import Live
+from services.metrics_gateway.snapshots import snapshot
+from services.metrics_gateway.snapshots.snapshot import resume
+from services.metrics_gateway.snapshots.store import REPLACED, Store
+
+INTERVAL = 10.0
+EVENTS = 100_000
+BEGINS_LATE = "no snapshot can be used and the log has lost its beginning: the numbers count what is left of it"
+
+
+class Saver:
+    """Saves the state of a gateway every `interval` seconds or `events` events, one save at a time."""
+
+    def __init__(
+        self,
+        live: Live,
+        bus: Bus,
+        store: Store,
+        logger: FilteringBoundLogger,
+        interval: float = INTERVAL,
+        events: int = EVENTS,
+    ) -> None:
+        self._live = live
+        self._bus = bus
+        self._store = store
+        self._log = logger
+        self._interval = interval
+        self._events = events
+        self._stream = ""
+        self._position = 0
+        self._tried_at = 0
+        self._failing = False
+        self._due = asyncio.Event()
+        self._closing = False
+        self._turn = 0
+
+    async def restore(self) -> None:
+        """Give the gateway the newest saved state. Waits for the bus: numbers that are too low are worse than none."""
+        while True:
+            await self._bus.until_connected()
+            try:
+                stream = await describe(self._bus)
+                state = await self._store.load(stream)
+                break
+            except BusError as error:
+                self._log.warning("cannot load the snapshots, trying again", reason=str(error))
+                await asyncio.sleep(RECONNECT_WAIT)
+        # The state belongs to this stream whatever becomes of it: one made anew later is another.
+        self._stream = stream.created
+        if state:
+            self._live.state = state
+            self._position, self._tried_at = state.position, state.events
+            self._tell_what_is_lost(stream)
+        elif stream.first > 1:
+            self._log.warning(BEGINS_LATE, messages=stream.first - 1)
+        self._live.state.log = self._live.state.log or stream.created
+
+    @property
+    def stream(self) -> str:
+        """When the stream was created that the state is folded from."""
+        return self._stream
+
+    def follow(self, stream: Stream) -> None:
+        """The log was made anew, or has lost its end: go on with what is in it, and keep the sums."""
+        self._log.warning(REPLACED, messages=stream.last, folded=self._live.state.position)
+        self._live.state.position = resume(self._live.state.position, self._stream, stream.created, stream.last)
+        self._stream, self._position = stream.created, -1
+
+    def folded(self) -> None:
+        """Say that there is more in the state."""
+        if self._live.state.events - self._tried_at >= self._events:
+            self._due.set()
+
+    async def run(self) -> None:
+        """Save whenever it is due, and once more after `close`."""
+        is_last = False
+        while not is_last:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._due.wait()
+            self._due.clear()
+            is_last = self._closing
+            await self.save()
+
+    def close(self) -> None:
+        """Have `run` save what is new, and end."""
+        self._closing = True
+        self._due.set()
+
+    async def save(self) -> None:
+        """Save the state if it has changed. If the bus does not take it, the next save makes up for it."""
+        state = self._live.state
+        if not self._live.does("snapshots"):
+            self._live.saved = time.time()  # another gateway does
+            return
+        if state.position == self._position or not self._live.is_whole or not self._bus.is_connected:
+            return
+        position, self._tried_at = state.position, state.events
+        try:
+            await self._survey()
+            await self._store.save(snapshot.encode(state, self._stream))
+        except BusError as error:
+            self._tell(str(error))
+            return
+        self._tell(None)
+        self._position = position
+        self._live.saved = time.time()
+
+    async def _survey(self) -> None:
+        """Another gateway may have saved since this one looked: then what it saved last is not what is replaced."""
+        lease = self._live.leases.get("snapshots")
+        if lease and lease.turn != self._turn:
+            turn = lease.turn
+            await self._store.survey(await describe(self._bus))
+            self._turn = turn
+
+    def _tell(self, problem: str | None) -> None:
+        if problem and not self._failing:
+            self._log.warning("cannot save a snapshot, trying again", reason=problem)
+        if self._failing and not problem:
+            self._log.info("snapshots are saved again")
+        self._failing = problem is not None
+
+    def _tell_what_is_lost(self, stream: Stream) -> None:
+        if lost := self._live.pass_over(stream.first):
+            self._log.warning(KINDS["messages_lost"], count=lost, up_to=stream.first - 1)

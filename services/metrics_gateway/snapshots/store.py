@@ -1,0 +1,72 @@
+"""The newest few snapshots on the bus.
+
+Each is an object of its own, replaced at once or not at all. Of gateways that run at the same time one saves. Should
+one that was stopped for a while save late, it replaces one object, and whoever reads takes the newest of the others.
+"""
+
+from __future__ import annotations
+
+from structlog.typing import FilteringBoundLogger
+
+from services.common.errors import ObjectError
+from services.common.jetstream.log_reader import Stream
+from services.common.jetstream.object_store import Objects
+from services.metrics_gateway.snapshots.snapshot import Snapshot, SnapshotError, decode, restore
+from services.metrics_gateway.state.state import State
+
+REPLACED = "the log was made anew: the numbers go on with what is in it"
+SLOTS = ("state-0", "state-1", "state-2")
+
+
+class Store:
+    """Every method raises BusError when the bus does not answer."""
+
+    def __init__(self, objects: Objects, logger: FilteringBoundLogger) -> None:
+        self._objects = objects
+        self._log = logger
+        self._oldest_first = list(SLOTS)
+
+    async def load(self, stream: Stream) -> State | None:
+        """The newest state that can be used with this stream, None if there is none."""
+        await self._objects.sweep()
+        found = await self.survey(stream)
+        for slot in reversed(self._oldest_first):
+            try:
+                if slot in found:
+                    state = restore(found[slot])
+                    self._tell_what_changed(found[slot], stream)
+                    return state
+            except SnapshotError as error:
+                self._reject(slot, error)
+        return None
+
+    async def survey(self, stream: Stream) -> dict[str, Snapshot]:
+        """The snapshots that there are, by object. The next save replaces the oldest of them."""
+        found = {slot: snapshot for slot in SLOTS if (snapshot := await self._read(slot, stream))}
+        self._oldest_first = sorted(SLOTS, key=lambda slot: _age(found.get(slot)))
+        return found
+
+    async def save(self, data: bytes) -> None:
+        """Put a snapshot in the place of the oldest."""
+        await self._objects.put(self._oldest_first[0], data)
+        self._oldest_first.append(self._oldest_first.pop(0))
+
+    async def _read(self, slot: str, stream: Stream) -> Snapshot | None:
+        try:
+            data = await self._objects.get(slot)
+            return None if data is None else decode(data, stream.created, stream.last)
+        except (ObjectError, SnapshotError) as error:
+            self._reject(slot, error)
+            return None
+
+    def _tell_what_changed(self, snapshot: Snapshot, stream: Stream) -> None:
+        if snapshot.stream != stream.created:
+            self._log.warning(REPLACED, snapshot=snapshot.stream, log=stream.created)
+
+    def _reject(self, slot: str, error: Exception) -> None:
+        self._log.warning("snapshot not used", object=slot, reason=str(error))
+
+
+def _age(snapshot: Snapshot | None) -> tuple[int, int]:
+    """Snapshots in the order in which they were made: events are never uncounted, whatever the stream."""
+    return (snapshot.events, snapshot.position) if snapshot else (-1, -1)

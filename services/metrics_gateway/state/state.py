@@ -1,0 +1,147 @@
+"""What the gateway knows: plain data that the fold changes and everybody else only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from schemas.events import AnyEvent
+from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment, Exit, Outcome, Phase, Replica
+from services.metrics_gateway.state.histogram import (
+    CONNECT_LATENCY,
+    CONNECTION_DURATION,
+    DEPLOYMENT_DURATION,
+    Histogram,
+)
+from services.metrics_gateway.state.instance import Heartbeat, Instance, Service
+from services.metrics_gateway.state.port import Backend, Listener, Port
+from services.metrics_gateway.state.tracing import Tracing
+
+__all__ = [
+    "CONNECTION_DURATION",
+    "CONNECT_LATENCY",
+    "DEPLOYMENTS_KEPT",
+    "DEPLOYMENT_DURATION",
+    "App",
+    "Backend",
+    "Deployment",
+    "Exit",
+    "Heartbeat",
+    "Histogram",
+    "Instance",
+    "Listener",
+    "Outcome",
+    "Phase",
+    "Port",
+    "Replica",
+    "Service",
+]
+
+RECENT_KEPT = 500
+"""So many events that are no details are kept at least (`recent`), and twice as many at most."""
+
+AppKey: TypeAlias = tuple[str, str]
+"""Host and app."""
+
+PortKey: TypeAlias = tuple[str, str, int]
+"""Host, app and proxy port."""
+
+UnitKey: TypeAlias = tuple[str, str, str]
+"""Service, unit and host."""
+
+
+class Recent(msgspec.Struct, frozen=True):
+    """An event that was folded lately, with the stream sequence of its message and who published it."""
+
+    sequence: int
+    service: str
+    host: str
+    app: str
+    event: AnyEvent
+
+
+HISTOGRAMS: dict[str, tuple[type[msgspec.Struct], str]] = {
+    "dewy.proxy.connection.duration": (Port, "duration"),
+    "dewy.proxy.connect.latency": (Port, "latency"),
+    "longshore.proxy.hold.duration": (Port, "hold"),
+    "longshore.proxy.backend.connect.latency": (Backend, "latency"),
+    "dewy.deployment.duration": (App, "deployment_duration"),
+    "longshore.deployment.phase.duration": (App, "phases"),
+    "longshore.healthcheck.duration": (App, "healthcheck_duration"),
+    "longshore.event.lag": (Service, "lag"),
+}
+"""Where the state keeps each histogram, or one for each value of a label: the part of it, and the field."""
+
+Part = TypeVar("Part", bound=msgspec.Struct)
+
+
+class State(msgspec.Struct):
+    """Everything. `position` and `time` are the stream sequence and store time (unix seconds) of the newest message.
+
+    `first` and `began` are the sequence and the time at which the log began; `abandoned` counts batches that will not
+    be waited for any more; `malformed` counts known events with impossible values, `misfits` batches that cannot be of
+    who they say, `chain_breaks` batches that do not fit their neighbours. `children` are the instances that end with
+    another, by that one; `over` those that have ended, in that order. `dropped` is by host and service. `buckets` are
+    bounds of histograms other than the usual ones, by metric.
+    `clock`: seconds during which the log was written to, which stands still while nobody can; `told` is the store time
+    that it last went by, `due` when it next closes what is over. `spent`: CPU time of instances that are forgotten, in
+    nanoseconds. `messages_lost` left the log before they were folded. `log` identifies what is counted: when the
+    log was created that the counting began with; it stays when the numbers go on with another log.
+    """
+
+    position: int = 0
+    first: int = 0
+    began: float = 0.0
+    time: float = 0.0
+    events: int = 0
+    unknown: int = 0
+    malformed: int = 0
+    misfits: int = 0
+    undecodable: int = 0
+    repeated: int = 0
+    late: int = 0
+    abandoned: int = 0
+    chain_breaks: int = 0
+    dropped: dict[tuple[str, str], int] = {}
+    born: int = 0
+    instances: dict[str, Instance] = {}
+    children: dict[str, dict[str, None]] = {}
+    over: dict[str, None] = {}
+    units: dict[tuple[str, str], str] = {}
+    apps: dict[AppKey, App] = {}
+    ports: dict[PortKey, Port] = {}
+    buckets: dict[str, tuple[float, ...]] = {}
+    recent: list[Recent] = []
+    services: dict[str, Service] = {}
+    spent: dict[UnitKey, int] = {}
+    clock: float = 0.0
+    told: float = 0.0
+    due: float = 0.0
+    tracing: Tracing = msgspec.field(default_factory=Tracing)
+    messages_lost: int = 0
+    log: str = ""
+
+    def new(self, part: type[Part]) -> Part:
+        """An empty part of the state, its histograms in the buckets that were asked for."""
+        made = part()
+        for name, bounds in self.buckets.items():
+            kind, field = HISTOGRAMS[name]
+            if kind is part:
+                setattr(made, field, _over(getattr(made, field), bounds))
+        return made
+
+    def live(self) -> Iterator[Instance]:
+        """The instances that have not ended."""
+        return (instance for instance in self.instances.values() if instance.ended is None)
+
+    def missing(self) -> int:
+        """Batches that were published and have not come."""
+        return self.abandoned + sum(one.missed(one.missing) for one in self.instances.values())
+
+
+def _over(histograms: Histogram | dict[str, Histogram], bounds: tuple[float, ...]) -> Histogram | dict[str, Histogram]:
+    if isinstance(histograms, Histogram):
+        return Histogram.over(bounds)
+    return {label: Histogram.over(bounds) for label in histograms}

@@ -1,0 +1,238 @@
+"""The options of telemetry: what is measured, and to whom it is pushed. OTEL_* variables stand in where none is given.
+
+Nothing here loads an exporter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal
+from urllib.parse import unquote
+
+import msgspec
+
+from services.common.config import certificates
+from services.common.config.settings import Settings, check_positive
+from services.common.errors import ExpiredError, SettingsError
+from services.metrics_gateway.export.endpoint import Endpoint, parse, parse_target
+
+Signal = Literal["metrics", "traces"]
+SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
+
+SIGNAL_VARIABLES = ("LONGSHORE_TELEMETRY_SIGNALS", "LONGSHORE_TELEMETRY", "SCOTTY__TELEMETRY")
+"""What names signals where --telemetry-signals does not: the first that is set."""
+
+TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+
+_YES = ("true", "yes", "on", "1", "t", "y")
+_NO = ("false", "no", "off", "0", "f", "n", "")
+_HEADER = re.compile(r"[a-z0-9_.-]+")
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+
+
+class TelemetrySettings(Settings, frozen=True, kw_only=True):
+    """What is measured, and to whom it is pushed. `otlp_interval` is seconds; None leaves a choice to OTEL_* variables.
+
+    `otlp_header` holds NAME=VALUE, the value percent-encoded where that is needed.
+    """
+
+    telemetry: bool = False
+    telemetry_signals: str = ""
+    otlp_endpoint: str = ""
+    otlp_insecure: bool = False
+    otlp_ca: str = ""
+    otlp_cert: str = ""
+    otlp_key: str = ""
+    otlp_header: list[str] = msgspec.field(default_factory=list)
+    otlp_compression: Literal["gzip", "none"] | None = None
+    otlp_temporality: Literal["cumulative", "delta"] | None = None
+    otlp_interval: float | None = None
+
+    def __post_init__(self) -> None:
+        parse_signals(self.telemetry_signals)
+        if self.otlp_endpoint:
+            parse_target("--otlp-endpoint", self.otlp_endpoint)
+        if self.otlp_interval is not None:
+            check_positive("--otlp-interval", self.otlp_interval)
+        for text in self.otlp_header:
+            parse_header(text)
+        self._check_transport()
+        for signal in SIGNALS:
+            if self.is_asked and self._is_wanted(signal):
+                self.check(signal)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether an option asks for telemetry; variables alone may be there for the application."""
+        named = parse_signals(self.telemetry_signals) is not None
+        files = self.otlp_ca or self.otlp_cert or self.otlp_key
+        choices = (self.otlp_compression, self.otlp_temporality, self.otlp_interval)
+        given = self.otlp_endpoint or self.otlp_insecure or files or self.otlp_header
+        return self.telemetry or named or bool(given) or any(one is not None for one in choices)
+
+    def check(self, signal: Signal) -> None:
+        """Raises SettingsError for what keeps a signal from being pushed."""
+        check_variables(signal)
+        self.headers(signal)
+        self.certificates(signal).check()
+
+    def problem(self, signal: Signal) -> str:
+        """Why a signal that only variables ask for cannot be pushed, in words; empty: it can, or is not wanted."""
+        if not self.is_asked and self._is_wanted(signal):
+            try:
+                self.check(signal)
+            except SettingsError as error:
+                return str(error)
+        return ""
+
+    @property
+    def signals(self) -> frozenset[Signal]:
+        """What is measured. Signals that are named, an endpoint, or --telemetry alone switch it on."""
+        named = parse_signals(self.telemetry_signals)
+        if named is not None:
+            return named
+        is_on = self.telemetry or any(self._has_endpoint(signal) for signal in SIGNALS)
+        return frozenset(SIGNALS if is_on else ())
+
+    @property
+    def telemetry_enabled(self) -> bool:
+        """Whether metrics are measured, and so are there to be scraped."""
+        return "metrics" in self.signals
+
+    def endpoint(self, signal: Signal) -> Endpoint | None:
+        """Where a signal is pushed to, None: nowhere. Raises SettingsError for a variable that names no place."""
+        if self.otlp_endpoint:
+            return Endpoint(self.otlp_endpoint)
+        text = variable(signal, "ENDPOINT")
+        return parse(variable_name(signal, "ENDPOINT"), text) if text else None
+
+    def pushes(self, signal: Signal) -> bool:
+        """Whether a signal is pushed at all."""
+        return self._is_wanted(signal) and not self.problem(signal)
+
+    def _is_wanted(self, signal: Signal) -> bool:
+        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return False
+        exporters = [word.strip() for word in (os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") or "otlp").split(",")]
+        return signal in self.signals and self._has_endpoint(signal) and "otlp" in exporters
+
+    def _has_endpoint(self, signal: Signal) -> bool:
+        return bool(self.otlp_endpoint or variable(signal, "ENDPOINT"))
+
+    def is_insecure(self, signal: Signal) -> bool:
+        """Whether a signal is pushed in plain text. The scheme of a URL decides; without one, option and variable."""
+        endpoint = self.endpoint(signal)
+        if endpoint and endpoint.is_secure is not None:
+            return not endpoint.is_secure
+        return self.otlp_insecure or variable(signal, "INSECURE").strip().lower() == "true"
+
+    def timeout(self, signal: Signal) -> float | None:
+        """Seconds after which a push is given up, None if no variable says. Raises SettingsError."""
+        text = variable(signal, "TIMEOUT")
+        return _milliseconds(variable_name(signal, "TIMEOUT"), text) if text else None
+
+    def certificates(self, signal: Signal) -> certificates.Certificates:
+        """The files that TLS needs; none without TLS."""
+        if self.is_insecure(signal):
+            return certificates.Certificates()
+        return certificates.Certificates(
+            self.otlp_ca or variable(signal, "CERTIFICATE"),
+            self.otlp_cert or variable(signal, "CLIENT_CERTIFICATE"),
+            self.otlp_key or variable(signal, "CLIENT_KEY"),
+        )
+
+    def expired(self, now: float) -> list[str]:
+        """The certificates that are to be used and are over at `now` (unix seconds), each in words."""
+        used = [self.certificates(signal) for signal in SIGNALS if self.pushes(signal)]
+        return list(dict.fromkeys(problem for files in used for problem in files.expired(now)))
+
+    def check_dates(self, now: float) -> None:
+        """Raises ExpiredError for a certificate that is over at `now` (unix seconds) and that options ask to use."""
+        for problem in self.expired(now) if self.is_asked else ():
+            raise ExpiredError(f"certificate {problem}: renew it, or push nothing (leave the OTLP endpoint out)")
+
+    def headers(self, signal: Signal) -> list[tuple[str, str]]:
+        """What is sent with each push of a signal. Raises SettingsError for a variable that holds no headers."""
+        if self.otlp_header:
+            return [parse_header(text) for text in self.otlp_header]
+        given = variable(signal, "HEADERS").split(",")
+        return [parse_header(text, variable_name(signal, "HEADERS")) for text in given if text.strip()]
+
+    def _check_transport(self) -> None:
+        files = {"--otlp-ca": self.otlp_ca, "--otlp-cert": self.otlp_cert, "--otlp-key": self.otlp_key}
+        given = [option for option, file in files.items() if file]
+        if given and self.otlp_insecure:
+            raise SettingsError(f"--otlp-insecure and {given[0]}: plain text has no certificates; give one of them")
+        if bool(self.otlp_cert) != bool(self.otlp_key):
+            missing = "--otlp-cert" if self.otlp_key else "--otlp-key"
+            raise SettingsError(f"{missing} is missing: --otlp-cert and --otlp-key belong together")
+
+
+def variable(signal: Signal, name: str) -> str:
+    """What a standard variable says of a signal, or of all of them."""
+    return os.environ.get(variable_name(signal, name), "").strip()
+
+
+def variable_name(signal: Signal, name: str) -> str:
+    """The standard variable that counts for a signal: its own if that is set and not empty."""
+    own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}"
+    return own if os.environ.get(own, "").strip() else f"OTEL_EXPORTER_OTLP_{name}"
+
+
+def parse_signals(text: str) -> frozenset[Signal] | None:
+    """The signals that are named, None if that is left open. Raises SettingsError."""
+    words = [word.strip() for word in text.split(",")]
+    if words[0].lower() in _NO and len(words) == 1:
+        return None
+    if words[0].lower() in _YES and len(words) == 1:
+        return frozenset(SIGNALS)
+    unknown = next((word for word in words if word not in SIGNALS), None)
+    if unknown is not None:
+        raise SettingsError(f"{_said(text)} {text!r}: {unknown!r} is no signal; use metrics, traces or both")
+    return frozenset(signal for signal in SIGNALS if signal in words)
+
+
+def _said(signals: str) -> str:
+    """Who names these signals: a variable that holds just this, or the option."""
+    return next((name for name in SIGNAL_VARIABLES if os.environ.get(name) == signals), "--telemetry-signals")
+
+
+def parse_header(text: str, given: str = "--otlp-header") -> tuple[str, str]:
+    """Name and value of a header. Raises SettingsError, which does not show the value: it may be a secret."""
+    name, separator, value = text.partition("=")
+    name, value = name.strip().lower(), unquote(value.strip())
+    if not separator or not _HEADER.fullmatch(name):
+        raise SettingsError(f"{given}: write NAME=VALUE, such as authorization=Bearer%20TOKEN (not shown here)")
+    if name.startswith("grpc-") or name.endswith("-bin"):
+        raise SettingsError(f"{given} {name}: gRPC keeps grpc-… for itself, and …-bin for what is no text")
+    if not _PRINTABLE.fullmatch(value):
+        raise SettingsError(f"{given} {name}: the value is empty or not plain ASCII (it is not shown here)")
+    return name, value
+
+
+def check_variables(signal: Signal) -> None:
+    """Raises SettingsError for a standard variable that says what cannot be done."""
+    for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        if endpoint := os.environ.get(name, "").strip():
+            parse(name, endpoint)
+    for name, known in {"PROTOCOL": ("grpc",), "COMPRESSION": ("gzip", "none")}.items():
+        value = variable(signal, name).strip().lower()
+        if value and value not in known:
+            raise SettingsError(f"{variable_name(signal, name)}={value}: Longshore knows {' and '.join(known)}")
+    temporality = os.environ.get(TEMPORALITY, "").strip().lower()
+    if temporality not in ("", "cumulative", "delta", "lowmemory"):
+        raise SettingsError(f"{TEMPORALITY}={temporality}: use cumulative, delta or lowmemory")
+    if timeout := variable(signal, "TIMEOUT"):
+        _milliseconds(variable_name(signal, "TIMEOUT"), timeout)
+
+
+def _milliseconds(name: str, text: str) -> float:
+    """The duration in seconds. Raises SettingsError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{name}={text}: use a number of milliseconds above 0")
+    return value / 1000

@@ -1,0 +1,266 @@
+"""What /api/status and /api/containers answer: the state in the words of people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from services.metrics_gateway.instruments.instrument import Duty, backends, open_connections
+from services.metrics_gateway.state.state import App, Deployment, Instance, Phase, Port, PortKey, Replica, State
+from services.metrics_gateway.views.times import iso
+from services.metrics_gateway.views.traffic import PortTraffic, Traffic
+
+
+class LastDeployment(msgspec.Struct, frozen=True):
+    """`outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
+
+    id: str
+    release: str
+    previous: str
+    by: str
+    strategy: str
+    outcome: str
+    started_at: str | None
+    ended_at: str | None
+    duration: float | None
+    failed_phase: str
+    reason: str
+    rolled_back_to: str | None
+
+
+class AppStatus(msgspec.Struct, frozen=True):
+    """An app on a host. `desired_replicas` is what its deployer is to keep running, None before it has said."""
+
+    name: str
+    host: str
+    release: str
+    replicas: int
+    desired_replicas: int | None
+    paused: bool
+    quarantined: dict[str, str]
+    last_deployment: LastDeployment | None
+
+
+class ProxyStatus(msgspec.Struct, frozen=True):
+    """A proxy port. `backends` maps those that take new connections to their addresses.
+
+    `connections`, `errors` and `bytes` are totals; `traffic` is what goes on now.
+    """
+
+    app: str
+    host: str
+    port: int
+    listening: bool
+    backends: dict[str, str]
+    open_connections: int
+    connections: int
+    errors: int
+    bytes: int
+    traffic: PortTraffic
+
+
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """A running process of Longshore, with its last heartbeat: resident bytes, CPU seconds used, loop delay."""
+
+    service: str
+    host: str
+    instance: str
+    unit: str
+    version: str
+    pid: int
+    parent: str
+    started_at: str | None
+    heartbeat_at: str | None
+    rss: int | None
+    cpu: float | None
+    loop_lag: float | None
+
+
+class LogStatus(msgspec.Struct, frozen=True):
+    """How far the log is folded, how many messages wait, and how old the newest folded one is, in seconds.
+
+    Before `caught_up`, the answer is about a past moment.
+    """
+
+    position: int
+    pending: int
+    caught_up: bool
+    age: float
+    bus_connected: bool
+
+
+class DutyStatus(msgspec.Struct, frozen=True):
+    """What one gateway of all on the bus does: save snapshots, push metrics, push traces.
+
+    `host` and `instance` are of the one that was last seen to do it, empty if nobody was; `here`: this one does.
+    """
+
+    duty: Duty
+    host: str
+    instance: str
+    here: bool
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The answer of /api/status."""
+
+    version: str
+    log: LogStatus
+    apps: list[AppStatus]
+    proxies: list[ProxyStatus]
+    services: list[ServiceStatus]
+    duties: list[DutyStatus]
+
+
+class Container(msgspec.Struct, frozen=True):
+    """A running replica. `deployed_at` is when it began to take connections; `healthy` is None before a verdict."""
+
+    id: str
+    name: str
+    app: str
+    host: str
+    release: str
+    address: str
+    pid: int
+    status: Phase
+    healthy: bool | None
+    started_at: str | None
+    deployed_at: str | None
+
+
+class Containers(msgspec.Struct, frozen=True):
+    """The answer of /api/containers."""
+
+    containers: list[Container]
+
+
+def status(
+    state: State, log: LogStatus, version: str, traffic: Traffic | None = None, duties: Sequence[DutyStatus] = ()
+) -> Status:
+    """Everything at a glance, in a stable order."""
+    return Status(
+        version,
+        log,
+        [_app(*key, app) for key, app in sorted(state.apps.items(), key=lambda item: item[0]) if not app.removed],
+        _proxies(state, traffic or Traffic()),
+        sorted((_service(instance) for instance in state.live()), key=lambda one: (one.host, one.unit, one.instance)),
+        list(duties),
+    )
+
+
+def containers(state: State) -> Containers:
+    """The replicas that run, by host, app and id."""
+    found = [_container(host, name, one) for (host, name), app in state.apps.items() for one in app.running]
+    return Containers(sorted(found, key=lambda one: (one.host, one.app, one.id)))
+
+
+def _app(host: str, name: str, app: App) -> AppStatus:
+    last = app.deployment
+    return AppStatus(
+        name,
+        host,
+        app.release or _newest_release(app.running),
+        len(app.running),
+        app.desired,
+        app.paused,
+        app.quarantined,
+        _deployment(last) if last else None,
+    )
+
+
+def _newest_release(replicas: list[Replica]) -> str:
+    """What runs, where no deployment has said it: these were adopted."""
+    newest = max(replicas, key=lambda replica: (replica.started or 0, replica.id), default=None)
+    return newest.release if newest else ""
+
+
+def _deployment(deployment: Deployment) -> LastDeployment:
+    return LastDeployment(
+        id=deployment.id,
+        release=deployment.release,
+        previous=deployment.previous,
+        by=deployment.by,
+        strategy=deployment.strategy,
+        outcome=deployment.outcome,
+        started_at=iso(deployment.started),
+        ended_at=iso(deployment.ended),
+        duration=deployment.duration,
+        failed_phase=deployment.failed_phase,
+        reason=deployment.reason,
+        rolled_back_to=deployment.rolled_back_to,
+    )
+
+
+def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
+    listening = {
+        (instance.host, app, port)
+        for instance in state.live()
+        for (app, port), listener in instance.listeners.items()
+        if listener.address
+    }
+    taking, connections = backends(state), open_connections(state)
+    return [
+        _proxy(state, key, key in listening, taking[key], count, traffic)
+        for key, count in sorted(connections.items())
+        if count or key in listening or not _is_gone(state, key)
+    ]
+
+
+def _is_gone(state: State, key: PortKey) -> bool:
+    """Whether the port was closed, or its app removed, for good as far as is known."""
+    app = state.apps.get(key[:2])
+    return state.ports[key].is_closed or (app is not None and app.removed)
+
+
+def _proxy(
+    state: State, key: PortKey, is_listening: bool, taking: dict[str, str], count: int, traffic: Traffic
+) -> ProxyStatus:
+    host, app, port = key
+    totals = state.ports.get(key) or Port()
+    return ProxyStatus(
+        app=app,
+        host=host,
+        port=port,
+        listening=is_listening,
+        backends=taking,
+        open_connections=count,
+        connections=totals.connections,
+        errors=totals.errors,
+        bytes=totals.bytes,
+        traffic=traffic.of(key, totals.latency.bounds),
+    )
+
+
+def _service(instance: Instance) -> ServiceStatus:
+    beat = instance.heartbeat
+    return ServiceStatus(
+        service=instance.service,
+        host=instance.host,
+        instance=instance.id,
+        unit=instance.unit,
+        version=instance.version,
+        pid=instance.pid,
+        parent=instance.parent,
+        started_at=iso(instance.started),
+        heartbeat_at=iso(beat.time) if beat else None,
+        rss=beat.rss if beat else None,
+        cpu=beat.cpu if beat else None,
+        loop_lag=beat.loop_lag if beat else None,
+    )
+
+
+def _container(host: str, app: str, replica: Replica) -> Container:
+    return Container(
+        id=replica.id,
+        name=replica.id,
+        app=app,
+        host=host,
+        release=replica.release,
+        address=replica.address,
+        pid=replica.pid,
+        status=replica.phase,
+        healthy=replica.healthy,
+        started_at=iso(replica.started),
+        deployed_at=iso(replica.deployed),
+    )

@@ -1,0 +1,234 @@
+"""The master: routes go down to the workers, events come up, and what concerns all workers is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from functools import partial
+
+import msgspec
+
+from schemas import subjects
+from schemas.codec import encode_event, joined
+from schemas.events import ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
+from schemas.routing import Route
+from services.common.process.lifecycle import VERSION, Context
+from services.proxy.crash import open_connections_file
+from services.proxy.crash.open_connections_file import Former
+from services.proxy.master import readmission
+from services.proxy.master.pool import Pool, Retry, Steps
+from services.proxy.master.process import WorkerProcess
+from services.proxy.master.serving import Publisher
+from services.proxy.messages import (
+    Answered,
+    Blocked,
+    Failed,
+    Following,
+    Limits,
+    Listening,
+    Message,
+    Origin,
+    Recorded,
+    Start,
+    Stop,
+    Taken,
+)
+from services.proxy.sockets.listeners import Listener
+
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 5.0
+STABLE_AFTER = 1.0
+KILL_AFTER = 5.0
+LOOK = 0.1
+WATCH = 5.0
+LONGEST_SILENCE = 3
+"""A worker says something every 5 seconds: after so many turns of the watch without a word it hangs."""
+
+UNIT = "proxy-worker"
+
+
+class Master:
+    """Keeps one worker process running for each socket of a listener."""
+
+    def __init__(self, context: Context, listeners: list[Listener], limits: Limits, publisher: Publisher) -> None:
+        self._context = context
+        self._listeners = listeners
+        self._limits = limits
+        self._publisher = publisher
+        bindings = [listener.binding for listener in listeners]
+        self._pools = {(each.app, each.port): Pool(each.app, each.port) for each in bindings}
+        self._workers: dict[str, WorkerProcess] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._former = Former(context.spool_folder, self._pools)
+        self._look_for_former()
+
+    def start(self) -> None:
+        """Start the workers; they accept once they know the routes that are known now."""
+        for listener in self._listeners:
+            address = listener.sockets[0].getsockname()[0]
+            self._context.record(ListenerOpened(time.time(), listener.binding.port, address), listener.binding.app)
+        workers = range(len(self._listeners[0].sockets))
+        self._keepers = [self._context.spawn(self._keep(index), f"worker {index}") for index in workers]
+        self._context.spawn(self._watch_former(), "former")
+        self._context.spawn(self._watch_workers(), "workers")
+
+    async def stop(self) -> None:
+        """Refuse new clients, let connections finish within the drain time, and hear the workers out."""
+        self._stopping.set()
+        for listener in self._listeners:
+            listener.close()
+            self._context.record(ListenerClosed(time.time(), listener.binding.port), listener.binding.app)
+        for worker in self._workers.values():
+            worker.tell(Stop())
+        await asyncio.wait(self._keepers, timeout=self._limits.drain_time + KILL_AFTER)
+        for worker in self._workers.values():
+            self._context.log.error("a worker did not stop in time, killed", pid=worker.pid)
+            worker.kill()
+        await asyncio.wait(self._keepers)
+
+    def follow(self, route: Route) -> None:
+        """Have the workers follow a route, if it is of a port of ours."""
+        pool = self._pools.get((route.app, route.port))
+        if pool:
+            self._take(pool, pool.follow(route, time.time()))
+
+    def forget(self, app: str, port: int) -> None:
+        """The route of this port is gone from the bus."""
+        pool = self._pools.get((app, port))
+        if pool:
+            pool.forget()
+
+    async def _watch_workers(self) -> None:
+        """Kill those that hang. Silence is counted in our own turns: when all were stopped, nobody is to blame."""
+        while True:
+            await asyncio.sleep(WATCH)
+            for worker in self._workers.values():
+                worker.silence += 1
+                if worker.silence > LONGEST_SILENCE:
+                    self._context.log.error("a worker hangs, killed", pid=worker.pid)
+                    worker.kill()
+
+    async def _watch_former(self) -> None:
+        while self._look_for_former():  # noqa: ASYNC110 - other processes tell by files
+            await asyncio.sleep(LOOK)
+
+    def _look_for_former(self) -> bool:
+        """Whether any worker of a former master still lives, on any port."""
+        opened = self._former.look()
+        for (app, port), pool in self._pools.items():
+            theirs = [each.backends for each in opened if (each.app, each.port) == (app, port)]
+            self._take(pool, pool.former_have(theirs, time.time()))
+        return bool(opened)
+
+    async def _keep(self, index: int) -> None:
+        """Start a worker again whenever it ends; at once, unless it cannot even run for a moment."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while not self._stopping.is_set():
+            began = loop.time()
+            reason = await self._run(index)
+            if self._stopping.is_set():
+                return
+            pause = 0.0 if loop.time() - began > STABLE_AFTER else min(LONGEST_BACKOFF, 2 * pause or FIRST_BACKOFF)
+            self._context.log.warning("worker ended, starting it again", worker=index, reason=reason, seconds=pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+
+    async def _run(self, index: int) -> str:
+        """One life of a worker; returns why it ended."""
+        fds = [listener.fds[index] for listener in self._listeners]
+        try:
+            worker = await WorkerProcess.launch(self._context.host, fds, self._on_message)
+        except OSError as error:
+            return f"cannot start: {error}"
+        if self._stopping.is_set():
+            worker.kill()
+        self._begin(worker, index, fds)
+        reason = await worker.ended()
+        self._end(worker, reason)
+        return reason
+
+    def _begin(self, worker: WorkerProcess, index: int, fds: list[int]) -> None:
+        self._workers[worker.instance] = worker
+        started = ServiceStarted(time.time(), UNIT, VERSION, worker.pid, self._context.instance)
+        self._relay(worker, subjects.NO_APP, [encode_event(started)])
+        for pool in self._pools.values():
+            pool.worker_started(worker.instance)
+        limits = msgspec.structs.replace(self._limits, max_connections=self._share(index))
+        listening = [
+            Listening(each.binding.app, each.binding.port, fd, each.is_shared)
+            for each, fd in zip(self._listeners, fds, strict=True)
+        ]
+        sealer = worker.sealer
+        head, folder = sealer.head, self._context.spool_folder
+        origin = Origin(sealer.host, sealer.instance, sealer.sequence, head, folder, worker.blackbox)
+        worker.tell(Start(limits, listening, [pool.order() for pool in self._pools.values()], origin))
+
+    def _share(self, index: int) -> int:
+        """How many of all connections a worker may have; 0: as many as it can."""
+        most = self._limits.max_connections
+        return max(1, (most + index) // len(self._keepers)) if most else 0
+
+    def _end(self, worker: WorkerProcess, reason: str) -> None:
+        del self._workers[worker.instance]
+        for app, events in worker.untold().items():
+            self._relay(worker, app, events)
+        worker.bury()
+        open_connections_file.forget(self._context.spool_folder, f"proxy-{worker.instance}")
+        self._relay(worker, subjects.NO_APP, [encode_event(ServiceStopped(time.time(), reason))])
+        for pool in self._pools.values():
+            self._take(pool, pool.worker_ended(worker.instance, time.time()))
+
+    def _relay(self, worker: WorkerProcess, app: str, events: list[bytes]) -> None:
+        payload = worker.sealer.seal(app, msgspec.Raw(joined(events)))
+        message_id = f"{worker.instance}:{worker.sealer.sequence}"
+        self._context.outbox.forward(app, message_id, len(events), payload)
+
+    def _forward(self, worker: WorkerProcess, batch: Recorded) -> None:
+        worker.sealer.follow(batch.sequence, batch.payload)
+        worker.heard[batch.app] = batch.last
+        message_id = f"{worker.instance}:{batch.sequence}"
+        taken = partial(worker.tell, Taken(batch.sequence))
+        self._context.outbox.forward(batch.app, message_id, batch.count, batch.payload, taken)
+
+    def _on_message(self, worker: WorkerProcess, message: Message) -> None:
+        match message:
+            case Recorded():
+                self._forward(worker, message)
+            case Following():
+                pool = self._pools[message.app, message.port]
+                self._take(pool, pool.worker_follows(worker.instance, message, time.time()))
+            case Failed():
+                pool = self._pools[message.app, message.port]
+                self._take(pool, pool.dial_failed(message, time.time()))
+            case Answered():
+                self._pools[message.app, message.port].answered(message.backend, message.admission)
+            case Blocked():
+                self._context.log.warning(
+                    "this host keeps the proxy from dialing a backend: look at its ports, routes and firewall",
+                    app=message.app,
+                    backend=message.backend,
+                    reason=message.reason,
+                )
+
+    def _take(self, pool: Pool, steps: Steps) -> None:
+        for event in steps.events:
+            self._context.record(event, pool.app)
+        for order in steps.orders:
+            for worker in self._workers.values():
+                worker.tell(order)
+        for retry in steps.retries:
+            self._context.spawn(self._try_again(pool, retry), f"retry of {retry.backend}")
+        serving = pool.serving()
+        if serving:
+            self._publisher.publish(serving)
+
+    async def _try_again(self, pool: Pool, retry: Retry) -> None:
+        """Dial a backend that was ejected, once for all workers: their clients go there when it has answered."""
+        await asyncio.sleep(retry.delay)
+        if pool.awaits(retry):
+            outcome = await readmission.dial(retry.address, self._limits.connect_timeout)
+            self._take(pool, pool.tried(retry, outcome, time.time()))

@@ -1,0 +1,174 @@
+"""An open connection: a client's socket, a backend's, and what is recorded of them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionProgressed
+from services.proxy.worker.balancer import Target
+from services.proxy.worker.loop import OUT
+from services.proxy.worker.relay.endpoint import READING, Endpoint
+from services.proxy.worker.timers import Timed
+
+if TYPE_CHECKING:
+    from services.proxy.worker.frontend import Frontend
+
+PROGRESS_INTERVAL = 2.0
+
+
+class Connection:
+    """Ends when both directions have ended, when a side resets it, or when it is cut or idle too long.
+
+    Its timer looks after it every two seconds while bytes move, else when it may have been idle too long.
+    """
+
+    __slots__ = (
+        "accepted_at",
+        "active_at",
+        "backend",
+        "client",
+        "frontend",
+        "id",
+        "is_open",
+        "is_quiet",
+        "loop",
+        "reported",
+        "reported_at",
+        "slot",
+        "target",
+    )
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        number: int,
+        accepted_at: float,
+        target: Target,
+        client: socket.socket,
+        backend: socket.socket,
+    ) -> None:
+        self.frontend = frontend
+        self.loop = frontend.resources.loop
+        self.id = number
+        self.accepted_at = accepted_at
+        self.target = target
+        self.client = Endpoint(self, client, is_prompt=True)  # as its listener is
+        self.backend = Endpoint(self, backend, is_prompt=False)
+        self.slot: set[Timed] | None = None
+        self.is_open = True
+        self.is_quiet = False
+        self.active_at = self.loop.now
+        self.reported_at = accepted_at
+        self.reported = 0
+
+    def open(self, latency: float, attempts: int, held: float, events: int | None) -> None:
+        """Join the two sides, after so many dials, the last of which took `latency` seconds.
+
+        `events`: what epoll has said of the backend's socket, which is watched already; None: it is not.
+        """
+        self.target.occupants.add(self)
+        self.frontend.resources.admission.occupants.add(self)
+        self.frontend.record(
+            ConnectionEstablished(time.time(), self.id, self.frontend.port, self.target.id, latency, attempts, held)
+        )
+        self.client.peer, self.backend.peer = self.backend, self.client
+        self._look_after()
+        self.loop.watch(self.client.sock.fileno(), READING, self.client.on_ready)
+        if events is None:
+            self.loop.watch(self.backend.sock.fileno(), READING, self.backend.on_ready)
+        else:
+            self.backend.awaits_room = True
+            self.loop.hand_over(self.backend.sock.fileno(), self.backend.on_ready)
+            self.backend.on_ready(events & ~OUT)
+        if self.is_open:
+            self.client.receive()  # a client that speaks first has mostly sent its request by now
+
+    def cut(self) -> bool:
+        """The drain time is over."""
+        self._cut("drained")
+        return True
+
+    def moved(self) -> None:
+        """An open connection stays where it is."""
+
+    def shut_down(self) -> None:
+        self._cut("shutdown")
+
+    def on_traffic(self) -> None:
+        """Bytes moved, or a direction ended."""
+        self.active_at = self.loop.now
+        if self.is_quiet:
+            self.is_quiet = False
+            self._look_after()
+
+    def on_timer(self) -> None:
+        idle_timeout = self.frontend.resources.limits.idle_timeout
+        if idle_timeout and self.loop.now - self.active_at >= idle_timeout:
+            self._close("idle")
+            return
+        if self.loop.now - self.reported_at >= PROGRESS_INTERVAL:
+            self._report_progress()
+        self._look_after()
+
+    def reset_by(self, endpoint: Endpoint) -> None:
+        """A side reset the connection: so do we on the other side."""
+        endpoint.peer.abort()
+        self._end("client_reset" if endpoint is self.client else "backend_reset")
+
+    def finish(self) -> None:
+        """Both directions have ended."""
+        self._end("eof")
+
+    def _cut(self, reason: str) -> None:
+        """Reset both sides if bytes are on their way, so that nobody takes a part for the whole; else just end."""
+        if self.client.is_busy or self.backend.is_busy:
+            self._abort()
+        self._close(reason)
+
+    def _close(self, reason: str) -> None:
+        if self.client.has_undelivered or self.backend.has_undelivered:
+            self._abort()
+        self._end(reason)
+
+    def _abort(self) -> None:
+        self.client.abort()
+        self.backend.abort()
+
+    def _report_progress(self) -> None:
+        received, sent = self.client.delivered, self.backend.delivered
+        if received + sent == self.reported:
+            self.is_quiet = True
+            return
+        self.reported, self.reported_at = received + sent, self.loop.now
+        self.frontend.record(ConnectionProgressed(time.time(), self.id, self.frontend.port, received, sent))
+
+    def _look_after(self) -> None:
+        """Come back when there may be progress to report, or nothing for too long."""
+        idle_timeout = self.frontend.resources.limits.idle_timeout
+        idle_in = self.active_at + idle_timeout - self.loop.now
+        if not self.is_quiet:
+            self.loop.set_timer(self, min(PROGRESS_INTERVAL, idle_in) if idle_timeout else PROGRESS_INTERVAL)
+        elif idle_timeout:
+            self.loop.set_timer(self, idle_in)
+
+    def _end(self, reason: str) -> None:
+        self.is_open = False
+        self.loop.clear_timer(self)
+        self.client.close()
+        self.backend.close()
+        self.frontend.leave(self.target, self)
+        self.frontend.resources.admission.leave(self)
+        self.frontend.record(
+            ConnectionClosed(
+                time.time(),
+                self.id,
+                self.frontend.port,
+                self.target.id,
+                self.client.delivered,
+                self.backend.delivered,
+                self.loop.now - self.accepted_at,
+                reason,
+            )
+        )

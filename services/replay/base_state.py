@@ -1,0 +1,48 @@
+"""What a log that has lost its beginning no longer tells: the gateway's snapshots know it."""
+
+from __future__ import annotations
+
+from schemas import subjects
+from services.common import log
+from services.common.bus.connection import Bus
+from services.common.errors import BusError
+from services.common.jetstream.log_reader import Stream, describe
+from services.common.jetstream.object_store import Objects
+from services.metrics_gateway.snapshots.snapshot import Snapshot, SnapshotError, restore
+from services.metrics_gateway.snapshots.store import Store
+from services.metrics_gateway.state.state import State
+from services.replay.replay import View
+
+SERVICE = "cli"
+
+
+async def saved(bus: Bus, view: View) -> State | None:
+    """The newest state of a gateway from which the moment that is asked for can be replayed, if that is of use."""
+    stream = await describe(bus)
+    if stream.first <= 1 or view.buckets:
+        return None
+    logger = log.get(SERVICE)
+    store = Store(Objects(bus, subjects.SNAPSHOTS), logger)
+    try:
+        found = await bus.unless_denied(f"OBJ_{subjects.SNAPSHOTS}", store.survey(stream))
+    except BusError as error:
+        logger.warning("cannot read the snapshots", reason=str(error))
+        return None
+    newest_first = sorted(found.values(), key=lambda one: one.position, reverse=True)
+    states = (_restored(one) for one in newest_first if one.stream == stream.created)
+    return next((one for one in states if one and goes_on_from(one, stream, view)), None)
+
+
+def goes_on_from(state: State, stream: Stream, view: View) -> bool:
+    """Whether no message is missing between a state and the log, and nothing is asked for that was before it."""
+    first, last = view.span.first, view.span.last
+    is_too_late = last is not None and last.is_passed(state.position, state.time)
+    is_inside = first is not None and first.is_reached(state.position, state.time)
+    return stream.first - 1 <= state.position and not is_too_late and not is_inside
+
+
+def _restored(snapshot: Snapshot) -> State | None:
+    try:
+        return restore(snapshot)
+    except SnapshotError:
+        return None

@@ -1,0 +1,128 @@
+"""Where a log comes from: the stream of a bus, or a file. Both give records in order, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
+from typing import TypeAlias
+
+import msgspec
+
+from schemas import codec, subjects
+from services.client.remote import Recorded
+from services.common.bus.connection import Bus
+from services.common.errors import BusError, LogFileError
+from services.common.jetstream import log_reader
+from services.replay.log import logfile
+from services.replay.log.dedup import Presence
+from services.replay.log.log_range import Mark
+from services.replay.log.logfile import Record
+
+Log: TypeAlias = AsyncIterable[list[Record]]
+
+
+async def from_file(path: str) -> AsyncIterator[list[Record]]:
+    """The records of a log file. Raises LogFileError where it is damaged, after all that comes before."""
+    with logfile.reading(path) as file:
+        for records in file:
+            yield records
+
+
+async def from_stream(
+    bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None, created: str = ""
+) -> AsyncGenerator[list[Record], None]:
+    """The messages of the stream from sequence `start` to `last`, which is the newest one now if it is not named.
+
+    Raises BusError when there is no stream, when it is not the one that was `created` then, and when it is deleted, or
+    loses its end, while it is read.
+    """
+    stream = await log_reader.describe(bus)
+    if created and stream.created != created:
+        raise _replaced()
+    end = stream.last if last is None else last
+    if start > end:
+        return
+    try:
+        async with aclosing(log_reader.read(bus, start, subject, wait=False, created=stream.created)) as reading:
+            async for entries in reading:
+                yield [_record(one) for one in entries if one.sequence <= end]
+                if entries[-1].sequence >= end:
+                    break
+        if (await log_reader.describe(bus)).created != stream.created:
+            raise _replaced()
+    except log_reader.StreamReplacedError:
+        raise _replaced() from None
+
+
+def _replaced() -> BusError:
+    return BusError(f"the stream {subjects.STREAM} was replaced, or lost its end, while it was read: say it again")
+
+
+class Readable:
+    """A log as far as it can be read, and no further than a mark: what damaged it before is in `damage` then.
+
+    `is_cut`: the log goes on after the mark. `behind`: so many messages after that were stored before the mark's time,
+    since the clock of their bus was set back. `end` and `time`: the highest sequence, and the latest time, that were
+    read. A log of which nothing can be read is a LogFileError.
+    """
+
+    def __init__(self, log: Log, last: Mark | None = None) -> None:
+        self.damage: LogFileError | None = None
+        self.is_cut = False
+        self.behind = 0
+        self.end = 0
+        self.time = 0.0
+        self._log = log
+        self._last = last
+
+    async def __aiter__(self) -> AsyncIterator[list[Record]]:
+        is_begun = False
+        try:
+            async for records in self._log:
+                is_begun = True
+                self.end = max(self.end, *(one.sequence for one in records), 0)
+                self.time = max(self.time, *(one.time for one in records), 0.0)
+                inside = records if self._last is None else self._before(self._last, records)
+                if inside:
+                    yield inside
+                if self._last and self.is_cut and self._last.time is None:
+                    return
+        except LogFileError as error:
+            if not is_begun:
+                raise
+            self.damage = None if self.is_cut else error
+
+    def _before(self, last: Mark, records: list[Record]) -> list[Record]:
+        """Those of the next records that come before anything that is after the mark."""
+        inside: list[Record] = []
+        for record in records:
+            if last.is_passed(record.sequence, record.time):
+                self.is_cut = True
+            elif self.is_cut:
+                self.behind += last.time is not None
+            else:
+                inside.append(record)
+        return inside
+
+
+async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[Recorded]:
+    """The events of a log, each once; those of one app and of services as a whole, and of one host, if it is named."""
+    known = Presence()
+    async for records in log:
+        for record in records:
+            for event in recorded(record) if known.add(record.payload) else []:
+                if (not app or event.app in (app, subjects.NO_APP)) and host in ("", event.host):
+                    yield event
+
+
+def _record(entry: log_reader.Entry) -> Record:
+    return Record(entry.sequence, entry.time, entry.subject, entry.payload, entry.began)
+
+
+def recorded(record: Record) -> list[Recorded]:
+    """The events of a message, each with its envelope; none if it is no batch."""
+    try:
+        batch = codec.decode(record.payload, record.subject).batch
+    except msgspec.MsgspecError:
+        return []
+    return [Recorded(record.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]

@@ -1,0 +1,59 @@
+"""One service under watch, for containers and services one by one: it ends when the service does, or hangs.
+
+Who starts it (a container engine, systemd) starts it again. The supervisor does this for all services of a host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from services.common.process.child import Child, ended_how
+
+WATCHED = ("proxy", "health", "deployer", "gateway")
+"""The services that give signs of life; every other command takes this process's place."""
+
+
+def main() -> None:
+    """Run `longshore` with the arguments of this process, and exit as it does."""
+    words = sys.argv[1:]
+    program = [sys.executable, "-P", "-m", "services.cli.main", *words]
+    if not words or words[0] not in WATCHED:
+        os.execv(sys.executable, program)
+    sys.exit(asyncio.run(_run(words[0], program)))
+
+
+async def _run(name: str, program: Sequence[str]) -> int:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def note(_child: Child, code: int) -> bool:
+        ended.set_result(code)
+        return False
+
+    child = Child(name, program, on_exit=note, has_pulse=True)
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await child.start()
+    passing_on = asyncio.create_task(_pass_on(asked, child))
+    code = await ended
+    passing_on.cancel()
+    await child.stop(0)
+    if code < 0:
+        print(f"longshore-watch: {name} was {ended_how(code)}", file=sys.stderr)
+    return code if code >= 0 else 128 - code
+
+
+async def _pass_on(asked: asyncio.Event, child: Child) -> None:
+    """End the service in order when we are asked to end. It has as long as who asked gives it."""
+    await asked.wait()
+    if child.pid:
+        os.kill(child.pid, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
