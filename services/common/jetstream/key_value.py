@@ -11,8 +11,8 @@ from nats.js.kv import KeyValue
 
 MARKER_TTL = 900.0
 """Seconds that the marker of a deleted key stays. A reader's consumer ends 120 s after the reader was heard last
-(`services.common.jetstream.consumer.IDLE`), and its next one reads every key again: no reader misses a marker that stays
-longer."""
+(`services.common.jetstream.consumer.IDLE`), and its next one reads every key again: no reader misses a marker that
+stays longer."""
 
 
 class Bucket(msgspec.Struct, frozen=True):
