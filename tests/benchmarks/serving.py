@@ -27,7 +27,7 @@ from services.metrics_gateway.snapshots.store import Store
 from tests.benchmarks import folding
 from tests.conftest import NatsServer, free_port
 from tests.e2e.harness import Server, wait_for
-from tests.gateway.process import Gateway
+from tests.metrics_gateway.process import Gateway
 
 EVENTS_PER_SECOND = 40_000
 SCRAPES = 200

@@ -10,7 +10,7 @@ import msgspec
 
 from tests.benchmarks.serving import Site, site
 from tests.conftest import free_port
-from tests.gateway.process import Gateway
+from tests.metrics_gateway.process import Gateway
 
 ROUNDS = 10
 LEADS = 'longshore_gateway_leader{duty="snapshots"} 1.0'

@@ -18,7 +18,7 @@ from services.common.bus.nkey import Nkey
 from services.common.config.settings import Settings
 from services.common.errors import LongshoreError
 from tests.bus.server import ConfiguredServer, connected, serving
-from tests.gateway.authority import Authority
+from tests.metrics_gateway.authority import Authority
 
 USER = 'authorization { users: [{ user: "longshore-proxy", password: "s3cret" }] }'
 

@@ -14,7 +14,7 @@ from services.common.bus.connection import Bus
 from services.common.jetstream.log_reader import read
 from services.replay.log.logfile import Record
 from tests.conftest import NatsServer
-from tests.gateway.process import publishing
+from tests.metrics_gateway.process import publishing
 from tests.replay.program import fails, longshore
 from tests.replay.recording import recorded, records, write
 from tests.replay.test_file import without_times

@@ -20,7 +20,7 @@ from services.metrics_gateway.state.application import PHASES
 from tests.contract.contract import promises
 from tests.contract.pipeline import Client, Releases, gateway_alone
 from tests.e2e.harness import Server, wait_for
-from tests.gateway.receiver import (
+from tests.metrics_gateway.receiver import (
     Labels,
     Receiver,
     Scrape,

@@ -14,7 +14,7 @@ from tests.deployer.docker import images
 from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.e2e.containers import FIRST, Containers
 from tests.e2e.harness import wait_for
-from tests.gateway.receiver import Scrape, scraped
+from tests.metrics_gateway.receiver import Scrape, scraped
 
 pytestmark = pytest.mark.e2e
 

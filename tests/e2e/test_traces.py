@@ -10,7 +10,7 @@ from prometheus_client.openmetrics import parser
 
 from services.demo import releases
 from tests.e2e.harness import Server, Traffic, wait_for
-from tests.gateway.traces.receiver import Traces, receiving
+from tests.metrics_gateway.traces.receiver import Traces, receiving
 
 pytestmark = pytest.mark.e2e
 

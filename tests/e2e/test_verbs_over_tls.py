@@ -12,7 +12,7 @@ import pytest
 from services.demo import releases
 from tests.bus.server import serving
 from tests.e2e.harness import Server, longshore, wait_for
-from tests.gateway.authority import Authority
+from tests.metrics_gateway.authority import Authority
 
 FIRST, NEXT = releases.FIRST, releases.SECOND
 ACCOUNTS = ("proxy", "deployer", "health", "gateway", "cli", "admin")

@@ -12,8 +12,8 @@ from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.fold.expiry import LONGEST_PAUSE
 from services.metrics_gateway.instruments.instrument import Moment
 from services.metrics_gateway.state.state import State
-from tests.gateway.events import started
-from tests.gateway.timeline import Timeline
+from tests.metrics_gateway.events import started
+from tests.metrics_gateway.timeline import Timeline
 
 SCRAPE = 15
 BEAT = 5

@@ -12,7 +12,7 @@ import msgspec
 
 from schemas import codec, subjects
 from services.replay.log.logfile import VERSION, Header, Record, Writer
-from tests.gateway import recording
+from tests.metrics_gateway import recording
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / f"golden-v{VERSION}.log"

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.bus.connection import Bus
 from tests.conftest import NatsServer
-from tests.gateway.process import Gateway, Launch
-from tests.gateway.recording import START
+from tests.metrics_gateway.process import Gateway, Launch
+from tests.metrics_gateway.recording import START
 from tests.replay.program import PROGRAM, fails, longshore
 from tests.replay.recording import GOLDEN, recorded, write
 from tests.replay.test_file import publish, stored, unique

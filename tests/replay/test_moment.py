@@ -25,8 +25,8 @@ from services.replay.log.logfile import Record
 from services.replay.log.source import from_file
 from services.replay.measure import Readings
 from services.replay.replay import Replay, View
-from tests.gateway.recording import START, folded
-from tests.gateway.recording import read as payloads
+from tests.metrics_gateway.recording import START, folded
+from tests.metrics_gateway.recording import read as payloads
 from tests.replay.recording import recorded, records, write
 
 SEEN = ("dewy.proxy.connection.duration", "dewy.proxy.connect.latency", "dewy.deployment.duration")

@@ -15,7 +15,7 @@ import pytest
 
 from services.common.bus.connection import Bus
 from tests.conftest import NatsServer
-from tests.gateway.process import Gateway, Launch
+from tests.metrics_gateway.process import Gateway, Launch
 from tests.replay.program import longshore
 from tests.replay.prometheus import Answers, Prometheus, load, prometheus
 from tests.replay.recording import GOLDEN

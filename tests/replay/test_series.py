@@ -29,8 +29,8 @@ from services.replay.log.log_range import Mark, Span
 from services.replay.log.logfile import Header, Record
 from services.replay.log.source import Readable, from_file, from_stream
 from services.replay.replay import Replay, View
-from tests.gateway.process import Gateway, Launch, publishing
-from tests.gateway.recording import START
+from tests.metrics_gateway.process import Gateway, Launch, publishing
+from tests.metrics_gateway.recording import START
 from tests.replay.prometheus import Answers, load, prometheus
 from tests.replay.recording import recorded
 

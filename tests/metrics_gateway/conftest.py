@@ -1,0 +1,5 @@
+"""Fixtures of the gateway's tests."""
+
+from __future__ import annotations
+
+from tests.metrics_gateway.process import launch as launch

@@ -1,0 +1,163 @@
+"""Batches that repeat or overtake each other give the same state as the uninterrupted log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import codec
+from schemas import events as e
+from schemas.codec import Batch
+from services.metrics_gateway.fold.apply import apply, apply_batch
+from services.metrics_gateway.state.state import State
+from services.metrics_gateway.views.status import LogStatus, containers, status
+from tests.metrics_gateway.recording import LOG, exposition, read
+
+PORTS = st.sampled_from([80, 81])
+CONNECTIONS = st.integers(1, 6)
+NAMES = st.sampled_from(["a", "b"])
+SECONDS = st.floats(0, 100, allow_nan=False)
+BYTES = st.integers(0, 1 << 40)
+
+PROXY_EVENTS = st.one_of(
+    st.builds(e.ListenerOpened, SECONDS, PORTS, NAMES),
+    st.builds(e.ListenerClosed, SECONDS, PORTS),
+    st.builds(e.DialFailed, SECONDS, CONNECTIONS, PORTS, NAMES, SECONDS, NAMES),
+    st.builds(e.BackendJoined, SECONDS, PORTS, NAMES, NAMES),
+    st.builds(e.BackendLeft, SECONDS, PORTS, NAMES),
+    st.builds(e.BackendEjected, SECONDS, PORTS, NAMES, NAMES),
+    st.builds(e.ServiceHeartbeat, SECONDS, BYTES, SECONDS, SECONDS),
+    st.builds(e.EventsDropped, SECONDS, st.integers(1, 9)),
+    st.builds(e.BackendDrained, SECONDS, PORTS, NAMES, st.integers(0, 3), SECONDS),
+)
+DEPLOYER_EVENTS = st.one_of(
+    st.builds(e.ReplicaReady, SECONDS, NAMES, NAMES, SECONDS),
+    st.builds(e.ReplicaRouted, SECONDS, NAMES, NAMES),
+    st.builds(e.ReplicaDraining, SECONDS, NAMES, NAMES),
+    st.builds(e.ReleaseQuarantined, SECONDS, NAMES, NAMES),
+    st.builds(e.QuarantineLifted, SECONDS, NAMES, NAMES),
+    st.builds(e.DeploymentsPaused, SECONDS, NAMES),
+    st.builds(e.DeploymentsResumed, SECONDS, NAMES),
+    st.builds(e.RegistryFailed, SECONDS, NAMES, NAMES, st.integers(1, 9)),
+    st.builds(e.RegistryRecovered, SECONDS, NAMES, st.integers(1, 9)),
+    st.builds(e.ReleaseFound, SECONDS, NAMES, NAMES, st.sampled_from(["img://a/b", "dir:///a"])),
+    st.builds(e.ScaleSet, SECONDS, st.integers(0, 9)),
+    st.builds(e.ImagePulled, SECONDS, NAMES, NAMES, SECONDS),
+    st.builds(e.HealthChecked, SECONDS, NAMES, st.booleans(), SECONDS),
+)
+
+
+@st.composite
+def connection(draw: st.DrawFn, number: int) -> list[e.Event]:
+    """The life of one connection, its bytes never shrinking."""
+    port = draw(PORTS)
+    first, second, third = sorted(draw(st.lists(BYTES, min_size=3, max_size=3)))
+    life: list[e.Event] = [e.ConnectionAccepted(1.0, number, port)]
+    if draw(st.booleans()):
+        life.append(e.ConnectionEstablished(1.0, number, port, draw(NAMES), draw(SECONDS), 1, draw(SECONDS)))
+    life += [
+        e.ConnectionProgressed(1.0, number, port, first, second),
+        e.ConnectionProgressed(1.0, number, port, second, second),
+    ]
+    life += [
+        draw(
+            st.sampled_from(
+                [
+                    e.ConnectionClosed(1.0, number, port, "a", third, third, draw(SECONDS), "eof"),
+                    e.ServiceHeartbeat(1.0, 1, 1.0, 1.0),
+                ]
+            )
+        )
+    ]
+    return life
+
+
+@st.composite
+def replica(draw: st.DrawFn, number: int) -> list[e.Event]:
+    """The life of one replica and the deployment that started it."""
+    name, deployment, release = f"r{number}", f"d{number}", f"v{number}"
+    life: list[e.Event] = [
+        e.DeploymentStarted(1.0, deployment, release, "", "registry", "rolling", number, ""),
+        e.ReplicaStarted(2.0, draw(st.sampled_from([deployment, ""])), name, release, ":1", number, number, 0.5),
+        e.ReplicaReady(3.0, deployment, name, 1.0),
+        e.ReplicaRouted(4.0, deployment, name, 0.25),
+        draw(
+            st.sampled_from(
+                [
+                    e.DeploymentSucceeded(5.0, deployment, release, 2.5),
+                    e.DeploymentFailed(5.0, deployment, release, "check", "no", 2.5),
+                ]
+            )
+        ),
+    ]
+    ends: list[list[e.Event]] = [
+        [],
+        [e.ReplicaExited(6.0, name, release, draw(st.sampled_from([0, 1, -9, -1000])), draw(st.booleans()))],
+        [
+            e.ReplicaDraining(6.0, deployment, name),
+            e.ReplicaDrained(6.5, deployment, name, 1, 0.5),
+            e.ReplicaRetired(7.0, deployment, name, "replaced", 0.5),
+        ],
+    ]
+    return life + draw(st.sampled_from(ends))
+
+
+@st.composite
+def log(draw: st.DrawFn) -> list[bytes]:
+    """The batches of one instance that is a proxy and a deployer at once, in order."""
+    events: list[e.Event] = [e.ServiceStarted(0.0, draw(st.sampled_from(["deployer:app", "proxy:80"])), "1", 1)]
+    for number in range(draw(st.integers(1, 4))):
+        events += draw(connection(number))
+        events += draw(st.lists(PROXY_EVENTS, max_size=3))
+        events += draw(replica(number))
+        events += draw(st.lists(DEPLOYER_EVENTS, max_size=3))
+    if draw(st.booleans()):
+        gone = draw(st.sampled_from([[], [e.ApplicationRemoved(8.0, "ann")]]))
+        events += [*gone, e.ServiceStopped(9.0, "stopped")]
+    size = draw(st.integers(1, 4))
+    batches: list[list[Any]] = [events[n : n + size] for n in range(0, len(events), size)]
+    return [codec.encode(Batch("x", "h", "app", "i", n, batch)) for n, batch in enumerate(batches, 1)]
+
+
+def fold(payloads: list[bytes]) -> State:
+    state = State()
+    for position, payload in enumerate(payloads, 1):
+        apply(state, position, 1.0, payload)
+    return state
+
+
+def seen(state: State) -> tuple[str, bytes]:
+    """All that anybody can see of a state, except how often batches were late or repeated."""
+    lines = [line for line in exposition(state).splitlines() if "_repeated" not in line and "_late" not in line]
+    answers = status(state, LogStatus(0, 0, True, 0.0, True), "1"), containers(state)
+    return "\n".join(sorted(lines)), msgspec.json.encode(answers, order="deterministic")
+
+
+@given(log(), st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_repeated_and_reordered_batches_of_an_instance_change_nothing(payloads: list[bytes], random: Any) -> None:
+    shuffled = payloads + random.choices(payloads, k=random.randint(0, len(payloads)))
+    random.shuffle(shuffled)
+    assert seen(fold(shuffled)) == seen(fold(payloads))
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_the_recorded_log_may_come_twice(random: Any) -> None:
+    payloads = [payload for payload in read(LOG) if not payload.startswith(b"\xc1")]
+    once = fold(payloads)
+    again = fold(payloads)
+    for payload in random.sample(payloads, len(payloads)):
+        apply_batch(again, codec.decode(payload).batch)
+    assert seen(again) == seen(once)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_random_bytes_on_the_log_raise_nothing(payloads: list[bytes]) -> None:
+    state = fold(payloads)
+    assert state.position == len(payloads)
+    exposition(state)
