@@ -31,6 +31,8 @@ class Pipeline:
     def play(self) -> None:
         """Two releases under traffic, a broken one, a connection that outlives its drain, and replicas that die."""
         wait_for("the first release serves", lambda: self.server.serves(releases.FIRST), 60)
+        # A second release that comes before the end of the first deployment takes its place: the counter never grows.
+        wait_for("its deployment is scraped", lambda: self.prometheus.query("sum(dewy_deployments_total) == 1"), 60)
         wait_for("it is scraped", lambda: self.prometheus.query("dewy_proxy_backends == 2"))
         with Traffic(self.server.port, threads=1) as traffic, _open(self.server.port):
             traffic.wait_for_more(20)

@@ -130,7 +130,7 @@ def test_the_query_of_every_annotation_has_seen_its_event(annotation: dict[str, 
     expr = filled(annotation["expr"])
     assert annotation["step"] in expr
     over_time = f"count_over_time(({expr})[10m:5s])"  # as Grafana asks: at many moments, not only now
-    wait_for(f"Prometheus answers {expr}", partial(pipeline.prometheus.query, over_time), 90)
+    wait_for(f"Prometheus answers {expr}", partial(pipeline.prometheus.query, over_time), 200)
 
 
 @pytest.mark.e2e
