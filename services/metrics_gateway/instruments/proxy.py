@@ -31,8 +31,9 @@ def _open_connections(moment: Moment) -> Iterator[tuple[Labels, Value]]:
 
 
 def _backends(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    """Yield the backends of each port; of one whose opening has left the log, no zero: others may serve it."""
     for key, found in backends(moment.state).items():
-        if is_served(moment.state, key):
+        if is_served(moment.state, key) and (found or moment.state.ports[key].keeper):
             yield port_labels(key), len(found)
 
 
