@@ -98,7 +98,7 @@ def render(board: Board) -> str:
 
 
 def _picked_data_source() -> dashboard.DatasourceVariable:
-    """Return the choice of a data source: the one of the stack in compose/, or the first Prometheus that Grafana has."""
+    """Return the choice of a data source: that of the stack in compose/, or the first Prometheus that Grafana has."""
     return (
         dashboard.DatasourceVariable("datasource")
         .label("data source")

@@ -9,6 +9,8 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import structlog
+
 from schemas import subjects
 from services.common import log
 from services.common.errors import RegistryError
@@ -29,13 +31,14 @@ def run(settings: DeployerSettings) -> None:
 
     A second deployer of the same application waits for the end of the first.
     """
+    structlog.contextvars.bind_contextvars(app=settings.app)  # several deployers write to one terminal
     check(settings)
     waits = log.get("deployer").warning
     with state_lock.lock(
         settings.state_dir,
         f"replicas/{settings.app}/deployer",
         math.inf,
-        lambda holder: waits("another deployer has this application: waits for its end", app=settings.app, pid=holder),
+        lambda holder: waits("another deployer has this application: waits for its end", pid=holder),
     ):
         asyncio.run(wait_for_turn(settings))
         lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from services.common import log
 from services.common.errors import LongshoreError
+from services.common.process.lifecycle import ignore_hangup
 from services.supervisor.notify import notify
 from services.supervisor.plan import Plan
 from services.supervisor.service import Supervisor
@@ -16,7 +17,7 @@ from services.supervisor.service import Supervisor
 def run(plan: Plan, replan: Callable[[], Plan] | None = None) -> None:
     """Start everything, keep it running, stop it in order. Raises LongshoreError when it cannot be started.
 
-    `replan` makes a new plan, to be changed to, on SIGHUP.
+    `replan` makes a new plan, to be changed to, on SIGHUP; without it, SIGHUP is ignored with one line.
     """
     asyncio.run(_run(plan, replan))
 
@@ -26,8 +27,7 @@ async def _run(plan: Plan, replan: Callable[[], Plan] | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    if replan:
-        loop.add_signal_handler(signal.SIGHUP, reload.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set if replan else ignore_hangup)
     supervisor = Supervisor(plan)
     working = asyncio.create_task(_work(supervisor, reload, replan or (lambda: plan)))
     waiting = asyncio.create_task(stopping.wait())

@@ -130,6 +130,7 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, context.stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, ignore_hangup, service)
     outbox = asyncio.create_task(context.outbox.run(), name="outbox")
     context.record(ServiceStarted(time.time(), unit, VERSION, os.getpid()))
     context.spawn(_heartbeat(context, Pulse(os.environ)), "heartbeat")
@@ -145,6 +146,11 @@ async def _run(
         await bus.close()
     if context.failure:
         raise context.failure
+
+
+def ignore_hangup(service: str = "supervisor") -> None:
+    """Say that SIGHUP changes nothing here. A terminal that closes sends it, and its default would end the process."""
+    log.get(service).info("SIGHUP is ignored: there is no file to reload; restart to change options")
 
 
 async def _until_done(context: Context, main: Main, stop_timeout: float) -> None:
