@@ -19,7 +19,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.delivery.disk_queue import Backlog
 from services.common.delivery.outbox import Outbox
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 COUNT = 10_000
 

@@ -20,8 +20,9 @@ from schemas import subjects
 from schemas.routing import Backend, Route
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
-from tests.conftest import NatsServer, free_port
-from tests.e2e.harness import LONGSHORE, clean_environment, wait_for
+from tests.support.harness import LONGSHORE, clean_environment, wait_for
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 HOST = "benchmark"
 SMALL, LARGE = 1 << 10, 16 << 20

@@ -31,8 +31,8 @@ from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError, SettingsError
 from services.common.jetstream.log_reader import last_sequence, read
 from services.common.jetstream.object_store import Objects
-from tests.bus.server import serving
-from tests.disk import small_disk
+from tests.support.configured_server import serving
+from tests.support.disk import small_disk
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.responder import is_request
 from services.common.config.settings import Settings
 from services.common.errors import BusError
-from tests.bus.server import serving
+from tests.support.configured_server import serving
 
 HOSTS = ("here", "there")
 STREAMS = (

@@ -12,7 +12,7 @@ from services.common.bus.connection import Bus, Change, Synced
 from services.common.bus.credentials import Credentials
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 
 async def _events(bus: Bus, count: int) -> list[tuple[int, str]]:

@@ -23,7 +23,7 @@ from services.common.delivery.disk_queue import Backlog
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
 from tests.common.test_spool import full_disk
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 DEADLINE = 60.0
 CHILD = """

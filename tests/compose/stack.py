@@ -17,9 +17,9 @@ import docker
 from services.demo.scenario import totals
 from services.supervisor.service import answers
 from tests.compose.images import ROOT, wheelhouse
-from tests.conftest import free_port
-from tests.deployer.docker.images import publish
-from tests.e2e.harness import clean_environment, wait_for
+from tests.support.harness import clean_environment, wait_for
+from tests.support.images import publish
+from tests.support.ports import free_port
 
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 SERVICES = {"nats", "proxy", "health", "deployer", "metrics-gateway", "prometheus", "victoriametrics"}

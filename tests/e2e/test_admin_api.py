@@ -20,7 +20,7 @@ from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.projection import Live
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.views.traffic import Traffic
-from tests.e2e.harness import Server, wait_for
+from tests.support.harness import Server, wait_for
 
 PAGE = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()
 

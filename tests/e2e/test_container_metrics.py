@@ -10,11 +10,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.deployer.docker import images
-from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.e2e.containers import FIRST, Containers
-from tests.e2e.harness import wait_for
-from tests.metrics_gateway.receiver import Scrape, scraped
+from tests.support import images
+from tests.support.docker_registry import DockerRegistry
+from tests.support.harness import wait_for
+from tests.support.metrics_receiver import Scrape, scraped
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.demo import releases
-from tests.e2e.harness import Server, Traffic, runs, wait_for, workers
+from tests.support.harness import Server, Traffic, runs, wait_for, workers
 
 
 def _sums(one: Server) -> dict[str, float]:

@@ -26,9 +26,10 @@ from services.metrics_gateway.projection import Live
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.views.status import Container, Containers, Status
 from services.metrics_gateway.views.traffic import Traffic
-from tests.conftest import NatsServer, free_port
-from tests.metrics_gateway.process import Launch, publishing
 from tests.metrics_gateway.recording import LOG, read
+from tests.support.gateway_process import Launch, publishing
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 
 def names(families: Iterable[Metric]) -> set[str]:

@@ -12,10 +12,10 @@ from services.metrics_gateway.export.endpoint import Endpoint, parse
 from services.metrics_gateway.export.otlp_channel import Renewal
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.telemetry_settings import SIGNALS
-from tests.metrics_gateway.authority import Authority
-from tests.metrics_gateway.process import Launch
-from tests.metrics_gateway.receiver import Receiver, metrics, receiving
 from tests.metrics_gateway.test_telemetry import without_otel
+from tests.support.authority import Authority
+from tests.support.gateway_process import Launch
+from tests.support.metrics_receiver import Receiver, metrics, receiving
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 FAILED = 'longshore_otlp_exports_total{result="failure"}'

@@ -16,8 +16,9 @@ from services.common.process.lifecycle import VERSION
 from services.metrics_gateway.export.metrics_pusher import export_interval
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Instrument
-from tests.metrics_gateway.process import Launch, publishing
-from tests.metrics_gateway.receiver import (
+from tests.metrics_gateway.traffic import changes_by_itself, record, serve, until_counted
+from tests.support.gateway_process import Launch, publishing
+from tests.support.metrics_receiver import (
     Receiver,
     Scrape,
     check_histogram,
@@ -27,7 +28,6 @@ from tests.metrics_gateway.receiver import (
     receiving,
     scraped,
 )
-from tests.metrics_gateway.traffic import changes_by_itself, record, serve, until_counted
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 

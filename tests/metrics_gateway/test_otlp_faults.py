@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.conftest import free_port
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import Receiver, receiving, scraped, until
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import Receiver, receiving, scraped, until
+from tests.support.ports import free_port
 
 
 @pytest.fixture(autouse=True)

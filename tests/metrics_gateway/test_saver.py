@@ -30,8 +30,8 @@ from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.snapshots.saver import BEGINS_LATE, Saver
 from services.metrics_gateway.snapshots.store import REPLACED, SLOTS, Store
 from services.metrics_gateway.state.state import State
-from tests.conftest import NatsServer
-from tests.metrics_gateway.process import publishing
+from tests.support.gateway_process import publishing
+from tests.support.nats_server import NatsServer
 
 NEVER = 10**6
 

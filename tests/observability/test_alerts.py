@@ -13,10 +13,10 @@ import pytest
 from dashboards.__main__ import FOLDER
 from dashboards.alerts import ALERTS, Alert, grafana
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from tests.e2e.harness import wait_for
 from tests.observability.cases import CASES, Case
 from tests.observability.pipeline import Pipeline
 from tests.observability.recorded import SCRAPE, input_series
+from tests.support.harness import wait_for
 
 RULES = FOLDER / "alerts.yml"
 

@@ -15,9 +15,9 @@ import pytest
 from dashboards.__main__ import BOARDS, FOLDER, files
 from dashboards.board import render
 from tests.contract.contract import Query, queries
-from tests.e2e.harness import wait_for
 from tests.observability.pipeline import Pipeline
-from tests.observability.stores import Series
+from tests.support.harness import wait_for
+from tests.support.stores import Series
 
 BUILT: dict[str, dict[str, Any]] = {board.name: json.loads(render(board)) for board in BOARDS}
 VALUES = {"$__rate_interval": "4m", "$__range": "10m"}

@@ -19,13 +19,13 @@ from services.common.config.settings import Settings
 from services.demo import releases
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.settings import GatewaySettings
-from tests.conftest import free_port
 from tests.contract.contract import queries
-from tests.e2e.harness import LONGSHORE, Server, clean_environment, wait_for
 from tests.observability.collector import problems
 from tests.observability.page import DOCS, Block, anchors, blocks, headings, links, table_rows
 from tests.observability.pipeline import Pipeline
 from tests.observability.test_stack import COMPOSE_FOLDER, composed
+from tests.support.harness import LONGSHORE, Server, clean_environment, wait_for
+from tests.support.ports import free_port
 
 ENGLISH = (DOCS / "telemetry.md").read_text()
 JAPANESE = (DOCS / "ja" / "telemetry.md").read_text()

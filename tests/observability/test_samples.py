@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port
-from tests.e2e.harness import wait_for
 from tests.observability.collector import laid_over, problems
 from tests.observability.pipeline import Pipeline
-from tests.observability.stores import Store
 from tests.observability.test_stack import FOLDER, composed, read
+from tests.support.harness import wait_for
+from tests.support.ports import free_port
+from tests.support.stores import Store
 
 SAMPLES = FOLDER / "samples"
 STANDALONE = ("collector-stores", "collector-vendor")

@@ -29,9 +29,10 @@ from schemas.events import (
 from services.common.bus.connection import Bus
 from services.proxy.settings import ProxySettings
 from services.proxy.sockets.listeners import Listener, open_listeners
-from tests.conftest import NatsServer, free_port
 from tests.proxy.backends import echo, named, nobody, serving
 from tests.proxy.proxy_service import APP, DEADLINE, HOST, Proxy, proxy, start
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -32,7 +32,7 @@ from services.proxy.messages import (
     ToWorker,
 )
 from services.proxy.sockets.listeners import Listener, open_listeners
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
 ORIGIN = Origin("host", "worker")
 """Whose events they are: a batch of no instance is none."""

@@ -19,10 +19,10 @@ import pytest
 from services.common.bus.connection import Bus
 from services.metrics_gateway.state.state import HISTOGRAMS
 from services.replay.log import logfile
-from tests.conftest import NatsServer
-from tests.replay.program import PROGRAM
 from tests.replay.recording import GOLDEN, recorded, write
 from tests.replay.test_file import publish, unique
+from tests.support.nats_server import NatsServer
+from tests.support.program import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "replay.md").read_text()

@@ -29,10 +29,10 @@ from services.replay.log.log_range import Mark, Span
 from services.replay.log.logfile import Header, Record
 from services.replay.log.source import Readable, from_file, from_stream
 from services.replay.replay import Replay, View
-from tests.metrics_gateway.process import Gateway, Launch, publishing
 from tests.metrics_gateway.recording import START
 from tests.replay.prometheus import Answers, load, prometheus
 from tests.replay.recording import recorded
+from tests.support.gateway_process import Gateway, Launch, publishing
 
 EVERY = 0.25
 parsed: Callable[[str], Iterator[Metric]] = text_string_to_metric_families

@@ -16,7 +16,7 @@ from services.metrics_gateway.views.deployments import deployments
 from services.metrics_gateway.views.events import DETAILS, KINDS, NOTABLE, Wanted, newest
 from services.metrics_gateway.views.times import iso
 from tests.metrics_gateway.events import Log, accepted, started
-from tests.metrics_gateway.process import Gateway, Launch, publishing
+from tests.support.gateway_process import Gateway, Launch, publishing
 
 
 def deployed(number: int, outcome: e.AnyEvent | None = None) -> list[e.AnyEvent]:
