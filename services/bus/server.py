@@ -19,8 +19,8 @@ from services.common.bus.connection import Bus
 from services.common.config.settings import Settings
 from services.common.errors import BusError
 from services.common.jetstream.provisioning import MAX_BYTES, limits
-from services.common.jetstream.stream_guard import keep, keep_small
-from services.common.process.child import Child, ended_how
+from services.common.jetstream.stream_guard import recreate_missing_stream, remove_old_markers
+from services.common.process.child import Child, describe_exit
 from services.common.process.environment import usual
 from services.common.process.state_lock import lock
 
@@ -102,8 +102,8 @@ class Server:
         system = await Bus.connect(SYSTEM, credentials.find(self._settings, SYSTEM), self._settings.bus_timeout)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(keep(bus))
-                tasks.create_task(keep_small(bus))
+                tasks.create_task(recreate_missing_stream(bus))
+                tasks.create_task(remove_old_markers(bus))
                 tasks.create_task(recover(system, self._free, self._restart))
         finally:
             await system.close()
@@ -118,7 +118,7 @@ class Server:
         return shutil.disk_usage(self._settings.state_dir).free
 
     def _note(self, _child: Child, code: int) -> bool:
-        self._failure = ended_how(code)
+        self._failure = describe_exit(code)
         return True
 
 

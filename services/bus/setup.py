@@ -10,7 +10,7 @@ from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.errors import SettingsError
 from services.common.jetstream.provisioning import limits
-from services.common.jetstream.stream_guard import sweep
+from services.common.jetstream.stream_guard import purge_old_markers
 
 
 def run(settings: BusSettings) -> None:
@@ -25,6 +25,6 @@ async def _run(settings: BusSettings) -> None:
     bus = await Bus.connect(ADMIN, credentials.find(settings, ADMIN), settings.bus_timeout)
     try:
         await bus.ensure(wanted)
-        await sweep(bus)
+        await purge_old_markers(bus)
     finally:
         await bus.close()

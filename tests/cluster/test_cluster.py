@@ -15,7 +15,7 @@ from schemas.events import ConnectionAccepted
 from schemas.routing import Route
 from services.common.bus.connection import Bus, Change
 from services.common.bus.credentials import Credentials
-from services.common.bus.failover import steer
+from services.common.bus.failover import leave_partitioned_server
 from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import read
@@ -119,7 +119,13 @@ async def _tasks(publisher: Bus, reader: Bus, instance: str) -> AsyncIterator[Wo
     work = Work(publisher, reader, outbox, State())
     tasks = [
         asyncio.create_task(one)
-        for one in (outbox.run(), _fold(reader, work.state), _watch(work), steer(publisher), steer(reader))
+        for one in (
+            outbox.run(),
+            _fold(reader, work.state),
+            _watch(work),
+            leave_partitioned_server(publisher),
+            leave_partitioned_server(reader),
+        )
     ]
     recording = asyncio.create_task(work.record())
     try:

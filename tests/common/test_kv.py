@@ -12,7 +12,7 @@ from schemas import subjects
 from schemas.routing import Replica
 from services.common.bus.connection import Bus, Change, Synced
 from services.common.jetstream import key_value
-from services.common.jetstream.stream_guard import sweep
+from services.common.jetstream.stream_guard import purge_old_markers
 
 BUCKET = subjects.REPLICAS
 CAME_AND_WENT = 1000
@@ -70,9 +70,9 @@ async def test_markers_that_an_older_version_left_are_swept_and_young_ones_stay(
         await bucket.put(f"here.web.{number}", b"{}")
         await bucket.delete(f"here.web.{number}")
     await bus.put(BUCKET, "here.web.stays", Replica("web", "stays", "1", "127.0.0.1", 8080))
-    await sweep(bus, age=3600)
+    await purge_old_markers(bus, age=3600)
     assert await messages_in(bus, BUCKET) == 21
-    await sweep(bus, age=0)
+    await purge_old_markers(bus, age=0)
     assert await messages_in(bus, BUCKET) == 1
     assert await bus.get(BUCKET, "here.web.stays")
 

@@ -216,6 +216,6 @@ class Site:
                 self.replicas[replica.id] = replica
 
     async def _read_log(self) -> None:
-        async for entries in read(self.bus, subject=subjects.events("deployer", "web")):
-            for entry in entries:
-                self.events += codec.decode(entry.payload).batch.events
+        async for messages in read(self.bus, subject=subjects.events("deployer", "web")):
+            for message in messages:
+                self.events += codec.decode(message.payload).batch.events

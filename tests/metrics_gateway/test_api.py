@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from schemas import events as e
 from services.common.bus.connection import Bus
-from services.common.jetstream.log_reader import Entry
+from services.common.jetstream.log_reader import LogMessage
 from services.metrics_gateway import api, service
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.export.prometheus import Exporter
@@ -188,7 +188,7 @@ async def test_it_answers_with_nothing_but_one_line_until_the_log_is_read(bus: B
                     assert answer.status_code == 503
                     assert answer.text.count("\n") == 1
                 assert (await client.get("/healthz/live")).status_code == 200
-            live.fold(Entry(position, "s", payload, len(payloads) - position, 1.0))
+            live.fold(LogMessage(position, "s", payload, len(payloads) - position, 1.0))
         assert (await client.get("/metrics")).status_code == 200
         assert (await client.get("/healthz/ready")).status_code == 200
     stopping.set()
@@ -204,7 +204,7 @@ def test_without_an_endpoint_the_exporter_is_not_even_loaded() -> None:
 
 async def test_a_backlog_leaves_requests_their_turn(bus: Bus) -> None:
     payloads = list(read(LOG)) * 50
-    entries = [Entry(position, "s", payload, 0, 1.0) for position, payload in enumerate(payloads, 1)]
+    entries = [LogMessage(position, "s", payload, 0, 1.0) for position, payload in enumerate(payloads, 1)]
     folding = asyncio.create_task(service._fold(Live(bus), entries))
     turns = 0
     while not folding.done():

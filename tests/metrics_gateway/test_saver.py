@@ -17,7 +17,7 @@ from schemas import events as e
 from schemas.codec import Batch
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
-from services.common.jetstream.log_reader import Entry, describe, read
+from services.common.jetstream.log_reader import LogMessage, describe, read
 from services.common.jetstream.object_store import Objects
 from services.common.jetstream.provisioning import Limits
 from services.metrics_gateway.export.prometheus import Exporter
@@ -210,7 +210,7 @@ async def test_a_running_gateway_that_falls_behind_the_limits_tells_how_much_it_
     async with running(Gateway(bus)) as gateway:
         await publish(bus, "p-1", 30)
         await gateway.until_folded(30)
-        behind = Entry(gateway.live.state.position + 8, subjects.STREAM, b"", 0, 1.0)
+        behind = LogMessage(gateway.live.state.position + 8, subjects.STREAM, b"", 0, 1.0)
         gateway.live.fold(behind)
         assert gateway.live.state.messages_lost == 7
 
@@ -328,7 +328,7 @@ async def test_a_bus_that_is_away_delays_a_save_and_a_start(bus: Bus, nats_serve
         await until_saved(bus, 3)
         nats_server.kill()
         await until(lambda: not bus.is_connected)
-        gateway.live.fold(Entry(gateway.live.state.position + 1, "s", b"no batch", 0, 1.0))
+        gateway.live.fold(LogMessage(gateway.live.state.position + 1, "s", b"no batch", 0, 1.0))
         async with running(Gateway(bus)) as second:
             nats_server.start()
             await second.until_folded(3)
@@ -369,7 +369,7 @@ async def test_a_message_that_was_applied_by_half_is_never_saved(bus: Bus, monke
     ]
     payload = codec.encode(Batch("proxy", "web-1", "shop", "p-1", 1, events))
     with pytest.raises(RuntimeError):
-        gateway.live.fold(Entry(1, subjects.events("proxy", "shop"), payload, 0, 1.0))
+        gateway.live.fold(LogMessage(1, subjects.events("proxy", "shop"), payload, 0, 1.0))
     await gateway.saver.save()
     assert await gateway.store.load(await describe(bus)) is None
     info = await bus.jetstream.stream_info(f"OBJ_{subjects.SNAPSHOTS}")

@@ -11,7 +11,7 @@ import pytest
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.client.remote import Recorded
+from services.client.client import LoggedEvent
 from services.common.errors import LongshoreError
 from services.replay.comparison import Comparison
 from services.replay.deployments import Deployment, History
@@ -23,18 +23,18 @@ TRACE = "0" * 32
 COLUMNS = ["STARTED", "HOST", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"]
 
 
-def told(*said: e.AnyEvent, app: str = "shop", host: str = "web-1") -> list[Recorded]:
-    return [Recorded(n, "deployer", host, app, event) for n, event in enumerate(said, 1)]
+def told(*said: e.AnyEvent, app: str = "shop", host: str = "web-1") -> list[LoggedEvent]:
+    return [LoggedEvent(n, "deployer", host, app, event) for n, event in enumerate(said, 1)]
 
 
-def history(log: Sequence[Recorded]) -> list[Deployment]:
+def history(log: Sequence[LoggedEvent]) -> list[Deployment]:
     found = History()
     for one in log:
         found.add(one)
     return found.deployments
 
 
-def compared(log: Sequence[Recorded]) -> Comparison:
+def compared(log: Sequence[LoggedEvent]) -> Comparison:
     found = Comparison()
     for one in log:
         found.add(one)

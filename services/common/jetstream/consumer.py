@@ -32,7 +32,7 @@ SILENCE = 8.0
 cluster does whose server is gone while ours is still there."""
 
 
-class Start(msgspec.Struct, frozen=True):
+class StartAt(msgspec.Struct, frozen=True):
     """Which messages of a stream: those of `subjects`, from the sequence `first` or with the newest of each subject.
 
     `ahead`: so many are asked for at a time, and half as many more are on their way at most.
@@ -125,7 +125,7 @@ class Consumer:
 
 
 @contextlib.asynccontextmanager
-async def consume(bus: Bus, stream: str, start: Start) -> AsyncIterator[Consumer]:
+async def consume(bus: Bus, stream: str, start: StartAt) -> AsyncIterator[Consumer]:
     """A consumer of a stream. Raises the client's errors."""
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,

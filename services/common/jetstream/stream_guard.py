@@ -18,7 +18,7 @@ SWEEP_INTERVAL = 3600.0
 """Seconds. Markers of deleted keys are few in an hour, and go by themselves where the server can do that."""
 
 
-async def keep(bus: Bus) -> None:
+async def recreate_missing_stream(bus: Bus) -> None:
     """Look after the log's stream until cancelled. Needs an account that may create it."""
     while True:
         await asyncio.sleep(INTERVAL)
@@ -31,18 +31,18 @@ async def keep(bus: Bus) -> None:
             continue  # whoever works with it says so
 
 
-async def keep_small(bus: Bus) -> None:
+async def remove_old_markers(bus: Bus) -> None:
     """Remove old markers of deleted keys now and then until cancelled. Needs an account that may purge the buckets."""
     while True:
         await bus.until_connected()
         try:
-            await sweep(bus)
+            await purge_old_markers(bus)
         except BusError as error:
             log.get(bus.service).warning("old markers of deleted keys are not removed, retrying", reason=str(error))
         await asyncio.sleep(SWEEP_INTERVAL)
 
 
-async def sweep(bus: Bus, age: float = MARKER_TTL) -> None:
+async def purge_old_markers(bus: Bus, age: float = MARKER_TTL) -> None:
     """Remove the markers of keys that were deleted more than `age` seconds ago. Raises BusError.
 
     They have no lifetime if an older version, or one on a server older than 2.11, left them.

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from services.common import log
 from services.common.bus.nats_client import RECONNECT_WAIT
-from services.common.jetstream.consumer import Start, consume
+from services.common.jetstream.consumer import StartAt, consume
 
 if TYPE_CHECKING:
     from services.common.bus.connection import Bus
@@ -57,7 +57,7 @@ async def _watch_while_connected(
     prefix = f"$KV.{bucket}."
     seen: set[str] = set()
     received, is_synced = 0, False
-    async with consume(bus, f"KV_{bucket}", Start([prefix + keys])) as consumer:
+    async with consume(bus, f"KV_{bucket}", StartAt([prefix + keys])) as consumer:
         while not consumer.is_lost:
             if not is_synced and (received >= consumer.pending or not await consumer.outstanding(received)):
                 for key in known - seen:

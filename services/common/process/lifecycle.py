@@ -18,14 +18,14 @@ from schemas.events import Event, ServiceHeartbeat, ServiceStarted, ServiceStopp
 from services.common import log
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
-from services.common.bus.failover import steer
+from services.common.bus.failover import leave_partitioned_server
 from services.common.config.settings import Settings
 from services.common.delivery.disk_queue import FOLDER, Backlog
 from services.common.delivery.outbox import Outbox
 from services.common.errors import LongshoreError
 from services.common.ids import uuid7
 from services.common.jetstream.provisioning import limits
-from services.common.process.watchdog import Pulse
+from services.common.process.watchdog import WatchdogPing
 
 HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
@@ -132,8 +132,8 @@ async def _run(
         loop.add_signal_handler(number, context.stopping.set)
     outbox = asyncio.create_task(context.outbox.run(), name="outbox")
     context.record(ServiceStarted(time.time(), unit, VERSION, os.getpid()))
-    context.spawn(_heartbeat(context, Pulse(os.environ)), "heartbeat")
-    context.spawn(steer(bus), "steering")
+    context.spawn(_heartbeat(context, WatchdogPing(os.environ)), "heartbeat")
+    context.spawn(leave_partitioned_server(bus), "steering")
     try:
         await _until_done(context, main, stop_timeout)
     finally:
@@ -171,11 +171,11 @@ async def _main(context: Context, main: Main) -> None:
         context.log.exception("failed")
 
 
-async def _heartbeat(context: Context, pulse: Pulse) -> None:
+async def _heartbeat(context: Context, watchdog: WatchdogPing) -> None:
     loop = asyncio.get_running_loop()
     while True:
         before = loop.time()
-        pulse.beat()
+        watchdog.beat()
         await asyncio.sleep(HEARTBEAT_INTERVAL)
         lag = max(0.0, loop.time() - before - HEARTBEAT_INTERVAL)
         usage = resource.getrusage(resource.RUSAGE_SELF)
