@@ -17,7 +17,7 @@ from schemas.codec import encode_events
 from schemas.events import ConnectionAccepted
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
-from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
 from tests.conftest import NatsServer
 
@@ -43,7 +43,7 @@ async def measure(server: NatsServer, folder: Path, events: int) -> None:
     server.kill()
     while bus.is_connected:  # noqa: ASYNC110 - a condition without an event
         await asyncio.sleep(0.01)
-    disk = backlog(folder, "away")
+    disk = disk_queue(folder, "away")
     outbox = Outbox(bus, "proxy", "host", "away", disk)
     running = asyncio.create_task(outbox.run())
     began, used = time.perf_counter(), time.process_time()
@@ -60,7 +60,7 @@ async def measure(server: NatsServer, folder: Path, events: int) -> None:
 
 
 async def send(bus: Bus, folder: Path | None, events: int, instance: str) -> tuple[float, float]:
-    outbox = Outbox(bus, "proxy", "host", f"{instance}-{events}", backlog(folder, instance) if folder else None)
+    outbox = Outbox(bus, "proxy", "host", f"{instance}-{events}", disk_queue(folder, instance) if folder else None)
     running = asyncio.create_task(outbox.run())
     began, used = time.perf_counter(), time.process_time()
     add(outbox, f"{instance}-{events}", events)
@@ -70,8 +70,8 @@ async def send(bus: Bus, folder: Path | None, events: int, instance: str) -> tup
     return result
 
 
-def backlog(folder: Path, instance: str) -> Backlog:
-    return Backlog(folder, "proxy", instance, 1 << 30)
+def disk_queue(folder: Path, instance: str) -> DiskQueue:
+    return DiskQueue(folder, "proxy", instance, 1 << 30)
 
 
 def add(outbox: Outbox, instance: str, events: int) -> None:

@@ -19,7 +19,7 @@ from schemas.codec import Batch
 from schemas.events import EventsDropped, HealthChanged, ServiceStopped
 from services.common.bus.connection import Bus
 from services.common.delivery import buffer
-from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
 from tests.common.test_spool import full_disk
@@ -33,14 +33,14 @@ import msgspec
 from schemas import codec
 from schemas.chain import Sealer
 from schemas.events import ServiceStopped
-from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.disk_queue import DiskQueue
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.delivery.outbox import Outbox
 
 async def main(url, folder, instance):
     bus = await Bus.connect("health", Credentials([url]))
-    outbox = Outbox(bus, "health", "host", instance, Backlog(Path(folder), "health", instance, 64 << 20))
+    outbox = Outbox(bus, "health", "host", instance, DiskQueue(Path(folder), "health", instance, 64 << 20))
     running = asyncio.create_task(outbox.run())
     sealer = Sealer("health", "host", instance)
     print("ready", flush=True)
@@ -65,8 +65,8 @@ async def running(outbox: Outbox) -> AsyncIterator[Outbox]:
 
 
 def outbox(bus: Bus, folder: Path | None, instance: str = "i", limit: int = 64 << 20) -> Outbox:
-    backlog = Backlog(folder, "health", instance, limit) if folder else None
-    return Outbox(bus, "health", "host", instance, backlog)
+    disk_queue = DiskQueue(folder, "health", instance, limit) if folder else None
+    return Outbox(bus, "health", "host", instance, disk_queue)
 
 
 def files(folder: Path) -> list[str]:

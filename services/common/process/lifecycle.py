@@ -20,7 +20,7 @@ from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.bus.failover import leave_partitioned_server
 from services.common.config.settings import Settings
-from services.common.delivery.disk_queue import FOLDER, Backlog
+from services.common.delivery.disk_queue import FOLDER, DiskQueue
 from services.common.delivery.outbox import Outbox
 from services.common.errors import LongshoreError
 from services.common.ids import uuid7
@@ -46,16 +46,16 @@ class Context:
         self.instance = uuid7()
         self.bus = bus
         self.spool_folder = str(Path(settings.state_dir) / FOLDER) if settings.spool_limit else ""
-        self.outbox = Outbox(bus, service, settings.host, self.instance, self._backlog(settings))
+        self.outbox = Outbox(bus, service, settings.host, self.instance, self._disk_queue(settings))
         self.stopping = asyncio.Event()
         self.log = log.get(service)
         self.failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def _backlog(self, settings: Settings) -> Backlog | None:
+    def _disk_queue(self, settings: Settings) -> DiskQueue | None:
         if not self.spool_folder:
             return None
-        return Backlog(Path(self.spool_folder), self.service, self.instance, settings.spool_limit << 20)
+        return DiskQueue(Path(self.spool_folder), self.service, self.instance, settings.spool_limit << 20)
 
     def record(self, event: Event, app: str = subjects.NO_APP) -> None:
         """Publish an event of this service, about an app or about itself. Never waits."""
