@@ -16,10 +16,11 @@ from schemas.events import AnyEvent
 from schemas.routing import Decisions
 from services.common import log, tracing
 from services.common.bus import credentials
-from services.common.bus.connection import Bus, Synced
+from services.common.bus.connection import Bus
 from services.common.config.settings import Settings, check_name
 from services.common.errors import BusError, LongshoreError
 from services.common.jetstream import log_reader
+from services.common.jetstream.watch import Synced, watch_keys
 
 VALUES_TIMEOUT = 10.0
 
@@ -66,7 +67,7 @@ class Client:
             async with (
                 asyncio.timeout(VALUES_TIMEOUT),
                 contextlib.aclosing(
-                    self._bus.watch(bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
+                    watch_keys(self._bus, bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
                 ) as watch,
             ):
                 async for change in watch:

@@ -20,6 +20,7 @@ from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
 from services.common.jetstream.log_reader import LogMessage, StreamReplacedError, read
 from services.common.jetstream.object_store import Objects
+from services.common.jetstream.provisioning import limits
 from services.common.jetstream.stream_guard import recreate_missing_stream
 from services.common.process import lifecycle
 from services.common.process.child import SUPERVISED
@@ -81,7 +82,7 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     saver = Saver(live, context.bus, Store(objects, context.log), context.log)
     folding = context.spawn(follow(live, context.bus, saver), "fold")
     if settings.nats_url:  # the embedded bus looks after its own
-        context.spawn(recreate_missing_stream(context.bus), "keeping")
+        context.spawn(recreate_missing_stream(context.bus, limits(settings)), "stream guard")
     context.spawn(_sampling(live, traffic), "traffic")
     async with (
         _leasing(settings, live, context),

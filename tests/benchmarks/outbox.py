@@ -19,6 +19,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
+from services.common.jetstream.provisioning import ensure_streams
 from tests.conftest import NatsServer
 
 COUNT = 10_000
@@ -37,7 +38,7 @@ async def main() -> None:
 
 async def measure(server: NatsServer, folder: Path, events: int) -> None:
     bus = await Bus.connect("proxy", Credentials([server.url]))
-    await bus.ensure()
+    await ensure_streams(bus)
     tell(events, "to the bus, in memory only", *await send(bus, None, events, "memory"))
     tell(events, "to the bus, with a spool", *await send(bus, folder, events, "spool"))
     server.kill()

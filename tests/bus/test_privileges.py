@@ -24,6 +24,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.responder import is_request
 from services.common.config.settings import Settings
 from services.common.errors import BusError
+from services.common.jetstream.provisioning import ensure_streams
 from tests.bus.server import serving
 
 HOSTS = ("here", "there")
@@ -64,7 +65,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         file = f"{folder}/{{host}}/{{service}}.nk" if hosts else f"{folder}/{{service}}.nk"
         found = Place(hosts, {"nats_url": [running.url], "nats_nkey_file": file})
         admin = await found.account("admin", "here")
-        await admin.ensure()
+        await ensure_streams(admin)
         await admin.close()
         yield found
 

@@ -29,7 +29,7 @@ async def test_a_stream_that_is_deleted_is_created_again_with_one_line(
         await bus.jetstream.stream_info(subjects.STREAM)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert [line["event"] for line in lines] == ["the log's stream was deleted: created anew"]
+    assert [line["event"] for line in lines] == ["the log's stream was deleted: created again"]
 
 
 async def test_without_the_right_to_do_so_it_is_told(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream import lease as module
 from services.common.jetstream.lease import TERM, Lease
+from services.common.jetstream.provisioning import ensure_streams
 from tests.conftest import NatsServer
 
 NAMES = ("a", "b", "c")
@@ -193,7 +194,7 @@ async def play(url: str, clock: Clock, steps: list[object]) -> None:
 async def connected(url: str) -> AsyncIterator[Bus]:
     bus = await Bus.connect("gateway", Credentials([url]))
     try:
-        await bus.ensure()
+        await ensure_streams(bus)
         yield bus
     finally:
         await bus.close()

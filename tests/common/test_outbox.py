@@ -22,6 +22,7 @@ from services.common.delivery import buffer
 from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
+from services.common.jetstream.provisioning import ensure_streams
 from tests.common.test_spool import full_disk
 from tests.conftest import NatsServer
 
@@ -310,7 +311,7 @@ async def test_without_a_stream_everything_waits(bus: Bus, tmp_path: Path) -> No
             box.record(ServiceStopped(1.0, "patient"))
             await until(lambda: list(tmp_path.glob("*.spool")))
             await until(lambda: lines)
-            await bus.ensure()
+            await ensure_streams(bus)
             assert await box.flush(DEADLINE)
     assert await reasons(bus) == ["patient"]
     assert [line["event"] for line in lines] == [

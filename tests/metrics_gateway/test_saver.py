@@ -19,7 +19,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream.log_reader import LogMessage, describe, read
 from services.common.jetstream.object_store import Objects
-from services.common.jetstream.provisioning import Limits
+from services.common.jetstream.provisioning import Limits, ensure_streams
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold import apply
 from services.metrics_gateway.fold.context import Place
@@ -223,11 +223,11 @@ async def test_events_that_leave_by_the_limits_of_a_log_that_is_there_stay_in_th
         await publish(bus, "p-1", 30)
         await gateway.until_folded(30)
         await gateway.saver.save()
-    await bus.ensure(limit)
+    await ensure_streams(bus, limit)
     async with asyncio.timeout(30):
         while (await bus.jetstream.stream_info(subjects.STREAM)).state.messages > left:  # noqa: ASYNC110 - no news of it
             await asyncio.sleep(0.1)
-    await bus.ensure(Limits(max_age=3600))
+    await ensure_streams(bus, Limits(max_age=3600))
     async with running(Gateway(bus)) as restarted:
         await publish(bus, "p-2", 4)
         await restarted.until_folded(34)
@@ -261,7 +261,7 @@ async def test_after_a_restart_the_sums_go_on_with_a_stream_that_was_made_anew(b
         await gateway.until_folded(30)
         await gateway.saver.save()
     await bus.jetstream.delete_stream(subjects.STREAM)
-    await bus.ensure()
+    await ensure_streams(bus)
     await publish(bus, "p-2", 4)
     await publish(bus, "p-3", 4)
     with capture_logs() as lines:
@@ -282,7 +282,7 @@ async def test_a_stream_deleted_under_a_running_gateway_is_told_and_the_sums_go_
             await bus.jetstream.delete_stream(subjects.STREAM)
             await until(lambda: any("reading the log failed" in line["event"] for line in lines))
             proxy.record(e.ConnectionAccepted(1.0, 2, 8080), "shop")
-            await bus.ensure()
+            await ensure_streams(bus)
             await gateway.until_folded(2)
             assert (gateway.live.state.missing(), gateway.live.state.chain_breaks) == (0, 0)
             await gateway.saver.save()
@@ -302,7 +302,7 @@ async def test_a_stream_replaced_while_the_gateway_was_cut_off_is_noticed(bus: B
         nats_server.start()
         await other.until_connected()
         await other.jetstream.delete_stream(subjects.STREAM)
-        await other.ensure()
+        await ensure_streams(other)
         await other.close()
         await publish(bus, "p-2", 4)
         await gateway.until_folded(34)

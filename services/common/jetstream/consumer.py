@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import msgspec
 import nats.errors
@@ -18,10 +17,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from services.common.bus.connection import Bus
 from services.common.bus.nats_client import AwayError
-
-if TYPE_CHECKING:
-    from services.common.bus.connection import Bus
 
 BATCH = 500
 EXPIRES = 30.0

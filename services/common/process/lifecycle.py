@@ -24,7 +24,7 @@ from services.common.delivery.disk_queue import FOLDER, DiskQueue
 from services.common.delivery.outbox import Outbox
 from services.common.errors import LongshoreError
 from services.common.ids import uuid7
-from services.common.jetstream.provisioning import limits
+from services.common.jetstream.provisioning import ensure_streams, limits
 from services.common.process.watchdog import WatchdogPing
 
 HEARTBEAT_INTERVAL = 5.0
@@ -122,7 +122,7 @@ async def _run(
     bus = await Bus.connect(service, credentials.find(settings, service), patience, needs_bus)
     if settings.nats_url and bus.is_connected:  # the embedded bus has its streams already
         try:
-            await bus.ensure(wanted)
+            await ensure_streams(bus, wanted)
         except BaseException:
             await bus.close()
             raise

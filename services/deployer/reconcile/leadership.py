@@ -16,7 +16,7 @@ from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LongshoreError
 from services.common.jetstream.lease import POLL_INTERVAL, TERM, Lease
-from services.common.jetstream.provisioning import limits
+from services.common.jetstream.provisioning import ensure_streams, limits
 from services.deployer.identity import identify
 from services.deployer.settings import DeployerSettings
 
@@ -103,7 +103,7 @@ async def wait_for_turn(settings: DeployerSettings) -> None:
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     try:
         if settings.nats_url:
-            await bus.ensure(limits(settings))
+            await ensure_streams(bus, limits(settings))
         await Tenure(bus, settings).take()
     finally:
         await bus.close()
