@@ -39,11 +39,14 @@ async def publish_a_deployment(bus: Bus) -> None:
     now = time.time()
     async with publishing(bus, "deployer", "d-1") as deployer:
         deployer.record(e.ServiceStarted(now, "deployer:shop", "0.1.0", 42))
-        deployer.record(e.ServiceHeartbeat(now, 1000, 1.5, 0.01))
-        deployer.record(e.DeploymentStarted(1.0, "d", "1.0", "0.9", "ann", "rolling", 2, ""), "shop")
-        deployer.record(e.ReplicaStarted(1.0, "d", "shop-1", "1.0", "127.0.0.1:4000", 7), "shop")
+        deployer.record(e.ServiceHeartbeat(now, rss=1000, cpu=1.5, loop_lag=0.01))
+        deployer.record(
+            e.DeploymentStarted(1.0, "d", "1.0", previous="0.9", by="ann", strategy="rolling", replicas=2, trace=""),
+            "shop",
+        )
+        deployer.record(e.ReplicaStarted(1.0, "d", "shop-1", release="1.0", address="127.0.0.1:4000", pid=7), "shop")
         deployer.record(e.ReplicaRouted(2.0, "d", "shop-1"), "shop")
-        deployer.record(e.ReplicaStarted(3.0, "d", "shop-2", "1.0", "127.0.0.1:4001", 8), "shop")
+        deployer.record(e.ReplicaStarted(3.0, "d", "shop-2", release="1.0", address="127.0.0.1:4001", pid=8), "shop")
         deployer.record(e.DeploymentSucceeded(4.0, "d", "1.0", 3.0), "shop")
         deployer.record(e.ReleaseQuarantined(5.0, "1.1", "exited with 1"), "shop")
         deployer.record(e.DeploymentsPaused(6.0, "ann"), "shop")

@@ -365,7 +365,7 @@ async def test_a_message_that_was_applied_by_half_is_never_saved(bus: Bus, monke
     monkeypatch.setattr(apply, "HANDLERS", handlers)
     events: list[e.AnyEvent] = [
         e.ConnectionAccepted(1.0, 1, 8080),
-        e.ConnectionClosed(1.0, 1, 8080, "b", 1, 1, 1.0, "eof"),
+        e.ConnectionClosed(1.0, 1, 8080, backend="b", bytes_in=1, bytes_out=1, duration=1.0, reason="eof"),
     ]
     payload = codec.encode(Batch("proxy", "web-1", "shop", "p-1", 1, events))
     with pytest.raises(RuntimeError):

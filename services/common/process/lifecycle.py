@@ -179,9 +179,16 @@ async def _heartbeat(context: Context, watchdog: WatchdogPing) -> None:
         await asyncio.sleep(HEARTBEAT_INTERVAL)
         lag = max(0.0, loop.time() - before - HEARTBEAT_INTERVAL)
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        cpu = usage.ru_utime + usage.ru_stime
-        waiting = context.outbox.depth, context.outbox.size
-        context.record(ServiceHeartbeat(time.time(), resident_bytes(os.getpid()), cpu, lag, *waiting))
+        context.record(
+            ServiceHeartbeat(
+                time.time(),
+                rss=resident_bytes(os.getpid()),
+                cpu=usage.ru_utime + usage.ru_stime,
+                loop_lag=lag,
+                spool_batches=context.outbox.depth,
+                spool_bytes=context.outbox.size,
+            )
+        )
 
 
 def resident_bytes(pid: int) -> int:
