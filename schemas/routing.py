@@ -126,12 +126,13 @@ class Decisions(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Who does what only one may do: an instance, on a host. It is written again and again by its holder.
+    """The holder of a lease: an instance, on a host. The holder writes it again and again.
 
-    `done`: up to this message of the log its work is done, as far as that can be said. `about`: the holder, in words.
+    `done`: the sequence of the last message of the log that the holder has processed, as far as it can say.
+    `about`: the holder in words.
     """
 
     holder: Name
     host: Name
-    done: Count = 0
-    about: Text = ""
+    processed: Count = msgspec.field(default=0, name="done")
+    description: Text = msgspec.field(default="", name="about")

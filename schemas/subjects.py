@@ -72,6 +72,6 @@ def decisions_key(host: str, app: str) -> str:
     return f"{token(host)}.{app}"
 
 
-def tenure_key(host: str, app: str) -> str:
+def deployer_lease_key(host: str, app: str) -> str:
     """Key of the Lease that says which deployer has an app on a host."""
     return f"deployer.{token(host)}.{app}"

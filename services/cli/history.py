@@ -12,7 +12,7 @@ from schemas import subjects
 from services.cli import output
 from services.cli.log_start import tell_beginning
 from services.cli.verbs import Json, verb
-from services.client.remote import Recorded, Target, connect
+from services.client.client import LoggedEvent, Target, connect
 from services.metrics_gateway.state.state import Histogram
 from services.replay.comparison import Comparison, Side
 from services.replay.deployments import Deployment, deployments
@@ -67,7 +67,7 @@ def _print(sides: list[Side]) -> None:
 @asynccontextmanager
 async def _events(
     target: Target, context: typer.Context, file: str, service: str
-) -> AsyncIterator[AsyncIterator[Recorded]]:
+) -> AsyncIterator[AsyncIterator[LoggedEvent]]:
     """The events that are asked for. Raises what damaged the log when all before that was read, and shown."""
     source = context.get_parameter_source("host")
     host = "" if source is None or source.name == "DEFAULT" else target.host  # this machine's name is not asked for
@@ -75,9 +75,9 @@ async def _events(
         log = Readable(from_file(file))
         yield events(log, target.app, host)
     else:
-        async with connect(target) as remote:
-            await tell_beginning(remote.bus)
-            log = Readable(from_stream(remote.bus, subject=subjects.events(service, target.app or "*")))
+        async with connect(target) as client:
+            await tell_beginning(client.bus)
+            log = Readable(from_stream(client.bus, subject=subjects.events(service, target.app or "*")))
             yield events(log, target.app, host)
     if log.damage:
         raise log.damage

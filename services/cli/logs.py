@@ -12,7 +12,7 @@ import typer
 
 from services.cli import output
 from services.cli.verbs import Json, verb
-from services.client.remote import Target, connect
+from services.client.client import Target, connect
 from services.common.errors import SettingsError
 from services.common.jetstream import log_reader
 from services.metrics_gateway.views.times import iso
@@ -89,14 +89,14 @@ async def export(
 ) -> None:
     """Write the log to a file that `replay`, `import`, `history` and `diff` read."""
     wanted, progress = span(since, until), _Progress()
-    async with connect(target) as remote:
-        stream = await log_reader.describe(remote.bus)
+    async with connect(target) as client:
+        stream = await log_reader.describe(client.bus)
         header = Header(logfile.VERSION, stream.created, target.app)
         with exporting.writing(file, header, resume) as writer:
             begun = writer.records
             exporting.check_span(file, writer, wanted.first)
-            await exporting.check_stream(file, writer, remote.bus, stream, target.app)
-            async with aclosing(from_stream(remote.bus, writer.sequence + 1, created=stream.created)) as log:
+            await exporting.check_stream(file, writer, client.bus, stream, target.app)
+            async with aclosing(from_stream(client.bus, writer.sequence + 1, created=stream.created)) as log:
                 readable = Readable(log, wanted.last)
                 lost = await exporting.export(
                     readable, writer, wanted.first, target.app, lambda now: progress.wrote(now.records)
@@ -120,8 +120,8 @@ async def import_(
 
     progress = _Progress()
     with logfile.reading(file) as opened:
-        async with connect(target, "admin") as remote:
-            done = await import_log(opened, remote.bus, lambda now: progress.wrote(now.added))
+        async with connect(target, "admin") as client:
+            done = await import_log(opened, client.bus, lambda now: progress.wrote(now.added))
     if as_json:
         output.print_json([done])
     else:
@@ -136,14 +136,14 @@ async def _log(target: Target, file: str, moment: View | None) -> AsyncIterator[
     if file:
         yield from_file(file), None
         return
-    async with connect(target) as remote:
-        known = await saved(remote.bus, moment) if moment else None
+    async with connect(target) as client:
+        known = await saved(client.bus, moment) if moment else None
         position = known.position if known else 0
         if known:
             output.progress(
                 f"what left the log is in these numbers: they go on from the snapshot at sequence {position}"
             )
-        async with aclosing(from_stream(remote.bus, position + 1)) as log:
+        async with aclosing(from_stream(client.bus, position + 1)) as log:
             yield log, known
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from services.client.remote import Remote, Target, connect
+from services.client.client import Client, Target, connect
 from services.common import log
 from services.common.errors import LongshoreError
 from services.demo import releases
-from services.demo.client import Client
+from services.demo.client import TrafficClient
 from services.demo.scenario import Summary, play
 from services.demo.story import Story
 from services.demo.view import show
@@ -79,10 +79,10 @@ async def _perform(directory: Path, once: bool, as_json: bool) -> int:
 
 
 async def _play(plan: Plan, registry: Path, console: Console) -> Summary:
-    client, story = Client(_port(plan)), Story()
-    async with connect(Target(state_dir=plan.state_dir)) as remote:
+    client, story = TrafficClient(_port(plan)), Story()
+    async with connect(Target(state_dir=plan.state_dir)) as running:
         helpers = [
-            asyncio.create_task(_follow(remote, story)),
+            asyncio.create_task(_follow(running, story)),
             asyncio.create_task(show(console, story, client.traffic)),
         ]
         playing = asyncio.create_task(play(registry, client, story, f"{plan.admin_url}/metrics"))
@@ -98,10 +98,10 @@ async def _play(plan: Plan, registry: Path, console: Console) -> Summary:
             await asyncio.gather(playing, *helpers, return_exceptions=True)
 
 
-async def _follow(remote: Remote, story: Story) -> None:
+async def _follow(client: Client, story: Story) -> None:
     """Put the story together. Raises LongshoreError when the log cannot be followed: the plot would wait in vain."""
     try:
-        async for recorded in remote.events(1):
+        async for recorded in client.events(1):
             await story.add(recorded.event)
     except Exception as error:
         raise LongshoreError(f"the demo cannot follow the event log: {error or type(error).__name__}") from error

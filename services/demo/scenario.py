@@ -13,7 +13,7 @@ import msgspec
 
 from services.common.errors import LongshoreError
 from services.demo import releases
-from services.demo.client import Client, Traffic
+from services.demo.client import Traffic, TrafficClient
 from services.demo.story import Story
 
 STEP_TIMEOUT = 60.0
@@ -47,7 +47,7 @@ class Summary(msgspec.Struct, frozen=True):
         return found
 
 
-async def play(registry: Path, client: Client, story: Story, metrics_url: str) -> Summary:
+async def play(registry: Path, client: TrafficClient, story: Story, metrics_url: str) -> Summary:
     """Run the scenario to its end. Raises LongshoreError when a step does not happen."""
     began = time.monotonic()
     await _step("the first release serves", story.until_succeeded(releases.FIRST))

@@ -7,7 +7,7 @@ from collections import Counter
 
 from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
-from services.common.jetstream.log_reader import Entry, describe
+from services.common.jetstream.log_reader import LogMessage, describe
 from services.common.process.lifecycle import VERSION
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.instruments.instrument import Duty, Moment
@@ -61,18 +61,18 @@ class Live:
         """
         return self.state.position < position <= (await describe(self._bus)).last
 
-    def fold(self, entry: Entry) -> None:
+    def fold(self, message: LogMessage) -> None:
         """Apply a message of the log."""
         if self.backlog is None:
-            self.backlog = entry.pending + 1
+            self.backlog = message.pending + 1
         self.is_whole = False
-        self.pass_over(entry.sequence)
+        self.pass_over(message.sequence)
         began = time.perf_counter()
-        apply(self.state, entry.sequence, entry.time, entry.payload, entry.subject, entry.began)
+        apply(self.state, message.sequence, message.time, message.payload, message.subject, message.began)
         self.fold_seconds += time.perf_counter() - began
         self.is_whole = True
         self.folded += 1
-        self.pending = entry.pending
+        self.pending = message.pending
 
     def pass_over(self, first: int) -> int:
         """The next message is that of sequence `first`: how many left the log between it and the state, now counted.

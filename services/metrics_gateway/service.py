@@ -18,9 +18,10 @@ from schemas import subjects
 from services.common import log
 from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
-from services.common.jetstream.log_reader import Entry, StreamReplacedError, read
+from services.common.jetstream.log_reader import LogMessage, StreamReplacedError, read
 from services.common.jetstream.object_store import Objects
-from services.common.jetstream.stream_guard import keep
+from services.common.jetstream.provisioning import limits
+from services.common.jetstream.stream_guard import recreate_missing_stream
 from services.common.process import lifecycle
 from services.common.process.child import SUPERVISED
 from services.common.process.lifecycle import VERSION, Context
@@ -81,7 +82,7 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     saver = Saver(live, context.bus, Store(objects, context.log), context.log)
     folding = context.spawn(follow(live, context.bus, saver), "fold")
     if settings.nats_url:  # the embedded bus looks after its own
-        context.spawn(keep(context.bus), "keeping")
+        context.spawn(recreate_missing_stream(context.bus, limits(settings)), "stream guard")
     context.spawn(_sampling(live, traffic), "traffic")
     async with (
         _leasing(settings, live, context),
@@ -103,18 +104,18 @@ async def follow(live: Live, bus: Bus, saver: Saver) -> None:
     complaints.begin(live.state)
     while True:
         try:
-            async for entries in read(bus, live.state.position + 1, created=saver.stream):
-                await _fold(live, entries)
+            async for messages in read(bus, live.state.position + 1, created=saver.stream):
+                await _fold(live, messages)
                 saver.folded()
                 complaints.look(live.state)
         except StreamReplacedError as error:
             saver.follow(error.stream)
 
 
-async def _fold(live: Live, entries: list[Entry]) -> None:
+async def _fold(live: Live, messages: list[LogMessage]) -> None:
     began = time.perf_counter()
-    for entry in entries:
-        live.fold(entry)
+    for message in messages:
+        live.fold(message)
         if time.perf_counter() - began > SLICE:
             await asyncio.sleep(0)
             began = time.perf_counter()

@@ -136,7 +136,7 @@ class Answered(msgspec.Struct, array_like=True, tag=12, frozen=True):
     admission: int = 0
 
 
-class Recorded(msgspec.Struct, array_like=True, tag=13, frozen=True):
+class BatchSealed(msgspec.Struct, array_like=True, tag=13, frozen=True):
     """A sealed batch of `count` events about an app; `last` is the number of the last one in the black box."""
 
     app: str
@@ -156,5 +156,5 @@ class Blocked(msgspec.Struct, array_like=True, tag=14, frozen=True):
 
 
 ToWorker: TypeAlias = Follow | Start | Eject | Admit | Stop | Taken
-ToMaster: TypeAlias = Following | Failed | Answered | Recorded | Blocked
+ToMaster: TypeAlias = Following | Failed | Answered | BatchSealed | Blocked
 Message: TypeAlias = ToWorker | ToMaster

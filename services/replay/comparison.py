@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from schemas import events as e
-from services.client.remote import Recorded
+from services.client.client import LoggedEvent
 from services.common.errors import LongshoreError
 from services.metrics_gateway.state.histogram import LARGEST
 from services.metrics_gateway.state.state import CONNECT_LATENCY, CONNECTION_DURATION, Histogram
@@ -61,7 +61,7 @@ class Comparison:
         self._starters: dict[Key, str] = {}
         self._served: dict[Key, Served] = {}
 
-    def add(self, recorded: Recorded) -> None:
+    def add(self, recorded: LoggedEvent) -> None:
         """The next event of the log; one with an impossible value is passed over."""
         self._history.add(recorded)
         with contextlib.suppress(ValueError, OverflowError):

@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 
 from schemas import events as e
-from services.client.remote import Recorded
+from services.client.client import LoggedEvent
 
 PHASES: dict[type[e.Event], str] = {
     e.ImagePulled: "pull",
@@ -62,7 +62,7 @@ class History:
         """Oldest first."""
         return list(self._found.values())
 
-    def add(self, recorded: Recorded) -> None:
+    def add(self, recorded: LoggedEvent) -> None:
         event = recorded.event
         if isinstance(event, e.ReleaseFound):
             self._digests[recorded.host, recorded.app, event.release] = event.digest
@@ -74,7 +74,7 @@ class History:
             if found:
                 self._go_on(found, event)
 
-    def _start(self, recorded: Recorded, event: e.DeploymentStarted) -> None:
+    def _start(self, recorded: LoggedEvent, event: e.DeploymentStarted) -> None:
         self._told[event.deployment] = event.time
         self._found[event.deployment] = Deployment(
             event.deployment,
@@ -91,7 +91,7 @@ class History:
             phases={"resolve": round(event.resolved, 6)} if event.resolved else {},
         )
 
-    def _digest(self, recorded: Recorded, release: str) -> str:
+    def _digest(self, recorded: LoggedEvent, release: str) -> str:
         return self._digests.get((recorded.host, recorded.app, release), "")
 
     def _go_on(self, deployment: Deployment, event: e.AnyEvent) -> None:
@@ -106,7 +106,7 @@ class History:
             _end(deployment, event)
 
 
-async def deployments(events: AsyncIterable[Recorded]) -> list[Deployment]:
+async def deployments(events: AsyncIterable[LoggedEvent]) -> list[Deployment]:
     """All deployments that the events tell of, oldest first."""
     history = History()
     async for recorded in events:

@@ -24,7 +24,8 @@ from services.common.bus.connection import Bus
 from services.common.bus.responder import is_request
 from services.common.config.settings import Settings
 from services.common.errors import BusError
-from tests.support.configured_server import serving
+from tests.support.configured_server import (serving)
+from services.common.jetstream.provisioning import (ensure_streams)
 
 HOSTS = ("here", "there")
 STREAMS = (
@@ -64,7 +65,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         file = f"{folder}/{{host}}/{{service}}.nk" if hosts else f"{folder}/{{service}}.nk"
         found = Place(hosts, {"nats_url": [running.url], "nats_nkey_file": file})
         admin = await found.account("admin", "here")
-        await admin.ensure()
+        await ensure_streams(admin)
         await admin.close()
         yield found
 

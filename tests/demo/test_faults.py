@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.client.remote import Remote
+from services.client.client import Client
 from services.common.errors import LongshoreError
 from services.demo import scenario
 from services.demo.client import Traffic
@@ -69,7 +69,7 @@ async def test_a_log_that_cannot_be_followed_is_reported(error: Exception | None
 
     async with asyncio.timeout(10):
         with pytest.raises(LongshoreError, match="cannot follow the event log"):
-            await _follow(cast(Remote, Broken()), Story())
+            await _follow(cast(Client, Broken()), Story())
 
 
 def test_a_foreign_client_is_named_as_what_it_may_be() -> None:

@@ -45,15 +45,17 @@ def accepted(connection: int) -> e.ConnectionAccepted:
 
 
 def established(connection: int, latency: float = 0.004) -> e.ConnectionEstablished:
-    return e.ConnectionEstablished(1.0, connection, 80, "b", latency, 1)
+    return e.ConnectionEstablished(1.0, connection, 80, backend="b", latency=latency, attempts=1)
 
 
 def progressed(connection: int, bytes_in: int, bytes_out: int) -> e.ConnectionProgressed:
-    return e.ConnectionProgressed(1.0, connection, 80, bytes_in, bytes_out)
+    return e.ConnectionProgressed(1.0, connection, 80, bytes_in=bytes_in, bytes_out=bytes_out)
 
 
 def closed(connection: int, bytes_in: int = 10, bytes_out: int = 20, duration: float = 0.5) -> e.ConnectionClosed:
-    return e.ConnectionClosed(1.0, connection, 80, "b", bytes_in, bytes_out, duration, "eof")
+    return e.ConnectionClosed(
+        1.0, connection, 80, backend="b", bytes_in=bytes_in, bytes_out=bytes_out, duration=duration, reason="eof"
+    )
 
 
 def started(unit: str, parent: str = "") -> e.ServiceStarted:

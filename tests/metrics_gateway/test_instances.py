@@ -10,7 +10,11 @@ from tests.metrics_gateway.test_upkeep import LONG, delivered, proxied
 
 def test_an_instance_says_what_it_is_and_how_it_is() -> None:
     log = Log()
-    log.say("w", e.ServiceStarted(2.0, "proxy-worker", "1.2", 42, "m"), e.ServiceHeartbeat(3.0, 5, 1.5, 0.1, 7, 8))
+    log.say(
+        "w",
+        e.ServiceStarted(2.0, "proxy-worker", "1.2", 42, "m"),
+        e.ServiceHeartbeat(3.0, rss=5, cpu=1.5, loop_lag=0.1, spool_batches=7, spool_bytes=8),
+    )
     one = log.state.instances["w"]
     assert (one.unit, one.version, one.pid, one.parent, one.started) == ("proxy-worker", "1.2", 42, "m", 2.0)
     assert (one.heartbeat, one.ended, one.silent) == (Heartbeat(3.0, 5, 1.5, 0.1, 7, 8), None, False)

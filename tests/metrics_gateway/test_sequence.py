@@ -57,7 +57,7 @@ def test_what_a_later_batch_said_of_a_backend_stands() -> None:
 
 def test_what_is_kept_for_late_batches_is_forgotten_when_none_is_missing() -> None:
     log = Log()
-    log.say("w", closed(1), e.ReplicaRetired(1.0, "d", "r", "replaced"), sequence=2)
+    log.say("w", closed(1), e.ReplicaRetired(1.0, "d", "r", reason="replaced"), sequence=2)
     log.say("w", accepted(1), sequence=1)
     instance = log.state.instances["w"]
     assert (instance.positions, instance.missing, instance.listeners["web", 80].closed) == ({}, set(), set())

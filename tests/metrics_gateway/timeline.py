@@ -14,7 +14,7 @@ from services.metrics_gateway.state.state import App, Port, State
 from tests.metrics_gateway.events import KEY
 
 STREAM = "2026-01-01T00:00:00+00:00"
-BEAT = e.ServiceHeartbeat(1.0, 1 << 20, 1.5, 0.001)
+BEAT = e.ServiceHeartbeat(1.0, rss=1 << 20, cpu=1.5, loop_lag=0.001)
 
 
 class Timeline:

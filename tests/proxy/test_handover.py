@@ -30,12 +30,12 @@ def origin(tmp_path: Path) -> Origin:
     return Origin("host", INSTANCE, sealer.sequence, sealer.head, str(tmp_path / "spool"))
 
 
-def left(folder: str) -> list[handover.Leftover]:
+def left(folder: str) -> list[handover.SealedBatch]:
     return handover.decode((Path(folder) / f"proxy-{INSTANCE}.handover").read_bytes())
 
 
-def events(leftovers: list[handover.Leftover]) -> list[Event]:
-    return [event for one in leftovers for event in codec.decode(one.payload).batch.events]
+def events(batches: list[handover.SealedBatch]) -> list[Event]:
+    return [event for one in batches for event in codec.decode(one.payload).batch.events]
 
 
 def test_how_connections_ended_that_outlived_the_master_is_left_to_the_next(origin: Origin) -> None:

@@ -19,13 +19,13 @@ from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefus
 from schemas.routing import Backend
 from services.proxy.frames import Unframer, frame
 from services.proxy.messages import (
+    BatchSealed,
     Follow,
     Following,
     Limits,
     Listening,
     Message,
     Origin,
-    Recorded,
     Start,
     Stop,
     Taken,
@@ -191,7 +191,7 @@ class WorkerProcess:
                 f"not within {DEADLINE:g} s; said {self.said[-5:]}, recorded {self.events[-20:]}"
             ) from None
         for message in self._unframer.feed(data):
-            if isinstance(message, Recorded):
+            if isinstance(message, BatchSealed):
                 batch = decode(message.payload).batch
                 events = batch.events
                 self.batches.append((message.payload, batch))

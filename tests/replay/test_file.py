@@ -17,6 +17,7 @@ from schemas.codec import Batch
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.jetstream.log_reader import BEGAN, describe, read
+from services.common.jetstream.provisioning import ensure_streams
 from services.metrics_gateway.projection import Live
 from services.replay.exposition import text
 from services.replay.log import logfile
@@ -99,7 +100,7 @@ async def test_an_export_goes_on_where_it_was_interrupted(bus: Bus, tmp_path: Pa
 async def purged(bus: Bus, last: int) -> None:
     """Leave the stream without its end, as a restored backup does; what is published next takes its numbers."""
     await bus.jetstream.delete_stream(subjects.STREAM)
-    await bus.ensure()
+    await ensure_streams(bus)
     await publish(bus, recorded()[:last])
 
 

@@ -115,7 +115,7 @@ def forgetful() -> list[Record]:
     many = [event for n in range(500) for event in _connection(n)]
     found = [(0.0, [e.ServiceStarted(1.0, "proxy", "1", 1), e.BackendJoined(1.0, 80, "b", "a:1"), *many])]
     found += [(1.0, [e.BackendLeft(1.0, 80, "b")])]
-    found += [(10.0 * n, [e.ServiceHeartbeat(1.0, 1, 1.0, 0.0)]) for n in range(1, 67)]
+    found += [(10.0 * n, [e.ServiceHeartbeat(1.0, rss=1, cpu=1.0, loop_lag=0.0)]) for n in range(1, 67)]
     found += [(670.0, _connection(500))]
     return [
         Record(n, START + at, "longshore.events.proxy.shop", codec.encode(Batch("proxy", "h", "shop", "p", n, said)))
@@ -127,7 +127,7 @@ def _connection(number: int) -> list[e.AnyEvent]:
     return [
         e.ConnectionAccepted(1.0, number, 80),
         _established(number, 0.001),
-        e.ConnectionClosed(1.0, number, 80, "b", 1, 1, 0.1, "eof"),
+        e.ConnectionClosed(1.0, number, 80, backend="b", bytes_in=1, bytes_out=1, duration=0.1, reason="eof"),
     ]
 
 
@@ -218,7 +218,7 @@ async def test_buckets_hold_what_was_measured() -> None:
 
 
 def _established(connection: int, latency: float) -> e.ConnectionEstablished:
-    return e.ConnectionEstablished(1.0, connection, 80, "b", latency, 1)
+    return e.ConnectionEstablished(1.0, connection, 80, backend="b", latency=latency, attempts=1)
 
 
 async def test_a_damaged_file_gives_the_numbers_of_what_comes_before(tmp_path: Path) -> None:

@@ -153,9 +153,9 @@ async def test_a_clock_that_was_set_back_writes_no_sample_twice_and_is_told() ->
 
 async def test_a_gauge_that_is_gone_has_one_last_sample_of_zero() -> None:
     told: list[tuple[float, e.AnyEvent]] = [
-        (1.0, e.ReplicaStarted(START, "d", "r-1", "1.0", "a:1", 7, 0, 0.5)),
-        (6.0, e.ReplicaRetired(START, "d", "r-1", "replaced", 1.0)),
-        (20.0, e.ReplicaStarted(START, "d", "r-2", "1.0", "a:1", 7, 0, 0.5)),
+        (1.0, e.ReplicaStarted(START, "d", "r-1", release="1.0", address="a:1", pid=7, slot=0, duration=0.5)),
+        (6.0, e.ReplicaRetired(START, "d", "r-1", reason="replaced", duration=1.0)),
+        (20.0, e.ReplicaStarted(START, "d", "r-2", release="1.0", address="a:1", pid=7, slot=0, duration=0.5)),
     ]
     found = [
         Record(
@@ -261,10 +261,17 @@ async def traffic(bus: Bus, step: int) -> None:
     async with publishing(bus, "deployer", f"d-{step}") as deployer:
         began, identity = time.time(), f"deployment-{step}"
         deployer.record(e.ServiceStarted(began, "deployer:shop", "1", 1))
-        deployer.record(e.DeploymentStarted(began, identity, f"v{step}", "", "me", "rolling", 1, "0" * 32), "shop")
-        deployer.record(e.ReplicaStarted(began, identity, f"r-{step}", f"v{step}", "127.0.0.1:1", 7), "shop")
+        deployer.record(
+            e.DeploymentStarted(
+                began, identity, f"v{step}", previous="", by="me", strategy="rolling", replicas=1, trace="0" * 32
+            ),
+            "shop",
+        )
+        deployer.record(
+            e.ReplicaStarted(began, identity, f"r-{step}", release=f"v{step}", address="127.0.0.1:1", pid=7), "shop"
+        )
         if step:
-            deployer.record(e.ReplicaRetired(time.time(), identity, f"r-{step - 1}", "replaced"), "shop")
+            deployer.record(e.ReplicaRetired(time.time(), identity, f"r-{step - 1}", reason="replaced"), "shop")
         deployer.record(e.DeploymentSucceeded(time.time(), identity, f"v{step}", 1.5 + step), "shop")
     async with publishing(bus, "health", f"h-{step}") as health:
         for n in range(3 + step):
@@ -273,9 +280,24 @@ async def traffic(bus: Bus, step: int) -> None:
         proxy.record(e.ServiceStarted(time.time(), f"proxy:{step}", "1", 1))
         for n in range(50):
             proxy.record(e.ConnectionAccepted(time.time(), n, 8080), "shop")
-            proxy.record(e.ConnectionEstablished(time.time(), n, 8080, f"r-{step}", 0.0003 * n, 1), "shop")
+            proxy.record(
+                e.ConnectionEstablished(time.time(), n, 8080, backend=f"r-{step}", latency=0.0003 * n, attempts=1),
+                "shop",
+            )
             if n % 5:
-                proxy.record(e.ConnectionClosed(time.time(), n, 8080, f"r-{step}", 10, 20 * n, 0.02 * n, "eof"), "shop")
+                proxy.record(
+                    e.ConnectionClosed(
+                        time.time(),
+                        n,
+                        8080,
+                        backend=f"r-{step}",
+                        bytes_in=10,
+                        bytes_out=20 * n,
+                        duration=0.02 * n,
+                        reason="eof",
+                    ),
+                    "shop",
+                )
 
 
 async def exported(bus: Bus, path: Path) -> None:

@@ -14,7 +14,7 @@ PATIENCE = 10.0
 LONGEST_PATIENCE = 60.0
 
 
-async def steer(bus: Bus) -> None:
+async def leave_partitioned_server(bus: Bus) -> None:
     """Go to another server when JetStream does not answer, until cancelled.
 
     Where no server has a quorum that helps nothing, so each time it is tried later.

@@ -16,13 +16,13 @@ from services.common import log
 from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
 from services.common.errors import BusError
-from services.common.jetstream.consumer import BATCH, Start, consume
+from services.common.jetstream.consumer import BATCH, StartAt, consume
 
 BEGAN = "Longshore-Began"
 """Header of a message that was imported from a log without its beginning: when that began (unix seconds)."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class LogMessage(msgspec.Struct, frozen=True):
     """One message of the log. `pending`: how many more the stream holds now; `time`: when it was stored.
 
     `began`: when the log began that it was imported from, if that had lost what was before (unix seconds), else 0.
@@ -74,7 +74,7 @@ async def read(
     wait: bool = True,
     created: str = "",
     ahead: int = BATCH,
-) -> AsyncGenerator[list[Entry], None]:
+) -> AsyncGenerator[list[LogMessage], None]:
     """The log from stream sequence `start` on, in order, in lists as they arrive; for ever, or until its end now.
 
     `ahead` is how many messages are asked for at a time. What the stream no longer holds is passed over: the first
@@ -89,11 +89,11 @@ async def read(
             if created:
                 _check_is_same(await describe(bus), created, position)
             async with contextlib.aclosing(_read_while_connected(bus, position, subject, wait, ahead)) as reading:
-                async for entries in reading:
-                    if not entries:
+                async for messages in reading:
+                    if not messages:
                         return
-                    position, problem = entries[-1].sequence + 1, ""
-                    yield entries
+                    position, problem = messages[-1].sequence + 1, ""
+                    yield messages
         except (nats.errors.Error, TimeoutError, BusError) as error:
             if repr(error) != problem:
                 logger.warning("reading the log failed, trying again", reason=str(error) or repr(error))
@@ -108,23 +108,23 @@ def _check_is_same(stream: Stream, created: str, position: int) -> None:
 
 async def _read_while_connected(
     bus: Bus, start: int, subject: str, wait: bool, ahead: int
-) -> AsyncGenerator[list[Entry], None]:
-    async with consume(bus, subjects.STREAM, Start(subjects.filters(subject), max(start, 1), ahead)) as consumer:
+) -> AsyncGenerator[list[LogMessage], None]:
+    async with consume(bus, subjects.STREAM, StartAt(subjects.filters(subject), max(start, 1), ahead)) as consumer:
         if not wait and not consumer.pending:
             yield []
             return
         while not consumer.is_lost:
-            entries = [_entry(message) for message in await consumer.fetch()]
-            if entries:
-                yield entries
-                if not wait and not entries[-1].pending:
+            messages = [_log_message(message) for message in await consumer.fetch()]
+            if messages:
+                yield messages
+                if not wait and not messages[-1].pending:
                     yield []
                     return
 
 
-def _entry(message: Msg) -> Entry:
+def _log_message(message: Msg) -> LogMessage:
     metadata = message.metadata
-    return Entry(
+    return LogMessage(
         metadata.sequence.stream,
         message.subject,
         message.data,

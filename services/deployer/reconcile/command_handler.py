@@ -90,18 +90,18 @@ class Orders:
         self._journal.record(
             CommandAnswered(
                 time.time(),
-                str(command.__struct_config__.tag),
-                command.by or NOBODY,
-                reply.ok,
-                reply.message,
-                took,
-                reply.deployment,
-                own.trace,
-                own.span,
-                caller.span,
-                caller.caller,
-                caller.caller_parent,
-                caller.sent,
+                command=str(command.__struct_config__.tag),
+                by=command.by or NOBODY,
+                ok=reply.ok,
+                message=reply.message,
+                duration=took,
+                deployment=reply.deployment,
+                trace=own.trace,
+                span=own.span,
+                parent=caller.span,
+                caller=caller.caller,
+                caller_parent=caller.caller_parent,
+                sent=caller.sent,
             )
         )
 

@@ -15,8 +15,8 @@ from services.common import log
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LongshoreError
-from services.common.jetstream.lease import LOOK, TERM, Lease
-from services.common.jetstream.provisioning import limits
+from services.common.jetstream.lease import POLL_INTERVAL, TERM, Lease
+from services.common.jetstream.provisioning import ensure_streams, limits
 from services.deployer.identity import identify
 from services.deployer.settings import DeployerSettings
 
@@ -33,9 +33,9 @@ class Tenure:
     def __init__(self, bus: Bus, settings: DeployerSettings) -> None:
         self.what = f"{settings.app} on {settings.host}"
         about = f"process {os.getpid()}, --state-dir {Path(settings.state_dir).absolute()}"
-        key = subjects.tenure_key(settings.host, settings.app)
+        key = subjects.deployer_lease_key(settings.host, settings.app)
         self._bus = bus
-        self._lease = Lease(bus, key, holder(settings.state_dir), settings.host, about=about)
+        self._lease = Lease(bus, key, holder(settings.state_dir), settings.host, description=about)
         self._log = log.get("deployer")
 
     @property
@@ -64,7 +64,7 @@ class Tenure:
             if problem and problem != told:
                 told = problem
                 self._log.warning(problem, app=self.what, by=self._lease.other or "nobody")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
 
     async def keep(self) -> None:
         """Renew it until it is given back. Raises LongshoreError when somebody else has taken it."""
@@ -84,7 +84,7 @@ class Tenure:
         """What there is to say after so many rounds in vain."""
         if self._lease.other:
             return "another deployer has this application on this host: waits for its end"
-        return "its lease cannot be taken, trying on" if rounds * LOOK > TERM else ""
+        return "its lease cannot be taken, trying on" if rounds * POLL_INTERVAL > TERM else ""
 
 
 def holder(state_dir: str) -> str:
@@ -103,7 +103,7 @@ async def wait_for_turn(settings: DeployerSettings) -> None:
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     try:
         if settings.nats_url:
-            await bus.ensure(limits(settings))
+            await ensure_streams(bus, limits(settings))
         await Tenure(bus, settings).take()
     finally:
         await bus.close()

@@ -135,7 +135,11 @@ class Crew:
         replica.condemned = found.outdated
         self._fleet.add(replica)
         address = f"{running.host}:{running.port}"
-        self._journal.record(ReplicaAdopted(time.time(), found.id, found.release, address, running.pid, found.slot))
+        self._journal.record(
+            ReplicaAdopted(
+                time.time(), replica=found.id, release=found.release, address=address, pid=running.pid, slot=found.slot
+            )
+        )
         self._log.info("replica adopted", replica=found.id, release=found.release, address=address)
 
     async def _start(self, replica: Live) -> None:
@@ -215,13 +219,21 @@ class Crew:
         replica.address, replica.generation = running, None
         address = f"{running.host}:{running.port}"
         self._journal.record(
-            ReplicaStarted(moment, self._deployment.id, replica.id, replica.release, address, running.pid, replica.slot)
+            ReplicaStarted(
+                moment,
+                self._deployment.id,
+                replica.id,
+                release=replica.release,
+                address=address,
+                pid=running.pid,
+                slot=replica.slot,
+            )
         )
         self._log.info("replica runs again", replica=replica.id, address=address)
 
     def _bury(self, moment: float, end: Exit, release: str, retired: str = "", stop: float = 0.0) -> None:
         if retired:
-            self._journal.record(ReplicaRetired(moment, self._deployment.id, end.id, retired, stop))
+            self._journal.record(ReplicaRetired(moment, self._deployment.id, end.id, reason=retired, duration=stop))
         else:
             self._journal.record(ReplicaExited(moment, end.id, release, end.code, end.oom))
             output = self._runtime.output(end.id)

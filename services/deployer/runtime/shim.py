@@ -79,7 +79,7 @@ def become(program: str, parent: int, output: int, problem: int) -> None:
         for number in (*SIGNALS, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)
-        die_with(parent)
+        set_parent_death_signal(parent)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.chdir(os.path.dirname(program))  # noqa: PTH120 # pathlib would double this process
@@ -90,7 +90,7 @@ def become(program: str, parent: int, output: int, problem: int) -> None:
         os._exit(127)
 
 
-def die_with(parent: int) -> None:
+def set_parent_death_signal(parent: int) -> None:
     """Have the kernel kill this process when the shim dies: nothing must run that nobody watches."""
     import ctypes  # here, in the child: it is as large as all the rest
 

@@ -147,7 +147,7 @@ async def _events(
                     yield chunk
 
 
-async def _next(reading: AsyncGenerator[list[log_reader.Entry], None]) -> list[log_reader.Entry]:
+async def _next(reading: AsyncGenerator[list[log_reader.LogMessage], None]) -> list[log_reader.LogMessage]:
     """What comes next; nothing at the end, or when the log is another one: the client comes back and hears of a gap."""
     try:
         return await anext(reading, [])
@@ -174,7 +174,7 @@ def beginning(stream: log_reader.Stream, first: int) -> tuple[int, Gap | None]:
     return max(first, stream.first), Gap(first, stream.first - 1) if first < stream.first else None
 
 
-def told(entry: log_reader.Entry, wanted: Wanted) -> list[bytes]:
+def told(entry: log_reader.LogMessage, wanted: Wanted) -> list[bytes]:
     """A message's events. Only the last carries the id: who was cut off before it gets the others again."""
     try:
         batch = codec.decode(entry.payload, entry.subject).batch

@@ -54,7 +54,7 @@ class Pusher:
         self._collector = Collector(live.moment, resource, self._delta())
         self._running: asyncio.Task[None] | None = None
         self._objects = objects
-        self._turn = 0
+        self._acquisitions = 0
 
     async def run(self) -> None:
         """Push at every interval, until cancelled; what is under way then goes on."""
@@ -108,7 +108,7 @@ class Pusher:
     def _done(self, position: int) -> None:
         """What is counted up to that message of the log is pushed, at least in part."""
         if lease := self._live.leases.get("metrics"):
-            lease.done = position
+            lease.processed = position
 
     async def _has_begun(self) -> bool:
         """Whether this gateway can go on where the one before it ended: it has read as far, and deltas know the values.
@@ -116,11 +116,11 @@ class Pusher:
         Values of one that is behind would go back, and stores would take that for a restart and count all of it again.
         """
         lease = self._live.leases.get("metrics")
-        if lease is None or lease.turn == self._turn:
+        if lease is None or lease.acquisitions == self._acquisitions:
             return True
-        turn = lease.turn
+        acquisitions = lease.acquisitions
         try:
-            if await self._live.is_behind(lease.done):
+            if await self._live.is_behind(lease.processed):
                 return False
             if self._collector.is_delta:
                 self._collector.begin(await self._objects.get(TOLD))
@@ -130,7 +130,7 @@ class Pusher:
         except (ObjectError, msgspec.MsgspecError) as error:
             self._log.warning("what was pushed before is not known: pushing everything", reason=str(error))
             self._collector.begin(None)
-        self._turn = turn
+        self._acquisitions = acquisitions
         return True
 
     async def _keep(self) -> None:

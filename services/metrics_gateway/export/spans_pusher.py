@@ -60,7 +60,7 @@ class Tracer:
         otlp_channel.forget_empty_variables()
         self._exporter = OTLPSpanExporter(**otlp_channel.options(settings, "traces"))
         self._pushing = asyncio.Lock()
-        self._turn = 0
+        self._acquisitions = 0
 
     def record(self, span: Span) -> None:
         """A span of this process itself."""
@@ -106,14 +106,14 @@ class Tracer:
     def _done(self, position: int) -> None:
         """Everything is pushed that was over at that message of the log."""
         if lease := self._live.leases.get("traces"):
-            lease.done = position
+            lease.processed = position
 
     def _forget(self) -> None:
         """Forget what another gateway has pushed, or had when this one took over from it."""
         lease, tracing = self._live.leases.get("traces"), self._live.state.tracing
-        if lease and not (lease.is_held and lease.turn == self._turn):
-            self._turn = lease.turn if lease.is_held else self._turn
-            tracing.finished = [span for span in tracing.finished if not 0 < span.position <= lease.done]
+        if lease and not (lease.is_held and lease.acquisitions == self._acquisitions):
+            self._acquisitions = lease.acquisitions if lease.is_held else self._acquisitions
+            tracing.finished = [span for span in tracing.finished if not 0 < span.position <= lease.processed]
 
     async def close(self) -> None:
         """Push what came last, within a few seconds, and end."""

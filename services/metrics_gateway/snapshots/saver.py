@@ -47,7 +47,7 @@ class Saver:
         self._failing = False
         self._due = asyncio.Event()
         self._closing = False
-        self._turn = 0
+        self._acquisitions = 0
 
     async def restore(self) -> None:
         """Give the gateway the newest saved state. Waits for the bus: numbers that are too low are worse than none."""
@@ -124,10 +124,10 @@ class Saver:
     async def _survey(self) -> None:
         """Another gateway may have saved since this one looked: then what it saved last is not what is replaced."""
         lease = self._live.leases.get("snapshots")
-        if lease and lease.turn != self._turn:
-            turn = lease.turn
+        if lease and lease.acquisitions != self._acquisitions:
+            acquisitions = lease.acquisitions
             await self._store.survey(await describe(self._bus))
-            self._turn = turn
+            self._acquisitions = acquisitions
 
     def _tell(self, problem: str | None) -> None:
         if problem and not self._failing:

@@ -22,6 +22,7 @@ from services.proxy.master.process import WorkerProcess
 from services.proxy.master.serving import Publisher
 from services.proxy.messages import (
     Answered,
+    BatchSealed,
     Blocked,
     Failed,
     Following,
@@ -29,7 +30,6 @@ from services.proxy.messages import (
     Listening,
     Message,
     Origin,
-    Recorded,
     Start,
     Stop,
     Taken,
@@ -187,7 +187,7 @@ class Master:
         message_id = f"{worker.instance}:{worker.sealer.sequence}"
         self._context.outbox.forward(app, message_id, len(events), payload)
 
-    def _forward(self, worker: WorkerProcess, batch: Recorded) -> None:
+    def _forward(self, worker: WorkerProcess, batch: BatchSealed) -> None:
         worker.sealer.follow(batch.sequence, batch.payload)
         worker.heard[batch.app] = batch.last
         message_id = f"{worker.instance}:{batch.sequence}"
@@ -196,7 +196,7 @@ class Master:
 
     def _on_message(self, worker: WorkerProcess, message: Message) -> None:
         match message:
-            case Recorded():
+            case BatchSealed():
                 self._forward(worker, message)
             case Following():
                 pool = self._pools[message.app, message.port]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from schemas.chain import Sealer
 from services.common.ids import uuid7
-from services.common.process.child import ended_how
+from services.common.process.child import describe_exit
 from services.common.process.environment import own
 from services.proxy.crash import blackbox
 from services.proxy.frames import Unframer, frame
@@ -71,7 +71,7 @@ class WorkerProcess(asyncio.Protocol):
         except TimeoutError:
             self.kill()
             code = await self._process.wait()
-        return ended_how(code) if code else "stopped"
+        return describe_exit(code) if code else "stopped"
 
     def untold(self) -> dict[str, list[bytes]]:
         """The events that it recorded before it died and never told, encoded, by app. `heard`: up to which it did."""

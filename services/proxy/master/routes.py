@@ -9,7 +9,7 @@ import msgspec
 from schemas import codec, subjects
 from schemas.limits import is_address
 from schemas.routing import Route
-from services.common.bus.connection import Change, Synced
+from services.common.jetstream.watch import Change, Synced, watch_keys
 from services.common.process.lifecycle import Context
 from services.proxy.crash.route_cache import Memory
 from services.proxy.master.master import Master
@@ -46,7 +46,7 @@ class Routes:
     async def run(self) -> None:
         """Follow until cancelled; `known` is set once the routes that are there now have been handed over."""
         keys = f"{subjects.token(self._context.host)}.>"
-        async for change in self._context.bus.watch(subjects.ROUTES, keys):
+        async for change in watch_keys(self._context.bus, subjects.ROUTES, keys):
             if isinstance(change, Synced):
                 self.known.set()
                 self._publisher.publish_again()

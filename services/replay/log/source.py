@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from schemas import codec, subjects
-from services.client.remote import Recorded
+from services.client.client import LoggedEvent
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.jetstream import log_reader
@@ -44,9 +44,9 @@ async def from_stream(
         return
     try:
         async with aclosing(log_reader.read(bus, start, subject, wait=False, created=stream.created)) as reading:
-            async for entries in reading:
-                yield [_record(one) for one in entries if one.sequence <= end]
-                if entries[-1].sequence >= end:
+            async for messages in reading:
+                yield [_record(one) for one in messages if one.sequence <= end]
+                if messages[-1].sequence >= end:
                     break
         if (await log_reader.describe(bus)).created != stream.created:
             raise _replaced()
@@ -105,7 +105,7 @@ class Readable:
         return inside
 
 
-async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[Recorded]:
+async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[LoggedEvent]:
     """The events of a log, each once; those of one app and of services as a whole, and of one host, if it is named."""
     known = Presence()
     async for records in log:
@@ -115,14 +115,14 @@ async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[Recor
                     yield event
 
 
-def _record(entry: log_reader.Entry) -> Record:
-    return Record(entry.sequence, entry.time, entry.subject, entry.payload, entry.began)
+def _record(message: log_reader.LogMessage) -> Record:
+    return Record(message.sequence, message.time, message.subject, message.payload, message.began)
 
 
-def recorded(record: Record) -> list[Recorded]:
+def recorded(record: Record) -> list[LoggedEvent]:
     """The events of a message, each with its envelope; none if it is no batch."""
     try:
         batch = codec.decode(record.payload, record.subject).batch
     except msgspec.MsgspecError:
         return []
-    return [Recorded(record.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]
+    return [LoggedEvent(record.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]

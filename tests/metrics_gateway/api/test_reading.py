@@ -20,17 +20,21 @@ from tests.support.gateway_process import Gateway, Launch, publishing
 
 
 def deployed(number: int, outcome: e.AnyEvent | None = None) -> list[e.AnyEvent]:
-    begun = e.DeploymentStarted(float(number), f"d{number}", f"1.{number}", "", "ann", "rolling", 2, "")
+    begun = e.DeploymentStarted(
+        float(number), f"d{number}", f"1.{number}", previous="", by="ann", strategy="rolling", replicas=2, trace=""
+    )
     return [begun, outcome or e.DeploymentSucceeded(number + 0.5, f"d{number}", f"1.{number}", 0.5)]
 
 
 async def publish(bus: Bus) -> None:
     async with publishing(bus, "deployer", "d-1") as deployer:
         deployer.record(started("deployer:shop"))
-        for event in deployed(1) + deployed(2, e.DeploymentFailed(2.5, "d2", "1.2", "check", "timeout", 0.5)):
+        for event in deployed(1) + deployed(
+            2, e.DeploymentFailed(2.5, "d2", "1.2", phase="check", reason="timeout", duration=0.5)
+        ):
             deployer.record(event, "shop")
-        deployer.record(e.ReplicaStarted(3.0, "d1", "shop-1", "1.1", "127.0.0.1:4000", 7), "shop")
-        deployer.record(e.ReplicaStarted(3.0, "d1", "shop-2", "1.1", "127.0.0.1:4001", 8), "shop")
+        deployer.record(e.ReplicaStarted(3.0, "d1", "shop-1", release="1.1", address="127.0.0.1:4000", pid=7), "shop")
+        deployer.record(e.ReplicaStarted(3.0, "d1", "shop-2", release="1.1", address="127.0.0.1:4001", pid=8), "shop")
         deployer.record(e.ReplicaRouted(3.1, "d1", "shop-1"), "shop")
         deployer.record(e.ReplicaDraining(3.2, "d1", "shop-2"), "shop")
     async with publishing(bus, "proxy", "p-1") as proxy:

@@ -71,7 +71,15 @@ class Connection:
         self.target.occupants.add(self)
         self.frontend.resources.admission.occupants.add(self)
         self.frontend.record(
-            ConnectionEstablished(time.time(), self.id, self.frontend.port, self.target.id, latency, attempts, held)
+            ConnectionEstablished(
+                time.time(),
+                self.id,
+                self.frontend.port,
+                backend=self.target.id,
+                latency=latency,
+                attempts=attempts,
+                held=held,
+            )
         )
         self.client.peer, self.backend.peer = self.backend, self.client
         self._look_after()
@@ -142,7 +150,9 @@ class Connection:
             self.is_quiet = True
             return
         self.reported, self.reported_at = received + sent, self.loop.now
-        self.frontend.record(ConnectionProgressed(time.time(), self.id, self.frontend.port, received, sent))
+        self.frontend.record(
+            ConnectionProgressed(time.time(), self.id, self.frontend.port, bytes_in=received, bytes_out=sent)
+        )
 
     def _look_after(self) -> None:
         """Come back when there may be progress to report, or nothing for too long."""
@@ -165,10 +175,10 @@ class Connection:
                 time.time(),
                 self.id,
                 self.frontend.port,
-                self.target.id,
-                self.client.delivered,
-                self.backend.delivered,
-                self.loop.now - self.accepted_at,
-                reason,
+                backend=self.target.id,
+                bytes_in=self.client.delivered,
+                bytes_out=self.backend.delivered,
+                duration=self.loop.now - self.accepted_at,
+                reason=reason,
             )
         )

@@ -160,7 +160,9 @@ class Arrival:
             return
         self.failures += 1
         latency = time.monotonic() - dial.began
-        self.frontend.record(DialFailed(time.time(), self.id, self.frontend.port, dial.target.id, latency, fault))
+        self.frontend.record(
+            DialFailed(time.time(), self.id, self.frontend.port, backend=dial.target.id, latency=latency, reason=fault)
+        )
         self.frontend.dial_failed(dial, fault)
 
     # --- held ------------------------------------------------------------------------------------------------
@@ -203,12 +205,23 @@ class Arrival:
     def _refuse(self) -> None:
         reason = "dial_failed" if self.failures else "no_backend"
         age = self.loop.now - self.accepted_at
-        self.frontend.record(ConnectionRefused(time.time(), self.id, self.frontend.port, reason, age))
+        self.frontend.record(ConnectionRefused(time.time(), self.id, self.frontend.port, reason=reason, duration=age))
         self._end(reason, age)
 
     def _close(self, reason: str) -> None:
         age = self.loop.now - self.accepted_at
-        self.frontend.record(ConnectionClosed(time.time(), self.id, self.frontend.port, "", 0, 0, age, reason))
+        self.frontend.record(
+            ConnectionClosed(
+                time.time(),
+                self.id,
+                self.frontend.port,
+                backend="",
+                bytes_in=0,
+                bytes_out=0,
+                duration=age,
+                reason=reason,
+            )
+        )
         self._end(reason, age)
 
     def _is_traced(self) -> bool:

@@ -18,7 +18,21 @@ def is_sampled(connection: int, share: float) -> bool:
 
 def unanswered(connection: int, port: int, age: float, held: float, attempts: int, reason: str) -> ConnectionTraced:
     """What is told of a sampled connection that ended before it had a backend."""
-    return ConnectionTraced(time.time(), connection, port, "", age, held, 0.0, attempts, -1.0, -1.0, 0, 0, reason)
+    return ConnectionTraced(
+        time.time(),
+        connection,
+        port,
+        backend="",
+        duration=age,
+        held=held,
+        latency=0.0,
+        attempts=attempts,
+        established=-1.0,
+        first_byte=-1.0,
+        bytes_in=0,
+        bytes_out=0,
+        reason=reason,
+    )
 
 
 class TracedConnection(Connection):
@@ -44,15 +58,15 @@ class TracedConnection(Connection):
                 time.time(),
                 self.id,
                 self.frontend.port,
-                self.target.id,
-                time.monotonic() - self.accepted_at,
-                self.held,
-                self.latency,
-                self.attempts,
-                self.established,
-                self.first_byte,
-                self.client.delivered,
-                self.backend.delivered,
-                reason,
+                backend=self.target.id,
+                duration=time.monotonic() - self.accepted_at,
+                held=self.held,
+                latency=self.latency,
+                attempts=self.attempts,
+                established=self.established,
+                first_byte=self.first_byte,
+                bytes_in=self.client.delivered,
+                bytes_out=self.backend.delivered,
+                reason=reason,
             )
         )
