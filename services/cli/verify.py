@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.cli.log_start import tell_beginning
+from services.cli.log_start import warn_if_truncated
 from services.cli.verbs import Json, verb
 from services.client.remote import Target, connect
 from services.common.errors import LogFileError, LongshoreError, SettingsError
@@ -99,7 +99,7 @@ async def _log(target: Target, file: str) -> AsyncIterator[tuple[Readable, int]]
             yield Readable(_records(opened)), 0
             return
     async with connect(target) as remote:
-        await tell_beginning(remote.bus)
+        await warn_if_truncated(remote.bus)
         last = await remote.last_sequence()
         yield Readable(from_stream(remote.bus, last=last)), last
 

@@ -13,13 +13,13 @@ from services.common.errors import SettingsError
 from services.proxy.messages import Balance
 from services.proxy.sockets.listeners import parse
 
-MOST_WORKERS = 4
-LARGEST_CREW = 64
+MAX_DEFAULT_WORKERS = 4
+MAX_WORKERS = 64
 
 
 def default_workers() -> int:
     """One for each core that this process may use, at most 4."""
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return min(len(os.sched_getaffinity(0)), MAX_DEFAULT_WORKERS)
 
 
 class ProxySettings(Settings, frozen=True, kw_only=True):
@@ -49,8 +49,8 @@ class ProxySettings(Settings, frozen=True, kw_only=True):
     ] = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.workers <= LARGEST_CREW:
-            raise SettingsError(f"--workers {self.workers}: use 1 to {LARGEST_CREW}, one for each core or less")
+        if not 1 <= self.workers <= MAX_WORKERS:
+            raise SettingsError(f"--workers {self.workers}: use 1 to {MAX_WORKERS}, one for each core or less")
         check_duration("--hold", self.hold)
         check_positive("--connect-timeout", self.connect_timeout)
         check_duration("--idle-timeout", self.idle_timeout)
