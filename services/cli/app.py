@@ -12,7 +12,7 @@ import typer
 from services.bus.export import Way
 from services.bus.settings import BusSettings
 from services.cli import config, history, logs, verbs, verify
-from services.cli.options import COMMANDS, PANELS, build, command, fields_of, group
+from services.cli.options import COMMANDS, build, command, fields_of, group
 from services.common.config.settings import Settings
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
@@ -33,7 +33,7 @@ app = typer.Typer(
 SHARED: tuple[type[Settings], ...] = (ProxySettings, HealthSettings, GatewaySettings, BusSettings)
 ALL_IN_ONE: tuple[type[Settings], ...] = (DeployerSettings, *SHARED)
 APP = fields_of(DeployerSettings, omit=Settings.__struct_fields__)
-CONTAINERS = PANELS["Containers"]
+CONTAINERS = tuple(name for name, field in APP.items() if field.option.panel == "Containers")
 FOR_A_SERVER = tuple(name for name in Settings.__struct_fields__ if name.startswith("nats_"))
 START = "Start"
 SERVICES = "One service alone"

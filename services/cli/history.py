@@ -10,7 +10,7 @@ import typer
 
 from schemas import subjects
 from services.cli import output
-from services.cli.log_start import tell_beginning
+from services.cli.log_start import warn_if_truncated
 from services.cli.verbs import Json, verb
 from services.client.client import LoggedEvent, Target, connect
 from services.metrics_gateway.state.state import Histogram
@@ -76,7 +76,7 @@ async def _events(
         yield events(log, target.app, host)
     else:
         async with connect(target) as client:
-            await tell_beginning(client.bus)
+            await warn_if_truncated(client.bus)
             log = Readable(from_stream(client.bus, subject=subjects.events(service, target.app or "*")))
             yield events(log, target.app, host)
     if log.damage:

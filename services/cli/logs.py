@@ -29,7 +29,7 @@ From = Annotated[str, typer.Option("--from", help="Sequence or time to begin wit
 Until = Annotated[str, typer.Option("--until", help="Sequence or time to end with.", show_default="the log's end")]
 Format = Literal["text", "openmetrics", "json"]
 
-PATIENCE = 2.0
+PROGRESS_INTERVAL = 2.0
 """Seconds between two lines about how far it is."""
 
 
@@ -75,8 +75,8 @@ async def replay(
             await _print_moment(replayed, log, output_format or "text")
         else:
             await _print_series(replayed, log, seconds)
-    _tell_span(view.span, replayed.log, max(replayed.state.position, replayed.log.end))
-    _tell(replayed)
+    _report_span(view.span, replayed.log, max(replayed.state.position, replayed.log.end))
+    _report(replayed)
 
 
 @verb
@@ -103,7 +103,7 @@ async def export(
                 )
     if lost:
         output.progress(f"{lost} messages left the log before they were exported")
-    _tell_span(wanted, readable, stream.last)
+    _report_span(wanted, readable, stream.last)
     output.progress(
         f"exported {writer.records - begun} messages, {writer.records} in the file, to sequence {writer.sequence}"
     )
@@ -174,7 +174,7 @@ async def _print_series(replayed: Replay, log: Log, every: float) -> None:
     output.progress(f"{moments} moments, to sequence {replayed.state.position}: {replayed.state.events} events")
 
 
-def _tell_span(wanted: Span, log: Readable, end: int) -> None:
+def _report_span(wanted: Span, log: Readable, end: int) -> None:
     """Say where a log that ends with the sequence `end` has nothing of what was asked for."""
     first, last = wanted.first, wanted.last
     if first and first.sequence and first.sequence > end:
@@ -190,7 +190,7 @@ def _tell_span(wanted: Span, log: Readable, end: int) -> None:
         )
 
 
-def _tell(replayed: Replay) -> None:
+def _report(replayed: Replay) -> None:
     """What the numbers do not show. Raises what damaged the log: they are those of what came before."""
     state = replayed.state
     for start, end in replayed.gaps:
@@ -216,17 +216,17 @@ class _Progress:
     """Lines for whom it takes long."""
 
     def __init__(self) -> None:
-        self._next = time.monotonic() + PATIENCE
+        self._next = time.monotonic() + PROGRESS_INTERVAL
 
     def folded(self, state: State) -> None:
-        self._say(f"sequence {state.position}, {state.events} events, {_iso(state.time)}")
+        self._print(f"sequence {state.position}, {state.events} events, {_iso(state.time)}")
 
     def wrote(self, messages: int) -> None:
-        self._say(f"{messages} messages")
+        self._print(f"{messages} messages")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PATIENCE
+            self._next = time.monotonic() + PROGRESS_INTERVAL
             output.progress(text)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.cli.log_start import tell_beginning
+from services.cli.log_start import warn_if_truncated
 from services.cli.verbs import Json, verb
 from services.client.client import Target, connect
 from services.common.errors import LogFileError, LongshoreError, SettingsError
@@ -99,7 +99,7 @@ async def _log(target: Target, file: str) -> AsyncIterator[tuple[Readable, int]]
             yield Readable(_records(opened)), 0
             return
     async with connect(target) as client:
-        await tell_beginning(client.bus)
+        await warn_if_truncated(client.bus)
         last = await client.last_sequence()
         yield Readable(from_stream(client.bus, last=last)), last
 

@@ -16,7 +16,8 @@ from schemas.events import AnyEvent
 from schemas.routing import Decisions
 from services.common import log, tracing
 from services.common.bus import credentials
-from services.common.bus.connection import Bus
+from services.common.bus.connection import (Bus)
+from services.common.config.option import (App)
 from services.common.config.settings import Settings, check_name
 from services.common.errors import BusError, LongshoreError
 from services.common.jetstream import log_reader
@@ -30,7 +31,7 @@ T = TypeVar("T")
 class Target(Settings, frozen=True, kw_only=True):
     """Which application on which host is meant. An empty app: the only one there."""
 
-    app: str = ""
+    app: App = ""
 
     def __post_init__(self) -> None:
         if self.app:

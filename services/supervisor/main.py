@@ -37,13 +37,13 @@ async def _run(plan: Plan, replan: Callable[[], Plan] | None) -> None:
     (outcome,) = await asyncio.gather(working, return_exceptions=True)
     if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
         raise outcome
-    _tell_what_goes_on(supervisor.plan)
+    _log_running_replicas(supervisor.plan)
 
 
 async def _work(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[[], Plan]) -> None:
     await supervisor.start()
     notify("READY=1")
-    _tell_where(supervisor.plan)
+    _log_addresses(supervisor.plan)
     reloading = asyncio.create_task(_reload(supervisor, reload, replan))
     try:
         await supervisor.until_failed()
@@ -80,14 +80,14 @@ async def _reload_once(supervisor: Supervisor, replan: Callable[[], Plan]) -> No
         logger.exception("the reload failed half way; send SIGHUP again")
 
 
-def _tell_where(plan: Plan) -> None:
+def _log_addresses(plan: Plan) -> None:
     where = {"serves": ", ".join(plan.proxy.listen), "admin": plan.admin_url}
     if plan.gateway.telemetry_enabled:
         where["metrics"] = f"{plan.admin_url}/metrics"
     log.get("supervisor").info("ready", **where)
 
 
-def _tell_what_goes_on(plan: Plan) -> None:
+def _log_running_replicas(plan: Plan) -> None:
     kept = [deployer.app for deployer in plan.deployers if not deployer.stop_containers]
     if kept:
         log.get("supervisor").info(

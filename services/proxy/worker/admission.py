@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from services.proxy.worker.balancer import Occupant
+from services.proxy.worker.balancer import Session
 from services.proxy.worker.loop import EXCLUSIVE, IN, Loop
 from services.proxy.worker.timers import Timed
 
@@ -32,7 +32,7 @@ class Admission:
     def __init__(self, loop: Loop, limit: int, on_room: Callable[[], None]) -> None:
         """`on_room` is called when there may be room again."""
         self.slot: set[Timed] | None = None
-        self.occupants: set[Occupant] = set()
+        self.sessions: set[Session] = set()
         self.lacks_room = False
         self._is_accepting = True
         self._loop = loop
@@ -43,7 +43,7 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        return len(self.occupants) >= self._limit
+        return len(self.sessions) >= self._limit
 
     def listen(self, sock: socket.socket, frontend: Frontend, is_shared: bool = False) -> None:
         """Accept on a listening socket from now on. `is_shared`: other workers accept on it too."""
@@ -63,9 +63,9 @@ class Admission:
         """Return a number that no other connection of this worker has."""
         return next(self._numbers)
 
-    def leave(self, occupant: Occupant) -> None:
+    def leave(self, session: Session) -> None:
         """Forget one who was let in and is gone."""
-        self.occupants.discard(occupant)
+        self.sessions.discard(session)
         if not self._is_accepting:
             self._loop.soon(self._resume)
 
@@ -151,5 +151,5 @@ class Acceptor:
         except OSError:
             self._admission.wait_for_room()
             return False
-        self._frontend.welcome(client)
+        self._frontend.accept(client)
         return True

@@ -8,9 +8,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from schemas.events import Event
-from services.proxy.messages import Answered, Blocked, Failed, Follow, Following
-from services.proxy.worker.balancer import Balancer, Dial, Occupant, Target
-from services.proxy.worker.relay.pending import Arrival
+from services.proxy.messages import ApplyRoute, BackendRecovered, Blocked, DialFailure, RouteApplied
+from services.proxy.worker.balancer import Balancer, Dial, Session, Target
+from services.proxy.worker.relay.pending import PendingConnection
 from services.proxy.worker.timers import Timed
 
 if TYPE_CHECKING:
@@ -33,24 +33,24 @@ class Frontend:
         self.port = port
         self.resources = resources
         self.balancer = Balancer(resources.limits.balance)
-        self.held: OrderedDict[Arrival, None] = OrderedDict()
+        self.held: OrderedDict[PendingConnection, None] = OrderedDict()
         self._retry = _Retry(self)
         self._revision = 0
 
-    def welcome(self, client: socket.socket) -> None:
+    def accept(self, client: socket.socket) -> None:
         """A client connected."""
-        arrival = Arrival(self, self.resources.admission.next_number(), client)
-        self.resources.admission.occupants.add(arrival)
-        arrival.start()
+        pending = PendingConnection(self, self.resources.admission.next_number(), client)
+        self.resources.admission.sessions.add(pending)
+        pending.start()
 
-    def follow(self, order: Follow) -> None:
+    def follow(self, order: ApplyRoute) -> None:
         """Use these backends from now on, and cut the connections to others."""
         self._revision = order.revision
         gone, moved = self.balancer.follow(order.backends, order.ejected, order.admissions)
-        cut = {target.id: sum(occupant.cut() for occupant in list(target.occupants)) for target in gone}
+        cut = {target.id: sum(session.cut() for session in list(target.sessions)) for target in gone}
         for target in moved:
-            for occupant in list(target.occupants):
-                occupant.moved()
+            for session in list(target.sessions):
+                session.moved()
         self._report({backend: count for backend, count in cut.items() if count})
         self.serve_held()
 
@@ -61,9 +61,9 @@ class Frontend:
         self.balancer.admit(backend, admission)
         self.serve_held()
 
-    def hold(self, arrival: Arrival) -> None:
+    def hold(self, pending: PendingConnection) -> None:
         """Have a client wait until a backend is ready that it has not tried, or a moment if one is that it has."""
-        self.held[arrival] = None
+        self.held[pending] = None
         if self.balancer.has_ready:
             self._retry.soon()
 
@@ -86,7 +86,7 @@ class Frontend:
         """Skip the backend at once, here; the master tells the other workers, and when to try again."""
         target = dial.target
         if dial.is_news and self.balancer.eject(target.id):
-            self.resources.channel.send(Failed(self.app, self.port, target.backend, reason, target.admission))
+            self.resources.channel.send(DialFailure(self.app, self.port, target.backend, reason, target.admission))
 
     def dial_blocked(self, dial: Dial, problem: int) -> None:
         """Skip the backend for a moment, here: what prevented the dial is this host, and may concern no other."""
@@ -105,29 +105,29 @@ class Frontend:
         target.answered_at = now
         if target.on_probation:
             target.on_probation = False
-            self.resources.channel.send(Answered(self.app, self.port, target.id, target.admission))
+            self.resources.channel.send(BackendRecovered(self.app, self.port, target.id, target.admission))
 
-    def leave(self, target: Target, occupant: Occupant) -> None:
+    def leave(self, target: Target, session: Session) -> None:
         """An occupant of this backend is gone; the master waits for those of a draining one."""
-        target.occupants.discard(occupant)
+        target.sessions.discard(session)
         if target.is_draining and self.slot is None:
             self.resources.loop.set_timer(self, REPORT_INTERVAL)
 
-    def occupied(self) -> dict[str, int]:
+    def open_connections(self) -> dict[str, int]:
         """How many connections each backend has that has any."""
         targets = self.balancer.targets.values()
-        return {target.id: len(target.occupants) for target in targets if target.occupants}
+        return {target.id: len(target.sessions) for target in targets if target.sessions}
 
     def on_timer(self) -> None:
         self._report({})
 
     def _report(self, cut: dict[str, int]) -> None:
         draining = {
-            target.id: len(target.occupants)
+            target.id: len(target.sessions)
             for target in self.balancer.targets.values()
-            if target.is_draining and target.occupants
+            if target.is_draining and target.sessions
         }
-        self.resources.channel.send(Following(self.app, self.port, self._revision, draining, cut))
+        self.resources.channel.send(RouteApplied(self.app, self.port, self._revision, draining, cut))
 
 
 class _Retry:

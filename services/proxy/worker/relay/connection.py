@@ -68,8 +68,8 @@ class Connection:
 
         `events`: what epoll has said of the backend's socket, which is watched already; None: it is not.
         """
-        self.target.occupants.add(self)
-        self.frontend.resources.admission.occupants.add(self)
+        self.target.sessions.add(self)
+        self.frontend.resources.admission.sessions.add(self)
         self.frontend.record(
             ConnectionEstablished(
                 time.time(),

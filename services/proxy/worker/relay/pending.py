@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from services.proxy.worker.frontend import Frontend
 
 
-class Arrival:
+class PendingConnection:
     """Dials one backend after the other, each at most once in a round, and waits when none is left.
 
     It is held, if `dial` is None, until `deadline`; then it is refused. It waits without a limit while this process
@@ -114,7 +114,7 @@ class Arrival:
 
     def _await_answer(self, dial: Dial) -> None:
         self.dial = dial
-        dial.target.occupants.add(self)
+        dial.target.sessions.add(self)
         self.loop.watch(self.outgoing.fileno(), READING | OUT, self._on_answer)
         self.loop.set_timer(self, self.frontend.resources.limits.connect_timeout)
 
@@ -126,12 +126,12 @@ class Arrival:
             self._failed(dial, problem)
         else:
             self.loop.clear_timer(self)
-            dial.target.occupants.discard(self)
+            dial.target.sessions.discard(self)
             self._hand_over(dial, events)
 
     def _hand_over(self, dial: Dial, events: int | None) -> None:
         now = time.monotonic()
-        self.frontend.resources.admission.occupants.discard(self)
+        self.frontend.resources.admission.sessions.discard(self)
         self.frontend.answered(dial, now)
         kind = TracedConnection if self._is_traced() else Connection
         kind(self.frontend, self.id, self.accepted_at, dial.target, self.sock, self.outgoing).open(
