@@ -20,7 +20,7 @@ from services.deployer.notifications.delivery_queue import Courier
 from services.deployer.notifications.notice import Notice
 from services.deployer.notifications.notice_filter import Digest
 from services.deployer.notifications.target import Target, parse, refusal
-from services.deployer.reconcile.decision_store import Journal
+from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.settings import DeployerSettings
 
 TICK = 5.0
@@ -30,16 +30,16 @@ LAST_MOMENTS = 3.0
 class Announcer:
     """Hands what is worth telling to the couriers of all targets."""
 
-    def __init__(self, context: Context, settings: DeployerSettings, journal: Journal) -> None:
+    def __init__(self, context: Context, settings: DeployerSettings, store: DecisionStore) -> None:
         self.couriers = [_courier(context, target) for target in parse(settings.notify)]
         self._context = context
         self._app = settings.app
-        self._journal = journal
+        self._store = store
         self._digest = Digest()
 
     def observe(self, event: Event) -> None:
         """Tell of an event, if it is worth it. Never waits."""
-        ongoing = self._journal.decisions.ongoing
+        ongoing = self._store.decisions.ongoing
         if notice := self._digest.observe(event, ongoing.release if ongoing else ""):
             self._tell(notice)
 
@@ -57,13 +57,13 @@ class Announcer:
 
 
 @contextlib.asynccontextmanager
-async def announced(context: Context, settings: DeployerSettings, journal: Journal) -> AsyncIterator[None]:
+async def announced(context: Context, settings: DeployerSettings, store: DecisionStore) -> AsyncIterator[None]:
     """Have notices sent of what the journal records; those that are on their way at the end get a moment more."""
     if not settings.notify:
         yield
         return
-    announcer = Announcer(context, settings, journal)
-    journal.observe = announcer.observe
+    announcer = Announcer(context, settings, store)
+    store.observe = announcer.observe
     context.spawn(announcer.run(), "notices")
     for courier in announcer.couriers:
         context.spawn(courier.run(), "courier")

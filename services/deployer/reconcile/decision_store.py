@@ -17,7 +17,7 @@ from services.common.process.lifecycle import Context
 FLUSH_TIMEOUT = 2.0
 
 
-class Journal:
+class DecisionStore:
     """Decisions and events of one app on this host. `observe` is called with each event, after it was recorded."""
 
     def __init__(self, context: Context, app: str) -> None:
@@ -37,9 +37,9 @@ class Journal:
             self._context.log.error("the decisions are damaged: begun anew", key=self._key, reason=str(error))
             return
         self.decisions = replace(found, telling=b"", removed=False)
-        await self._tell(self._untold(found.telling))
+        await self._tell(self._unreported(found.telling))
 
-    def _untold(self, telling: bytes) -> list[AnyEvent]:
+    def _unreported(self, telling: bytes) -> list[AnyEvent]:
         """What the last deployer could not tell. Damage there takes no decision with it."""
         try:
             return codec.decode_events(telling) if telling else []
