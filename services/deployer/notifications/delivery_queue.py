@@ -19,7 +19,7 @@ Deliver = Callable[[Notice], Awaitable[None]]
 Log = structlog.typing.FilteringBoundLogger
 
 
-class Courier:
+class DeliveryQueue:
     """`deliver` raises UndeliveredError; it is tried again after each of `pauses` seconds.
 
     Notices that pile up beyond a bound are lost, the oldest first. That a target takes nothing is logged once.

@@ -16,9 +16,9 @@ from services.common.errors import SettingsError
 from services.common.ids import uuid7
 from services.common.process.lifecycle import Context
 from services.deployer.notifications import apprise_client, webhook
-from services.deployer.notifications.delivery_queue import Courier
+from services.deployer.notifications.delivery_queue import DeliveryQueue
 from services.deployer.notifications.notice import Notice
-from services.deployer.notifications.notice_filter import Digest
+from services.deployer.notifications.notice_filter import NoticeFilter
 from services.deployer.notifications.target import Target, parse, refusal
 from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.settings import DeployerSettings
@@ -27,33 +27,33 @@ TICK = 5.0
 LAST_MOMENTS = 3.0
 
 
-class Announcer:
+class Notifier:
     """Hands what is worth telling to the couriers of all targets."""
 
     def __init__(self, context: Context, settings: DeployerSettings, store: DecisionStore) -> None:
-        self.couriers = [_courier(context, target) for target in parse(settings.notify)]
+        self.queues = [_delivery_queue(context, target) for target in parse(settings.notify)]
         self._context = context
         self._app = settings.app
         self._store = store
-        self._digest = Digest()
+        self._filter = NoticeFilter()
 
     def observe(self, event: Event) -> None:
         """Tell of an event, if it is worth it. Never waits."""
         ongoing = self._store.decisions.ongoing
-        if notice := self._digest.observe(event, ongoing.release if ongoing else ""):
+        if notice := self._filter.observe(event, ongoing.release if ongoing else ""):
             self._tell(notice)
 
     async def run(self) -> None:
         """Tell what ends by nothing happening."""
         while True:
             await asyncio.sleep(TICK)
-            for notice in self._digest.quiet(time.time()):
+            for notice in self._filter.recoveries(time.time()):
                 self._tell(notice)
 
     def _tell(self, notice: Notice) -> None:
         addressed = replace(notice, id=uuid7(), app=self._app, host=self._context.host)
-        for courier in self.couriers:
-            courier.take(addressed)
+        for queue in self.queues:
+            queue.take(addressed)
 
 
 @contextlib.asynccontextmanager
@@ -62,17 +62,17 @@ async def announced(context: Context, settings: DeployerSettings, store: Decisio
     if not settings.notify:
         yield
         return
-    announcer = Announcer(context, settings, store)
-    store.observe = announcer.observe
-    context.spawn(announcer.run(), "notices")
-    for courier in announcer.couriers:
-        context.spawn(courier.run(), "courier")
+    notifier = Notifier(context, settings, store)
+    store.observe = notifier.observe
+    context.spawn(notifier.run(), "notices")
+    for queue in notifier.queues:
+        context.spawn(queue.run(), "courier")
     try:
         yield
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_MOMENTS):
-                await asyncio.gather(*(courier.until_idle() for courier in announcer.couriers))
+                await asyncio.gather(*(queue.until_idle() for queue in notifier.queues))
 
 
 def check(urls: list[str], environ: Mapping[str, str]) -> None:
@@ -89,9 +89,9 @@ def check(urls: list[str], environ: Mapping[str, str]) -> None:
             raise refusal(number, target, f"{flaw}; use a URL that apprise understands, or webhook+https://host/path")
 
 
-def _courier(context: Context, target: Target) -> Courier:
+def _delivery_queue(context: Context, target: Target) -> DeliveryQueue:
     if target.is_webhook:
         deliver = partial(webhook.deliver, target, secret=os.environ.get(webhook.SECRET, ""))
     else:
         deliver = partial(apprise_client.deliver, target)
-    return Courier(target.name, deliver, context.log)
+    return DeliveryQueue(target.name, deliver, context.log)

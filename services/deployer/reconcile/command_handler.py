@@ -261,7 +261,7 @@ class CommandHandler:
             replicas = self._reconciler.replica_set.replicas
             if identity not in replicas:
                 raise LongshoreError(f"no replica {identity!r} runs here; these do: {_some(sorted(replicas))}")
-            replicas[identity].condemned = True
+            replicas[identity].must_replace = True
         return Reply(True, f"replica {identity} goes as soon as its successor takes traffic")
 
     async def _abort(self, requester: Requester) -> Reply:

@@ -180,7 +180,7 @@ class Reconciler:
             case actions.Fail(phase=phase, reason=reason):
                 self.manager.backoff.clear()
                 await self.deployment.fail(phase, reason)
-            case actions.Undone():
+            case actions.RollbackDone():
                 await self.deployment.undone()
             case _:
                 self.manager.change(self.replica_set.replicas[action.id], action)

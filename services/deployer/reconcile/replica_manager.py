@@ -30,7 +30,7 @@ from services.deployer.reconcile.replica_set import ManagedReplica, ReplicaSet
 from services.deployer.rollout import actions
 from services.deployer.rollout.backoff import Backoff
 from services.deployer.rollout.replica import change
-from services.deployer.runtime.exit_text import how
+from services.deployer.runtime.exit_text import describe_exit
 from services.deployer.runtime.protocol import Exit, Found, Running, Runtime, Spec
 from services.deployer.settings import DeployerSettings
 
@@ -89,9 +89,9 @@ class ReplicaManager:
         now, before = time.monotonic(), replica.route_since
         change(replica, action, now)
         match action:
-            case actions.Pass():
+            case actions.MarkReady():
                 self._record(ReplicaReady, replica, now - replica.since)
-            case actions.Activate() | actions.Drain() | actions.Cut():
+            case actions.Activate() | actions.Drain() | actions.Unroute():
                 replica.generation = None
             case actions.Signal():
                 self._runtime.drain(replica.id, replica.drain_signal)
@@ -100,7 +100,7 @@ class ReplicaManager:
         if isinstance(action, actions.Drain):
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
-        if isinstance(action, actions.Cut):
+        if isinstance(action, actions.Unroute):
             self._record(ReplicaDrained, replica, replica.connections, now - before)
 
     def announce(self) -> None:
@@ -134,7 +134,7 @@ class ReplicaManager:
         if found.stopping:
             replica.leaving, replica.stopping_since = "replaced", now
             self._runtime.stop(found.id, self._settings.stop_timeout)
-        replica.condemned = found.outdated
+        replica.must_replace = found.outdated
         self._replica_set.add(replica)
         address = f"{running.host}:{running.port}"
         self._store.record(ReplicaAdopted(time.time(), found.id, found.release, address, running.pid, found.slot))
@@ -204,7 +204,7 @@ class ReplicaManager:
     def _went_down(self, moment: float, replica: ManagedReplica, end: Exit) -> None:
         """Its engine starts it again: it keeps its place, and has to become ready once more."""
         self._store.record(ReplicaExited(moment, end.id, replica.release, end.code, end.oom))
-        self._log.error("replica exited, its restart policy starts it again", replica=end.id, how=how(end))
+        self._log.error("replica exited, its restart policy starts it again", replica=end.id, how=describe_exit(end))
         if self._deployment.is_rolling_out and not replica.ready:
             self._attribute_exit(replica, end)
         if replica.route == "active":
@@ -227,14 +227,14 @@ class ReplicaManager:
         else:
             self._store.record(ReplicaExited(moment, end.id, release, end.code, end.oom))
             output = self._runtime.output(end.id)
-            self._log.error("replica exited", replica=end.id, how=how(end), output=output)
+            self._log.error("replica exited", replica=end.id, how=describe_exit(end), output=output)
         self._runtime.forget(end.id)
 
     def _attribute_exit(self, replica: ManagedReplica, end: Exit) -> None:
         uptime = time.monotonic() - replica.since
         has_served = replica.is_announced or replica.route == "draining"
         phase = "drain" if has_served else "route" if replica.ready else "check"
-        self._record_failure(replica, phase, f"{replica.id} {how(end)} after {uptime:.1f} s", uptime)
+        self._record_failure(replica, phase, f"{replica.id} {describe_exit(end)} after {uptime:.1f} s", uptime)
 
     def _record_failure(self, replica: ManagedReplica, phase: str, reason: str, uptime: float) -> None:
         """A replica of what should run has failed: that ends a deployment, or makes its slot wait."""
