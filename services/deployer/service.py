@@ -18,8 +18,8 @@ from services.common.process import environment, lifecycle, state_lock
 from services.common.process.lifecycle import Context
 from services.deployer import registry, signals
 from services.deployer.notifications import notifier
-from services.deployer.reconcile.command_handler import Orders
-from services.deployer.reconcile.leadership import Tenure, wait_for_turn
+from services.deployer.reconcile.command_handler import CommandHandler
+from services.deployer.reconcile.leadership import Leadership, wait_for_leadership
 from services.deployer.reconcile.reconciler import Reconciler
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Runtime
@@ -40,7 +40,7 @@ def run(settings: DeployerSettings) -> None:
         math.inf,
         lambda holder: waits("another deployer has this application: waits for its end", pid=holder),
     ):
-        asyncio.run(wait_for_turn(settings))
+        asyncio.run(wait_for_leadership(settings))
         lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
 
 
@@ -65,31 +65,33 @@ def check(settings: DeployerSettings) -> None:
 
 async def serve(context: Context, settings: DeployerSettings) -> None:
     """Keep the application running until the context stops."""
-    async with _having(context, settings) as tenure:
-        if not tenure.is_held:
+    async with _holding_leadership(context, settings) as leadership:
+        if not leadership.is_held:
             return
         runtime = open_runtime(settings)
         try:
-            reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime, tenure)
-            async with notifier.announced(context, settings, reconciler.journal):
+            async with notifier.notifying(context, settings) as notify:
+                releases = registry.parse(settings.registry)
+                reconciler = Reconciler(context, settings, releases, runtime, leadership, notify)
                 await reconciler.start()
-                await context.bus.respond(subjects.commands(settings.app, context.host), Orders(reconciler).answer)
+                commands = CommandHandler(reconciler)
+                await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
                 await reconciler.run()
         finally:
             runtime.close()
 
 
 @contextlib.asynccontextmanager
-async def _having(context: Context, settings: DeployerSettings) -> AsyncIterator[Tenure]:
+async def _holding_leadership(context: Context, settings: DeployerSettings) -> AsyncIterator[Leadership]:
     """Have the application while inside, and write nothing to the buckets at any moment without it."""
-    tenure = Tenure(context.bus, settings)
-    await tenure.take(context.stopping)
-    context.bus.guard = tenure.check
-    context.spawn(tenure.keep(), "tenure")
+    leadership = Leadership(context.bus, settings)
+    await leadership.take(context.stopping)
+    context.bus.guard = leadership.check
+    context.spawn(leadership.keep(), "tenure")
     try:
-        yield tenure
+        yield leadership
     finally:
-        await tenure.give_back()
+        await leadership.release()
 
 
 def open_runtime(settings: DeployerSettings) -> Runtime:

@@ -6,11 +6,11 @@ MOST_LINES = 200
 MOST_BYTES = 64 * 1024
 
 
-class Excerpt:
+class OutputLimit:
     """Takes bytes as they come, gives lines. `left_out`: how many bytes were too much so far."""
 
     def __init__(self, lines: int = MOST_LINES, size: int = MOST_BYTES) -> None:
-        self.left_out = 0
+        self.omitted = 0
         self._lines = lines
         self._room = size
         self._started = b""
@@ -19,7 +19,7 @@ class Excerpt:
         """The lines that are complete now."""
         kept = data[: self._room]
         self._room -= len(kept)
-        self.left_out += len(data) - len(kept)
+        self.omitted += len(data) - len(kept)
         *complete, self._started = (self._started + kept).split(b"\n")
         return self._take(complete, ending=1)
 
@@ -31,7 +31,7 @@ class Excerpt:
     def _take(self, lines: list[bytes], ending: int) -> list[str]:
         taken, rest = lines[: self._lines], lines[self._lines :]
         self._lines -= len(taken)
-        self.left_out += sum(len(line) + ending for line in rest)
+        self.omitted += sum(len(line) + ending for line in rest)
         return [readable(line) for line in taken]
 
 

@@ -43,7 +43,7 @@ def flaws(targets: list[Target]) -> list[str]:
 
 async def deliver(target: Target, notice: Notice) -> None:
     """Send one notice. Raises UndeliveredError."""
-    errand = {"url": target.url, "title": title(notice), "text": notice.text, "level": notice.level}
+    request = {"url": target.url, "title": title(notice), "text": notice.text, "level": notice.level}
     parent = os.getpid()
     process = await asyncio.create_subprocess_exec(
         *_command("send"),
@@ -54,7 +54,7 @@ async def deliver(target: Target, notice: Notice) -> None:
         preexec_fn=lambda: set_parent_death_signal(parent, signal.SIGKILL),
     )
     try:
-        answer, _ = await process.communicate(msgspec.json.encode(errand))
+        answer, _ = await process.communicate(msgspec.json.encode(request))
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

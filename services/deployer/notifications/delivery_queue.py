@@ -19,7 +19,7 @@ Deliver = Callable[[Notice], Awaitable[None]]
 Log = structlog.typing.FilteringBoundLogger
 
 
-class Courier:
+class DeliveryQueue:
     """`deliver` raises UndeliveredError; it is tried again after each of `pauses` seconds.
 
     Notices that pile up beyond a bound are lost, the oldest first. That a target takes nothing is logged once.
@@ -40,7 +40,7 @@ class Courier:
         self._lost = 0
         self._is_failing = False
 
-    def take(self, notice: Notice) -> None:
+    def put(self, notice: Notice) -> None:
         """Have a notice delivered. Never waits."""
         if len(self._waiting) == MOST_WAITING:
             self._lost += 1

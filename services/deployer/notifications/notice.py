@@ -15,7 +15,7 @@ from schemas.events import (
     RegistryRecovered,
     ReplicaExited,
 )
-from services.deployer.runtime.exit_text import how
+from services.deployer.runtime.exit_text import describe_exit
 
 Level = Literal["info", "success", "warning", "failure"]
 
@@ -55,12 +55,12 @@ def rolled_back(event: DeploymentRolledBack) -> Notice:
 
 
 def crashed(event: ReplicaExited) -> Notice:
-    text = f"{event.replica} {how(event)}; it is replaced. More of the same is told when it is over"
+    text = f"{event.replica} {describe_exit(event)}; it is replaced. More of the same is told when it is over"
     return _of(event, "replica-crashed", "failure", f"a replica of {event.release} ended by itself", text)
 
 
-def recovered(release: str, count: int, quiet: float, time: float) -> Notice:
-    text = f"none ended by itself for {quiet / 60:g} minutes, after {count} in all"
+def recovered(release: str, count: int, recoveries: float, time: float) -> Notice:
+    text = f"none ended by itself for {recoveries / 60:g} minutes, after {count} in all"
     return Notice("replicas-recovered", "success", f"the replicas of {release} stay up", text, time)
 
 
@@ -75,5 +75,5 @@ def registry_recovered(event: RegistryRecovered) -> Notice:
 
 
 def _of(event: Event, kind: str, level: Level, title: str, text: str) -> Notice:
-    told = {"type": type(event).__name__, **msgspec.structs.asdict(event)}
-    return Notice(kind, level, title, text, event.time, event=told)
+    reported = {"type": type(event).__name__, **msgspec.structs.asdict(event)}
+    return Notice(kind, level, title, text, event.time, event=reported)

@@ -15,7 +15,7 @@ from schemas.events import (
 )
 from services.deployer.notifications import notice as words
 from services.deployer.notifications.notice import Notice
-from services.deployer.runtime.exit_text import how
+from services.deployer.runtime.exit_text import describe_exit
 
 QUIET = 300.0
 """Seconds without a crash that end a streak of crashes: more than the longest wait between two starts of a replica."""
@@ -29,19 +29,19 @@ class Streak(msgspec.Struct):
 
     count: int = 0
     last: float = 0.0
-    told: set[str] = msgspec.field(default_factory=set)
+    reported: set[str] = msgspec.field(default_factory=set)
 
-    def strike(self, error: str, time: float) -> bool:
+    def record(self, error: str, time: float) -> bool:
         """Note an error; whether it is one to tell."""
         self.count += 1
         self.last = max(self.last, time)
-        is_news = error not in self.told and len(self.told) < MOST_ERRORS
+        is_news = error not in self.reported and len(self.reported) < MOST_ERRORS
         if is_news:
-            self.told.add(error)
+            self.reported.add(error)
         return is_news
 
 
-class Digest:
+class NoticeFilter:
     """Of a streak of equal errors people are told the first, and that it is over."""
 
     def __init__(self) -> None:
@@ -63,12 +63,12 @@ class Digest:
             case ReplicaExited():
                 return self._crashed(event) if event.release != deploying else None
             case RegistryFailed():
-                return words.registry_failed(event) if self._registry.strike(event.reason, event.time) else None
+                return words.registry_failed(event) if self._registry.record(event.reason, event.time) else None
             case RegistryRecovered():
                 return self._recovered(event)
         return None
 
-    def quiet(self, now: float) -> list[Notice]:
+    def recoveries(self, now: float) -> list[Notice]:
         """The streaks of crashes that are over by now (unix seconds)."""
         over = {name: one for name, one in self._crashes.items() if one.last + QUIET <= now}
         for release in over:
@@ -77,8 +77,8 @@ class Digest:
 
     def _crashed(self, event: ReplicaExited) -> Notice | None:
         streak = self._crashes.setdefault(event.release, Streak())
-        return words.crashed(event) if streak.strike(how(event), event.time) else None
+        return words.crashed(event) if streak.record(describe_exit(event), event.time) else None
 
     def _recovered(self, event: RegistryRecovered) -> Notice | None:
-        was_told, self._registry = bool(self._registry.told), Streak()
+        was_told, self._registry = bool(self._registry.reported), Streak()
         return words.registry_recovered(event) if was_told else None

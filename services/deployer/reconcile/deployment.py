@@ -24,10 +24,10 @@ from services.common.ids import trace_id, uuid7
 from services.common.process.lifecycle import Context
 from services.common.tracing import Cause
 from services.deployer.hooks.hooks import Hooks
-from services.deployer.reconcile.decision_store import Journal
+from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.reconcile.registry_poller import Resolved
 from services.deployer.registry import Registry
-from services.deployer.rollout import decisions as choice
+from services.deployer.rollout.decisions import with_failed, with_started, with_succeeded
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
 
@@ -44,7 +44,7 @@ class Deployment:
         self,
         context: Context,
         settings: DeployerSettings,
-        journal: Journal,
+        store: DecisionStore,
         registry: Registry,
         runtime: Runtime,
         wake: Callable[[], None],
@@ -56,7 +56,7 @@ class Deployment:
         self._begun = ("", 0.0)
         self._context = context
         self._settings = settings
-        self._journal = journal
+        self._store = store
         self._registry = registry
         self._runtime = runtime
         self._wake = wake
@@ -65,7 +65,7 @@ class Deployment:
 
     @property
     def ongoing(self) -> Ongoing | None:
-        return self._journal.decisions.ongoing
+        return self._store.decisions.ongoing
 
     @property
     def id(self) -> str:
@@ -92,7 +92,7 @@ class Deployment:
     @property
     def target(self) -> str:
         """The release that should run."""
-        return self.ongoing.release if self.ongoing and self.is_rolling_out else self._journal.decisions.current
+        return self.ongoing.release if self.ongoing and self.is_rolling_out else self._store.decisions.current
 
     @property
     def strategy(self) -> Literal["rolling", "blue-green"]:
@@ -100,7 +100,7 @@ class Deployment:
 
     async def artifact(self, release: str) -> Artifact:
         """What a release stood for when it was deployed, or stands for now. Raises RegistryError."""
-        known = self._journal.decisions.artifacts.get(release)
+        known = self._store.decisions.artifacts.get(release)
         return known or await self._registry.resolve(release)
 
     async def resolve(self, release: str) -> Resolved:
@@ -115,7 +115,7 @@ class Deployment:
 
     async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "", cause: Cause = NO_CAUSE) -> str:
         """Start a deployment; its id."""
-        decisions, settings = self._journal.decisions, self._settings
+        decisions, settings = self._store.decisions, self._settings
         ongoing = Ongoing(uuid7(), release, by, settings.strategy, cause.trace or trace_id(), time.time(), pinned)
         started = DeploymentStarted(
             ongoing.started,
@@ -129,7 +129,7 @@ class Deployment:
             resolved=resolved.took,
             parent=cause.span,
         )
-        await self._journal.commit(choice.begun(decisions, ongoing, resolved.artifact), started)
+        await self._store.commit(with_started(decisions, ongoing, resolved.artifact), started)
         self._preparation, self.failure = "due", None
         self._begun = (ongoing.deployment, time.monotonic())
         self._log.info("deployment started", release=release, previous=decisions.current, by=by)
@@ -138,7 +138,7 @@ class Deployment:
 
     def _before(self, release: str) -> Artifact | None:
         """What a rollback returns to. One that failed may have been mended under its name since."""
-        decisions = self._journal.decisions
+        decisions = self._store.decisions
         return decisions.artifacts.get(release) if release == decisions.previous else None
 
     def resume(self, releases: Collection[str]) -> None:
@@ -157,13 +157,11 @@ class Deployment:
 
     async def succeed(self) -> None:
         if ongoing := self.ongoing:
-            duration, previous = self._took(ongoing), self._journal.decisions.current
+            duration, previous = self._took(ongoing), self._store.decisions.current
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
-            await self._journal.commit(
-                choice.succeeded(self._journal.decisions, ongoing, self._registry.is_newer), ended
-            )
+            await self._store.commit(with_succeeded(self._store.decisions, ongoing, self._registry.is_newer), ended)
             self._log.info("deployment succeeded", release=ongoing.release, seconds=round(duration, 3))
-            needed = list(self._journal.decisions.artifacts.values())
+            needed = list(self._store.decisions.artifacts.values())
             self._context.spawn(self._runtime.tidy(needed), f"tidy after {ongoing.release}")
             self._context.spawn(self._hooks.after_deploy(ongoing, previous, duration), "after-deploy")
 
@@ -171,8 +169,8 @@ class Deployment:
         """Quarantine the release, and begin to undo."""
         if ongoing := self.ongoing:
             now, duration = time.time(), self._took(ongoing)
-            await self._journal.commit(
-                choice.failed(self._journal.decisions, ongoing, reason),
+            await self._store.commit(
+                with_failed(self._store.decisions, ongoing, reason),
                 DeploymentFailed(
                     now, ongoing.deployment, ongoing.release, phase=phase, reason=reason, duration=duration
                 ),
@@ -185,14 +183,14 @@ class Deployment:
             self._log.error(
                 "deployment failed, release quarantined", release=ongoing.release, phase=phase, reason=reason
             )
-            previous = self._journal.decisions.current
+            previous = self._store.decisions.current
             self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
 
     async def undone(self) -> None:
         if ongoing := self.ongoing:
-            decisions = self._journal.decisions
+            decisions = self._store.decisions
             rolled_back = DeploymentRolledBack(time.time(), ongoing.deployment, ongoing.release, decisions.current)
-            await self._journal.commit(replace(decisions, ongoing=None), rolled_back)
+            await self._store.commit(replace(decisions, ongoing=None), rolled_back)
             self._log.info("deployment rolled back", release=ongoing.release, to=decisions.current or "nothing")
 
     def _took(self, ongoing: Ongoing) -> float:
@@ -206,7 +204,7 @@ class Deployment:
         self.undo_until = time.monotonic() + settings.replicas * each
 
     async def _prepare(self, ongoing: Ongoing) -> None:
-        refusal = await self._hooks.before_deploy(ongoing, self._journal.decisions.current)
+        refusal = await self._hooks.before_deploy(ongoing, self._store.decisions.current)
         self._preparation = "pull"
         failure = ("hook", refusal) if refusal else await self._pull(ongoing)
         if self.ongoing == ongoing:
@@ -219,7 +217,7 @@ class Deployment:
             await self._runtime.pull(await self.artifact(ongoing.release))
         except LongshoreError as error:
             return "pull", str(error)
-        self._journal.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))
+        self._store.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))
         return None
 
 

@@ -23,7 +23,7 @@ from services.deployer.settings import DeployerSettings
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Tenure:
+class Leadership:
     """That this deployer has the application. It changes nothing while it has not.
 
     It is one and the same for all deployers that follow each other in a state directory: a new one has at once what a
@@ -76,7 +76,7 @@ class Tenure:
                 f"({self._lease.other or 'gone again'}): start it anew, and it waits for its turn"
             )
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """End it, so that the next one need not wait."""
         await self._lease.release()
 
@@ -95,7 +95,7 @@ def holder(state_dir: str) -> str:
     return f"{identify(state_dir)}@{BOOT_ID.read_text().strip()}"
 
 
-async def wait_for_turn(settings: DeployerSettings) -> None:
+async def wait_for_leadership(settings: DeployerSettings) -> None:
     """Return when we have the application. Raises BusError when there is no bus.
 
     Until then nobody is told that this deployer has started: its start ends the one before.
@@ -104,6 +104,6 @@ async def wait_for_turn(settings: DeployerSettings) -> None:
     try:
         if settings.nats_url:
             await ensure_streams(bus, limits(settings))
-        await Tenure(bus, settings).take()
+        await Leadership(bus, settings).take()
     finally:
         await bus.close()

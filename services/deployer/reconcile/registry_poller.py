@@ -17,7 +17,7 @@ from services.common.errors import RegistryError
 from services.deployer.registry import Registry
 from services.deployer.registry.backoff import pause
 
-LOOK_TIMEOUT = 60.0
+LOOKUP_TIMEOUT = 60.0
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Resolved(msgspec.Struct, frozen=True):
     took: float
 
 
-class Feed:
+class RegistryPoller:
     """`offered`: the releases of the last successful look, newest first; None before the first.
 
     `resolved`: what those of them stand for that `wanted` asked for.
@@ -47,7 +47,7 @@ class Feed:
         self._record = record
         self._changed = changed
         self._wanted = wanted
-        self._hurry = asyncio.Event()
+        self._poll_soon = asyncio.Event()
         self._streak = 0
         self._retry_after: float | None = None
         self._log = log.get("deployer")
@@ -55,27 +55,27 @@ class Feed:
     async def run(self, interval: float, longest: float) -> None:
         """Look now, and every `interval` seconds for ever; up to every `longest` while the registry fails."""
         while True:
-            await self.look()
+            await self.poll()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause(interval, longest, self._streak, random.random(), self._retry_after)):
-                    await self._hurry.wait()
+                    await self._poll_soon.wait()
 
-    def hurry(self) -> None:
+    def poll_soon(self) -> None:
         """Look again soon, unless the registry fails."""
         if not self._streak:
-            self._hurry.set()
+            self._poll_soon.set()
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Look once. A failure is told, and leaves what was known before."""
-        self._hurry.clear()
+        self._poll_soon.clear()
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT):
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
                 offered = await self.registry.offered()
                 resolved = {release: await self._resolve(release) for release in self._wanted(offered)}
         except RegistryError as error:
             self._failed(str(error), error.retry_after)
         except TimeoutError:
-            self._failed(f"no answer from {self.registry.url} within {LOOK_TIMEOUT:g} s")
+            self._failed(f"no answer from {self.registry.url} within {LOOKUP_TIMEOUT:g} s")
         else:
             self._succeeded(offered, resolved)
 

@@ -21,8 +21,8 @@ from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError
 from services.common.ids import uuid7
-from services.common.jetstream.watch import Change, watch_keys
-from services.deployer.reconcile.leadership import Tenure
+from services.common.jetstream.watch import (Change, watch_keys)
+from services.deployer.reconcile.leadership import (Leadership)
 from services.deployer.settings import DeployerSettings
 
 TURN = 10.0
@@ -34,17 +34,17 @@ FLUSH_TIMEOUT = 5.0
 async def remove(settings: DeployerSettings, by: str) -> None:
     """End an application whose deployer has ended. Raises BusError: the bus is away, or another deployer has it."""
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
-    tenure = Tenure(bus, settings)
+    leadership = Leadership(bus, settings)
     try:
-        await _take(tenure)
-        bus.guard = tenure.check
+        await _take(leadership)
+        bus.guard = leadership.check
         for bucket in (subjects.ROUTES, subjects.REPLICAS):
             for key in await _keys(bus, bucket, f"{subjects.token(settings.host)}.{settings.app}.>"):
                 await bus.delete(bucket, key)
         await _tell(bus, settings, by)
         await _note(bus, settings)
     finally:
-        await tenure.give_back()
+        await leadership.release()
         await bus.close()
 
 
@@ -58,12 +58,12 @@ async def left(settings: DeployerSettings) -> list[str]:
         await bus.close()
 
 
-async def _take(tenure: Tenure) -> None:
+async def _take(leadership: Leadership) -> None:
     try:
         async with asyncio.timeout(TURN):
-            await tenure.take()
+            await leadership.take()
     except TimeoutError:
-        raise BusError(f"{tenure.what} is not removed: a deployer still has it") from None
+        raise BusError(f"{leadership.what} is not removed: a deployer still has it") from None
 
 
 async def _keys(bus: Bus, bucket: str, keys: str) -> list[str]:

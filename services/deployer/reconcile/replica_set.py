@@ -10,14 +10,14 @@ from schemas.routing import Backend, Check, Health
 from schemas.routing import Replica as Probed
 from services.common.bus.connection import Bus
 from services.deployer.reconcile import kv
-from services.deployer.reconcile.route_publisher import Router
+from services.deployer.reconcile.route_publisher import RoutePublisher
 from services.deployer.rollout.replica import Replica
 from services.deployer.runtime.protocol import Running
 
 LONGEST_TOKEN = 40
 
 
-class Live(Replica, kw_only=True):
+class ManagedReplica(Replica, kw_only=True):
     """A replica with what only the reconcile loop needs.
 
     `generation`: the first one of the route that shows its place, None until that is written. `is_announced`:
@@ -29,12 +29,12 @@ class Live(Replica, kw_only=True):
     is_announced: bool = False
 
 
-class Fleet:
+class ReplicaSet:
     """All replicas that were started and have not ended."""
 
     def __init__(self, bus: Bus, host: str, app: str, check: Check, problem: Callable[[str], str]) -> None:
         """`problem`: what the runtime itself has against a replica, empty if nothing."""
-        self.replicas: dict[str, Live] = {}
+        self.replicas: dict[str, ManagedReplica] = {}
         self.health: dict[str, Health] = {}
         self._bus = bus
         self._host = host
@@ -43,17 +43,17 @@ class Fleet:
         self._problem = problem
         self._published: dict[str, Probed] | None = None
 
-    def add(self, replica: Live) -> None:
+    def add(self, replica: ManagedReplica) -> None:
         self.replicas[replica.id] = replica
 
-    def remove(self, identity: str) -> Live | None:
+    def remove(self, identity: str) -> ManagedReplica | None:
         return self.replicas.pop(identity, None)
 
     def new_id(self, release: str, slot: int) -> str:
         """`<app>-<release>-<slot>-<random>`; no two replicas ever share one."""
         return f"{self._app}-{subjects.token(release)[:LONGEST_TOKEN]}-{slot}-{secrets.token_hex(3)}"
 
-    def observe(self, router: Router, now: float) -> None:
+    def observe(self, routes: RoutePublisher, now: float) -> None:
         """Bring every replica up to date with what health and the proxy say."""
         for replica in self.replicas.values():
             verdict = self.health.get(subjects.replica_key(self._host, self._app, replica.id))
@@ -65,8 +65,8 @@ class Fleet:
                 replica.unhealthy_since = None
             elif replica.ready and replica.unhealthy_since is None:
                 replica.unhealthy_since = now
-            replica.followed = replica.generation is not None and router.follows(replica.generation)
-            replica.connections = router.connections(replica.id)
+            replica.followed = replica.generation is not None and routes.follows(replica.generation)
+            replica.connections = routes.connections(replica.id)
 
     def backends(self, port: int) -> list[Backend]:
         """What belongs into the route to a port of the replicas. A container that has just ended has no port."""

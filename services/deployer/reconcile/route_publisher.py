@@ -8,7 +8,7 @@ from services.common.bus.connection import Bus
 from services.deployer.reconcile import kv
 
 
-class Router:
+class RoutePublisher:
     """All ports lead to the same replicas. Every change has a generation above all that were ever written."""
 
     def __init__(self, bus: Bus, host: str, app: str, ports: list[int]) -> None:

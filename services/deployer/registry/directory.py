@@ -23,7 +23,7 @@ class Directory:
         self.path = path
         self.url = f"dir://{path}" + ("?pre-release=true" if pre_releases else "")
         self._pre_releases = pre_releases
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._log = log.get("deployer")
 
     @classmethod
@@ -53,9 +53,9 @@ class Directory:
     def _offered(self) -> list[str]:
         names = versions.newest_first(self._folders(), self._pre_releases)
         problems = {name: problem for name in names if (problem := _problem(self.path / name))}
-        for name in problems.keys() - self._told:
+        for name in problems.keys() - self._warned:
             self._log.warning("release skipped", release=name, registry=self.url, reason=problems[name])
-        self._told = set(problems)
+        self._warned = set(problems)
         return [name for name in names if name not in problems]
 
     def _folders(self) -> list[str]:

@@ -17,7 +17,7 @@ class Start(msgspec.Struct, frozen=True):
     slot: int
 
 
-class Pass(msgspec.Struct, frozen=True):
+class MarkReady(msgspec.Struct, frozen=True):
     """The replica is ready."""
 
     id: str
@@ -41,7 +41,7 @@ class Signal(msgspec.Struct, frozen=True):
     id: str
 
 
-class Cut(msgspec.Struct, frozen=True):
+class Unroute(msgspec.Struct, frozen=True):
     """Take the replica out of the route; connections that it still has end."""
 
     id: str
@@ -54,7 +54,7 @@ class Retire(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Keep(msgspec.Struct, frozen=True):
+class Unretire(msgspec.Struct, frozen=True):
     """The replica is needed after all and no longer on its way out."""
 
     id: str
@@ -77,10 +77,9 @@ class Fail(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Undone(msgspec.Struct, frozen=True):
+class RollbackDone(msgspec.Struct, frozen=True):
     """Nothing of the failed deployment is left."""
 
 
-Action: TypeAlias = (
-    Pull | Start | Pass | Activate | Drain | Signal | Cut | Retire | Keep | Stop | Succeed | Fail | Undone
-)
+_OfOneReplica: TypeAlias = MarkReady | Activate | Drain | Signal | Unroute | Retire | Unretire | Stop
+Action: TypeAlias = Pull | Start | Succeed | Fail | RollbackDone | _OfOneReplica

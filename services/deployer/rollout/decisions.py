@@ -15,7 +15,9 @@ IsNewer: TypeAlias = Callable[[str, str], bool]
 """Whether one release comes after another, by their names, in the registry's own order."""
 
 
-def due(decisions: Decisions, offered: Sequence[str], is_alive: bool, is_newer: IsNewer = versions.is_newer) -> str:
+def next_release(
+    decisions: Decisions, offered: Sequence[str], is_alive: bool, is_newer: IsNewer = versions.is_newer
+) -> str:
     """The release that the registry's offer, newest first, makes us deploy now; empty: none.
 
     While something runs (`is_alive`), only a newer release replaces it: an older one never does, just because the
@@ -30,12 +32,12 @@ def due(decisions: Decisions, offered: Sequence[str], is_alive: bool, is_newer: 
     return newest if is_wanted else ""
 
 
-def begun(decisions: Decisions, ongoing: Ongoing, artifact: Artifact) -> Decisions:
+def with_started(decisions: Decisions, ongoing: Ongoing, artifact: Artifact) -> Decisions:
     """A deployment is under way."""
     return replace(decisions, ongoing=ongoing, artifacts={**decisions.artifacts, ongoing.release: artifact})
 
 
-def succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versions.is_newer) -> Decisions:
+def with_succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versions.is_newer) -> Decisions:
     """Its release is the current one, and quarantine of releases that it leaves behind is over."""
     current, previous = ongoing.release, decisions.current or decisions.previous
     kept = {name: why for name, why in decisions.quarantined.items() if is_newer(name, current)}
@@ -51,7 +53,7 @@ def succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versio
     )
 
 
-def failed(decisions: Decisions, ongoing: Ongoing, reason: str) -> Decisions:
+def with_failed(decisions: Decisions, ongoing: Ongoing, reason: str) -> Decisions:
     """It is to be undone, and its release is quarantined."""
     quarantined = {**decisions.quarantined, ongoing.release: reason}
     return replace(decisions, quarantined=quarantined, ongoing=replace(ongoing, failed=True))
@@ -67,6 +69,6 @@ def newest_first(releases: Iterable[str], is_newer: IsNewer) -> list[str]:
     return sorted(later_first, key=cmp_to_key(order))
 
 
-def lifted(decisions: Decisions, release: str) -> Decisions:
+def without_quarantine(decisions: Decisions, release: str) -> Decisions:
     """The release may be deployed again."""
     return replace(decisions, quarantined={name: why for name, why in decisions.quarantined.items() if name != release})

@@ -16,18 +16,18 @@ import msgspec
 from services.deployer.rollout.actions import (
     Action,
     Activate,
-    Cut,
     Drain,
     Fail,
-    Keep,
-    Pass,
+    MarkReady,
     Pull,
     Retire,
+    RollbackDone,
     Signal,
     Start,
     Stop,
     Succeed,
-    Undone,
+    Unretire,
+    Unroute,
 )
 from services.deployer.rollout.replica import Replica
 
@@ -39,7 +39,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ready: float = 30.0
     route: float = 30.0
     drain: float = 30.0
-    cut: float = 3.0
+    unroute: float = 3.0
     unhealthy: float = 30.0
     stop: float = 30.0
 
@@ -85,8 +85,8 @@ def plan(facts: Facts) -> Plan:
     situation = _Situation(facts)
     if failure := situation.failure():
         return Plan([Fail(*failure)], facts.now)
-    if kept := situation.kept():
-        return Plan(kept, facts.now)
+    if unretirements := situation.unretirements():
+        return Plan(unretirements, facts.now)
     actions: list[Action] = [*situation.routing(), *situation.leaving()]
     actions += situation.retirements() or situation.starts()
     return Plan(actions or situation.ending(), situation.wake)
@@ -97,7 +97,7 @@ def phase(facts: Facts) -> str:
     situation = _Situation(facts)
     for replica in situation.pending:
         return "start" if not replica.running else "route" if replica.ready else "check"
-    return "drain" if situation.obsolete or situation.gone else "start"
+    return "drain" if situation.obsolete or situation.retiring else "start"
 
 
 class _Situation:
@@ -109,7 +109,7 @@ class _Situation:
         self.staying = [replica for replica in facts.replicas if not replica.leaving]
         self.good = [replica for replica in self.staying if self._is_good(replica)]
         self.obsolete = [replica for replica in self.staying if not self._is_good(replica)]
-        self.gone = [replica for replica in facts.replicas if replica.leaving]
+        self.retiring = [replica for replica in facts.replicas if replica.leaving]
         self.desired = facts.desired if facts.target else 0
         self.pending = [replica for replica in self.good if not replica.serves]
         self._usable = sum(replica.ready and replica.healthy for replica in self.good)
@@ -124,7 +124,7 @@ class _Situation:
         for replica in self.good:
             if not replica.ready and self._due(replica.since + limits.ready):
                 return "check", f"{replica.id} was not ready within {limits.ready:g} s{_why_not(replica)}"
-            if replica.ready and self._is_ill(replica):
+            if replica.ready and self._unhealthy_too_long(replica):
                 return "check", f"{replica.id} was unhealthy for {limits.unhealthy:g} s{_why_not(replica)}"
             if replica.route == "active" and not replica.followed and self._due(replica.route_since + limits.route):
                 return "route", f"the proxy did not follow the route to {replica.id} within {limits.route:g} s"
@@ -135,35 +135,35 @@ class _Situation:
         for replica in self.staying:
             if not replica.ready:
                 if replica.running and replica.healthy and self._due(replica.since + self.facts.limits.settle):
-                    yield Pass(replica.id)
+                    yield MarkReady(replica.id)
             elif not replica.healthy:
                 if replica.route == "active":
                     yield Drain(replica.id)
             elif replica.route == "draining" or (replica.route == "none" and self._may_join(replica)):
                 yield Activate(replica.id)
 
-    def kept(self) -> list[Action]:
+    def unretirements(self) -> list[Action]:
         """Replicas on their way out that are missed, and still can be kept."""
         usable = [
             replica
-            for replica in self.gone
+            for replica in self.retiring
             if self._is_good(replica)
             and replica.healthy
             and replica.route in ("active", "draining")
             and not replica.signalled
         ]
-        return [Keep(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
+        return [Unretire(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
 
     def leaving(self) -> Iterator[Action]:
         """The next step of each replica that is on its way out."""
-        for replica in self.gone:
+        for replica in self.retiring:
             if replica.stopping_since is None:
-                yield from self._way_out(replica)
+                yield from self._shutdown_step(replica)
 
     def retirements(self) -> list[Action]:
         """Replicas that are no longer wanted, as far as enough others serve."""
-        if hopeless := list(self._hopeless()):
-            return self._retire(hopeless)
+        if never_ready := list(self._never_ready()):
+            return self._retire(never_ready)
         if len(self.good) > self.desired:
             return self._retire(_least_useful(self.good, len(self.good) - self.desired))
         if self.pending:
@@ -174,7 +174,7 @@ class _Situation:
         """Replicas that are missing, as far as there is room: one more than desired in a rolling deployment."""
         allowed = self.desired - len(self.good)
         if not (self.facts.deploying and self.facts.strategy == "blue-green"):
-            allowed = min(allowed, self.desired - len(self.staying) + (not self.gone))
+            allowed = min(allowed, self.desired - len(self.staying) + (not self.retiring))
             if self.facts.deploying and len(self.pending) == len(self.good):
                 allowed = min(allowed, 1 - len(self.pending))  # until one has proved the release
         held = {} if self.facts.deploying else self.facts.held
@@ -187,15 +187,15 @@ class _Situation:
         left = [replica for replica in facts.replicas if not self._is_lost(replica)]
         if facts.undoing:
             is_undone = not any(replica.release == facts.undoing for replica in left)
-            return [Undone()] if is_undone or self._due(facts.undo_until) else []
+            return [RollbackDone()] if is_undone or self._due(facts.undo_until) else []
         is_done = len(self.good) == len(left) == self.desired and not self.pending
         return [Succeed()] if facts.deploying and is_done else []
 
     def _is_good(self, replica: Replica) -> bool:
-        is_target = replica.release == self.facts.target and not replica.condemned
-        return is_target and (self.facts.deploying or not self._is_ill(replica))
+        is_target = replica.release == self.facts.target and not replica.must_replace
+        return is_target and (self.facts.deploying or not self._unhealthy_too_long(replica))
 
-    def _is_ill(self, replica: Replica) -> bool:
+    def _unhealthy_too_long(self, replica: Replica) -> bool:
         since = replica.unhealthy_since
         return since is not None and self._due(since + self.facts.limits.unhealthy)
 
@@ -207,12 +207,12 @@ class _Situation:
     def _retire(self, replicas: list[Replica]) -> list[Action]:
         return [Retire(replica.id, self._why(replica)) for replica in replicas]
 
-    def _hopeless(self) -> Iterator[Replica]:
+    def _never_ready(self) -> Iterator[Replica]:
         """Replicas that never served and never will."""
         for replica in self.staying:
-            never_ready = not replica.ready and self._due(replica.since + self.facts.limits.ready)
-            undone = replica.release == self.facts.undoing and not replica.serves
-            if (never_ready and not self.facts.deploying) or undone:
+            is_overdue = not replica.ready and self._due(replica.since + self.facts.limits.ready)
+            is_undone = replica.release == self.facts.undoing and not replica.serves
+            if (is_overdue and not self.facts.deploying) or is_undone:
                 yield replica
 
     def _may_join(self, replica: Replica) -> bool:
@@ -223,16 +223,16 @@ class _Situation:
             return True
         return self._usable >= self.desired
 
-    def _way_out(self, replica: Replica) -> Iterator[Action]:
+    def _shutdown_step(self, replica: Replica) -> Iterator[Action]:
         limits, since = self.facts.limits, replica.route_since
         if replica.route == "active":
             yield Drain(replica.id)
         elif replica.route == "draining":
             if (replica.followed and not replica.connections) or self._due(since + limits.drain):
-                yield Cut(replica.id)
+                yield Unroute(replica.id)
             elif replica.followed and replica.drain_signal and not replica.signalled:
                 yield Signal(replica.id)
-        elif replica.route == "none" or replica.followed or self._due(since + limits.cut):
+        elif replica.route == "none" or replica.followed or self._due(since + limits.unroute):
             yield Stop(replica.id)
 
     def _why(self, replica: Replica) -> str:
@@ -243,7 +243,7 @@ class _Situation:
         return "scaled down" if len(self.good) > self.desired and replica in self.good else "replaced"
 
     def _free_slots(self) -> Iterator[int]:
-        starting = [each for each in self.gone if not each.running and each.release == self.facts.target]
+        starting = [each for each in self.retiring if not each.running and each.release == self.facts.target]
         taken = {replica.slot for replica in (*self.good, *starting)}
         return (slot for slot in range(self.desired) if slot not in taken)
 
