@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 from services.common.errors import LongshoreError
 from services.metrics_gateway.export.prometheus import families
 from services.metrics_gateway.instruments.instrument import Instrument, Labels, Value
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.state.histogram import Histogram
 from services.replay.measure import Readings
 
 _number: Callable[[float], str] = floatToGoString

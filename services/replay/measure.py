@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Value
-from services.metrics_gateway.state.state import Histogram, State
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.state import State
 
 Readings: TypeAlias = list[tuple[Instrument, list[tuple[Labels, Value]]]]
 

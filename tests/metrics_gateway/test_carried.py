@@ -17,7 +17,8 @@ from services.metrics_gateway.fold import expiry
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.instruments.instrument import Moment
 from services.metrics_gateway.snapshots import snapshot
-from services.metrics_gateway.state.state import Listener, State
+from services.metrics_gateway.state.port import Listener
+from services.metrics_gateway.state.state import State
 from services.metrics_gateway.views import backends, status
 
 NUMBERS = st.integers(1, 3)

@@ -11,7 +11,8 @@ import pytest
 from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.fold.apply import HANDLERS, apply_batch
-from services.metrics_gateway.state.state import App, Port
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.port import Port
 from tests.metrics_gateway.events import Log, accepted, closed, established, progressed, started
 from tests.metrics_gateway.traces.story import failed, succeeded
 

@@ -18,7 +18,8 @@ from services.common.errors import LogFileError
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Moment, Value
-from services.metrics_gateway.state.state import HISTOGRAMS, Histogram, State
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.state import HISTOGRAMS, State
 from services.replay.exposition import text
 from services.replay.log.log_range import Mark, Span, span
 from services.replay.log.logfile import Record

@@ -30,7 +30,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Instrument, Kind, Labels, Moment, Value
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.state.histogram import Histogram
 
 SCOPE = "longshore"
 

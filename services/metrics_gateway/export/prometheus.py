@@ -19,12 +19,12 @@ from prometheus_client.metrics_core import (
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from schemas.limits import LARGEST
 from services.metrics_gateway.export import negotiation, text_format
 from services.metrics_gateway.export.negotiation import Form
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Value
-from services.metrics_gateway.state.histogram import LARGEST
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.state.histogram import Histogram
 
 Values: TypeAlias = list[tuple[Labels, Value]]
 

@@ -15,13 +15,13 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
+from schemas.limits import LARGEST
 from services.common import log
 from services.common.errors import SettingsError
 from services.common.process.lifecycle import VERSION
 from services.metrics_gateway.export import otlp_channel
 from services.metrics_gateway.projection import Live
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.state.histogram import LARGEST
 from services.metrics_gateway.state.span import Attribute, Span
 from services.metrics_gateway.state.tracing import SPANS
 

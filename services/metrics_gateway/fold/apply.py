@@ -19,8 +19,8 @@ from services.metrics_gateway.fold import expiry, proxy, replica, traces
 from services.metrics_gateway.fold import instance as service
 from services.metrics_gateway.fold.ages import may_have_left
 from services.metrics_gateway.fold.context import Place
-from services.metrics_gateway.state.instance import MISSED, Service
-from services.metrics_gateway.state.state import Instance, State
+from services.metrics_gateway.state.instance import MISSED, Instance, Service
+from services.metrics_gateway.state.state import State
 from services.metrics_gateway.views.events import remembered
 
 HORIZON = 1024

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from schemas.codec import Batch
-from services.metrics_gateway.state.port import MANY, Backend
-from services.metrics_gateway.state.state import App, Instance, Listener, Port, State
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.instance import Instance
+from services.metrics_gateway.state.port import MANY, Backend, Listener, Port
+from services.metrics_gateway.state.state import State
 
 
 class Place:

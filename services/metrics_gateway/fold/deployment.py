@@ -7,9 +7,8 @@ from typing import Any, TypeAlias
 
 from schemas import events as e
 from services.metrics_gateway.fold.context import Place
-from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment
 from services.metrics_gateway.state.port import count
-from services.metrics_gateway.state.state import DEPLOYMENTS_KEPT, Deployment
 
 Handler: TypeAlias = Callable[[Place, Any], None]
 

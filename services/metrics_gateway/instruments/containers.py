@@ -18,8 +18,8 @@ from services.metrics_gateway.instruments.instrument import (
     per_app_and,
     per_known_app,
 )
+from services.metrics_gateway.state.application import App, Replica
 from services.metrics_gateway.state.histogram import HEALTHCHECK_DURATION
-from services.metrics_gateway.state.state import App, Replica
 
 PER_CONTAINER = ("container", "replica", *PER_APP)
 STATES = ("created", "running", "paused", "restarting", "exited", "dead")

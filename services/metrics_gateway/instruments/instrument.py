@@ -9,8 +9,11 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.histogram import Histogram
 from services.metrics_gateway.state.instance import MISSED
-from services.metrics_gateway.state.state import App, AppKey, Histogram, Port, PortKey, State
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import AppKey, PortKey, State
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
 Duty = Literal["snapshots", "metrics", "traces"]

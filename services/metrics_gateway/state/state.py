@@ -8,36 +8,11 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from schemas.events import AnyEvent
-from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment, Exit, Outcome, Phase, Replica
-from services.metrics_gateway.state.histogram import (
-    CONNECT_LATENCY,
-    CONNECTION_DURATION,
-    DEPLOYMENT_DURATION,
-    Histogram,
-)
-from services.metrics_gateway.state.instance import Heartbeat, Instance, Service
-from services.metrics_gateway.state.port import Backend, Listener, Port
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.instance import Instance, Service
+from services.metrics_gateway.state.port import Backend, Port
 from services.metrics_gateway.state.tracing import Tracing
-
-__all__ = [
-    "CONNECTION_DURATION",
-    "CONNECT_LATENCY",
-    "DEPLOYMENTS_KEPT",
-    "DEPLOYMENT_DURATION",
-    "App",
-    "Backend",
-    "Deployment",
-    "Exit",
-    "Heartbeat",
-    "Histogram",
-    "Instance",
-    "Listener",
-    "Outcome",
-    "Phase",
-    "Port",
-    "Replica",
-    "Service",
-]
 
 RECENT_KEPT = 500
 """So many events that are no details are kept at least (`recent`), and twice as many at most."""

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from services.metrics_gateway.instruments.instrument import Duty, backends, open_connections
-from services.metrics_gateway.state.state import App, Deployment, Instance, Phase, Port, PortKey, Replica, State
+from services.metrics_gateway.state.application import App, Deployment, Phase, Replica
+from services.metrics_gateway.state.instance import Instance
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import PortKey, State
 from services.metrics_gateway.views.times import iso
 from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 

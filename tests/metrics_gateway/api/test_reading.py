@@ -10,7 +10,8 @@ import pytest
 
 from schemas import events as e
 from services.common.bus.connection import Bus
-from services.metrics_gateway.state.state import DEPLOYMENTS_KEPT, RECENT_KEPT
+from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT
+from services.metrics_gateway.state.state import RECENT_KEPT
 from services.metrics_gateway.views.backends import backends
 from services.metrics_gateway.views.deployments import deployments
 from services.metrics_gateway.views.events import DETAILS, KINDS, NOTABLE, Wanted, newest
