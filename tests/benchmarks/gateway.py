@@ -74,7 +74,7 @@ def _answers(state: State) -> dict[str, Callable[[], object]]:
 
 
 def _upkeep(state: State) -> None:
-    state.due = 0.0
+    state.next_expiry = 0.0
     expiry.advance(state, 1.0)
 
 

@@ -94,7 +94,7 @@ def test_a_scrape_walks_no_open_connection(state: State) -> None:
 
 
 def test_neither_does_what_time_does_nor_a_view(state: State) -> None:
-    state.due = 0.0
+    state.next_expiry = 0.0
     expiry.advance(state, 1.0)
     assert list(state.ports["web-1", "shop", 80].backends) == ["a"]
     assert backends.backends(state, "").backends

@@ -95,7 +95,7 @@ def test_times_of_another_age_are_harmless() -> None:
         ]
         apply(state, number, 1.0, codec.encode(codec.Batch("proxy", "h", "_", f"i{number}", 1, events)))
     exposition(state)
-    assert len(list(state.live())) == 1
+    assert len(list(state.running())) == 1
 
 
 def test_durations_by_a_clock_that_was_set_back_count_as_none_and_take_nothing_from_a_sum() -> None:

@@ -22,7 +22,7 @@ from services.common.jetstream.object_store import Objects
 from services.common.jetstream.provisioning import Limits
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold import apply
-from services.metrics_gateway.fold.context import Place
+from services.metrics_gateway.fold.context import BatchContext
 from services.metrics_gateway.log_health import KINDS
 from services.metrics_gateway.projection import Live
 from services.metrics_gateway.service import follow
@@ -357,12 +357,12 @@ async def test_a_message_that_was_applied_by_half_is_never_saved(bus: Bus, monke
     gateway = Gateway(bus)
     await gateway.saver.restore()
 
-    def broken(_place: Place, _event: e.Event) -> None:
+    def broken(_context: BatchContext, _event: e.Event) -> None:
         raise RuntimeError
 
-    handlers: dict[type[e.Event], apply.Handler] = {**apply.HANDLERS}
+    handlers: dict[type[e.Event], apply.Handler] = {**apply.STEPS}
     handlers[e.ConnectionClosed] = broken
-    monkeypatch.setattr(apply, "HANDLERS", handlers)
+    monkeypatch.setattr(apply, "STEPS", handlers)
     events: list[e.AnyEvent] = [
         e.ConnectionAccepted(1.0, 1, 8080),
         e.ConnectionClosed(1.0, 1, 8080, "b", 1, 1, 1.0, "eof"),

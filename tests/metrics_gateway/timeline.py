@@ -54,7 +54,7 @@ class Timeline:
 
     @property
     def live(self) -> set[str]:
-        return {instance.id for instance in self.state.live()}
+        return {instance.id for instance in self.state.running()}
 
     @property
     def active(self) -> int:

@@ -160,15 +160,15 @@ def is_served(state: State, key: PortKey) -> bool:
     """Whether a port is to be served now, as far as anybody can say: not closed, nor of a host that was not heard."""
     host, name, _ = key
     app, port = state.apps.get((host, name)), state.ports[key]
-    keeper = state.instances.get(port.keeper)
-    is_lost = bool(port.keeper) and (keeper is None or keeper.ended == MISSED)
+    owner = state.instances.get(port.owner)
+    is_lost = bool(port.owner) and (owner is None or owner.ended == MISSED)
     return not (is_lost or port.is_closed or (app and app.removed))
 
 
 def open_connections(state: State) -> Counter[PortKey]:
     """How many connections are open on each port, over all instances that live."""
     counts: Counter[PortKey] = Counter(dict.fromkeys(state.ports, 0))
-    for instance in state.live():
+    for instance in state.running():
         for (app, port), listener in instance.listeners.items():
             counts[instance.host, app, port] += len(listener.open)
     return counts
@@ -177,7 +177,7 @@ def open_connections(state: State) -> Counter[PortKey]:
 def backends(state: State) -> dict[PortKey, dict[str, str]]:
     """The backends of each port that take new connections of at least one instance, with their addresses."""
     found: dict[PortKey, dict[str, str]] = {key: {} for key in state.ports}
-    for instance in state.live():
+    for instance in state.running():
         for (app, port), listener in instance.listeners.items():
             found[instance.host, app, port].update(listener.backends)
     return found

@@ -21,7 +21,7 @@ def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, flo
 
     def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
         found: dict[UnitKey, float] = {}
-        for instance in moment.state.live():
+        for instance in moment.state.running():
             if instance.heartbeat:
                 key, own = (instance.service, instance.unit, instance.host), value(instance.heartbeat)
                 found[key] = combine(found[key], own) if key in found else own

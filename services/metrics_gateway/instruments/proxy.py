@@ -40,7 +40,7 @@ def _open_by_backend(moment: Moment) -> Iterator[tuple[Labels, Value]]:
     counts: dict[PortKey, Counter[str]] = {
         key: Counter(dict.fromkeys(port.backends, 0)) for key, port in moment.state.ports.items()
     }
-    for instance in moment.state.live():
+    for instance in moment.state.running():
         for (app, port), listener in instance.listeners.items():
             counts[instance.host, app, port].update(listener.carried)
     for key, found in counts.items():

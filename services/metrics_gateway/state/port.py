@@ -51,7 +51,7 @@ class Port(msgspec.Struct):
     latency: Histogram = msgspec.field(default_factory=lambda: Histogram.over(CONNECT_LATENCY))
     hold: Histogram = msgspec.field(default_factory=lambda: Histogram.over(HOLD_DURATION))
     backends: dict[str, Backend] = {}
-    keeper: str = ""
+    owner: str = msgspec.field(default="", name="keeper")
     is_closed: bool = False
 
     @property

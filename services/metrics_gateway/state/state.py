@@ -80,10 +80,10 @@ class State(msgspec.Struct):
     abandoned: int = 0
     chain_breaks: int = 0
     dropped: dict[tuple[str, str], int] = {}
-    born: int = 0
+    last_ordinal: int = msgspec.field(default=0, name="born")
     instances: dict[str, Instance] = {}
     children: dict[str, dict[str, None]] = {}
-    over: dict[str, None] = {}
+    ended: dict[str, None] = msgspec.field(default_factory=dict, name="over")
     units: dict[tuple[str, str], str] = {}
     apps: dict[AppKey, App] = {}
     ports: dict[PortKey, Port] = {}
@@ -92,8 +92,8 @@ class State(msgspec.Struct):
     services: dict[str, Service] = {}
     spent: dict[UnitKey, int] = {}
     clock: float = 0.0
-    told: float = 0.0
-    due: float = 0.0
+    last_stored: float = msgspec.field(default=0.0, name="told")
+    next_expiry: float = msgspec.field(default=0.0, name="due")
     tracing: Tracing = msgspec.field(default_factory=Tracing)
     messages_lost: int = 0
     log: str = ""
@@ -107,7 +107,7 @@ class State(msgspec.Struct):
                 setattr(made, field, _over(getattr(made, field), bounds))
         return made
 
-    def live(self) -> Iterator[Instance]:
+    def running(self) -> Iterator[Instance]:
         """The instances that have not ended."""
         return (instance for instance in self.instances.values() if instance.ended is None)
 

@@ -147,7 +147,9 @@ def status(
         log,
         [_app(*key, app) for key, app in sorted(state.apps.items(), key=lambda item: item[0]) if not app.removed],
         _proxies(state, traffic or Traffic()),
-        sorted((_service(instance) for instance in state.live()), key=lambda one: (one.host, one.unit, one.instance)),
+        sorted(
+            (_service(instance) for instance in state.running()), key=lambda one: (one.host, one.unit, one.instance)
+        ),
         list(duties),
     )
 
@@ -198,7 +200,7 @@ def _deployment(deployment: Deployment) -> LastDeployment:
 def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
     listening = {
         (instance.host, app, port)
-        for instance in state.live()
+        for instance in state.running()
         for (app, port), listener in instance.listeners.items()
         if listener.address
     }
