@@ -15,7 +15,7 @@ from schemas.codec import Batch
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold import expiry
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.state.port import Listener
 from services.metrics_gateway.state.state import State
@@ -87,7 +87,7 @@ def state() -> State:
 
 
 def test_a_scrape_walks_no_open_connection(state: State) -> None:
-    text = Exporter(lambda: Moment(state, 1.0, "1", True, {}), {}).expose("", "").body.decode()
+    text = Exporter(lambda: Measurement(state, 1.0, "1", True, {}), {}).expose("", "").body.decode()
     labels = 'app="shop",backend="a",host="web-1",proxy_port="80"'
     assert f"longshore_proxy_backend_connections_active{{{labels}}} 50.0" in text
     assert 'dewy_proxy_connections_active{app="shop",host="web-1",proxy_port="80"} 60.0' in text

@@ -74,9 +74,9 @@ async def test_a_gateway_whose_clock_jumps_shows_no_negative_age_and_saves_on(
         await publish(bus, "p-2", 3)
         await gateway.until_folded(6)
         await gateway.saver.save()
-        moment = gateway.live.moment()
+        moment = gateway.live.measurement()
         assert moment.now - real() == pytest.approx(jump, abs=60)
-        text = Exporter(gateway.live.moment, {}).expose("", "").body.decode()
+        text = Exporter(gateway.live.measurement, {}).expose("", "").body.decode()
         ages = [line for line in text.splitlines() if "_age_seconds " in line and line[0] != "#"]
         assert ages
         assert all(float(line.split()[1]) >= 0 for line in ages)

@@ -17,7 +17,7 @@ from schemas.codec import Batch
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.jetstream.log_reader import BEGAN, describe, read
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.projection import Projection
 from services.replay.exposition import text
 from services.replay.log import logfile
 from services.replay.log.dedup import Presence, Ranges
@@ -318,7 +318,7 @@ async def test_when_an_imported_log_began_is_read_from_the_message(bus: Bus, sai
     await bus.jetstream.publish("longshore.events.proxy.shop", payload, headers={BEGAN: said})
     (record,) = [one async for records in from_stream(bus) for one in records]
     assert record.began == began
-    live = Live(bus)
+    live = Projection(bus)
     async for entries in read(bus, wait=False):
         for entry in entries:
             live.fold(entry)

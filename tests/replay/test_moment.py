@@ -17,7 +17,7 @@ from schemas.codec import Batch
 from services.common.errors import LogFileError
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from services.metrics_gateway.instruments.instrument import Moment, Value
+from services.metrics_gateway.instruments.instrument import Measurement, Value
 from services.metrics_gateway.state.histogram import Histogram
 from services.metrics_gateway.state.state import HISTOGRAMS, State
 from services.replay.exposition import text
@@ -38,7 +38,7 @@ OWN = [one for one in INSTRUMENTS if one.of_process]
 
 def scraped(state: State, now: float) -> str:
     """What a gateway with this state shows on /metrics, but for what it says of its own process."""
-    exporter = Exporter(lambda: Moment(state, now, "1", True, {}), {})
+    exporter = Exporter(lambda: Measurement(state, now, "1", True, {}), {})
     names = [name for one in OWN for name in (one.prometheus, one.prometheus.removesuffix("_total"), *one.aliases)]
     names.append("target_info")
     lines = exporter.expose("", "").body.decode().splitlines()

@@ -9,7 +9,7 @@ from services.metrics_gateway.fold.context import BatchContext
 from services.metrics_gateway.state.application import App
 from services.metrics_gateway.state.histogram import Exemplar
 from services.metrics_gateway.state.span import Span
-from services.metrics_gateway.state.tracing import EVENTS, STORIES, Story
+from services.metrics_gateway.state.tracing import MAX_EVENTS, MAX_OPEN, DeploymentTrace
 from services.metrics_gateway.traces import commands, connections, deployments
 
 DURATIONS = (e.DeploymentSucceeded, e.DeploymentFailed)
@@ -33,48 +33,48 @@ def connection_traced(context: BatchContext, event: e.ConnectionTraced) -> None:
     context.state.tracing.add(connections.spans(context.host, context.app, instance, event), context.state.position)
     totals, _ = context.port(event.port)
     duration, latency = connections.exemplars(instance, event)
-    totals.duration.illustrate(duration)
+    totals.duration.add_exemplar(duration)
     if latency:
-        totals.latency.illustrate(latency)
+        totals.latency.add_exemplar(latency)
 
 
 def settle(context: BatchContext) -> None:
     """Nothing is missing any more: the deployments that are over can be told."""
-    for identity, story in list(context.state.tracing.open.items()):
-        if story.over and story.host == context.host:
+    for identity, trace in list(context.state.tracing.open.items()):
+        if trace.ended and trace.host == context.host:
             _finish(context, identity)
 
 
 def _record(context: BatchContext, event: Any) -> None:
     known = context.state.tracing.open
-    story = known.get(event.deployment)
-    if story is None:
+    trace = known.get(event.deployment)
+    if trace is None:
         if not (context.gapped or isinstance(event, e.DeploymentStarted)):
             return
-        story = known[event.deployment] = Story(context.host, context.app)
-        if len(known) > STORIES:
+        trace = known[event.deployment] = DeploymentTrace(context.host, context.app)
+        if len(known) > MAX_OPEN:
             del known[next(iter(known))]
-    if len(story.events) < EVENTS or isinstance(event, ENDS):
-        story.events.append(event)
+    if len(trace.events) < MAX_EVENTS or isinstance(event, ENDS):
+        trace.events.append(event)
     if isinstance(event, ENDS):
-        story.over = True
+        trace.ended = True
         if not context.gapped:
             _finish(context, event.deployment)
 
 
 def _finish(context: BatchContext, identity: str) -> None:
     tracing = context.state.tracing
-    story = tracing.open.pop(identity)
-    story.events.sort(key=lambda event: event.time)
-    spans = deployments.spans(story, tracing.last.get((story.host, story.app)))
+    trace = tracing.open.pop(identity)
+    trace.events.sort(key=lambda event: event.time)
+    spans = deployments.spans(trace, tracing.last.get((trace.host, trace.app)))
     if spans:
-        tracing.last[story.host, story.app] = (spans[0].trace, spans[0].id)
+        tracing.last[trace.host, trace.app] = (spans[0].trace, spans[0].id)
         tracing.add(spans, context.state.position)
-        _illustrate(context.app_state(story.app), spans[0], story)
+        _add_exemplar(context.app_state(trace.app), spans[0], trace)
 
 
-def _illustrate(app: App, root: Span, story: Story) -> None:
+def _add_exemplar(app: App, root: Span, trace: DeploymentTrace) -> None:
     """The deployment is an exemplar of how long deployments take."""
-    ended = next((event for event in story.events if isinstance(event, DURATIONS)), None)
+    ended = next((event for event in trace.events if isinstance(event, DURATIONS)), None)
     if ended:
-        app.deployment_duration.illustrate(Exemplar(root.trace, root.id, ended.duration, ended.time))
+        app.deployment_duration.add_exemplar(Exemplar(root.trace, root.id, ended.duration, ended.time))

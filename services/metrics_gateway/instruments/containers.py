@@ -8,7 +8,7 @@ from services.metrics_gateway.instruments.instrument import (
     PER_APP,
     Instrument,
     Labels,
-    Moment,
+    Measurement,
     Read,
     Section,
     Value,
@@ -31,8 +31,8 @@ _IMAGE = "img://"
 def _per_container(values: Callable[[App, Replica], Iterable[tuple[Labels, Value]]]) -> Read:
     """Of replicas that run or exited lately: any number of values, each with labels before those of the container."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, app in moment.state.apps.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, app in measurement.state.apps.items():
             for replica in app.replicas.values() if app.is_known else ():
                 if replica.running or replica.exited is not None:
                     own = (label(replica.id), _slot(replica), *app_labels(key))

@@ -50,7 +50,7 @@ class Histogram(msgspec.Struct):
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.nanoseconds += nanoseconds
 
-    def illustrate(self, exemplar: Exemplar) -> None:
+    def add_exemplar(self, exemplar: Exemplar) -> None:
         """Name a span for a duration that was observed."""
         bucket = bisect_left(self.bounds, exemplar.seconds)
         known = self.exemplars.get(bucket)

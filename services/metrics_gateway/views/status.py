@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.metrics_gateway.instruments.instrument import Duty, backends, open_connections
+from services.metrics_gateway.instruments.instrument import Role, backends, open_connections
 from services.metrics_gateway.state.application import App, Deployment, Phase, Replica
 from services.metrics_gateway.state.instance import Instance
 from services.metrics_gateway.state.port import Port
@@ -93,13 +93,13 @@ class LogStatus(msgspec.Struct, frozen=True):
     bus_connected: bool
 
 
-class DutyStatus(msgspec.Struct, frozen=True):
+class RoleStatus(msgspec.Struct, frozen=True):
     """What one gateway of all on the bus does: save snapshots, push metrics, push traces.
 
     `host` and `instance` are of the one that was last seen to do it, empty if nobody was; `here`: this one does.
     """
 
-    duty: Duty
+    role: Role = msgspec.field(name="duty")
     host: str
     instance: str
     here: bool
@@ -113,7 +113,7 @@ class Status(msgspec.Struct, frozen=True):
     apps: list[AppStatus]
     proxies: list[ProxyStatus]
     services: list[ServiceStatus]
-    duties: list[DutyStatus]
+    roles: list[RoleStatus] = msgspec.field(name="duties")
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -139,7 +139,7 @@ class Containers(msgspec.Struct, frozen=True):
 
 
 def status(
-    state: State, log: LogStatus, version: str, traffic: Traffic | None = None, duties: Sequence[DutyStatus] = ()
+    state: State, log: LogStatus, version: str, traffic: Traffic | None = None, roles: Sequence[RoleStatus] = ()
 ) -> Status:
     """Everything at a glance, in a stable order."""
     return Status(
@@ -150,7 +150,7 @@ def status(
         sorted(
             (_service(instance) for instance in state.running()), key=lambda one: (one.host, one.unit, one.instance)
         ),
-        list(duties),
+        list(roles),
     )
 
 
