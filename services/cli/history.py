@@ -13,7 +13,7 @@ from services.cli import output
 from services.cli.log_start import warn_if_truncated
 from services.cli.verbs import Json, verb
 from services.client.client import LoggedEvent, Target, connect
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.state.histogram import Histogram
 from services.replay.comparison import Comparison, Side
 from services.replay.deployments import Deployment, deployments
 from services.replay.log.source import Readable, events, from_file, from_stream

@@ -16,8 +16,8 @@ from schemas.events import AnyEvent
 from schemas.routing import Decisions
 from services.common import log, tracing
 from services.common.bus import credentials
-from services.common.bus.connection import (Bus)
-from services.common.config.option import (App)
+from services.common.bus.connection import Bus
+from services.common.config.option import App
 from services.common.config.settings import Settings, check_name
 from services.common.errors import BusError, LongshoreError
 from services.common.jetstream import log_reader

@@ -13,8 +13,8 @@ import msgspec
 
 from services.common.errors import LongshoreError
 from services.demo import releases
-from services.demo.client import (Traffic, TrafficClient)
-from services.demo.story import (DemoState)
+from services.demo.client import Traffic, TrafficClient
+from services.demo.story import DemoState
 
 STEP_TIMEOUT = 60.0
 COUNT_TIMEOUT = 15.0

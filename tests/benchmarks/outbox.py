@@ -19,8 +19,8 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
-from tests.support.nats_server import (NatsServer)
-from services.common.jetstream.provisioning import (ensure_streams)
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support.nats_server import NatsServer
 
 COUNT = 10_000
 

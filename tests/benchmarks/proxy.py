@@ -20,10 +20,10 @@ from schemas import subjects
 from schemas.routing import Backend, Route
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
-from tests.support.harness import (LONGSHORE, clean_environment, wait_for)
-from tests.support.nats_server import (NatsServer)
-from tests.support.ports import (free_port)
-from services.common.jetstream.provisioning import (ensure_streams)
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support.harness import LONGSHORE, clean_environment, wait_for
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 HOST = "benchmark"
 SMALL, LARGE = 1 << 10, 16 << 20

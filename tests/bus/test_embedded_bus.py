@@ -31,10 +31,10 @@ from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError, SettingsError
 from services.common.jetstream.log_reader import last_sequence, read
 from services.common.jetstream.object_store import Objects
-from tests.support.configured_server import (serving)
-from tests.support.disk import (small_disk)
-from services.common.jetstream.provisioning import (ensure_streams)
-from services.common.jetstream.watch import (Change, Synced, watch_keys)
+from services.common.jetstream.provisioning import ensure_streams
+from services.common.jetstream.watch import Change, Synced, watch_keys
+from tests.support.configured_server import serving
+from tests.support.disk import small_disk
 
 
 @pytest.fixture

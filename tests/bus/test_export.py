@@ -20,9 +20,9 @@ from services.bus.export import Way
 from services.bus.permissions import ACCESS
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import last_sequence
-from services.common.jetstream.provisioning import (Limits, ensure_streams)
-from tests.support.configured_server import (ConfiguredServer, connected, serving)
-from tests.support.ports import (free_port)
+from services.common.jetstream.provisioning import Limits, ensure_streams
+from tests.support.configured_server import ConfiguredServer, connected, serving
+from tests.support.ports import free_port
 
 SIGN_IN: dict[Way, list[str]] = {
     "nkey": ["--nats-nkey-file={folder}/{{service}}.nk"],

@@ -24,8 +24,8 @@ from services.common.bus.connection import Bus
 from services.common.bus.responder import is_request
 from services.common.config.settings import Settings
 from services.common.errors import BusError
-from tests.support.configured_server import (serving)
-from services.common.jetstream.provisioning import (ensure_streams)
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support.configured_server import serving
 
 HOSTS = ("here", "there")
 STREAMS = (

@@ -16,8 +16,8 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream import lease as module
 from services.common.jetstream.lease import TERM, Lease
-from tests.support.nats_server import (NatsServer)
-from services.common.jetstream.provisioning import (ensure_streams)
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support.nats_server import NatsServer
 
 NAMES = ("a", "b", "c")
 STEP = st.one_of(

@@ -14,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.common.process import child as processes
-from services.common.process.child import (Child, describe_exit)
-from services.common.process.watchdog import (VARIABLE, WatchdogPing)
-from tests.support.harness import (runs, wait_for)
+from services.common.process.child import Child, describe_exit
+from services.common.process.watchdog import VARIABLE, WatchdogPing
+from tests.support.harness import runs, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 

@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from services.bus.settings import BusSettings
-from services.cli.options import (build, command, fields_of)
-from services.client.client import (Target)
+from services.cli.options import build, command, fields_of
+from services.client.client import Target
 from services.common.config.settings import SECRET, Settings, arguments, check_name, default_state_dir, variables
 from services.common.errors import PortTakenError, SettingsError
 from services.common.process import ports

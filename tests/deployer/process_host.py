@@ -8,8 +8,8 @@ from pathlib import Path
 from schemas.routing import Artifact
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Exit, Running, Spec
-from tests.support.releases import (release)
-from services.deployer.runtime.replica_dir import (ReplicaDirectory)
+from services.deployer.runtime.replica_dir import ReplicaDirectory
+from tests.support.releases import release
 
 
 class Host:

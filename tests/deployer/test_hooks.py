@@ -23,7 +23,7 @@ from schemas.events import (
     ReplicaExited,
     ReplicaStarted,
 )
-from services.deployer.hooks.hooks import (HookContext, variables)
+from services.deployer.hooks.hooks import HookContext, variables
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
 from tests.support.releases import CRASHING, release

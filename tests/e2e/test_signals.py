@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 
 from services.demo import releases
-from tests.e2e.harness import Server, children_of, wait_for
+from tests.support.harness import Server, children_of, wait_for
 
 
 def test_a_hangup_ends_neither_the_server_nor_a_service_and_is_one_line_each(server: Callable[..., Server]) -> None:

@@ -15,7 +15,7 @@ from schemas.events import Event, EventsDropped, ListenerClosed
 from schemas.routing import Backend, BackendState
 from services.proxy.crash.blackbox import BlackBox
 from services.proxy.frames import Unframer, frame
-from services.proxy.messages import (ApplyRoute, Balance, BatchSealed, Message, RouteApplied)
+from services.proxy.messages import ApplyRoute, Balance, BatchSealed, Message, RouteApplied
 from services.proxy.worker.balancer import Balancer, Dial, Target
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop

@@ -19,9 +19,9 @@ from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefus
 from schemas.routing import Backend
 from services.proxy.frames import Unframer, frame
 from services.proxy.messages import (
-    BatchSealed,
     ApplyRoute,
     BatchAck,
+    BatchSealed,
     Limits,
     Listening,
     Message,

@@ -166,7 +166,7 @@ class CommandHandler:
 
     @contextlib.asynccontextmanager
     async def _changing(self, requester: Requester) -> AsyncIterator[None]:
-        """Hold the lock for a change. Raises LateError if the client may have given up while the command waited for it."""
+        """Hold the lock for a change. Raises LateError when the client may have given up before."""
         async with self._reconciler.changing():
             deadline.check(requester.headers)
             yield
@@ -269,10 +269,8 @@ class CommandHandler:
                 await self._deployment.fail(self._reconciler.phase(), f"aborted by {by}")
                 done = f"the deployment of {release} is aborted: it is rolled back, and quarantined until"
                 return Reply(True, f"{done} `longshore retry {release}`", ongoing.deployment)
-        if not self._lookups:
+        if not self._lookups.abort(by):
             raise LongshoreError("no deployment is under way: nothing to abort")
-        for poll in self._lookups:
-            poll.abort(by)
         return Reply(True, "the registry is no longer asked for a release: nothing is deployed")
 
     async def _list_releases(self) -> list[str]:

@@ -21,8 +21,8 @@ from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError
 from services.common.ids import uuid7
-from services.common.jetstream.watch import (Change, watch_keys)
-from services.deployer.reconcile.leadership import (Leadership)
+from services.common.jetstream.watch import Change, watch_keys
+from services.deployer.reconcile.leadership import Leadership
 from services.deployer.settings import DeployerSettings
 
 TURN = 10.0
