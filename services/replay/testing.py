@@ -1,7 +1,4 @@
-"""Time travel in tests: a recorded log as it stood after any of its events.
-
-`pytest_plugins = ["services.replay.testing"]` in a conftest.py gives the fixture `time_travel`.
-"""
+"""Time travel in tests: a recorded log as it stood after any of its events. `longshore.testing` makes it public."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
-import pytest
 
 from schemas import codec
 from schemas.codec import Batch
@@ -84,12 +80,6 @@ class TimeTravel:
         with logfile.reading(self._path) as file:
             for records in file:
                 yield from records
-
-
-@pytest.fixture
-def time_travel() -> Callable[[str | Path], TimeTravel]:
-    """Opens a log file that `longshore export` wrote."""
-    return TimeTravel
 
 
 def _events(record: Record) -> list[AnyEvent]:
