@@ -12,6 +12,7 @@ from services.deployer.runtime import orphans
 from tests.conftest import NatsServer
 from tests.deployer.process_host import Host
 from tests.deployer.site import Site
+from tests.streams import no_stream_left as no_stream_left
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from services.common.process.lifecycle import Context
 from services.health.service import serve
 from services.health.settings import HealthSettings
 from tests.conftest import NatsServer
+from tests.streams import no_stream_left as no_stream_left
 
 HOST = "here"
 

@@ -3,3 +3,4 @@
 from __future__ import annotations
 
 from tests.metrics_gateway.process import launch as launch
+from tests.streams import no_stream_left as no_stream_left
