@@ -28,6 +28,7 @@ from tests.support.metrics_receiver import (
     receiving,
     scraped,
 )
+from tests.streams import (listening)
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 
@@ -168,7 +169,10 @@ async def counting(target: int) -> AsyncIterator[Wire]:
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("localhost", target)
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer, counted=False), return_exceptions=True)
+        try:
+            await asyncio.gather(pass_on(reader, back), pass_on(there, writer, counted=False), return_exceptions=True)
+        finally:
+            back.close()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counted: bool = True) -> None:
         try:
@@ -178,9 +182,7 @@ async def counting(target: int) -> AsyncIterator[Wire]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(relay, "127.0.0.1", 0)
-    wire.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(relay) as wire.port:
         yield wire
 
 
