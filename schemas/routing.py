@@ -109,7 +109,7 @@ class Decisions(msgspec.Struct, frozen=True):
     `current` serves, `previous` is what a rollback returns to, `pinned` is what an operator chose over the
     registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
     release that was announced. `artifacts` holds what the releases named here stand for. `telling`: the encoded events
-    of the last decision, until they are on the log; the next deployer tells them if this one could not. `removed`:
+    of the last decision, until they are on the log; the next deployer records them if this one could not. `removed`:
     the application was taken off the host, and no deployer of it has started since.
     """
 
@@ -121,7 +121,7 @@ class Decisions(msgspec.Struct, frozen=True):
     ongoing: Ongoing | None = None
     found: Name = ""
     artifacts: dict[Name, Artifact] = {}
-    telling: bytes = b""
+    pending_events: bytes = msgspec.field(default=b"", name="telling")
     removed: bool = False
 
 
@@ -135,3 +135,8 @@ class Lease(msgspec.Struct, frozen=True):
     host: Name
     done: Count = 0
     about: Text = ""
+
+
+def authority(host: str, port: int) -> str:
+    """Return host and port as one text, an IPv6 address in brackets (RFC 3986): `[::1]:8080`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -67,12 +67,12 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
             return
         runtime = open_runtime(settings)
         try:
-            reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime, leadership)
-            async with notifier.announced(context, settings, reconciler.store):
+            async with notifier.notifying(context, settings) as notify:
+                releases = registry.parse(settings.registry)
+                reconciler = Reconciler(context, settings, releases, runtime, leadership, notify)
                 await reconciler.start()
-                await context.bus.respond(
-                    subjects.commands(settings.app, context.host), CommandHandler(reconciler).answer
-                )
+                commands = CommandHandler(reconciler)
+                await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
                 await reconciler.run()
         finally:
             runtime.close()

@@ -10,8 +10,6 @@ from services.common.config.settings import Settings, check_duration, check_name
 from services.common.errors import SettingsError
 from services.common.process.environment import check_names
 from services.deployer import registry, signals
-from services.deployer.notifications import target
-from services.deployer.runtime.docker import arguments, engine
 
 Strategy = Literal["rolling", "blue-green"]
 
@@ -119,7 +117,6 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
                 f"{self.health_timeout:g}; use a smaller --settle"
             )
         check_names("--pass-env", self.pass_env)
-        target.parse(self.notify)
         self._check_ports()
         self._check_runtime()
 
@@ -141,10 +138,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     def _check_runtime(self) -> None:
         if self.keep_images < 0:
             raise SettingsError(f"--keep-images {self.keep_images}: use 0 or more")
-        if self.runtime == "docker":
-            arguments.parse(self.docker_args)
-            engine.url(self.docker_host)
-        elif self.docker_args or self.cmd:
+        if self.runtime != "docker" and (self.docker_args or self.cmd):
             raise SettingsError(
                 "--cmd and what stands after -- are for containers; a process is what its file run does"
             )

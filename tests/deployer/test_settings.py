@@ -25,7 +25,6 @@ from tests.deployer.releases import release
         ({"interval": 0.0}, "--interval 0: use a number above 0"),
         ({"interval": float("nan")}, "--interval nan"),
         ({"hook_timeout": 0.0}, "--hook-timeout 0: use a number above 0"),
-        ({"notify": ["nobody"]}, "--notify number 1: not a URL"),
         ({"drain_time": -1.0}, "--drain-time -1: use 0 or more seconds"),
         ({"health_path": "up"}, "--health-path 'up': must start with a slash, such as /up"),
         ({"health_path": "/a b"}, "--health-path '/a b': holds a blank"),

@@ -40,7 +40,7 @@ class DeliveryQueue:
         self._lost = 0
         self._is_failing = False
 
-    def take(self, notice: Notice) -> None:
+    def put(self, notice: Notice) -> None:
         """Have a notice delivered. Never waits."""
         if len(self._waiting) == MOST_WAITING:
             self._lost += 1

@@ -1,4 +1,4 @@
-"""Tells people what the journal records, beside everything else and in nobody's way."""
+"""Notices about what the deployer records. Sending them delays nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
 from msgspec.structs import replace
@@ -20,55 +20,58 @@ from services.deployer.notifications.delivery_queue import DeliveryQueue
 from services.deployer.notifications.notice import Notice
 from services.deployer.notifications.notice_filter import NoticeFilter
 from services.deployer.notifications.target import Target, parse, refusal
-from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.settings import DeployerSettings
 
 TICK = 5.0
+"""Seconds between two looks for streaks of crashes that are over. A streak lasts minutes."""
+
 LAST_MOMENTS = 3.0
+"""Seconds that a stopping deployer gives to notices on their way: less than its supervisor waits before it kills."""
 
 
 class Notifier:
-    """Hands what is worth telling to the couriers of all targets."""
+    """Hands the notices about an application to the delivery queues of all targets."""
 
-    def __init__(self, context: Context, settings: DeployerSettings, store: DecisionStore) -> None:
+    def __init__(self, context: Context, settings: DeployerSettings) -> None:
         self.queues = [_delivery_queue(context, target) for target in parse(settings.notify)]
         self._context = context
         self._app = settings.app
-        self._store = store
         self._filter = NoticeFilter()
 
-    def observe(self, event: Event) -> None:
-        """Tell of an event, if it is worth it. Never waits."""
-        ongoing = self._store.decisions.ongoing
-        if notice := self._filter.observe(event, ongoing.release if ongoing else ""):
-            self._tell(notice)
+    def notify(self, event: Event, deploying: str) -> None:
+        """Send a notice if the event is worth one. Never waits.
+
+        `deploying`: the release that is being rolled out or undone, empty if none is.
+        """
+        if notice := self._filter.observe(event, deploying):
+            self._send(notice)
 
     async def run(self) -> None:
-        """Tell what ends by nothing happening."""
+        """Send a notice for each streak of crashes that is over, until cancelled."""
         while True:
             await asyncio.sleep(TICK)
             for notice in self._filter.recoveries(time.time()):
-                self._tell(notice)
+                self._send(notice)
 
-    def _tell(self, notice: Notice) -> None:
+    def _send(self, notice: Notice) -> None:
         addressed = replace(notice, id=uuid7(), app=self._app, host=self._context.host)
         for queue in self.queues:
-            queue.take(addressed)
+            queue.put(addressed)
 
 
 @contextlib.asynccontextmanager
-async def announced(context: Context, settings: DeployerSettings, store: DecisionStore) -> AsyncIterator[None]:
-    """Have notices sent of what the journal records; those that are on their way at the end get a moment more."""
-    if not settings.notify:
-        yield
-        return
-    notifier = Notifier(context, settings, store)
-    store.observe = notifier.observe
-    context.spawn(notifier.run(), "notices")
+async def notifying(context: Context, settings: DeployerSettings) -> AsyncIterator[Callable[[Event, str], None]]:
+    """Yield the function to call with each event, and with the release of the deployment under way.
+
+    At the end, notices that are on their way get a moment more.
+    """
+    notifier = Notifier(context, settings)
+    if notifier.queues:
+        context.spawn(notifier.run(), "notices")
     for queue in notifier.queues:
-        context.spawn(queue.run(), "courier")
+        context.spawn(queue.run(), "delivery queue")
     try:
-        yield
+        yield notifier.notify
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_MOMENTS):
@@ -76,11 +79,11 @@ async def announced(context: Context, settings: DeployerSettings, store: Decisio
 
 
 def check(urls: list[str], environ: Mapping[str, str]) -> None:
-    """Raises SettingsError for a target that no notice could ever reach."""
+    """Raise SettingsError for a target that no notice can ever reach."""
     numbered = list(enumerate(parse(urls), 1))
     if any(target.is_webhook for _, target in numbered) and not environ.get(webhook.SECRET):
         raise SettingsError(
-            f"--notify with a webhook: {webhook.SECRET} is not set; set it to a secret that the receiver knows, too"
+            f"--notify with a webhook: {webhook.SECRET} is not set; set it to a secret that the receiver knows too"
         )
     others = [(number, target) for number, target in numbered if not target.is_webhook]
     flaws = apprise_client.flaws([target for _, target in others]) if others else []

@@ -1,8 +1,7 @@
-"""What people ask of the deployer, and its answers."""
+"""Commands of operators to the deployer, and its replies."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,22 +16,24 @@ from services.common import tracing
 from services.common.bus import deadline
 from services.common.errors import BusError, LongshoreError, RegistryError
 from services.common.ids import span_id, trace_id
+from services.common.text import first_few
 from services.common.tracing import Cause
 from services.deployer.reconcile.reconciler import Reconciler
+from services.deployer.reconcile.registry_lookups import RegistryLookups
 from services.deployer.reconcile.registry_poller import Resolved
 from services.deployer.rollout.decisions import newest_first, without_quarantine
 
 DEFAULT_ACTOR = "operator"
 LOOKUP_TIMEOUT = 10.0
-"""Seconds that the registry has for a command, whatever it is asked. Who asked us waits longer (bus.ANSWER_TIMEOUT)."""
+"""Seconds that the registry has for all questions of one command. The client waits longer (bus.ANSWER_TIMEOUT)."""
 FOLLOW_UP_TIMEOUT = 2.0
-"""Seconds that it has for what has taken effect already, and is only looked up to be named in the answer."""
+"""Seconds that it has once the command has taken effect, and only the reply needs the name of the release."""
 
 
 class Requester(msgspec.Struct, frozen=True):
-    """By whom, and the command's part of the trace: a deployment that begins with it is a part of that.
+    """The actor that sent a command (`by`), and the command's span: a deployment that it starts becomes its child.
 
-    `headers`: as they came; they say until when whoever asked waits for the answer.
+    `headers`: those of the request; they hold the deadline until which the client waits for the reply.
     """
 
     by: str
@@ -40,22 +41,11 @@ class Requester(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
 
 
-class _Lookup(msgspec.Struct, eq=False):
-    """A command that waits for the registry. `aborted`: by whom."""
-
-    limit: asyncio.Timeout
-    aborted: str = ""
-
-    def abort(self, by: str) -> None:
-        self.aborted = by
-        self.limit.reschedule(asyncio.get_running_loop().time())
-
-
 class CommandHandler:
-    """Commands are obeyed at once, and never in the middle of a step of the reconcile loop.
+    """Executes commands at once, but never in the middle of a step of the reconcile loop.
 
-    Nobody waits for the registry but who asked for what is in it: it is asked first, beside everything else, and then
-    the command is obeyed as things stand by then.
+    A command that needs the registry asks it first, without the lock, so that it delays nothing else. Then it is
+    executed against the state of that moment.
     """
 
     def __init__(self, reconciler: Reconciler) -> None:
@@ -63,10 +53,10 @@ class CommandHandler:
         self._store = reconciler.store
         self._deployment = reconciler.deployment
         self._poller = reconciler.poller
-        self._lookups: list[_Lookup] = []
+        self._lookups = RegistryLookups(self._poller.registry.url)
 
     async def answer(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
-        """The Reply to an encoded Command; never raises for what is in it."""
+        """Execute an encoded Command, and return the encoded Reply. Never raises for the content of a command."""
         return msgspec.json.encode(await self._answer(payload, headers))
 
     async def _answer(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
@@ -83,10 +73,10 @@ class CommandHandler:
             reply = Reply(False, str(error))
         finally:
             self._reconciler.wake()
-        self._tell(command, reply, time.monotonic() - began, own, cause)
+        self._record(command, reply, time.monotonic() - began, own, cause)
         return reply
 
-    def _tell(self, command: Command, reply: Reply, took: float, own: Cause, caller: Cause) -> None:
+    def _record(self, command: Command, reply: Reply, took: float, own: Cause, caller: Cause) -> None:
         self._store.record(
             CommandAnswered(
                 time.time(),
@@ -125,11 +115,13 @@ class CommandHandler:
     async def _deploy(self, release: str, requester: Requester) -> Reply:
         self._refuse_ongoing()
         self._refuse_paused()
-        async with self._registry_timeout(LOOKUP_TIMEOUT):
+        async with self._lookups.limited(LOOKUP_TIMEOUT):
             offered = await self._list_releases()
             chosen = release or offered[0]
             if chosen not in offered:
-                raise RegistryError(f"{self._poller.registry.url} offers no release {chosen}; it has {_some(offered)}")
+                raise RegistryError(
+                    f"{self._poller.registry.url} offers no release {chosen}; it has {first_few(offered)}"
+                )
             resolved = await self._resolve(chosen)
         return await self._begin(
             chosen, resolved, requester, "" if chosen == offered[0] else chosen, self._refuse_paused
@@ -140,12 +132,12 @@ class CommandHandler:
         chosen = release or self._store.decisions.previous
         if not chosen:
             raise LongshoreError("there is no release before the current one: name one, `longshore rollback RELEASE`")
-        async with self._registry_timeout(LOOKUP_TIMEOUT):
+        async with self._lookups.limited(LOOKUP_TIMEOUT):
             resolved = await self._resolve(chosen)
         return await self._begin(chosen, resolved, requester, chosen)
 
     async def _resolve(self, release: str) -> Resolved | None:
-        """What is to be deployed; None if that is what runs."""
+        """Return the artifact to deploy, None if the release is the current one."""
         self._refuse_quarantined(release)
         return None if release == self._store.decisions.current else await self._deployment.resolve(release)
 
@@ -157,7 +149,7 @@ class CommandHandler:
         pinned: str,
         refuse: Callable[[], None] = lambda: None,
     ) -> Reply:
-        """Deploy what was looked up, if that is still possible, and unless `refuse` raises."""
+        """Deploy what was looked up, if that is still possible and `refuse` does not raise."""
         async with self._changing(requester):
             self._refuse_ongoing()
             self._refuse_quarantined(release)
@@ -174,7 +166,7 @@ class CommandHandler:
 
     @contextlib.asynccontextmanager
     async def _changing(self, requester: Requester) -> AsyncIterator[None]:
-        """Change something inside, alone. Raises LateError when whoever asked may have given up while we waited."""
+        """Hold the lock for a change. Raises LateError if the client may have given up while we waited for it."""
         async with self._reconciler.changing():
             deadline.check(requester.headers)
             yield
@@ -224,21 +216,21 @@ class CommandHandler:
                 raise LongshoreError("no release is quarantined: nothing to retry")
             chosen = release or quarantined[0]
             if chosen not in decisions.quarantined:
-                raise LongshoreError(f"release {chosen} is not quarantined; quarantined: {_some(quarantined)}")
+                raise LongshoreError(f"release {chosen} is not quarantined; quarantined: {first_few(quarantined)}")
             lifted = QuarantineLifted(time.time(), chosen, requester.by)
             await self._store.commit(without_quarantine(decisions, chosen), lifted)
         return await self._follow_up(f"release {chosen} may be deployed again", requester)
 
     async def _follow_up(self, done: str, requester: Requester) -> Reply:
-        """Begin the deployment that is due now, if one is, so that the reply can name it.
+        """Begin the deployment that is due now, if there is one, so that the reply can name it.
 
-        What was asked for is done already: an error now is none of the command, and the reconcile loop tries again.
+        The command has taken effect already: an error here does not fail it, and the reconcile loop tries again.
         """
         release = self._next_release()
         if not release:
             return Reply(True, done)
         try:
-            async with self._registry_timeout(FOLLOW_UP_TIMEOUT):
+            async with self._lookups.limited(FOLLOW_UP_TIMEOUT):
                 resolved = await self._deployment.resolve(release)
             async with self._changing(requester):
                 if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
@@ -260,12 +252,14 @@ class CommandHandler:
             self._refuse_ongoing()
             replicas = self._reconciler.replica_set.replicas
             if identity not in replicas:
-                raise LongshoreError(f"no replica {identity!r} runs here; these do: {_some(sorted(replicas))}")
+                raise LongshoreError(
+                    f"no replica {identity!r} runs here; these do: {first_few(sorted(replicas)) or 'none'}"
+                )
             replicas[identity].must_replace = True
-        return Reply(True, f"replica {identity} goes as soon as its successor takes traffic")
+        return Reply(True, f"replica {identity} is stopped as soon as its successor takes traffic")
 
     async def _abort(self, requester: Requester) -> Reply:
-        """End the deployment under way, or else the commands that still ask the registry what to deploy."""
+        """Abort the deployment under way, or else the commands that still wait for the registry."""
         by = requester.by
         async with self._changing(requester):
             if ongoing := self._deployment.ongoing:
@@ -275,35 +269,13 @@ class CommandHandler:
                 await self._deployment.fail(self._reconciler.phase(), f"aborted by {by}")
                 done = f"the deployment of {release} is aborted: it is rolled back, and quarantined until"
                 return Reply(True, f"{done} `longshore retry {release}`", ongoing.deployment)
-        if not self._lookups:
+        if not self._lookups.abort(by):
             raise LongshoreError("no deployment is under way: nothing to abort")
-        for poll in self._lookups:
-            poll.abort(by)
-        return Reply(True, "what was to be deployed is no longer looked up: nothing is deployed")
+        return Reply(True, "the registry is no longer asked for a release: nothing is deployed")
 
     async def _list_releases(self) -> list[str]:
-        """What the registry offers right now. Raises RegistryError when that is nothing."""
+        """Ask the registry for its releases, newest first. Raises RegistryError if it has none."""
         offered = self._poller.offered = await self._poller.registry.offered()
         if not offered:
             raise RegistryError(f"{self._poller.registry.url} offers no release")
         return offered
-
-    @contextlib.asynccontextmanager
-    async def _registry_timeout(self, seconds: float) -> AsyncIterator[None]:
-        """Ask the registry inside. Raises RegistryError when that is not done in time, or is aborted."""
-        poll = _Lookup(asyncio.timeout(seconds))
-        self._lookups.append(poll)
-        try:
-            async with poll.limit:
-                yield
-        except TimeoutError:
-            late = f"no answer from {self._poller.registry.url} within {seconds:g} s: is it up?"
-            raise RegistryError(f"aborted by {poll.aborted}" if poll.aborted else late) from None
-        finally:
-            self._lookups.remove(poll)
-
-
-def _some(names: list[str]) -> str:
-    """A few of the names, and how many more there are."""
-    shown = ", ".join(names[:5]) or "none"
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

@@ -18,7 +18,7 @@ from services.common.errors import BusError
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
 from services.deployer.reconcile import kv
-from services.deployer.reconcile.decision_store import DecisionStore
+from services.deployer.reconcile.decision_store import DecisionStore, Notify
 from services.deployer.reconcile.deployment import Deployment
 from services.deployer.reconcile.leadership import Leadership
 from services.deployer.reconcile.registry_poller import RegistryPoller
@@ -42,13 +42,19 @@ class Reconciler:
     """Keeps one application on this host as it should be."""
 
     def __init__(
-        self, context: Context, settings: DeployerSettings, registry: Registry, runtime: Runtime, leadership: Leadership
+        self,
+        context: Context,
+        settings: DeployerSettings,
+        registry: Registry,
+        runtime: Runtime,
+        leadership: Leadership,
+        notify: Notify,
     ) -> None:
         self.context = context
         self.settings = settings
         self.leadership = leadership
         self._lock = asyncio.Lock()
-        self.store = DecisionStore(context, settings.app)
+        self.store = DecisionStore(context, settings.app, notify)
         self.poller = RegistryPoller(registry, self.store.record, self.wake, self._wanted)
         self.replica_set = ReplicaSet(context.bus, context.host, settings.app, check(settings), runtime.problem)
         self.routes = RoutePublisher(context.bus, context.host, settings.app, settings.proxy_ports)

@@ -21,7 +21,7 @@ from schemas.events import (
     ReplicaRouted,
     ReplicaStarted,
 )
-from schemas.routing import Artifact, BackendState
+from schemas.routing import Artifact, BackendState, authority
 from services.common.errors import LongshoreError
 from services.common.process.lifecycle import Context
 from services.deployer.reconcile.decision_store import DecisionStore
@@ -136,7 +136,7 @@ class ReplicaManager:
             self._runtime.stop(found.id, self._settings.stop_timeout)
         replica.must_replace = found.outdated
         self._replica_set.add(replica)
-        address = f"{running.host}:{running.port}"
+        address = authority(running.host, running.port)
         self._store.record(ReplicaAdopted(time.time(), found.id, found.release, address, running.pid, found.slot))
         self._log.info("replica adopted", replica=found.id, release=found.release, address=address)
 
@@ -151,7 +151,7 @@ class ReplicaManager:
             self._record_failure(replica, "start", str(error), 0.0)
         else:
             replica.running, replica.address, replica.drain_signal = True, running, running.drain_signal
-            address, took = f"{running.host}:{running.port}", time.monotonic() - began
+            address, took = authority(running.host, running.port), time.monotonic() - began
             self._record(ReplicaStarted, replica, replica.release, address, running.pid, replica.slot, took)
             if replica.stopping_since is not None:
                 self._stop(replica)
@@ -215,7 +215,7 @@ class ReplicaManager:
 
     def _came_back(self, moment: float, replica: ManagedReplica, running: Running) -> None:
         replica.address, replica.generation = running, None
-        address = f"{running.host}:{running.port}"
+        address = authority(running.host, running.port)
         self._store.record(
             ReplicaStarted(moment, self._deployment.id, replica.id, replica.release, address, running.pid, replica.slot)
         )

@@ -127,7 +127,7 @@ async def test_a_failed_attempt_is_repeated_with_the_same_bytes(receiver: Receiv
     receiver.statuses = [500, 429, 503]
     with structlog.testing.capture_logs() as logs:
         async with queue(to(receiver)) as one:
-            one.take(notice())
+            one.put(notice())
             await one.until_idle()
     assert len({request.body for request in receiver.requests}) == 1
     assert len(receiver.requests) == 4
@@ -138,7 +138,7 @@ async def test_a_request_that_is_refused_for_good_is_not_repeated(receiver: Rece
     receiver.statuses = [404]
     with structlog.testing.capture_logs() as logs:
         async with queue(to(receiver)) as one:
-            one.take(notice())
+            one.put(notice())
             await one.until_idle()
     assert len(receiver.requests) == 1
     assert [line["reason"] for line in logs] == ["HTTP status 404"]
@@ -149,7 +149,7 @@ async def test_a_dead_target_is_one_line_in_the_log_and_another_when_it_lives_ag
     with structlog.testing.capture_logs() as logs:
         async with queue(to(receiver)) as one:
             for number in range(4):
-                one.take(notice(str(number)))
+                one.put(notice(str(number)))
             await one.until_idle()
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("notices do not arrive", "warning"),
@@ -163,7 +163,7 @@ async def test_a_target_that_hangs_is_given_up_at_the_deadline(receiver: Receive
     receiver.hold.clear()
     with structlog.testing.capture_logs() as logs:
         async with queue(to(receiver), deadline=0.5) as one:
-            one.take(notice())
+            one.put(notice())
             await one.until_idle()
     assert [line["reason"] for line in logs] == ["no answer within 0.5 s"]
     assert 1 <= len(receiver.requests) <= 4  # on a busy machine an attempt may end before it arrives
@@ -173,10 +173,10 @@ async def test_when_too_many_pile_up_the_oldest_are_lost_and_counted(receiver: R
     receiver.hold.clear()
     with structlog.testing.capture_logs() as logs:
         async with queue(to(receiver)) as one:
-            one.take(notice("first"))
+            one.put(notice("first"))
             await eventually(lambda: receiver.requests)
             for number in range(MOST_WAITING + 7):
-                one.take(notice(str(number)))
+                one.put(notice(str(number)))
             receiver.hold.set()
             await one.until_idle()
     assert [request.notice["text"] for request in receiver.requests] == [
