@@ -35,7 +35,9 @@ def run(settings: DeployerSettings) -> None:
         settings.state_dir,
         f"replicas/{settings.app}/deployer",
         math.inf,
-        lambda holder: waits("another deployer has this application: waits for its end", app=settings.app, pid=holder),
+        lambda holder: waits(
+            "another deployer has this application: waiting until it ends", app=settings.app, pid=holder
+        ),
     ):
         asyncio.run(wait_for_leadership(settings))
         lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
