@@ -1,4 +1,4 @@
-"""Which Longshore of an engine we are: two of them leave each other's containers alone."""
+"""The identity of this Longshore towards a container engine: two of them ignore each other's containers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.common.ids import uuid7
 
 
 def identify(state_dir: str) -> str:
-    """The id in `<state_dir>/instance`, made when it is missing: the same as long as the folder is."""
+    """Return the id in `<state_dir>/instance`, made when it is missing. It lives as long as the folder."""
     path = Path(state_dir) / "instance"
     try:
         if not path.exists():
@@ -27,7 +27,7 @@ def identify(state_dir: str) -> str:
 
 
 def _create(path: Path) -> None:
-    """Whoever is first decides, and nobody ever sees half of it."""
+    """Create the file unless another process was first. No reader ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     new.write_text(uuid7())

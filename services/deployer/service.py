@@ -38,7 +38,7 @@ def run(settings: DeployerSettings) -> None:
         settings.state_dir,
         f"replicas/{settings.app}/deployer",
         math.inf,
-        lambda holder: waits("another deployer has this application: waits for its end", pid=holder),
+        lambda holder: waits("another deployer has this application: waiting until it ends", pid=holder),
     ):
         asyncio.run(wait_for_leadership(settings))
         lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
