@@ -90,7 +90,7 @@ class Crew:
         change(replica, action, now)
         match action:
             case act.Pass():
-                self._record(ReplicaReady, replica, now - replica.since)
+                self._record(ReplicaReady, replica, duration=now - replica.since)
             case act.Activate() | act.Drain() | act.Cut():
                 replica.generation = None
             case act.Signal():
@@ -101,14 +101,14 @@ class Crew:
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
         if isinstance(action, act.Cut):
-            self._record(ReplicaDrained, replica, replica.connections, now - before)
+            self._record(ReplicaDrained, replica, cut=replica.connections, duration=now - before)
 
     def announce(self) -> None:
         """Tell which replicas take traffic since the proxy follows."""
         for replica in self._fleet.replicas.values():
             if replica.serves and not replica.is_announced:
                 replica.is_announced = True
-                self._record(ReplicaRouted, replica, time.monotonic() - replica.route_since)
+                self._record(ReplicaRouted, replica, duration=time.monotonic() - replica.route_since)
 
     def bury(self) -> None:
         """Take the replicas that ended off the fleet, or out of the route until they run again."""
@@ -154,7 +154,15 @@ class Crew:
         else:
             replica.running, replica.address, replica.drain_signal = True, running, running.drain_signal
             address, took = f"{running.host}:{running.port}", time.monotonic() - began
-            self._record(ReplicaStarted, replica, replica.release, address, running.pid, replica.slot, took)
+            self._record(
+                ReplicaStarted,
+                replica,
+                release=replica.release,
+                address=address,
+                pid=running.pid,
+                slot=replica.slot,
+                duration=took,
+            )
             if replica.stopping_since is not None:
                 self._stop(replica)
         self._wake()
@@ -196,7 +204,7 @@ class Crew:
             return
         self._fleet.remove(end.id)
         if replica.signalled and replica.route == "draining":
-            self._record(ReplicaDrained, replica, 0, now - replica.route_since)
+            self._record(ReplicaDrained, replica, duration=now - replica.route_since)
         if replica.stopping_since is not None or replica.signalled:
             self._bury(moment, end, replica.release, replica.leaving, now - (replica.stopping_since or now))
         else:
@@ -256,5 +264,5 @@ class Crew:
         wait = self.backoff.crashed(replica.slot, uptime, time.monotonic())
         self._log.warning("replica is replaced", replica=replica.id, reason=reason, seconds=wait)
 
-    def _record(self, kind: Callable[..., Event], replica: Live, *details: object) -> None:
-        self._journal.record(kind(time.time(), self._deployment.id, replica.id, *details))
+    def _record(self, kind: Callable[..., Event], replica: Live, **details: object) -> None:
+        self._journal.record(kind(time.time(), self._deployment.id, replica.id, **details))
