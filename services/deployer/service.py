@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from schemas import subjects
+from schemas.subjects import DEPLOYER_UNIT
 from services.common import log
 from services.common.errors import RegistryError
 from services.common.process import environment, lifecycle, state_lock
@@ -38,7 +39,7 @@ def run(settings: DeployerSettings) -> None:
         lambda holder: waits("another deployer has this application: waits for its end", app=settings.app, pid=holder),
     ):
         asyncio.run(wait_for_turn(settings))
-        lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
+        lifecycle.run("deployer", f"{DEPLOYER_UNIT}{settings.app}", settings, lambda context: serve(context, settings))
 
 
 def check(settings: DeployerSettings) -> None:
