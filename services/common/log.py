@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import TextIO, TypeAlias, cast
+from typing import Literal, TextIO, TypeAlias, cast
 
 import structlog
 
@@ -65,8 +65,16 @@ class Outage:
     `failure` and `recovery` are the texts of the lines; without a `recovery`, the end is not logged.
     """
 
-    def __init__(self, logger: Logger, failure: str, recovery: str = "", **fields: object) -> None:
+    def __init__(
+        self,
+        logger: Logger,
+        failure: str,
+        recovery: str = "",
+        level: Literal["warning", "error"] = "warning",
+        **fields: object,
+    ) -> None:
         self._log = logger
+        self._level = level
         self._failure = failure
         self._recovery = recovery
         self._fields = fields
@@ -79,7 +87,7 @@ class Outage:
     def failed(self, reason: str, **fields: object) -> None:
         """Log a failure, unless one with this reason is logged already; after a few reasons, log no more."""
         if reason not in self._reasons and len(self._reasons) < MOST_REASONS:
-            self._log.warning(self._failure, reason=reason, **self._fields, **fields)
+            getattr(self._log, self._level)(self._failure, reason=reason, **self._fields, **fields)
             self._reasons.add(reason)
 
     def recovered(self) -> None:

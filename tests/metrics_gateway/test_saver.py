@@ -287,7 +287,7 @@ async def test_a_stream_deleted_under_a_running_gateway_is_told_and_the_sums_go_
             assert (gateway.live.state.missing(), gateway.live.state.chain_breaks) == (0, 0)
             await gateway.saver.save()
     told = [line["event"] for line in lines if line["log_level"] == "warning"]
-    assert told == ["reading the log failed, trying again", REPLACED]
+    assert told == ["reading the log failed, retrying", REPLACED]
     state = await saved(bus)
     assert state == gateway.live.state
 
