@@ -236,7 +236,7 @@ async def test_a_damaged_file_gives_the_numbers_of_what_comes_before(tmp_path: P
 async def test_a_file_gives_what_the_payloads_give(tmp_path: Path) -> None:
     path = write(tmp_path / "a.log", recorded())
     _, readings = await Replay(View()).moment(from_file(str(path)))
-    live = folded(list(payloads(Path(__file__).parents[1] / "gateway" / "recorded.log")))
+    live = folded(list(payloads(Path(__file__).parents[1] / "metrics_gateway" / "recorded.log")))
     assert text(readings).strip() == scraped(live, live.time)
 
 
