@@ -11,7 +11,6 @@ from services.common.errors import SettingsError
 from services.common.process.environment import check_names
 from services.deployer import registry, signals
 from services.deployer.notifications import target
-from services.deployer.runtime.docker import arguments, engine
 
 Strategy = Literal["rolling", "blue-green"]
 
@@ -142,6 +141,8 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
         if self.keep_images < 0:
             raise SettingsError(f"--keep-images {self.keep_images}: use 0 or more")
         if self.runtime == "docker":
+            from services.deployer.runtime.docker import arguments, engine
+
             arguments.parse(self.docker_args)
             engine.url(self.docker_host)
         elif self.docker_args or self.cmd:
