@@ -10,8 +10,8 @@ import structlog
 
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
-from services.common.jetstream.provisioning import (ensure_streams)
-from tests.support import (needs)
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support import needs
 from tests.support.nats_server import NatsServer
 
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
