@@ -29,7 +29,7 @@ _IMAGE = "img://"
 
 
 def _per_container(values: Callable[[App, Replica], Iterable[tuple[Labels, Value]]]) -> Read:
-    """Of replicas that run or exited lately: any number of values, each with labels before those of the container."""
+    """Read any number of values of each replica that runs or exited lately, their labels before the replica's."""
 
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         for key, app in measurement.state.apps.items():
@@ -52,7 +52,7 @@ def _status(_: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
 
 
 def _exit_code(_: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
-    """As a shell and Docker count it: 128 and the number of the signal."""
+    """Return the exit code as a shell and Docker count it: 128 plus the number of the signal."""
     if replica.exit and replica.exit.code != _UNSEEN:
         yield (), replica.exit.code if replica.exit.code >= 0 else 128 - replica.exit.code
 
@@ -72,7 +72,7 @@ def _info(app: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
 
 
 def _image(app: App, replica: Replica) -> str:
-    """What an engine would call it; empty for what comes from no registry of images."""
+    """Return the image's name as an engine has it; empty for a release of another kind of registry."""
     repository = app.registry.partition("?")[0]
     return label(f"{repository.removeprefix(_IMAGE)}:{replica.release}") if repository.startswith(_IMAGE) else ""
 

@@ -1,4 +1,4 @@
-"""What the gateway tells of itself."""
+"""The gateway's metrics about itself."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ PER_UNIT = ("service", "unit", "host")
 
 
 def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, float], float]) -> Read:
-    """Of every unit that runs, what the last heartbeats of its instances say, combined."""
+    """Read a value of every running unit, combined from the last heartbeats of its instances."""
 
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         found: dict[UnitKey, float] = {}
@@ -32,7 +32,7 @@ def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, flo
 
 
 def _heard(measurement: Measurement) -> dict[UnitKey, tuple[bool, float]]:
-    """Of every unit that runs or was missed lately: whether it was heard lately, and the time since it was heard."""
+    """Read, of every unit that ran lately, whether it is up, and the seconds since its last message."""
     found: dict[UnitKey, tuple[bool, float]] = {}
     for instance in measurement.state.instances.values():
         silence = measurement.state.clock - instance.heard
@@ -62,7 +62,7 @@ def _silence(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
 
 
 def _cpu(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
-    """Of all instances that there ever were, so that a restart is no step back."""
+    """Read the CPU time over all instances that there ever were, so that a restart is no step back."""
     totals = dict(measurement.state.spent)
     for instance in measurement.state.instances.values():
         if instance.heartbeat:

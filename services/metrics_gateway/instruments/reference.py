@@ -16,7 +16,7 @@ on `/metrics` an up-down counter is a gauge. A histogram has the series `_bucket
 
 
 def markdown() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join([_HEAD, *map(_section, SECTIONS)])
 
 

@@ -1,4 +1,4 @@
-"""What a trace is told from: the events of one deployment. Pure."""
+"""The events that become traces, and finished spans. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_SPANS = 2048
 
 
 class DeploymentTrace(msgspec.Struct):
-    """The events of a deployment so far, in the order in which they came. `over`: it ended, but a batch is missing."""
+    """The events of a deployment in their order. `ended`: the deployment has ended, but a batch is missing."""
 
     host: str
     app: str
@@ -24,10 +24,11 @@ class DeploymentTrace(msgspec.Struct):
 
 
 class Tracing(msgspec.Struct):
-    """The part of the state that becomes traces; all of it is bounded.
+    """The part of the state that becomes traces. All of it is bounded.
 
-    `open` holds deployments that have not ended, `finished` spans that were not exported yet, `dropped` counts those
-    that nobody took in time. `last` is the trace and the first span of each app's last deployment, by host and app.
+    `open` holds deployments that have not ended, `finished` the spans that are not exported yet. `dropped` counts spans
+    that were not exported in time. `last` is the trace and the first span of each app's last deployment, by host and
+    app.
     """
 
     open: dict[str, DeploymentTrace] = {}
@@ -36,7 +37,7 @@ class Tracing(msgspec.Struct):
     last: dict[tuple[str, str], tuple[str, str]] = {}
 
     def add(self, spans: Iterable[Span], position: int) -> None:
-        """Spans that are over with that message of the log."""
+        """Add spans that ended with the message at `position` of the log."""
         self.finished += [msgspec.structs.replace(span, position=position) for span in spans]
         surplus = len(self.finished) - MAX_SPANS
         if surplus > 0:
