@@ -1,6 +1,6 @@
-"""Time travel in tests: a recorded log as it stood after any of its events.
+"""Time travel in tests: a recorded log as it was after any of its events.
 
-`pytest_plugins = ["services.replay.testing"]` in a conftest.py gives the fixture `time_travel`.
+`pytest_plugins = ["services.replay.testing"]` in a conftest.py provides the fixture `time_travel`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Stop: TypeAlias = int | Callable[[AnyEvent], bool] | None
 
 
 class ReplayPoint(msgspec.Struct, frozen=True):
-    """A moment: what the gateway knew, when (unix seconds), and the event that had just been told, if there was one."""
+    """A moment: the gateway's state, the time (unix seconds), and the last event before it, if there was one."""
 
     state: State
     time: float
@@ -35,14 +35,15 @@ class ReplayPoint(msgspec.Struct, frozen=True):
 
     @property
     def readings(self) -> Readings:
+        """The readings of all instruments."""
         return measure(self.state, self.time)
 
     def metrics(self) -> str:
-        """What a scrape would have shown."""
+        """Return the metrics as in a scrape."""
         return text(self.readings)
 
     def value(self, metric: str, **labels: str) -> Value:
-        """A series by the metric's name, OpenTelemetry's or that on /metrics. Raises LookupError if there is none."""
+        """Return a series by the metric's OpenTelemetry or /metrics name. Raises LookupError if there is none."""
         for one, values in self.readings:
             if metric in (one.name, one.prometheus, *one.aliases):
                 for found, value in values:
@@ -52,17 +53,17 @@ class ReplayPoint(msgspec.Struct, frozen=True):
 
 
 class TimeTravel:
-    """A log file, to be replayed as often as one likes."""
+    """A log file, to be replayed any number of times."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
 
     def events(self) -> list[AnyEvent]:
-        """All events in the order of the log; `to(n)` is the moment after the n-th, counted from 1."""
+        """Return all events in the order of the log. `to(n)` is the moment after the n-th, counted from 1."""
         return [event for record in self._records() for event in _events(record)]
 
     def to(self, stop: Stop = None) -> ReplayPoint:
-        """The moment after event number `stop`, after the first for which it is true, or at the end of the log.
+        """Return the moment after event number `stop`, after the first event that fits it, or at the end of the log.
 
         Raises LookupError if there is no such event.
         """
@@ -88,7 +89,7 @@ class TimeTravel:
 
 @pytest.fixture
 def time_travel() -> Callable[[str | Path], TimeTravel]:
-    """Opens a log file that `longshore export` wrote."""
+    """Open a log file that `longshore export` wrote."""
     return TimeTravel
 
 
@@ -100,6 +101,6 @@ def _events(record: Record) -> list[AnyEvent]:
 
 
 def _cut(payload: bytes, count: int) -> bytes:
-    """The batch with its first events only."""
+    """Return the batch with its first events only."""
     batch: Batch = codec.decode(payload).batch
     return codec.encode(msgspec.structs.replace(batch, events=batch.events[:count]))

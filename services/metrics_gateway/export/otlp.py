@@ -89,8 +89,8 @@ class Collector:
 
     def pushed_values(self) -> bytes:
         """Return the values of the log that the receiver has, for the next gateway that pushes."""
-        told = {one.name: self._before[one.name] for one in _of_log(self._delta) if one.name in self._before}
-        return msgspec.msgpack.encode(told)
+        values = {one.name: self._before[one.name] for one in _of_log(self._delta) if one.name in self._before}
+        return msgspec.msgpack.encode(values)
 
     def start_from(self, pushed: bytes | None) -> None:
         """Continue after an earlier gateway. Raises MsgspecError for bytes that are not of `pushed_values`."""

@@ -1,4 +1,4 @@
-"""What is told of the replicas: their health, and how they run."""
+"""The metrics of replicas: their health, and how they run."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ CONTAINERS = Section(
             "dewy_container_desired_replicas",
             "gauge",
             "{replica}",
-            "Replicas that are to run",
+            "Replicas that should run",
             PER_APP,
             per_known_app(lambda app: app.desired or 0),
         ),
@@ -146,7 +146,7 @@ CONTAINERS = Section(
             "dewy_container_restarts",
             "gauge",
             "{restart}",
-            "Times that this replica was started again, or one in place of it that had died",
+            "Restarts of this replica, including replacements after it died",
             PER_CONTAINER,
             _per_container(lambda app, replica: [((), app.starts.get(replica.slot, 0))]),
         ),

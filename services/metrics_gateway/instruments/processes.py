@@ -1,4 +1,4 @@
-"""What the processes of Longshore tell of themselves, and what becomes of their events."""
+"""The metrics of Longshore's own processes, and of the delivery of their events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.metrics_gateway.state.instance import MISSED, Heartbeat
 from services.metrics_gateway.state.state import UnitKey
 
 REMEMBERED = 86400.0
-"""Seconds of the log for which a unit that fell silent is told of: time for every alert, then it is gone for good."""
+"""Seconds of the log for which a silent unit has metrics: time for every alert. Then it counts as removed."""
 
 PER_UNIT = ("service", "unit", "host")
 
@@ -90,8 +90,8 @@ PROCESSES = Section(
             "longshore_unit_up",
             "gauge",
             "",
-            "1 while the unit (a service, or a deployer of one application) is heard, 0 for a day after it fell silent "
-            "without a good-bye",
+            "1 while the unit (a service, or the deployer of an application) publishes, 0 for a day after it went "
+            "silent without stopping",
             PER_UNIT,
             _up,
         ),
@@ -100,7 +100,7 @@ PROCESSES = Section(
             "longshore_unit_silence_seconds",
             "gauge",
             "s",
-            "Time since the unit was last heard, in which others wrote to the log: it stands still while nobody can",
+            "Time since the unit last published, while others wrote to the log: it stands still while the bus is away",
             PER_UNIT,
             _silence,
         ),
@@ -118,7 +118,7 @@ PROCESSES = Section(
             "longshore_process_cpu_seconds_total",
             "counter",
             "s",
-            "CPU time that the unit's processes have used, those that ended included",
+            "CPU time of the unit's processes, including those that ended",
             PER_UNIT,
             _cpu,
         ),
@@ -127,7 +127,7 @@ PROCESSES = Section(
             "longshore_process_loop_lag_seconds",
             "gauge",
             "s",
-            "Longest delay of an event loop of the unit that the last heartbeats tell of",
+            "Longest delay of an event loop of the unit in the last heartbeats",
             PER_UNIT,
             _per_unit(lambda beat: beat.loop_lag, max),
         ),
@@ -169,7 +169,7 @@ EVENTS = Section(
             "longshore_event_lag_seconds",
             "histogram",
             "s",
-            "Time from the newest event of a batch until the log had it; as exact as the clocks of the hosts agree",
+            "Time from the newest event of a batch to its storage in the log, as exact as the hosts' clocks agree",
             ("service",),
             _lag,
             buckets=EVENT_LAG,
