@@ -88,17 +88,18 @@ class Projection:
 
     def measurement(self) -> Measurement:
         """Return the present input of the instruments."""
+        dropped = self.otlp_spans["dropped"] + self.state.tracing.dropped
         return Measurement(
             self.state,
-            time.time(),
-            VERSION,
-            self.is_connected,
-            dict(self.otlp_exports),
-            self.saved,
-            self.pending,
-            self.fold_seconds,
-            dict(self.otlp_spans) | {"dropped": self.otlp_spans["dropped"] + self.state.tracing.dropped},
-            {role: lease.is_held for role, lease in self.leases.items()},
-            self._process,
-            self._host,
+            now=time.time(),
+            version=VERSION,
+            bus_connected=self.is_connected,
+            otlp_exports=dict(self.otlp_exports),
+            saved=self.saved,
+            pending=self.pending,
+            fold_seconds=self.fold_seconds,
+            otlp_spans=dict(self.otlp_spans) | {"dropped": dropped},
+            roles={role: lease.is_held for role, lease in self.leases.items()},
+            process=self._process,
+            host=self._host,
         )

@@ -19,6 +19,8 @@ from services.common.process.ports import check_free
 from services.metrics_gateway.settings import GatewaySettings
 
 STOP_TIMEOUT = 2
+"""Seconds for open requests when the service stops."""
+
 READ_TIMEOUT = 15.0
 """Seconds that a client may leave data unread."""
 

@@ -30,7 +30,10 @@ LARGEST = 2**53 - 1
 """The largest integer that every JSON parser keeps exact."""
 
 TICK = 1.0
+"""Seconds between two looks for changes: the views are made once for all streams."""
+
 SHOWN = 50
+"""Deployments and events in a view."""
 
 PROBLEMS = specs(401, 403, 421, 503)
 

@@ -28,7 +28,7 @@ from services.metrics_gateway.state.histogram import Histogram
 
 Values: TypeAlias = list[tuple[Labels, Value]]
 
-_COMPRESSION_LEVEL = 1
+_COMPRESSION_LEVEL = 1  # the fold waits meanwhile, and a higher level takes longer and saves little
 _WRITERS: dict[Form, Callable[[Iterator[Metric]], bytes]] = {
     "openmetrics": text_format.openmetrics,
     "text": text_format.text,

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
-_KNOWN = 1 << 16
+_KNOWN = 1 << 16  # numbers and labels that are remembered: more than a scrape of 10,000 series has
 _TEXT_KINDS = {"info": "gauge", "unknown": "untyped"}
 _TEXT_SUFFIXES = {"counter": "_total", "info": "_info"}
 _SPECIAL = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})

@@ -19,7 +19,11 @@ from services.metrics_gateway.snapshots.snapshot import resume
 from services.metrics_gateway.snapshots.store import REPLACED, Store
 
 INTERVAL = 10.0
+"""Seconds between two saves, when few events come."""
+
 EVENTS = 100_000
+"""Events between two saves, when many come. A restarted gateway folds them in a fraction of a second."""
+
 BEGINS_LATE = "no snapshot can be used and the log has lost its beginning: the numbers count the rest of it"
 
 

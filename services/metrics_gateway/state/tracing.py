@@ -10,8 +10,13 @@ from schemas.events import AnyEvent
 from services.metrics_gateway.state.span import Span
 
 MAX_OPEN = 64
+"""Deployments in progress on one bus. Beyond that the oldest has lost its end, and its trace is dropped."""
+
 MAX_EVENTS = 2000
+"""Events of one deployment: those of some three hundred replicas."""
+
 MAX_SPANS = 2048
+"""Spans that wait for a push, at some hundred bytes each; the SDK's own queue has this size, too."""
 
 
 class DeploymentTrace(msgspec.Struct):
