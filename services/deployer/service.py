@@ -44,9 +44,9 @@ def run(settings: DeployerSettings) -> None:
 
 
 def check(settings: DeployerSettings) -> None:
-    """Raises LongshoreError for what would keep the service from working, before anything is started.
+    """Raise LongshoreError for anything that would keep the service from working, before it starts.
 
-    A registry without a release is an error as long as nothing was ever deployed from it: that is a wrong path.
+    A registry without a release is an error as long as nothing was ever deployed from it: the path is wrong then.
     """
     settings.check_complete()
     notifier.check(settings.notify, os.environ)
@@ -82,7 +82,7 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
 
 @contextlib.asynccontextmanager
 async def _holding_leadership(context: Context, settings: DeployerSettings) -> AsyncIterator[Leadership]:
-    """Have the application while inside, and write nothing to the buckets at any moment without it."""
+    """Hold the lease inside, and write nothing to the buckets at any moment without it."""
     leadership = Leadership(context.bus, settings)
     await leadership.take(context.stopping)
     context.bus.guard = leadership.check
@@ -94,7 +94,7 @@ async def _holding_leadership(context: Context, settings: DeployerSettings) -> A
 
 
 def open_runtime(settings: DeployerSettings) -> Runtime:
-    """What the replicas run in. The SDK of the engine is loaded for containers alone."""
+    """Return the runtime of the replicas. Only containers load the SDK of the engine."""
     if settings.runtime == "process":
         if names := environment.withheld(os.environ, settings.pass_env):
             log.get("deployer").info(
@@ -107,5 +107,5 @@ def open_runtime(settings: DeployerSettings) -> Runtime:
 
 
 def replicas(settings: DeployerSettings) -> Path:
-    """Where the replicas' folders are."""
+    """Return the parent of the replicas' folders."""
     return Path(settings.state_dir) / "replicas" / settings.app

@@ -1,4 +1,4 @@
-"""Release names as versions: Semantic Versioning 2.0.0 with an optional leading "v", unless told otherwise. Pure."""
+"""Release names as versions: by default Semantic Versioning 2.0.0 with an optional leading "v". Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Predicate: TypeAlias = Callable[[Version], bool]
 
 
 def parse(name: str) -> Version | None:
-    """The version that a name stands for, None if it is not one."""
+    """Return the version that a name stands for, None if it is not one."""
     text = name.removeprefix("v")
     try:
         version = Version.parse(text)
@@ -42,7 +42,7 @@ def newest_first(
 
 
 def is_newer(name: str, than: str, parse: Parse = parse) -> bool:
-    """Whether a version has a higher precedence than another; a name that is no version is older than any."""
+    """Return True if a version has a higher precedence than another; a name that is no version is older than any."""
     this, other = parse(name), parse(than)
     return this is not None and (other is None or this > other)
 

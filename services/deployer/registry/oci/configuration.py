@@ -20,7 +20,7 @@ _API_PATHS = ("", "v1", "v2")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What `auths` holds for a key: NAME:PASSWORD in base64, or name and password, or an identity token."""
+    """An entry of `auths`: NAME:PASSWORD in base64, or name and password, or an identity token."""
 
     auth: str = ""
     username: str = ""
@@ -89,7 +89,7 @@ def keys(known: Iterable[str], name: str) -> list[str]:
 
 
 def _place(key: str) -> str:
-    """`host` or `host/namespace` of a key, which may be a URL: that of an API, whatever its path is."""
+    """Return `host` or `host/namespace` of a key. A key may be the URL of an API; then its path does not matter."""
     scheme, separator, rest = key.partition("://")
     host, _, path = (rest if separator else scheme).partition("/")
     host, path = host.lower(), path.strip("/")

@@ -20,7 +20,7 @@ _IDENTITY_TOKEN = "<token>"
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """`source` says where they are from. An identity token goes before name and password where tokens are given."""
+    """Credentials and their `source`. For tokens, an identity token is used before name and password."""
 
     source: str
     username: str = ""
@@ -38,7 +38,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct):
-    """What was found, and what went wrong on the way, without secrets."""
+    """The credentials found, and the problems on the way, without secrets."""
 
     found: Credentials | None = None
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""Where a repository is: host, name and tag, read by the rules of the distribution project's references. Pure."""
+"""A repository: host, name and tag, by the rules of the distribution project's references. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A repository on a host (with its port), and the tag that is followed; empty: the highest version is."""
+    """A repository on a host (with its port), and the followed tag; empty: the highest version is followed."""
 
     host: str
     repository: str
@@ -47,7 +47,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> Reference:
-    """`host/repository:tag` as a reference; short names are Docker Hub's. Raises SettingsError, without the option."""
+    """Parse `host/repository:tag`; short names are Docker Hub's. Raises SettingsError, without the option."""
     host, rest = _split(text)
     host = host.lower()
     repository, separator, tag = rest.partition(":")
@@ -63,15 +63,17 @@ def parse(text: str) -> Reference:
 
 
 def is_tag(text: str) -> bool:
+    """Return True for a valid tag."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
+    """Return True for a valid digest."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host without its port is this machine: localhost, 127.0.0.0/8 or ::1."""
+    """Return True if a host without its port is this machine: localhost, 127.0.0.0/8 or ::1."""
     if host == "localhost":
         return True
     try:
@@ -81,7 +83,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL, lower case, without port and brackets; empty if it has none."""
+    """Return the host of a URL in lower case, without port and brackets; empty if it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -89,7 +91,7 @@ def host_of(url: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """The host, and the rest behind its slash. What cannot be a host is the start of a Docker Hub name."""
+    """Split off the host. A first part that cannot be a host is the start of a Docker Hub name."""
     first, slash, rest = text.partition("/")
     if slash and (not first or first == "localhost" or set(".:[") & set(first)):
         return first, rest

@@ -1,4 +1,4 @@
-"""What the API tells of one repository: its tags, and their digests."""
+"""One repository of the API: its tags, and their digests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Tags(msgspec.Struct):
 
 
 class Repository:
-    """Methods raise RegistryError when the registry does not answer as the specification says."""
+    """A repository. Methods raise RegistryError if the registry does not answer as specified."""
 
     def __init__(self, source: Source) -> None:
         self._name = source.reference.name
