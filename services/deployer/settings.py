@@ -122,10 +122,12 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
 
     @property
     def ports(self) -> list[Port]:
+        """The ports of --port."""
         return [parse_port(text) for text in self.port]
 
     @property
     def proxy_ports(self) -> list[int]:
+        """The ports of the proxy."""
         return [port.proxy for port in self.ports]
 
     def check_complete(self) -> None:

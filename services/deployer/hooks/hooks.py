@@ -23,7 +23,9 @@ GUARD = 'trap "kill -KILL 0" TERM; sh -c "$0" & wait $!'
 
 CHUNK = 1 << 16
 PAUSE = 0.01
+"""Seconds between two reads of an output beyond its limits, which is thrown away."""
 CLOSE_TIMEOUT = 1.0
+"""Seconds to read the rest of an ended hook's output."""
 
 Log = structlog.typing.FilteringBoundLogger
 

@@ -65,6 +65,7 @@ class Deployment:
 
     @property
     def ongoing(self) -> Ongoing | None:
+        """The deployment under way in the decisions, None without one."""
         return self._store.decisions.ongoing
 
     @property
@@ -74,10 +75,12 @@ class Deployment:
 
     @property
     def is_pull_due(self) -> bool:
+        """The preparation is to be started."""
         return self.ongoing is not None and not self.ongoing.failed and self._preparation == "due"
 
     @property
     def is_rolling_out(self) -> bool:
+        """The preparation is done, and the deployment has not failed."""
         return self.ongoing is not None and not self.ongoing.failed and self._preparation == "done"
 
     @property
@@ -87,6 +90,7 @@ class Deployment:
 
     @property
     def undoing(self) -> str:
+        """The release whose failed deployment is being undone, empty without one."""
         return self.ongoing.release if self.ongoing and self.ongoing.failed else ""
 
     @property
@@ -96,6 +100,7 @@ class Deployment:
 
     @property
     def strategy(self) -> Literal["rolling", "blue-green"]:
+        """The strategy of the deployment under way."""
         return "blue-green" if self.ongoing and self.ongoing.strategy == "blue-green" else "rolling"
 
     async def artifact(self, release: str) -> Artifact:

@@ -17,7 +17,8 @@ from services.common.errors import RegistryError
 from services.deployer.registry import Registry
 from services.deployer.registry.backoff import pause
 
-LOOKUP_TIMEOUT = 60.0
+POLL_TIMEOUT = 60.0
+"""Seconds for one poll: several requests of a session, each with its own deadline of 20 s."""
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -70,13 +71,13 @@ class RegistryPoller:
         """Poll once. A failure is recorded, and keeps the last offer."""
         self._poll_soon.clear()
         try:
-            async with asyncio.timeout(LOOKUP_TIMEOUT):
+            async with asyncio.timeout(POLL_TIMEOUT):
                 offered = await self.registry.offered()
                 resolved = {release: await self._resolve(release) for release in self._wanted(offered)}
         except RegistryError as error:
             self._failed(str(error), error.retry_after)
         except TimeoutError:
-            self._failed(f"no answer from {self.registry.url} within {LOOKUP_TIMEOUT:g} s")
+            self._failed(f"no answer from {self.registry.url} within {POLL_TIMEOUT:g} s")
         else:
             self._succeeded(offered, resolved)
 

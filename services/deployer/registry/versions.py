@@ -11,7 +11,7 @@ Parse: TypeAlias = Callable[[str], Version | None]
 """The version that a name stands for, None if it is not one."""
 
 Predicate: TypeAlias = Callable[[Version], bool]
-"""Whether a version is wanted."""
+"""True for a version that is wanted."""
 
 
 def parse(name: str) -> Version | None:

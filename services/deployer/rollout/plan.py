@@ -45,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true now.
+    """The facts of one moment.
 
     `target`: the release that should run (empty: none). `deploying`: a deployment of it is under way. `is_pull_due`:
     another release is to be brought onto this host, and becomes the target after that. `undoing`: the release whose

@@ -10,6 +10,7 @@ from pathlib import Path
 
 MARK = "LONGSHORE_REPLICA"
 ROUNDS = 10
+"""Rounds until no orphan is left: a process may fork between the look and the kill, but not ten times in a row."""
 
 
 def find(*replicas: str) -> Iterator[int]:

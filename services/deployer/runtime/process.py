@@ -26,7 +26,9 @@ from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Star
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 10.0
+"""Seconds for a shim to start its program. It takes milliseconds; a busy host or a slow disk may need seconds."""
 FORCE_AGAIN = 2.0
+"""Seconds that the shim has to kill its group before it is killed itself."""
 
 
 class _Watched(msgspec.Struct):

@@ -13,6 +13,7 @@ import msgspec
 from services.deployer.runtime.protocol import UNSEEN
 
 KEPT_FOLDERS = 10
+"""Folders of ended replicas that are kept: enough to compare the outputs of a crash loop."""
 
 
 class Record(msgspec.Struct, frozen=True):

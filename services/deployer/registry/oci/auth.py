@@ -21,6 +21,7 @@ from services.deployer.registry.oci.transport import Answer, Transport, failure,
 
 CLIENT = "longshore"
 MARGIN = 5.0
+"""Seconds before the end of a token's lifetime from which a new one is requested."""
 
 _DEFAULT_LIFE = 60.0
 
@@ -107,7 +108,7 @@ class Auth:
 
     def _tried(self) -> str:
         if self._search is None:
-            return "it asked for no credentials: fix --registry, or what it allows to everybody"
+            return "it asked for no credentials: fix --registry, or its permissions for anonymous users"
         if self._asked is None:
             return "it asks for an authentication that is neither Bearer nor Basic"
         problems = "".join(f"; {problem}" for problem in self._search.problems)

@@ -43,6 +43,7 @@ class Reference(msgspec.Struct, frozen=True):
 
     @property
     def is_local(self) -> bool:
+        """The host is this machine."""
         return is_loopback(host_of(f"//{self.host}"))
 
 

@@ -76,7 +76,7 @@ class Repository:
         """
         head = await self._manifest("HEAD", name)
         if head.status in (401, 429) or "retry-after" in head.headers:
-            # These are about the asker and not about HEAD: another request makes it worse.
+            # These are about the client and not about HEAD: another request makes it worse.
             self._session.checked(head)
         digest: str = head.headers.get("docker-content-digest", "") if head.status == 200 else ""
         if not digest:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 DEFAULT = "unix:///var/run/docker.sock"
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
 TIMEOUT = 30.0
+"""Seconds for one call: an engine under load takes seconds to create or remove a container."""
 THREADS = 10
 """Calls at a time, as many as the SDK keeps connections: one that hangs leaves room for the others."""
 RETRY_TIMEOUT = 30.0
+"""Seconds for which an unreachable engine is called again: longer than a restart of dockerd takes."""
 RETRY = 0.5
 
 T = TypeVar("T")

@@ -30,6 +30,7 @@ from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prun
 from services.deployer.settings import DeployerSettings
 
 KILL_INTERVAL = 5.0
+"""Seconds between two tries to send a signal. Each try waits for the engine up to RETRY_TIMEOUT seconds by itself."""
 
 
 class DockerRuntime:

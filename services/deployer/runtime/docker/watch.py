@@ -20,6 +20,7 @@ from services.deployer.runtime.protocol import UNSEEN, Exit
 from services.deployer.runtime.replica_dir import ReplicaDirectory
 
 SILENCE = 60.0
+"""Seconds without an event until the stream is opened again: a connection that hangs looks like a quiet engine."""
 RETRY = 0.5
 GARBAGE = (LookupError, TypeError, ValueError, AttributeError)
 """Errors that an answer causes that does not follow the engine's API."""
@@ -67,6 +68,7 @@ class Watched(msgspec.Struct):
 
     @property
     def id(self) -> str:
+        """The replica's id, which is the container's name."""
         return self.folder.path.name
 
 
