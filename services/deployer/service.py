@@ -57,7 +57,7 @@ def check(settings: DeployerSettings) -> None:
     source = registry.parse(settings.registry)
     if not any(replicas(settings).glob("*/")) and not asyncio.run(source.offered()):
         raise RegistryError(
-            f"{source.url} offers no release that can be started: put one there as VERSION/run, an executable "
+            f"{source.url} offers no release that can be started; put one there as VERSION/run, an executable "
             "file, such as 1.0.0/run"
         )
 

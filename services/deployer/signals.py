@@ -17,9 +17,9 @@ def parse(text: str) -> str:
         return ""
     name = f"SIG{text.upper().removeprefix('SIG')}"
     if number(name) is None:
-        raise ValueError(f"{text!r} is no signal: use a name such as SIGTERM, or {NONE}")
+        raise ValueError(f"{text!r} is not a signal; use a name such as SIGTERM, or {NONE}")
     if number(name) in _USELESS:
-        raise ValueError(f"{name} cannot be caught, so no connection is closed because of it: use another one")
+        raise ValueError(f"{name} cannot be caught, so no connection is closed because of it; use another one")
     return name
 
 

@@ -89,7 +89,7 @@ def test_what_only_a_running_deployer_needs_is_asked_for_when_it_starts(options:
 def test_a_registry_without_a_release_is_refused_before_anything_starts(registry: Path, state_dir: Path) -> None:
     settings = DeployerSettings(registry=f"dir://{registry}", port=["8080"], state_dir=str(state_dir))
     release(registry, "1.0.0").joinpath("run").unlink()
-    with pytest.raises(RegistryError, match="offers no release that can be started: put one there as VERSION/run"):
+    with pytest.raises(RegistryError, match="offers no release that can be started; put one there as VERSION/run"):
         check(settings)
     (state_dir / "replicas" / "app" / "app-1_0_0-0-x").mkdir(parents=True)
     check(settings)

@@ -110,7 +110,7 @@ def test_every_spelling_of_an_option_says_the_same(words: list[str]) -> None:
         (["--cpus=0"], "-- --cpus: use a number of processors"),
         (["--cpus=."], "-- --cpus: use a number of processors"),
         (["--cpus=.0"], "-- --cpus: use a number of processors"),
-        (["--network", "front", "--network=back"], "-- --network: given twice; a replica is in one network"),
+        (["--network", "front", "--network=back"], "-- --network: given twice; name the one network of a replica"),
         (["--network=host"], "-- --network: a replica needs a network of its own"),
         (["--network=container:db"], "-- --network: a replica needs"),
         (["--restart=sometimes"], "-- --restart: use no, always"),

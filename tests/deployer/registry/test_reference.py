@@ -84,7 +84,7 @@ def test_docker_hub_has_an_api_host_of_its_own() -> None:
         ("h.io/a?slot=blue", "unknown option 'slot'; known are pre-release, constraint, calver, insecure"),
         ("h.io/a?insecure=true&insecure=true", "an option is given twice"),
         ("h.io/a:b?pre-release=true", "the tag b is followed as it is"),
-        ("h.io/a?constraint=>=1.x", "'>=1.x' is no comparator"),
+        ("h.io/a?constraint=>=1.x", "'>=1.x' is not a comparator"),
         ("h.io/a?calver=YYYY.M", "M is not known"),
         ("h.io/a?calver=YYYY&constraint=>1", "constraint and calver cannot be combined"),
     ],

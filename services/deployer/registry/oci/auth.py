@@ -93,7 +93,7 @@ class Auth:
             return challenge(values)
         except HeaderError as error:
             raise RegistryError(
-                f"{self._reference.name}: its WWW-Authenticate header cannot be read ({error}): no registry?"
+                f"{self._reference.name}: its WWW-Authenticate header cannot be read ({error}); is it a registry?"
             ) from None
 
     def _warn(self) -> None:
@@ -137,7 +137,7 @@ class Auth:
         """Raise RegistryError unless credentials may go to a realm: it is encrypted, or on this machine."""
         scheme, host = realm.partition("://")[0].lower(), host_of(realm)
         if scheme not in ("http", "https") or not host or "@" in realm:
-            raise RegistryError(f"{self._reference.host} asks for a token, but not from a URL: no registry?")
+            raise RegistryError(f"{self._reference.host} asks for a token, but not from a URL; is it a registry?")
         is_safe = scheme == "https" or (is_loopback(host) and self._reference.is_local) or self._is_own(realm)
         if not is_safe and (found or not self._is_insecure):
             raise RegistryError(
@@ -159,7 +159,9 @@ class Auth:
             token = msgspec.json.decode(answer.body, type=_Token)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             # The text names fields and types, and no values.
-            raise RegistryError(f"{where}, answered something that is no token ({error}): no registry?") from None
+            raise RegistryError(
+                f"{where}, answered something that is not a token ({error}); is it a registry?"
+            ) from None
         if len(token.text) > _MAX_TOKEN or not re.fullmatch(r"[!-~]+", token.text):
-            raise RegistryError(f"{where}, answered without a token: no registry?")
+            raise RegistryError(f"{where}, answered without a token; is it a registry?")
         return token

@@ -26,8 +26,9 @@ def _comparator(text: str, whole: str) -> Predicate:
     numbers = match[2].split(".") if match else []
     lowest = versions.parse(".".join([*numbers, "0", "0"][:3]) + match[3]) if match else None
     if not match or not lowest or (match[3] and len(numbers) < 3):
+        known = " ".join(OPERATORS)
         raise SettingsError(
-            f"constraint={whole}: {text!r} is no comparator; use {' '.join(OPERATORS)} and a version, such as >=1.2,<2"
+            f"constraint={whole}: {text!r} is not a comparator; use {known} and a version, such as >=1.2,<2"
         )
     return _predicate(match[1] or "=", lowest, len(numbers))
 

@@ -48,7 +48,7 @@ async def ask(name: str, server: str, environment: Mapping[str, str], timeout: f
     try:
         return msgspec.json.decode(output, type=Secret)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise RegistryError(f"{program} answered something that is no credentials") from None
+        raise RegistryError(f"{program} answered something other than credentials") from None
 
 
 async def _run(program: str, server: str, environment: Mapping[str, str]) -> tuple[int, bytes]:

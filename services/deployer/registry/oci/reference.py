@@ -59,7 +59,7 @@ def parse(text: str) -> Reference:
         host, repository = HUB, repository if "/" in repository else f"library/{repository}"
     _check_repository(repository)
     if separator and not is_tag(tag):
-        raise SettingsError(f"{tag!r} is not a tag: use at most 128 letters, digits, dots, dashes and underscores")
+        raise SettingsError(f"{tag!r} is not a tag; use at most 128 letters, digits, dots, dashes and underscores")
     return Reference(host, repository, tag)
 
 
@@ -104,7 +104,7 @@ def _split(text: str) -> tuple[str, str]:
 def _check_host(host: str) -> None:
     match = _HOST.fullmatch(host)
     if not match:
-        raise SettingsError(f"{host!r} is not a host: use a name or an address, IPv6 in brackets: {FORM}")
+        raise SettingsError(f"{host!r} is not a host; use a name or an address, IPv6 in brackets: {FORM}")
     if match[1].startswith("["):
         try:
             ipaddress.IPv6Address(match[1][1:-1])
@@ -120,6 +120,6 @@ def _check_repository(repository: str) -> None:
     if repository != repository.lower():
         raise SettingsError(f"repository {repository!r} must be in lower case, such as {repository.lower()}")
     raise SettingsError(
-        f"{repository!r} is not a repository: use lower-case letters and digits, with single dots, dashes and "
+        f"{repository!r} is not a repository; use lower-case letters and digits, with single dots, dashes and "
         f"underscores between them, at most {_LONGEST_NAME} in all"
     )

@@ -49,10 +49,12 @@ class Repository:
         target = join(self._session.base, f"tags/list?n={PAGE}")
         while target:
             if target in asked:
-                raise RegistryError(f"{self._name}: its list of tags leads back to a page that was read: no registry?")
+                raise RegistryError(
+                    f"{self._name}: its list of tags leads back to a page that was read; is it a registry?"
+                )
             if len(asked) == MAX_PAGES:
                 raise RegistryError(
-                    f"{self._name}: its list of tags does not end after {MAX_PAGES} pages: no registry?"
+                    f"{self._name}: its list of tags does not end after {MAX_PAGES} pages; is it a registry?"
                 )
             answer = await self._session.ask("GET", target)
             if answer.status == 404:
@@ -86,9 +88,9 @@ class Repository:
             algorithm = name.partition(":")[0] if reference.is_digest(name) else "sha256"
             digest = f"{algorithm}:{hashlib.new(algorithm, answer.body).hexdigest()}"
         if not reference.is_digest(digest):
-            raise RegistryError(f"{self._name}: answered {name} with something that is no digest: no registry?")
+            raise RegistryError(f"{self._name}: answered {name} with something that is not a digest; is it a registry?")
         if reference.is_digest(name) and digest != name:
-            raise RegistryError(f"{self._name}: answered {name} with another image, {digest}: no registry?")
+            raise RegistryError(f"{self._name}: answered {name} with another image, {digest}; is it a registry?")
         return digest
 
     async def _manifest(self, method: str, name: str) -> Answer:
@@ -97,7 +99,9 @@ class Repository:
 
     def _missing(self, is_later_page: bool) -> RegistryError:
         if is_later_page:
-            return RegistryError(f"{self._name}: the next page of its list of tags is not there (404): no registry?")
+            return RegistryError(
+                f"{self._name}: the next page of its list of tags is not there (404); is it a registry?"
+            )
         return RegistryError(f"{self._name}: no such repository (404); fix --registry, or push an image first")
 
     def _next(self, answer: Answer) -> str:
@@ -114,4 +118,6 @@ class Repository:
         try:
             return msgspec.json.decode(answer.body, type=_Tags).tags or []
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise RegistryError(f"{self._name}: answered something that is no list of tags: no registry?") from None
+            raise RegistryError(
+                f"{self._name}: answered something that is not a list of tags; is it a registry?"
+            ) from None

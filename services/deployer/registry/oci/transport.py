@@ -70,8 +70,8 @@ def _check_encoding(response: httpx.Response) -> None:
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if response.status_code == 200 and encoding not in ("", "identity"):
         raise RegistryError(
-            f"{origin(str(response.url))} compresses its answer, although it is asked not to: have it, or the proxy "
-            "before it, leave that"
+            f"{origin(str(response.url))} compresses its answer, although it is asked not to; turn that off in "
+            "it, or in the proxy before it"
         )
 
 
@@ -81,7 +81,7 @@ async def _body(response: httpx.Response) -> bytes:
         whole += chunk
         if len(whole) > MAX_BODY:
             raise RegistryError(
-                f"{origin(str(response.url))} answers with more than {MAX_BODY >> 20} MiB: no registry?"
+                f"{origin(str(response.url))} answers with more than {MAX_BODY >> 20} MiB; is it a registry?"
             )
     return bytes(whole)
 
@@ -105,7 +105,7 @@ def join(base: str, target: str) -> str:
     except ValueError:
         is_url = False
     if not is_url:
-        raise RegistryError(f"{origin(base)} points to something that is no URL: no registry?")
+        raise RegistryError(f"{origin(base)} points to something that is not a URL; is it a registry?")
     if base.startswith("https:") and parts.scheme == "http":
         raise RegistryError(f"{origin(base)} points to {origin(url)}, which is not encrypted: not followed")
     return url
@@ -119,7 +119,7 @@ def failure(answer: Answer, where: str) -> RegistryError:
         return RegistryError(f"{where}: too many requests (429){wait}; a longer --interval asks less", after)
     if answer.status >= 500:
         return RegistryError(f"{where}: the registry fails ({answer.status}){wait}; see its log if that lasts", after)
-    return RegistryError(f"{where}: unexpected status {answer.status}: no registry?", after)
+    return RegistryError(f"{where}: unexpected status {answer.status}; is it a registry?", after)
 
 
 def words(error: BaseException) -> str:
@@ -146,5 +146,5 @@ def words(error: BaseException) -> str:
     if isinstance(error, httpx.ConnectError):
         return f"cannot be reached ({reason})" if reason else "cannot be reached"
     if isinstance(error, httpx.InvalidURL | UnicodeError):
-        return "points to something that is no URL: no registry?"
+        return "points to something that is not a URL; is it a registry?"
     return "cut the connection, or answered something that is not HTTP"

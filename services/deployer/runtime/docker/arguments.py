@@ -60,7 +60,7 @@ def parse(words: Sequence[str]) -> Arguments:
     arguments, names = Arguments(), set()
     for name, value in _pairs(words):
         if name == "network" and name in names:
-            raise SettingsError("-- --network: given twice; a replica is in one network")
+            raise SettingsError("-- --network: given twice; name the one network of a replica")
         names.add(name)
         try:
             OPTIONS[name](arguments, value)
