@@ -161,6 +161,10 @@ class Deployment:
             self._preparation = "hook"
             self._preparing = self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
 
+    def report_failure(self, phase: str, reason: str) -> None:
+        """Have the rollout fail. The first failure counts."""
+        self.failure = self.failure or (phase, reason)
+
     async def succeed(self) -> None:
         """Make the release the current one, and start the clean-up and the hook after-deploy."""
         if ongoing := self.ongoing:

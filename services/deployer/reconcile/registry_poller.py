@@ -67,6 +67,11 @@ class RegistryPoller:
         if not self._streak:
             self._poll_soon.set()
 
+    async def refresh(self) -> list[str]:
+        """Return the releases of this moment, newest first, and keep them as the offer. Raises RegistryError."""
+        self.offered = await self.registry.offered()
+        return self.offered
+
     async def poll(self) -> None:
         """Poll once. A failure is recorded, and keeps the last offer."""
         self._poll_soon.clear()

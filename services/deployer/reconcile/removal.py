@@ -24,7 +24,7 @@ from services.common.ids import uuid7
 from services.deployer.reconcile.leadership import Leadership
 from services.deployer.settings import DeployerSettings
 
-TURN = 10.0
+LEASE_TIMEOUT = 10.0
 """Seconds to get the lease after the deployer has ended: three times what one lasts that was not released."""
 
 FLUSH_TIMEOUT = 5.0
@@ -59,7 +59,7 @@ async def left(settings: DeployerSettings) -> list[str]:
 
 async def _take(leadership: Leadership) -> None:
     try:
-        async with asyncio.timeout(TURN):
+        async with asyncio.timeout(LEASE_TIMEOUT):
             await leadership.take()
     except TimeoutError:
         raise BusError(f"{leadership.name} is not removed: a deployer still has it") from None

@@ -51,6 +51,10 @@ class ReplicaSet:
         """Remove a replica. Return it, None if there is none with this id."""
         return self.replicas.pop(identity, None)
 
+    def replace(self, identity: str) -> None:
+        """Have a replica replaced, however healthy it is."""
+        self.replicas[identity].must_replace = True
+
     def new_id(self, release: str, slot: int) -> str:
         """Return a new id, `<app>-<release>-<slot>-<random>`. No two replicas ever share one."""
         return f"{self._app}-{subjects.token(release)[:LONGEST_TOKEN]}-{slot}-{secrets.token_hex(3)}"

@@ -87,7 +87,7 @@ def plan(facts: Facts) -> Plan:
         return Plan([Fail(*failure)], facts.now)
     if unretirements := situation.unretirements():
         return Plan(unretirements, facts.now)
-    actions: list[Action] = [*situation.routing(), *situation.leaving()]
+    actions: list[Action] = [*situation.routing(), *situation.shutdown_steps()]
     actions += situation.retirements() or situation.starts()
     return Plan(actions or situation.ending(), situation.wake)
 
@@ -154,7 +154,7 @@ class _Situation:
         ]
         return [Unretire(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
 
-    def leaving(self) -> Iterator[Action]:
+    def shutdown_steps(self) -> Iterator[Action]:
         """Yield the next step of each retiring replica."""
         for replica in self.retiring:
             if replica.stopping_since is None:
