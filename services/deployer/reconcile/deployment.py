@@ -75,7 +75,7 @@ class Deployment:
 
     @property
     def is_pull_due(self) -> bool:
-        """The preparation is to be started."""
+        """The preparation must be started."""
         return self.ongoing is not None and not self.ongoing.failed and self._preparation == "due"
 
     @property
@@ -150,7 +150,7 @@ class Deployment:
         """Continue the deployment of an earlier deployer. `releases`: those of its replicas."""
         if ongoing := self.ongoing:
             self._preparation = "done" if ongoing.release in releases else "due"
-            self._log.info("deployment goes on", release=ongoing.release, undoing=ongoing.failed)
+            self._log.info("deployment resumes", release=ongoing.release, undoing=ongoing.failed)
             self._limit_undoing()
             if self.is_pull_due and self._settings.before_deploy:
                 self._log.warning("before-deploy runs for this deployment, maybe again", release=ongoing.release)

@@ -25,7 +25,7 @@ from services.deployer.reconcile.leadership import Leadership
 from services.deployer.settings import DeployerSettings
 
 LEASE_TIMEOUT = 10.0
-"""Seconds to get the lease after the deployer has ended: three times what one lasts that was not released."""
+"""Seconds to get the lease after the deployer has ended: three times the term of an unreleased lease."""
 
 FLUSH_TIMEOUT = 5.0
 

@@ -118,7 +118,7 @@ class ReplicaSet:
         return [
             Probed(self._app, replica.id, replica.release, at.host, at.port, self._check, at.pid)
             for replica in self.replicas.values()
-            # One that has just ended has no port, one that was signalled no longer listens: neither is a failure.
+            # An ended container has no port, and a signalled replica no longer listens: neither is a failure.
             if (at := replica.address) and at.port and not replica.signalled
         ]
 

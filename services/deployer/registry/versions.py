@@ -48,7 +48,7 @@ def is_newer(name: str, than: str, parse: Parse = parse) -> bool:
 
 
 def _precedence(version: Version) -> tuple[object, ...]:
-    """Return what sorts as the versions do: comparing two of the library's parses both again."""
+    """Return a key that sorts as the versions do: a comparison of the library's own parses both again."""
     parts = (version.prerelease or "").split(".")
     rank = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
     return version.major, version.minor, version.patch, not version.prerelease, rank

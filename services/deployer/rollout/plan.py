@@ -48,9 +48,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of one moment.
 
     `target`: the release that should run (empty: none). `deploying`: a deployment of it is under way. `is_pull_due`:
-    another release is to be brought onto this host, and becomes the target after that. `undoing`: the release whose
-    failed deployment is being undone, which is given up at `undo_until`. `failure`: what went wrong outside of the
-    replicas that are left: phase and reason. `held`: slots that wait before their next start, because they keep
+    another release must first be brought to this host, and becomes the target after that. `undoing`: the release whose
+    failed deployment is being undone, at the latest until `undo_until`. `failure`: phase and reason of a failure that
+    the replicas do not show. `held`: slots that wait before their next start, because they keep
     crashing, and until when; a deployment does not wait for them.
     """
 

@@ -180,7 +180,7 @@ class ProcessRuntime:
         self._unwatch(watched)
         self._ending.append(watched)
         if self._clearing is None or self._clearing.done():
-            self._clearing = asyncio.create_task(self._clear(), name="clear away what replicas left")
+            self._clearing = asyncio.create_task(self._clear(), name="kill orphans")
 
     async def _clear(self) -> None:
         """Kill the orphans of all ended replicas with one look at the host's processes; then report the exits."""

@@ -70,7 +70,7 @@ def parse(data: bytes) -> Configuration:
     if not text:
         return Configuration()
     try:
-        # As Docker does: what follows the object is not looked at.
+        # As Docker does: text after the object is ignored.
         return _convert(json.JSONDecoder().raw_decode(text)[0], Configuration)
     except RecursionError:
         raise ValueError("nested too deeply") from None

@@ -107,7 +107,7 @@ async def _helped(program: str, name: str, environment: Mapping[str, str], probl
 
 
 def _stored(found: Configuration, name: str, path: Path, problems: list[str]) -> Credentials | None:
-    """Return what the first entry for a repository holds that holds something: Docker writes `{}` beside a helper."""
+    """Return the credentials of a repository's first entry that is not empty: Docker writes `{}` beside a helper."""
     for key in configuration.keys(found.auths, name):
         try:
             entry = found.entry(key)

@@ -16,8 +16,8 @@ MAX_HEADER = 16 * 1024
 
 _MAX_DATE = 64
 
-# Each expression is tried at one place, consumes what it has looked at, and never goes back (`*+`): a header is read in
-# time that grows with its length, whatever is in it. A quoted text that does not end reaches to the end of the value.
+# Each expression is matched at one position, consumes all that it has read, and never backtracks (`*+`): the time to
+# read a header grows with its length only. A quoted text without an end reaches to the end of the value.
 _QUOTED = r'"((?:[^"\\]|\\.?)*+)"?'
 _ITEM = re.compile(rf'([^\s,="]++)(?:\s*+=\s*+(?:{_QUOTED}|([^\s,"]*+)))?+|"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
 _TARGET = re.compile(r'[\s,]*+(?:<([^<>]*+)>|([^\s;,<>"]++))')

@@ -94,7 +94,7 @@ class Repository:
         return digest
 
     async def _manifest(self, method: str, name: str) -> Answer:
-        # What a digest names never changes: a registry may say so without looking whether it is still there.
+        # Not conditional for a digest: its content never changes, so a registry may answer 304 for a deleted image.
         return await self._session.fetch(method, f"manifests/{name}", MANIFESTS, not reference.is_digest(name))
 
     def _missing(self, is_later_page: bool) -> RegistryError:
@@ -110,7 +110,7 @@ class Repository:
             link = next_link(answer.headers.get_list("link"))
         except HeaderError as error:
             raise RegistryError(
-                f"{self._name}: whether its list of tags goes on cannot be read from its Link header ({error})"
+                f"{self._name}: its Link header does not say if its list of tags continues ({error})"
             ) from None
         return join(answer.url, link) if link else ""
 

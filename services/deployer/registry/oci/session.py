@@ -23,7 +23,7 @@ _HEADERS = {"User-Agent": "longshore", "Accept-Encoding": "identity"}
 
 
 class Session:
-    """Keeps what makes the next request cheap: the authorization, and answers with their ETags. No connection."""
+    """Requests to one registry. It keeps the authorization, and answers with their ETags, but no connection."""
 
     def __init__(self, reference: Reference, is_plain: bool, is_insecure: bool) -> None:
         """Open no connection yet. `is_plain`: http instead of https; `is_insecure`: the user accepts that risk."""

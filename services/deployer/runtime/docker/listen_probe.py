@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 _LISTEN = "0A"  # TCP_LISTEN of the kernel, as proc(5) names it
-_WILDCARDS = {"0.0.0.0", "::"}  # what a server binds that can be reached from outside
+_WILDCARDS = {"0.0.0.0", "::"}  # bound by servers that can be reached from outside
 _REMOTE = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ETIMEDOUT)
 """Errors of a dial for which the other side is at fault. This host causes all others."""
 KEPT = 0.5

@@ -11,7 +11,7 @@ from services.deployer.settings import DeployerSettings
 
 UNASKED = "has not answered yet"
 START_INTERVAL = 0.1
-"""Seconds between two questions to a container that does not answer: it is to take traffic soon after it can."""
+"""Seconds between two probes of a container that does not answer: it should take traffic as soon as it can."""
 
 
 class Readiness:

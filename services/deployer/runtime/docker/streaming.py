@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """Objects that the engine sends one after another. It learns from the closed connection that we need no more."""
+    """Objects that the engine sends one after another until the connection is closed."""
 
     def __init__(self, client: httpx.AsyncClient, response: httpx.Response) -> None:
         self._client = client

@@ -25,7 +25,7 @@ RETRY = 0.5
 GARBAGE = (LookupError, TypeError, ValueError, AttributeError)
 """Errors that an answer causes that does not follow the engine's API."""
 GRACE = 5.0
-"""Seconds after the end of a container that was stopped by hand in which it may be started again (`docker restart`).
+"""Seconds that a container that was stopped by hand has to start again, as in `docker restart`.
 
 The engine does not say which of the two it does. Between both steps it takes down and sets up the container's
 network, which takes a second or more on a busy host. A container that stays stopped is replaced that much later.
