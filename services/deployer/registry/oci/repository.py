@@ -110,7 +110,7 @@ class Repository:
             link = next_link(answer.headers.get_list("link"))
         except HeaderError as error:
             raise RegistryError(
-                f"{self._name}: its Link header does not say if its list of tags continues ({error})"
+                f"{self._name}: its Link header cannot be read ({error}), so its list of tags may be incomplete"
             ) from None
         return join(answer.url, link) if link else ""
 
