@@ -31,7 +31,7 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A batch without the events that this reader cannot take: `unknown` ones, and `malformed` ones with impossible values."""
+    """A batch, and its events that this reader skipped: of `unknown` kinds, or `malformed`, with impossible values."""
 
     batch: Batch
     unknown: int
