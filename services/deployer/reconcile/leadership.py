@@ -68,7 +68,7 @@ class Tenure:
 
     async def keep(self) -> None:
         """Renew it until it is given back. Raises LongshoreError when somebody else has taken it."""
-        while not self.is_lost and not self._lease.is_given_back:
+        while not self.is_lost and not self._lease.is_released:
             await self._lease.step()
         if self.is_lost:
             raise LongshoreError(
