@@ -69,7 +69,7 @@ class Leadership:
 
     async def keep(self) -> None:
         """Renew the lease until it is released. Raises LongshoreError if another deployer has taken it."""
-        while not self.is_lost and not self._lease.is_given_back:
+        while not self.is_lost and not self._lease.is_released:
             await self._lease.step()
         if self.is_lost:
             raise LongshoreError(
