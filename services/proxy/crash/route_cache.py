@@ -1,4 +1,4 @@
-"""The routes of a proxy on disk: a master that starts while the bus is away serves what the last one served."""
+"""The routes of a proxy on disk: a master that starts while the bus is unreachable serves those of the last one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.routing import Route
 from services.common import log
 
 FRESH = 60.0
-"""Seconds after the death of the last master in which its routes are believed: later an address may be another's."""
+"""Seconds after the end of the last master in which its routes are used: later an address may be reused."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -26,7 +26,7 @@ class _CachedRoutes(msgspec.Struct):
 
 
 class RouteCache:
-    """A file; a master that runs keeps touching it."""
+    """A file that a running master touches regularly."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,7 +34,7 @@ class RouteCache:
         self._log = log.get("proxy")
 
     def load(self) -> list[Route]:
-        """The routes of a master that ran until a moment ago, on this host since its boot; else none."""
+        """Return the routes of a master that ran until a moment ago, in this boot of the host; else none."""
         try:
             age = time.time() - self._path.stat().st_mtime
             found: _CachedRoutes = codec.value(self._path.read_bytes(), _CachedRoutes)
@@ -43,7 +43,7 @@ class RouteCache:
         return found.routes if abs(age) <= FRESH and found.boot == _boot() else []
 
     def save(self, routes: Iterable[Route]) -> None:
-        """Replace what is there, at once or not at all. A disk that fails is told in one line."""
+        """Replace the routes at once or not at all. A disk that fails is logged in one line."""
         unfinished = self._path.with_suffix(".unfinished")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,11 +52,15 @@ class RouteCache:
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
-                self._log.warning("cannot keep the routes", path=str(self._path), reason=error.strerror)
+                self._log.warning(
+                    "cannot keep the routes",
+                    path=str(self._path),
+                    reason=error.strerror,
+                )
             self._is_failing = True
 
     def touch(self) -> None:
-        """The master runs."""
+        """Mark the routes as current: the master runs."""
         with contextlib.suppress(OSError):
             os.utime(self._path)
 
