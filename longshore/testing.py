@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from services.replay.testing import Past, TimeTravel
+from services.replay.testing import ReplayPoint, TimeTravel
 
-__all__ = ["Past", "TimeTravel"]
+__all__ = ["ReplayPoint", "TimeTravel"]

@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.e2e.harness import LONGSHORE, clean_environment
+from tests.support.harness import LONGSHORE, clean_environment
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r"(?<=demo_recording` records this block\. -->\n```text\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from services.demo import releases
-from tests.support.harness import (Server, Traffic, runs, wait_for, workers)
-from services.metrics_gateway.instruments.catalogue import (INSTRUMENTS)
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from tests.support.harness import Server, Traffic, runs, wait_for, workers
 
 OF_THE_GATEWAY = {instrument.prometheus for instrument in INSTRUMENTS if instrument.of_process}
 """What a gateway process says of itself: it begins at 0 with each process, as Prometheus expects of a counter."""

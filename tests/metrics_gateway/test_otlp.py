@@ -17,6 +17,7 @@ from services.metrics_gateway.export.metrics_pusher import export_interval
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Instrument
 from tests.metrics_gateway.traffic import changes_by_itself, record, serve, until_counted
+from tests.streams import listening
 from tests.support.gateway_process import Launch, publishing
 from tests.support.metrics_receiver import (
     Receiver,
@@ -28,7 +29,6 @@ from tests.support.metrics_receiver import (
     receiving,
     scraped,
 )
-from tests.streams import (listening)
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port
-from tests.e2e.harness import LONGSHORE, clean_environment, wait_for
+from tests.support.harness import LONGSHORE, clean_environment, wait_for
+from tests.support.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LOG = EXAMPLES.parent / "tests" / "replay" / "golden-v1.log"
