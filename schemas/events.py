@@ -13,6 +13,9 @@ import msgspec
 
 from schemas.limits import Count, Name, Number, Port, Seconds, Text
 
+UNSEEN = -1000
+"""The exit code of a replica whose end nobody saw."""
+
 
 class Event(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The base of all events: when it happened."""

@@ -11,6 +11,11 @@ from schemas.limits import Count, Identity, Interval, Name, Port, Seconds, Text
 BackendState = Literal["active", "draining"]
 
 
+def authority(host: str, port: int) -> str:
+    """Return `host:port`, with the brackets that an IPv6 address needs in it (RFC 3986)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Backend(msgspec.Struct, frozen=True):
     """Where one replica answers for one proxy port. `id` is the replica's."""
 
@@ -136,8 +141,3 @@ class Lease(msgspec.Struct, frozen=True):
     host: Name
     processed: Count = msgspec.field(default=0, name="done")
     description: Text = msgspec.field(default="", name="about")
-
-
-def authority(host: str, port: int) -> str:
-    """Return host and port as one text, an IPv6 address in brackets (RFC 3986): `[::1]:8080`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

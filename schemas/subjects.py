@@ -6,6 +6,9 @@ import re
 
 SERVICES = ("proxy", "deployer", "health", "gateway", "bus")
 
+DEPLOYER_UNIT = "deployer:"
+"""The unit of a deployer begins like this; its application follows."""
+
 STREAM = "LONGSHORE"
 EVENTS = "longshore.events"
 COMMANDS = "longshore.commands"

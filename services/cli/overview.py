@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from schemas import subjects
-from schemas.routing import Decisions, Health, Replica, Route
+from schemas.routing import Decisions, Health, Replica, Route, authority
 from services.client.client import Client
 
 
@@ -69,7 +69,7 @@ def app_view(
             ReplicaView(
                 replica.id,
                 replica.release,
-                f"{replica.host}:{replica.port}",
+                authority(replica.host, replica.port),
                 _verdict(health.get(replica.id)),
                 states.get(replica.id, "no"),
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from schemas import subjects
+from schemas.subjects import DEPLOYER_UNIT
 from services.common import log
 from services.common.errors import RegistryError
 from services.common.process import environment, lifecycle, state_lock
@@ -38,10 +39,10 @@ def run(settings: DeployerSettings) -> None:
         settings.state_dir,
         f"replicas/{settings.app}/deployer",
         math.inf,
-        lambda holder: waits("another deployer has this application: waits for its end", pid=holder),
+        lambda holder: waits("another deployer has this application: waiting until it ends", pid=holder),
     ):
         asyncio.run(wait_for_leadership(settings))
-        lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
+        lifecycle.run("deployer", f"{DEPLOYER_UNIT}{settings.app}", settings, lambda context: serve(context, settings))
 
 
 def check(settings: DeployerSettings) -> None:

@@ -11,7 +11,7 @@ from services.common.config.settings import check_port
 from services.common.errors import SettingsError
 from services.metrics_gateway.telemetry_settings import TelemetrySettings
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 class GatewaySettings(TelemetrySettings, frozen=True, kw_only=True):
@@ -56,5 +56,5 @@ def _check_address(option: str, address: str) -> None:
 def _check_metrics_token(token: str, file: str) -> None:
     if token and file:
         raise SettingsError("--metrics-token and --metrics-token-file: give one of them")
-    if token and not _TOKEN.fullmatch(token):
+    if token and not TOKEN.fullmatch(token):
         raise SettingsError("--metrics-token: use letters, digits and . _ ~ + / = - (it is not shown here)")

@@ -69,7 +69,7 @@ async def test_a_child_that_cannot_be_started_again_for_a_while_is_tried_on(tmp_
         await child.start()
         program.rename(away)
         os.kill(child.pid, signal.SIGKILL)
-        await _until(lambda: any(line["event"] == "cannot be started, trying on" for line in lines))
+        await _until(lambda: any(line["event"] == "cannot be started, retrying" for line in lines))
         away.rename(program)
         await _until(lambda: child.pid != 0)
     await child.stop(5)

@@ -288,7 +288,7 @@ async def test_a_stream_deleted_under_a_running_gateway_is_told_and_the_sums_go_
             await gateway.saver.save()
     # The proxy's outbox notices the missing stream as well, or does not, and writes its own line before or after.
     warnings = [line for line in lines if line["log_level"] == "warning" and line.get("service") != "proxy"]
-    assert [line["event"] for line in warnings] == ["reading the log failed, trying again", REPLACED]
+    assert [line["event"] for line in warnings] == ["reading the log failed, retrying", REPLACED]
     state = await saved(bus)
     assert state == gateway.live.state
 

@@ -18,6 +18,7 @@ from schemas import codec
 from services.common import log
 from services.common.delivery.disk_queue import ROOM, UNREADABLE, DiskQueue
 from services.common.delivery.spool_file import DamagedSpoolError, QueuedBatch, SpoolError
+from services.common.log import Outage
 
 GRACE = 0.005
 """Seconds that the bus has to take a batch before it is written to disk."""
@@ -47,6 +48,9 @@ class Buffer:
         self._finished: list[QueuedBatch] = []
         self._is_spilled = False
         self._failing: set[str] = set()
+        self._outage = Outage(
+            log.get(service), "cannot use the spool: events wait in memory", recovery="the spool is used again"
+        )
         self._changed = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, f"{service}-spool")
         self._log = log.get(service)
@@ -277,16 +281,14 @@ class Buffer:
             self._count_lost(Counter({UNREADABLE: lost}))
 
     def _failed(self, what: str, reason: str) -> None:
-        if not self._failing:
-            self._log.warning("cannot use the spool: events wait in memory", reason=reason)
         self._failing.add(what)
+        self._outage.failed(reason)
 
     def _succeeded(self, what: str) -> None:
-        """A full disk can still be read: all that failed must succeed."""
-        was_failing = bool(self._failing)
+        """End the outage when all that failed has succeeded: a full disk can still be read."""
         self._failing.discard(what)
-        if was_failing and not self._failing:
-            self._log.info("the spool is used again")
+        if not self._failing:
+            self._outage.recovered()
 
 
 def _report_durable(batch: QueuedBatch) -> None:

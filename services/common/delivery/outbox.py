@@ -26,6 +26,7 @@ from services.common.bus.connection import Bus
 from services.common.delivery.buffer import Buffer
 from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.spool_file import QueuedBatch
+from services.common.log import Outage
 
 FLUSH_INTERVAL = 0.005
 """Seconds for which events are gathered into a batch."""
@@ -60,8 +61,10 @@ class Outbox:
         self._buffer = Buffer(service, disk_queue, limit)
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
-        self._is_refused = False
         self._log = log.get(service)
+        self._refusal = Outage(
+            self._log, "the bus does not take events: they wait", recovery="the bus takes events again"
+        )
 
     @property
     def depth(self) -> int:
@@ -166,22 +169,13 @@ class Outbox:
             self._buffer.drop(impossible)
             await self._buffer.acknowledge(arrived + impossible)
             if arrived:
-                self._taken()
+                self._refusal.recovered()
             if again:
-                self._refused(next(error for error in outcomes if isinstance(error, BaseException)))
+                if self._bus.is_connected:  # else the connection logs that the bus is away
+                    error = next(outcome for outcome in outcomes if isinstance(outcome, BaseException))
+                    self._refusal.failed(str(error) or repr(error))
                 await asyncio.sleep(RETRY)
             window = again
-
-    def _taken(self) -> None:
-        if self._is_refused:
-            self._log.info("the bus takes events again")
-            self._is_refused = False
-
-    def _refused(self, reason: BaseException) -> None:
-        """A bus that is away is told elsewhere."""
-        if self._bus.is_connected and not self._is_refused:
-            self._log.warning("the bus does not take events: they wait", reason=str(reason) or repr(reason))
-            self._is_refused = True
 
     async def _publish(self, batch: QueuedBatch) -> None:
         await self._acknowledged(

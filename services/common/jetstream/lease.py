@@ -1,7 +1,8 @@
-"""A lease: of several that could do something, one does, and another takes over when it is gone.
+"""A lease: one of several instances does a job, and another one takes over when it is gone.
 
-Who holds it writes the key again and again. Who does not looks on: once the key's revision has stood still for the
-whole term by its own clock, it writes the key itself, if nobody else was quicker. No clock is compared with another.
+The holder writes the key again and again. The others watch the key's revision. When it has not changed for the whole
+term by an instance's own clock, the instance writes the key itself, unless another was quicker. Clocks of different
+hosts are never compared.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
 from services.common.errors import BusError
 from services.common.jetstream.consumer import BATCH, StartAt, consume
+from services.common.log import Outage
 
 BEGAN = "Longshore-Began"
 """Header of a message that was imported from a log without its beginning: when that began (unix seconds)."""
@@ -80,9 +81,8 @@ async def read(
     `ahead` is how many messages are asked for at a time. What the stream no longer holds is passed over: the first
     sequence tells. Raises StreamReplacedError when it is not the one that was `created` then, or ends before `start`.
     """
-    logger = log.get(bus.service)
+    outage = Outage(log.get(bus.service), "reading the log failed, retrying")
     position = start
-    problem = ""
     while True:
         await bus.until_connected()
         try:
@@ -92,12 +92,11 @@ async def read(
                 async for messages in reading:
                     if not messages:
                         return
-                    position, problem = messages[-1].sequence + 1, ""
+                    position = messages[-1].sequence + 1
+                    outage.recovered()
                     yield messages
         except (nats.errors.Error, TimeoutError, BusError) as error:
-            if repr(error) != problem:
-                logger.warning("reading the log failed, trying again", reason=str(error) or repr(error))
-            problem = repr(error)
+            outage.failed(str(error) or repr(error))
             await asyncio.sleep(RECONNECT_WAIT)
 
 

@@ -14,6 +14,7 @@ from services.common import log
 from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
 from services.common.jetstream.consumer import StartAt, consume
+from services.common.log import Outage
 
 SYNC_TIMEOUT = 1.0
 """Seconds without news after which a watch asks whether what it waits for was deleted in the meantime."""
@@ -37,18 +38,16 @@ async def watch_keys(bus: Bus, bucket: str, keys: str) -> AsyncGenerator[Change 
     Synced. A reader that applies what it gets stays right.
     """
     known: set[str] = set()
-    reported = ""
+    outage = Outage(log.get(bus.service), "watch failed, retrying", bucket=bucket)
     while True:
         await bus.until_connected()
         try:
             async with contextlib.aclosing(_watch_while_connected(bus, bucket, keys, known)) as changes:
                 async for change in changes:
-                    reported = ""
+                    outage.recovered()
                     yield change
         except (nats.errors.Error, TimeoutError) as error:
-            if repr(error) != reported:
-                reported = repr(error)
-                log.get(bus.service).warning("watch failed, retrying", bucket=bucket, reason=reported)
+            outage.failed(repr(error))
             await asyncio.sleep(RECONNECT_WAIT)
 
 

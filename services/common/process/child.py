@@ -10,6 +10,8 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 
 from services.common import log
+from services.common.backoff import Backoff
+from services.common.log import Outage
 from services.common.process.watchdog import VARIABLE, WatchdogMonitor
 
 FIRST_BACKOFF = 0.1
@@ -64,7 +66,7 @@ class Child:
         self._on_exit = on_exit
         self._stderr = stderr
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._supervising: asyncio.Task[None] | None = None
         self._has_pulse = has_watchdog
         self._monitor: WatchdogMonitor | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -86,14 +88,14 @@ class Child:
 
         Raises OSError if it cannot be started at all, unless we are patient: then it is tried until it can.
         """
-        await (self._spawn_at_last() if retry_start else self._spawn())
-        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+        await (self._spawn_with_retry() if retry_start else self._spawn())
+        self._supervising = asyncio.create_task(self._supervise(), name=f"supervise {self.name}")
         if self._has_pulse:
             self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
     async def stop(self, timeout: float) -> None:
         """End the program: SIGTERM, and SIGKILL after `timeout` seconds."""
-        for task in filter(None, (self._keeper, self._watcher)):
+        for task in filter(None, (self._supervising, self._watcher)):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         self._set_monitor(None)
@@ -149,9 +151,9 @@ class Child:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()
 
-    async def _keep(self) -> None:
+    async def _supervise(self) -> None:
         loop = asyncio.get_running_loop()
-        pause = FIRST_BACKOFF
+        backoff = Backoff(FIRST_BACKOFF, LONGEST_BACKOFF)
         while self._process:
             began = loop.time()
             code = await self._process.wait()
@@ -159,22 +161,20 @@ class Child:
             if self._on_exit and not self._on_exit(self, code):
                 return
             if self.uptime > STABLE_AFTER:
-                pause = FIRST_BACKOFF
+                backoff.reset()
+            pause = backoff.next()
             self._log.warning("ended, starting it again", child=self.name, how=describe_exit(code), seconds=pause)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_BACKOFF)
             self.restarts += 1
-            await self._spawn_at_last()
+            await self._spawn_with_retry()
 
-    async def _spawn_at_last(self) -> None:
-        """Start the program, however long the host has no memory or descriptors for it."""
-        told, pause = "", FIRST_BACKOFF
+    async def _spawn_with_retry(self) -> None:
+        """Start the program; retry for as long as the host has no memory or descriptors for it."""
+        backoff = Backoff(FIRST_BACKOFF, LONGEST_BACKOFF)
+        outage = Outage(self._log, "cannot be started, retrying", level="error", child=self.name)
         while True:
             try:
                 return await self._spawn()
             except OSError as error:
-                if str(error) != told:
-                    told = str(error)
-                    self._log.error("cannot be started, trying on", child=self.name, reason=told)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_BACKOFF)
+                outage.failed(str(error))
+            await asyncio.sleep(backoff.next())

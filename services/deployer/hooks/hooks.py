@@ -1,4 +1,4 @@
-"""Hooks: shell commands of the user's at the turning points of a deployment."""
+"""Hooks: shell commands of the operator that run at the turning points of a deployment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Log = structlog.typing.FilteringBoundLogger
 
 
 class HookContext(msgspec.Struct, frozen=True):
-    """What a hook is told, each as a variable LONGSHORE_<NAME>; empty when it is not known yet or nothing happened."""
+    """The facts that a hook gets, each as a variable LONGSHORE_<NAME>; empty if unknown yet or if nothing happened."""
 
     app: str
     release: str
@@ -41,7 +41,7 @@ class HookContext(msgspec.Struct, frozen=True):
 
 
 class Hooks:
-    """The hooks of one application. They run one at a time, in the order in which they were asked for."""
+    """The hooks of one application. They run one at a time, in the order in which they were requested."""
 
     def __init__(self, settings: DeployerSettings, log: Log) -> None:
         self._settings = settings
@@ -49,16 +49,16 @@ class Hooks:
         self._turn = asyncio.Lock()
 
     async def before_deploy(self, ongoing: Ongoing, previous: str) -> str:
-        """Run it; why the deployment must not go on, empty when it may."""
+        """Run the hook. Return why the deployment must not continue, empty if it may."""
         return await self._run("before-deploy", self._settings.before_deploy, self._context(ongoing, previous))
 
     async def after_deploy(self, ongoing: Ongoing, previous: str, duration: float) -> None:
-        """Run it. A failure is logged."""
+        """Run the hook. A failure is only logged."""
         context = self._context(ongoing, previous, duration=f"{duration:.3f}")
         await self._run_on("after-deploy", self._settings.after_deploy, context)
 
     async def on_failure(self, ongoing: Ongoing, previous: str, phase: str, reason: str, duration: float) -> None:
-        """Run it. A failure is logged."""
+        """Run the hook. A failure is only logged."""
         context = self._context(ongoing, previous, phase=phase, reason=reason, duration=f"{duration:.3f}")
         await self._run_on("on-failure", self._settings.on_failure, context)
 
@@ -70,7 +70,7 @@ class Hooks:
             self._log.warning("a hook failed, the deployment stays as it is", hook=name, reason=problem)
 
     async def _run(self, name: str, command: str, context: HookContext) -> str:
-        """How the hook failed; empty when it did not, or there is none."""
+        """Run a hook. Return how it failed, empty if it succeeded or there is none."""
         if not command:
             return ""
         async with self._turn:
@@ -91,7 +91,7 @@ class Hooks:
 
 
 def variables(base: Mapping[str, str], context: HookContext, passed: Collection[str] = ()) -> dict[str, str]:
-    """What a hook sees: the usual variables of the deployer, those to be passed on, and the occasion."""
+    """Return the environment of a hook: the usual variables of the deployer, those of --pass-env, and the context."""
     told = {
         f"LONGSHORE_{name.upper()}": value.replace("\0", "") for name, value in msgspec.structs.asdict(context).items()
     }
@@ -99,7 +99,7 @@ def variables(base: Mapping[str, str], context: HookContext, passed: Collection[
 
 
 async def _run_shell(command: str, environment: Mapping[str, str], folder: Path, output: int, timeout: float) -> str:
-    """Run a command and see to it that nothing is left of it; how it failed, empty when it did not."""
+    """Run a command, and kill all that it leaves behind. Return how it failed, empty if it succeeded."""
     parent = os.getpid()
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",
@@ -126,7 +126,7 @@ async def _run_shell(command: str, environment: Mapping[str, str], folder: Path,
 
 @contextlib.asynccontextmanager
 async def _output(log: Log, hook: str) -> AsyncIterator[int]:
-    """A descriptor that takes what a hook prints, into the log."""
+    """Yield a descriptor whose lines go into the log: the output of a hook."""
     writable: int | None
     readable, writable = os.pipe()
     logging = asyncio.create_task(_log(readable, lambda line: log.info("hook output", hook=hook, line=line)))
@@ -140,7 +140,7 @@ async def _output(log: Log, hook: str) -> AsyncIterator[int]:
 
 
 async def _log(descriptor: int, show: Callable[[str], object]) -> None:
-    """Show the lines that come out of a pipe, as many as are fit for a log."""
+    """Show the lines that come out of a pipe, up to the limits for a log."""
     limit = OutputLimit()
     reader = asyncio.StreamReader()
     with os.fdopen(descriptor, "rb", 0) as pipe:

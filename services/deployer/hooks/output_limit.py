@@ -1,4 +1,4 @@
-"""The beginning of an output: as much of it as a log should hold. Pure."""
+"""The beginning of an output: as many lines as a log should hold. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ MOST_BYTES = 64 * 1024
 
 
 class OutputLimit:
-    """Takes bytes as they come, gives lines. `left_out`: how many bytes were too much so far."""
+    """Takes bytes as they come, and returns lines. `omitted`: the number of bytes beyond the limits so far."""
 
     def __init__(self, lines: int = MOST_LINES, size: int = MOST_BYTES) -> None:
         self.omitted = 0
@@ -16,7 +16,7 @@ class OutputLimit:
         self._started = b""
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that are complete now."""
+        """Return the lines that are complete now."""
         kept = data[: self._room]
         self._room -= len(kept)
         self.omitted += len(data) - len(kept)
@@ -24,7 +24,7 @@ class OutputLimit:
         return self._take(complete, ending=1)
 
     def end(self) -> list[str]:
-        """The last line, if nothing ended it."""
+        """Return the last line if no newline ended it."""
         rest, self._started = self._started, b""
         return self._take([rest] if rest else [], ending=0)
 
@@ -36,6 +36,6 @@ class OutputLimit:
 
 
 def readable(line: bytes) -> str:
-    """A line as text, without what would steer a terminal."""
+    """Return a line as text, without characters that control a terminal."""
     text = line.decode(errors="replace").expandtabs().rstrip()
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -25,7 +25,7 @@ CHECK_TIMEOUT = 60.0
 
 
 def flaws(targets: list[Target]) -> list[str]:
-    """What is wrong with each target; empty where nothing is."""
+    """Return the problem of each target, empty if it has none."""
     urls = msgspec.json.encode([target.url for target in targets])
     try:
         done = subprocess.run(
@@ -66,7 +66,7 @@ async def deliver(target: Target, notice: Notice) -> None:
 
 
 def title(notice: Notice) -> str:
-    """The headline for people who hear of several applications and hosts."""
+    """Return the headline, with application and host for people who get notices of several."""
     return f"{notice.app} on {notice.host}: {notice.title}"
 
 

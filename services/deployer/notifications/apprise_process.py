@@ -1,7 +1,7 @@
-"""The process that has apprise loaded, for as long as one errand takes: `apprise_process check` or `... send`.
+"""The process that has apprise loaded, for as long as one request takes: `apprise_process check` or `... send`.
 
-It reads its errand from standard input, for a command line can be read by everyone on the host, and writes its answer
-as JSON: for a check, what is wrong with each URL; for a message, why it was not delivered. Nothing wrong is "".
+It reads the request from standard input, because everyone on the host can read a command line, and writes its answer as
+JSON: for a check, the problem of each URL; for a message, why it was not delivered. No problem is "".
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from services.deployer.notifications.target import scrubbed
 
 
 class DeliveryRequest(msgspec.Struct):
+    """A message to send. `url` holds secrets."""
+
     url: str
     title: str
     text: str
@@ -23,21 +25,24 @@ class DeliveryRequest(msgspec.Struct):
 
 
 class LastLogMessage(logging.Handler):
-    """The last thing that apprise warned of."""
+    """The last warning that apprise logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Remember the message."""
         self.last = record.getMessage()
 
 
 def check(urls: list[str], last_message: LastLogMessage) -> list[str]:
+    """Return the problem of each URL, empty if apprise understands it."""
     return [flaw(url, last_message) for url in urls]
 
 
 def flaw(url: str, last_message: LastLogMessage) -> str:
+    """Return the problem of a URL, without any part of it; empty if apprise understands it."""
     last_message.last = ""
     if apprise.Apprise.instantiate(url) is not None:
         return ""
@@ -45,6 +50,7 @@ def flaw(url: str, last_message: LastLogMessage) -> str:
 
 
 def send(request: DeliveryRequest, last_message: LastLogMessage) -> str:
+    """Send a message. Return why it was not delivered, empty if it was."""
     sender = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Longshore", app_desc="Longshore"))
     if not sender.add(request.url):
         return "apprise does not understand it"
@@ -58,6 +64,7 @@ def send(request: DeliveryRequest, last_message: LastLogMessage) -> str:
 
 
 def main() -> None:
+    """Serve one request."""
     last_message = LastLogMessage()
     logger = logging.getLogger("apprise")
     logger.addHandler(last_message)

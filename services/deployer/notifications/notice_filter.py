@@ -1,4 +1,4 @@
-"""Which events people are told, and which are more of the same. Pure: events in, notices out."""
+"""The choice of the events that are worth a notice: not repetitions. Pure: events in, notices out."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from services.deployer.notifications.notice import Notice
 from services.deployer.runtime.exit_text import describe_exit
 
 QUIET = 300.0
-"""Seconds without a crash that end a streak of crashes: more than the longest wait between two starts of a replica."""
+"""Seconds without a crash that end a streak: more than the longest wait between two starts of a replica."""
 
 MOST_ERRORS = 5
-"""An error that words itself anew each time is one streak all the same."""
+"""Notices of one streak: an error whose text differs each time must not flood people."""
 
 
 class Streak(msgspec.Struct):
-    """Errors of one thing in a row."""
+    """The errors of one thing in a row. `reported`: those that were sent as notices."""
 
     count: int = 0
     last: float = 0.0
     reported: set[str] = msgspec.field(default_factory=set)
 
     def record(self, error: str, time: float) -> bool:
-        """Note an error; whether it is one to tell."""
+        """Count an error. Return True if it is worth a notice."""
         self.count += 1
         self.last = max(self.last, time)
         is_news = error not in self.reported and len(self.reported) < MOST_ERRORS
@@ -42,16 +42,17 @@ class Streak(msgspec.Struct):
 
 
 class NoticeFilter:
-    """Of a streak of equal errors people are told the first, and that it is over."""
+    """Of a streak of equal errors, lets the first one through, and one notice at the end."""
 
     def __init__(self) -> None:
         self._registry = Streak()
         self._crashes: dict[str, Streak] = {}
 
     def observe(self, event: Event, deploying: str = "") -> Notice | None:
-        """What to tell of an event. `deploying`: the release that is being rolled out or undone.
+        """Return the notice about an event, None if it is worth none.
 
-        A crash of that one is not told: it is the reason with which its deployment fails.
+        `deploying`: the release that is being rolled out or undone. A crash of that one is worth none: it is the reason
+        with which its deployment fails.
         """
         match event:
             case DeploymentSucceeded():
@@ -69,7 +70,7 @@ class NoticeFilter:
         return None
 
     def recoveries(self, now: float) -> list[Notice]:
-        """The streaks of crashes that are over by now (unix seconds)."""
+        """Return a notice for each streak of crashes that is over at `now` (unix seconds), and forget the streak."""
         over = {name: one for name, one in self._crashes.items() if one.last + QUIET <= now}
         for release in over:
             del self._crashes[release]

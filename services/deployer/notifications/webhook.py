@@ -1,4 +1,4 @@
-"""Notices as JSON to an HTTP server, signed with a secret that both sides know."""
+"""Notices as JSON to an HTTP server, signed with a shared secret."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRY_LATER = (408, 425, 429)
 
 
 def sign(body: bytes, secret: str) -> str:
-    """The header's value: HMAC-SHA256 over the body (RFC 2104), in hexadecimal."""
+    """Return the header's value: HMAC-SHA256 over the body (RFC 2104), in hexadecimal."""
     return f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
 
 

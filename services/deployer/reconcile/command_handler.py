@@ -166,7 +166,7 @@ class CommandHandler:
 
     @contextlib.asynccontextmanager
     async def _changing(self, requester: Requester) -> AsyncIterator[None]:
-        """Hold the lock for a change. Raises LateError when the client may have given up before."""
+        """Hold the lock for a change. Raises LateError if the client may have given up while we waited for it."""
         async with self._reconciler.changing():
             deadline.check(requester.headers)
             yield

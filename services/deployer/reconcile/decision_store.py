@@ -25,7 +25,7 @@ class DecisionStore:
     """The decisions and events of one app on this host."""
 
     def __init__(self, context: Context, app: str, notify: Notify) -> None:
-        """`notify` is called with each event after it was recorded, and the release of the deployment under way."""
+        """Start without decisions. `notify` gets each recorded event, and the release of the deployment under way."""
         self.decisions = Decisions()
         self._notify = notify
         self._context = context

@@ -1,4 +1,4 @@
-"""The deployment under way, if there is one: how it begins, what it works on, and how it ends."""
+"""The deployment under way, if there is one: how it begins, its preparation, and how it ends."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ NO_CAUSE = Cause()
 
 
 class Deployment:
-    """It is prepared first (hook, pull) while the release before is kept running, and then rolled out.
+    """The deployment under way: first prepared (hook, pull) while the release before keeps running, then rolled out.
 
-    `failure`: phase and reason of what went wrong, until the rollout takes notice of it.
+    `failure`: phase and reason of the first failure, until the rollout handles it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Deployment:
 
     @property
     def id(self) -> str:
-        """The deployment for whose sake replicas come and go now."""
+        """The deployment that starts and retires replicas now, empty if none does."""
         return self.ongoing.deployment if self.ongoing and (self.is_rolling_out or self.ongoing.failed) else ""
 
     @property
@@ -82,7 +82,7 @@ class Deployment:
 
     @property
     def preparation(self) -> Literal["hook", "pull"]:
-        """The phase that it is in before it is rolled out."""
+        """The phase before the rollout that the deployment is in."""
         return "pull" if self._preparation == "pull" else "hook"
 
     @property
@@ -99,14 +99,14 @@ class Deployment:
         return "blue-green" if self.ongoing and self.ongoing.strategy == "blue-green" else "rolling"
 
     async def artifact(self, release: str) -> Artifact:
-        """What a release stood for when it was deployed, or stands for now. Raises RegistryError."""
+        """Return the artifact of a release when it was deployed, else what it stands for now. Raises RegistryError."""
         known = self._store.decisions.artifacts.get(release)
         return known or await self._registry.resolve(release)
 
     async def resolve(self, release: str) -> Resolved:
-        """What is deployed under this name now. Raises RegistryError when there is no such release.
+        """Return the artifact that this name stands for now. Raises RegistryError if there is no such release.
 
-        What a rollback returns to may still be here, and then no registry is asked.
+        The release that a rollback returns to may still be on this host, and then the registry is not asked.
         """
         began, known = time.monotonic(), self._before(release)
         is_here = known is not None and await self._runtime.holds(known)
@@ -114,7 +114,7 @@ class Deployment:
         return Resolved(artifact, time.monotonic() - began)
 
     async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "", cause: Cause = NO_CAUSE) -> str:
-        """Start a deployment; its id."""
+        """Start a deployment, and return its id."""
         decisions, settings = self._store.decisions, self._settings
         ongoing = Ongoing(uuid7(), release, by, settings.strategy, cause.trace or trace_id(), time.time(), pinned)
         started = DeploymentStarted(
@@ -137,12 +137,12 @@ class Deployment:
         return ongoing.deployment
 
     def _before(self, release: str) -> Artifact | None:
-        """What a rollback returns to. One that failed may have been mended under its name since."""
+        """Return the artifact that a rollback returns to. A failed release may have been fixed under its name since."""
         decisions = self._store.decisions
         return decisions.artifacts.get(release) if release == decisions.previous else None
 
     def resume(self, releases: Collection[str]) -> None:
-        """Go on with the deployment of an earlier deployer. `releases`: those that replicas run."""
+        """Continue the deployment of an earlier deployer. `releases`: those of its replicas."""
         if ongoing := self.ongoing:
             self._preparation = "done" if ongoing.release in releases else "due"
             self._log.info("deployment goes on", release=ongoing.release, undoing=ongoing.failed)
@@ -151,11 +151,13 @@ class Deployment:
                 self._log.warning("before-deploy runs for this deployment, maybe again", release=ongoing.release)
 
     def start_pull(self) -> None:
+        """Start the preparation: the hook before-deploy, then the pull."""
         if ongoing := self.ongoing:
             self._preparation = "hook"
             self._preparing = self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
 
     async def succeed(self) -> None:
+        """Make the release the current one, and start the clean-up and the hook after-deploy."""
         if ongoing := self.ongoing:
             duration, previous = self._took(ongoing), self._store.decisions.current
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
@@ -166,7 +168,7 @@ class Deployment:
             self._context.spawn(self._hooks.after_deploy(ongoing, previous, duration), "after-deploy")
 
     async def fail(self, phase: str, reason: str) -> None:
-        """Quarantine the release, and begin to undo."""
+        """Quarantine the release, and start to undo its deployment."""
         if ongoing := self.ongoing:
             now, duration = time.time(), self._took(ongoing)
             await self._store.commit(
@@ -187,6 +189,7 @@ class Deployment:
             self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
 
     async def undone(self) -> None:
+        """End a failed deployment whose replicas are gone."""
         if ongoing := self.ongoing:
             decisions = self._store.decisions
             rolled_back = DeploymentRolledBack(time.time(), ongoing.deployment, ongoing.release, decisions.current)
@@ -194,7 +197,7 @@ class Deployment:
             self._log.info("deployment rolled back", release=ongoing.release, to=decisions.current or "nothing")
 
     def _took(self, ongoing: Ongoing) -> float:
-        """Seconds since it began, whatever becomes of the clock if it was in this process."""
+        """Return the seconds since it began: by the monotonic clock if it began in this process."""
         deployment, began = self._begun
         return time.monotonic() - began if ongoing.deployment == deployment else _since(ongoing)
 
@@ -222,5 +225,5 @@ class Deployment:
 
 
 def _since(ongoing: Ongoing) -> float:
-    """Seconds that a deployment of an earlier deployer takes: by the clock, which may have been set back."""
+    """Return the seconds since a deployment of an earlier deployer began, by a clock that may have been set back."""
     return max(time.time() - ongoing.started, 0.0)

@@ -1,4 +1,4 @@
-"""The reconcile loop: finds out what is true, asks the rollout what to do, and does it."""
+"""The reconcile loop: observe the facts, ask the rollout for a plan, apply it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Reconciler:
-    """Keeps one application on this host as it should be."""
+    """Keeps one application on this host in its desired state."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class Reconciler:
         self._log = context.log
 
     def wake(self) -> None:
-        """Something may have changed."""
+        """Start the next step soon: something may have changed."""
         self._news.set()
 
     async def start(self) -> None:
-        """Take over from an earlier deployer, and look at the registry from now on."""
+        """Take over from an earlier deployer, and poll the registry from now on."""
         self.store.record(ScaleSet(time.time(), self.settings.replicas))
         await self.store.load()
         await self.replica_set.load()
@@ -86,7 +86,7 @@ class Reconciler:
         self.context.spawn(self.poller.run(self.settings.interval, self.settings.max_interval), "registry")
 
     async def run(self) -> None:
-        """Reconcile until the service is to stop; then leave the replicas running, or stop them."""
+        """Reconcile until the service stops; then leave the replicas running, or stop them."""
         stopping = asyncio.create_task(self._until_stopping())
         try:
             while not self.context.stopping.is_set():
@@ -97,7 +97,7 @@ class Reconciler:
             stopping.cancel()
 
     async def step(self) -> float:
-        """Do everything that can be done now; how many seconds later there is something to do again at the latest."""
+        """Do all that can be done now. Return the seconds until there is something to do again."""
         async with self.changing():
             await self._after_reconnect()
             await self.store.settle()
@@ -111,13 +111,13 @@ class Reconciler:
 
     @contextlib.asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
-        """Change something inside, alone. Raises BusError when another deployer may have the application."""
+        """Hold the lock for a change. Raises BusError if another deployer may lead."""
         async with self._lock:
             self.leadership.check()
             yield
 
     def facts(self) -> plan.Facts:
-        """What is true now, for the rollout."""
+        """Return the facts of this moment, for the rollout."""
         now = time.monotonic()
         self.replica_set.observe(self.routes, now)
         deployment = self.deployment
@@ -137,11 +137,11 @@ class Reconciler:
         )
 
     def phase(self) -> str:
-        """The phase that the deployment under way is in."""
+        """Return the phase of the deployment under way."""
         return plan.phase(self.facts()) if self.deployment.is_rolling_out else self.deployment.preparation
 
     async def _round(self) -> None:
-        """One step, and the wait for the next. While the bus or our lease is away nothing is changed."""
+        """Do one step, and wait for the next. Without the bus or the lease, change nothing."""
         self._news.clear()
         if not self.context.bus.is_connected or not self.leadership.is_held:
             await self._pause(RETRY)
@@ -149,7 +149,7 @@ class Reconciler:
         try:
             pause = await self.step()
         except BusError as error:
-            self._log.warning("the bus did not take a change, trying again", reason=str(error))
+            self._log.warning("the bus did not take a change, retrying", reason=str(error))
             pause = RETRY
         if self.replica_set.replicas or not self._is_closing:
             await self._pause(pause)
@@ -162,7 +162,7 @@ class Reconciler:
             pass
 
     async def _advance(self) -> plan.Plan:
-        """Apply what the rollout asks for now, and make it known."""
+        """Apply the next part of the plan, and publish the routes and replicas that follow from it."""
         facts = self.facts()
         self.manager.announce()
         step = plan.plan(facts)
@@ -192,7 +192,7 @@ class Reconciler:
                 self.manager.change(self.replica_set.replicas[action.id], action)
 
     async def _take_offer(self) -> None:
-        """Announce the newest release, and begin a deployment when it is due."""
+        """Record the newest release, and begin a deployment when one is due."""
         offered, resolved, decisions = self.poller.offered or [], self.poller.resolved, self.store.decisions
         if self._is_new(offered) and offered[0] in resolved:
             digest = resolved[offered[0]].artifact.digest
@@ -205,20 +205,20 @@ class Reconciler:
             self.poller.poll_soon()
 
     def _wanted(self, offered: Sequence[str]) -> set[str]:
-        """What of an offer is to be announced or deployed."""
+        """Return the releases of an offer that are about to be recorded as found, or deployed."""
         return ({offered[0]} if self._is_new(offered) else set()) | ({self.next_release(offered)} - {""})
 
     def _is_new(self, offered: Sequence[str]) -> bool:
         return bool(offered) and offered[0] not in (self.store.decisions.found, self.store.decisions.current)
 
     def next_release(self, offered: Sequence[str]) -> str:
-        """The release that an offer makes us deploy now; empty: none."""
+        """Return the release of an offer that is due now, empty if none is."""
         return next_release(
             self.store.decisions, offered, bool(self.replica_set.replicas), self.poller.registry.is_newer
         )
 
     async def _infer_current(self) -> None:
-        """Without decisions (the bus was lost), what runs is what should run."""
+        """Without decisions (the bus was lost), take the release that most replicas run as the current one."""
         decisions = self.store.decisions
         if not decisions.current and not decisions.ongoing and self.replica_set.replicas:
             releases = Counter(replica.release for replica in self.replica_set.replicas.values())
@@ -226,7 +226,7 @@ class Reconciler:
         await self.store.commit(decisions)
 
     async def _follow(self, bucket: str, kind: type[T], values: dict[str, T]) -> None:
-        """Keep a dict equal to our part of a bucket; returns when it is for the first time."""
+        """Keep a dict equal to our part of a bucket. Return once it has all values of the start."""
         keys = f"{subjects.token(self.context.host)}.{self.settings.app}.>"
         synced = asyncio.Event()
 
@@ -242,7 +242,7 @@ class Reconciler:
         stopping.cancel()
 
     async def _after_reconnect(self) -> None:
-        """The bus may have come back without what we wrote."""
+        """After a reconnect, read and write everything again: the bus may have lost it."""
         epoch = self.context.bus.epoch
         if self._epoch == epoch:
             return
@@ -253,7 +253,7 @@ class Reconciler:
         self._epoch = epoch
 
     async def _stop_all(self) -> None:
-        """Drain and stop every replica, within the time that a stopping service has."""
+        """Drain and stop all replicas, within the time that a stopping service has."""
         available = lifecycle.STOP_TIMEOUT - STOP_MARGIN
         self._is_closing = True
         self.limits = replace(
@@ -272,12 +272,12 @@ class Reconciler:
 
 
 def check(settings: DeployerSettings) -> Check:
-    """How health probes a replica."""
+    """Return the parameters with which health probes a replica."""
     return Check(settings.health_path, settings.probe_interval, settings.probe_timeout, settings.rise, settings.fall)
 
 
 def limits(settings: DeployerSettings) -> plan.Limits:
-    """How long the rollout waits for what. A health path proves more than staying up does: then nothing settles."""
+    """Return the time limits of a rollout. With a health path, which proves more, no replica has to settle."""
     return plan.Limits(
         settle=0.0 if settings.health_path else settings.settle,
         ready=settings.health_timeout,

@@ -1,7 +1,7 @@
-"""Taking an application off its host: what the bus says of it ends, and the log knows.
+"""Removal of an application from its host: its routes and replicas leave the bus, and the log records the removal.
 
-Its replicas are left alone: whether they stop is for its deployer to decide, before. What was decided is kept, for the
-case that it comes back.
+The replicas keep running: their deployer decides before whether they stop. The decisions are kept, in case the
+application comes back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FLUSH_TIMEOUT = 5.0
 
 
 async def remove(settings: DeployerSettings, by: str) -> None:
-    """End an application whose deployer has ended. Raises BusError: the bus is away, or another deployer has it."""
+    """Remove an application whose deployer has ended. Raises BusError if the bus is away, or a deployer still leads."""
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     leadership = Leadership(bus, settings)
     try:
@@ -49,7 +49,7 @@ async def remove(settings: DeployerSettings, by: str) -> None:
 
 
 async def left(settings: DeployerSettings) -> list[str]:
-    """The applications of the host that were decided about and not removed. Raises BusError."""
+    """Return the applications of the host that have decisions and were not removed. Raises BusError."""
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     try:
         keys = await _keys(bus, subjects.DECISIONS, f"{subjects.token(settings.host)}.*")
@@ -63,11 +63,11 @@ async def _take(leadership: Leadership) -> None:
         async with asyncio.timeout(TURN):
             await leadership.take()
     except TimeoutError:
-        raise BusError(f"{leadership.what} is not removed: a deployer still has it") from None
+        raise BusError(f"{leadership.name} is not removed: a deployer still has it") from None
 
 
 async def _keys(bus: Bus, bucket: str, keys: str) -> list[str]:
-    """The keys that have a value, whatever it is."""
+    """Return the keys that have a value."""
     found = []
     async with contextlib.aclosing(watch_keys(bus, bucket, keys)) as changes:
         async for change in changes:

@@ -1,4 +1,4 @@
-"""Starts, stops and buries replicas, and tells the log."""
+"""Starts and stops replicas, handles their exits, and records both."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from services.deployer.settings import DeployerSettings
 
 
 class Restart(msgspec.Struct, frozen=True):
-    """A replica that ended runs again."""
+    """A replica that ended runs again, restarted by its engine."""
 
     id: str
     running: Running
 
 
 class ReplicaManager:
-    """Does to the fleet what the rollout asks for, and notices what happens to it."""
+    """Applies the rollout's actions to replicas, and notices their exits."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class ReplicaManager:
         runtime.on_change = wake
 
     async def adopt(self, routed: dict[str, BackendState], generation: int) -> None:
-        """Take over what an earlier deployer left; `routed` is its last route."""
+        """Take over the replicas of an earlier deployer. `routed`: the backends of its last route."""
         for found in await self._runtime.adopt():
             if found.exit:
                 is_expected = found.stopping or found.draining
@@ -80,17 +80,18 @@ class ReplicaManager:
                 self._take_over(found, routed.get(found.id), generation)
 
     def start(self, release: str, slot: int) -> None:
+        """Start a replica in a slot. Returns at once."""
         replica = ManagedReplica(id=self._replica_set.new_id(release, slot), release=release, slot=slot, since=math.inf)
         self._replica_set.add(replica)
         self._fetching[replica.id] = self._context.spawn(self._start(replica), f"start {replica.id}")
 
     def change(self, replica: ManagedReplica, action: actions.Action) -> None:
-        """Do what the rollout asks for with one replica."""
+        """Apply one action of the rollout to one replica."""
         now, before = time.monotonic(), replica.route_since
         change(replica, action, now)
         match action:
             case actions.MarkReady():
-                self._record(ReplicaReady, replica, now - replica.since)
+                self._record(ReplicaReady, replica, duration=now - replica.since)
             case actions.Activate() | actions.Drain() | actions.Unroute():
                 replica.generation = None
             case actions.Signal():
@@ -101,17 +102,17 @@ class ReplicaManager:
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
         if isinstance(action, actions.Unroute):
-            self._record(ReplicaDrained, replica, replica.connections, now - before)
+            self._record(ReplicaDrained, replica, cut=replica.connections, duration=now - before)
 
     def announce(self) -> None:
-        """Tell which replicas take traffic since the proxy follows."""
+        """Record the replicas that take traffic since the proxy follows."""
         for replica in self._replica_set.replicas.values():
             if replica.serves and not replica.is_announced:
                 replica.is_announced = True
-                self._record(ReplicaRouted, replica, time.monotonic() - replica.route_since)
+                self._record(ReplicaRouted, replica, duration=time.monotonic() - replica.route_since)
 
     def handle_exits(self) -> None:
-        """Take the replicas that ended off the fleet, or out of the route until they run again."""
+        """Remove the replicas that ended, or take them out of the route until they run again."""
         while self._news:
             moment, news = self._news.popleft()
             replica = self._replica_set.replicas.get(news.id)
@@ -156,13 +157,21 @@ class ReplicaManager:
         else:
             replica.running, replica.address, replica.drain_signal = True, running, running.drain_signal
             address, took = authority(running.host, running.port), time.monotonic() - began
-            self._record(ReplicaStarted, replica, replica.release, address, running.pid, replica.slot, took)
+            self._record(
+                ReplicaStarted,
+                replica,
+                release=replica.release,
+                address=address,
+                pid=running.pid,
+                slot=replica.slot,
+                duration=took,
+            )
             if replica.stopping_since is not None:
                 self._stop(replica)
         self._wake()
 
     async def _fetch(self, replica: ManagedReplica) -> Artifact:
-        """Wait until its release is on this host, however long that takes. It can be cancelled at any moment."""
+        """Bring the release to this host, however long that takes. Can be cancelled at any moment."""
         try:
             artifact = await self._deployment.artifact(replica.release)
             await self._runtime.pull(artifact)
@@ -173,7 +182,7 @@ class ReplicaManager:
         return artifact
 
     def _stop(self, replica: ManagedReplica) -> None:
-        """End it, or its start; one that just becomes a process is ended as soon as it is one."""
+        """Stop a replica, or cancel its start. One whose process is just starting is stopped once it runs."""
         if fetching := self._fetching.pop(replica.id, None):
             fetching.cancel()
             self._replica_set.remove(replica.id)
@@ -198,7 +207,7 @@ class ReplicaManager:
             return
         self._replica_set.remove(end.id)
         if replica.signalled and replica.route == "draining":
-            self._record(ReplicaDrained, replica, 0, now - replica.route_since)
+            self._record(ReplicaDrained, replica, duration=now - replica.route_since)
         if replica.stopping_since is not None or replica.signalled:
             self._record_exit(moment, end, replica.release, replica.leaving, now - (replica.stopping_since or now))
         else:
@@ -206,7 +215,7 @@ class ReplicaManager:
             self._attribute_exit(replica, end)
 
     def _went_down(self, moment: float, replica: ManagedReplica, end: Exit) -> None:
-        """Its engine starts it again: it keeps its place, and has to become ready once more."""
+        """Keep the place of a replica that its engine restarts; it must become ready again."""
         self._store.record(ReplicaExited(moment, end.id, replica.release, end.code, end.oom))
         self._log.error("replica exited, its restart policy starts it again", replica=end.id, how=describe_exit(end))
         if self._deployment.is_rolling_out and not replica.ready:
@@ -249,7 +258,7 @@ class ReplicaManager:
         self._record_failure(replica, phase, f"{replica.id} {describe_exit(end)} after {uptime:.1f} s", uptime)
 
     def _record_failure(self, replica: ManagedReplica, phase: str, reason: str, uptime: float) -> None:
-        """A replica of what should run has failed: that ends a deployment, or makes its slot wait."""
+        """Fail the deployment because of a replica of the target, or make the replica's slot wait."""
         if replica.release != self._deployment.target or replica.leaving:
             return
         if self._deployment.is_rolling_out:
@@ -258,5 +267,5 @@ class ReplicaManager:
         wait = self.backoff.crashed(replica.slot, uptime, time.monotonic())
         self._log.warning("replica is replaced", replica=replica.id, reason=reason, seconds=wait)
 
-    def _record(self, kind: Callable[..., Event], replica: ManagedReplica, *details: object) -> None:
-        self._store.record(kind(time.time(), self._deployment.id, replica.id, *details))
+    def _record(self, kind: Callable[..., Event], replica: ManagedReplica, **details: object) -> None:
+        self._store.record(kind(time.time(), self._deployment.id, replica.id, **details))

@@ -1,4 +1,4 @@
-"""What the rollout may ask for. Each is done by the reconcile loop, and changes what is true."""
+"""The actions that a rollout may ask for. The reconcile loop applies each, which changes the facts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Pull(msgspec.Struct, frozen=True):
-    """Bring the release that is to be deployed onto this host."""
+    """Bring the release that is to be deployed to this host."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -18,7 +18,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class MarkReady(msgspec.Struct, frozen=True):
-    """The replica is ready."""
+    """Mark the replica as ready."""
 
     id: str
 
@@ -30,13 +30,13 @@ class Activate(msgspec.Struct, frozen=True):
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """Route no new connections to the replica; it keeps those that it has."""
+    """Route no new connections to the replica; it keeps its open ones."""
 
     id: str
 
 
 class Signal(msgspec.Struct, frozen=True):
-    """Send the replica its drain signal: it has new connections no more, and may close those that it has."""
+    """Send the replica its drain signal: it gets no new connections, and may close its open ones."""
 
     id: str
 
@@ -48,37 +48,37 @@ class Unroute(msgspec.Struct, frozen=True):
 
 
 class Retire(msgspec.Struct, frozen=True):
-    """The replica is on its way out from now on."""
+    """Start to retire the replica: drain it, take it out of the route, stop it."""
 
     id: str
     reason: str
 
 
 class Unretire(msgspec.Struct, frozen=True):
-    """The replica is needed after all and no longer on its way out."""
+    """Keep a retiring replica after all."""
 
     id: str
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """End the replica's process."""
+    """Stop the replica's process."""
 
     id: str
 
 
 class Succeed(msgspec.Struct, frozen=True):
-    """The deployment is done."""
+    """End the deployment: it has succeeded."""
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """The deployment has failed."""
+    """End the deployment: it has failed."""
 
     phase: str
     reason: str
 
 
 class RollbackDone(msgspec.Struct, frozen=True):
-    """Nothing of the failed deployment is left."""
+    """End the rollback: nothing of the failed deployment is left."""
 
 
 _OfOneReplica: TypeAlias = MarkReady | Activate | Drain | Signal | Unroute | Retire | Unretire | Stop

@@ -1,8 +1,8 @@
-"""What to do next so that the right release runs: a pure function of what is true now.
+"""The plan of a rollout: a pure function from the facts to the next actions.
 
-It knows nothing of how a deployment began; everything follows from the replicas that are there and the release that
-should run. So a deployment that was cut short is simply gone on with, undoing one is rolling out the release before,
-and replacing a dead replica is the same as starting a new one. Times are seconds of one monotonic clock.
+It does not know how a deployment began; everything follows from the replicas that are there and the release that should
+run. So an interrupted deployment simply resumes, undoing one means to roll out the release before, and replacing a dead
+replica is the same as starting a new one. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from services.deployer.rollout.replica import Replica
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things may take, in seconds; `settle` is how long a new replica must last before it is ready."""
+    """The time limits, in seconds. `settle`: how long a new replica must last before it is ready."""
 
     settle: float = 0.0
     ready: float = 30.0
@@ -69,9 +69,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to do now, and when to look again even if nothing happens (inf: never).
+    """The actions to apply now, and when to plan again even if nothing happens (inf: never).
 
-    Actions change what is true: when there are any, apply them and plan again.
+    Actions change the facts: if there are any, apply them and plan again.
     """
 
     actions: list[Action]
@@ -79,7 +79,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(facts: Facts) -> Plan:
-    """The next step."""
+    """Return the next actions."""
     if facts.is_pull_due:
         return Plan([Pull()], facts.now)
     situation = _Situation(facts)
@@ -93,7 +93,7 @@ def plan(facts: Facts) -> Plan:
 
 
 def phase(facts: Facts) -> str:
-    """What a deployment that is being rolled out waits for now: "start", "check", "route", "drain"."""
+    """Return the phase that a rollout is in: "start", "check", "route" or "drain"."""
     situation = _Situation(facts)
     for replica in situation.pending:
         return "start" if not replica.running else "route" if replica.ready else "check"
@@ -101,7 +101,7 @@ def phase(facts: Facts) -> str:
 
 
 class _Situation:
-    """The facts, sorted: replicas that stay are good (they are what should run) or obsolete."""
+    """The facts, sorted: replicas that stay are good (they are what should run) or obsolete; the others retire."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -115,7 +115,7 @@ class _Situation:
         self._usable = sum(replica.ready and replica.healthy for replica in self.good)
 
     def failure(self) -> tuple[str, str] | None:
-        """What ends a deployment, if anything does: phase and reason."""
+        """Return phase and reason if something ends the deployment."""
         facts, limits = self.facts, self.facts.limits
         if not facts.deploying:
             return None
@@ -131,7 +131,7 @@ class _Situation:
         return None
 
     def routing(self) -> Iterator[Action]:
-        """Who becomes ready, and who takes new connections."""
+        """Yield the actions that make replicas ready, and start or stop their new connections."""
         for replica in self.staying:
             if not replica.ready:
                 if replica.running and replica.healthy and self._due(replica.since + self.facts.limits.settle):
@@ -143,7 +143,7 @@ class _Situation:
                 yield Activate(replica.id)
 
     def unretirements(self) -> list[Action]:
-        """Replicas on their way out that are missed, and still can be kept."""
+        """Keep retiring replicas that are needed, as far as they can still be kept."""
         usable = [
             replica
             for replica in self.retiring
@@ -155,13 +155,13 @@ class _Situation:
         return [Unretire(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
 
     def leaving(self) -> Iterator[Action]:
-        """The next step of each replica that is on its way out."""
+        """Yield the next step of each retiring replica."""
         for replica in self.retiring:
             if replica.stopping_since is None:
                 yield from self._shutdown_step(replica)
 
     def retirements(self) -> list[Action]:
-        """Replicas that are no longer wanted, as far as enough others serve."""
+        """Retire replicas that are no longer wanted, as far as enough others serve."""
         if never_ready := list(self._never_ready()):
             return self._retire(never_ready)
         if len(self.good) > self.desired:
@@ -171,7 +171,7 @@ class _Situation:
         return self._retire(_least_useful(self.obsolete, len(self.staying) - self.desired))
 
     def starts(self) -> list[Action]:
-        """Replicas that are missing, as far as there is room: one more than desired in a rolling deployment."""
+        """Start missing replicas, as far as there is room: one more than desired in a rolling deployment."""
         allowed = self.desired - len(self.good)
         if not (self.facts.deploying and self.facts.strategy == "blue-green"):
             allowed = min(allowed, self.desired - len(self.staying) + (not self.retiring))
@@ -182,7 +182,7 @@ class _Situation:
         return [Start(slot) for slot in slots[: max(allowed, 0)]]
 
     def ending(self) -> list[Action]:
-        """How a deployment, or the undoing of one, is over."""
+        """End the deployment, or the undoing of one, if it is complete."""
         facts = self.facts
         left = [replica for replica in facts.replicas if not self._is_lost(replica)]
         if facts.undoing:
@@ -200,7 +200,7 @@ class _Situation:
         return since is not None and self._due(since + self.facts.limits.unhealthy)
 
     def _is_lost(self, replica: Replica) -> bool:
-        """It was killed and the system does not let go of it: nothing more can be done."""
+        """Return True if the replica was killed and the system does not let go of it: nothing more can be done."""
         since = replica.stopping_since
         return since is not None and self._due(since + self.facts.limits.stop)
 
@@ -208,7 +208,7 @@ class _Situation:
         return [Retire(replica.id, self._why(replica)) for replica in replicas]
 
     def _never_ready(self) -> Iterator[Replica]:
-        """Replicas that never served and never will."""
+        """Yield the replicas that never served and never will."""
         for replica in self.staying:
             is_overdue = not replica.ready and self._due(replica.since + self.facts.limits.ready)
             is_undone = replica.release == self.facts.undoing and not replica.serves
@@ -216,7 +216,7 @@ class _Situation:
                 yield replica
 
     def _may_join(self, replica: Replica) -> bool:
-        """A new release takes traffic replica by replica; in a blue-green deployment all at once."""
+        """Return True if the replica may take traffic: one by one, or in a blue-green deployment all at once."""
         if not self._is_good(replica):
             return False
         if not self.facts.deploying or self.facts.strategy == "rolling":
@@ -248,7 +248,7 @@ class _Situation:
         return (slot for slot in range(self.desired) if slot not in taken)
 
     def _due(self, moment: float) -> bool:
-        """Whether a moment has come; if not, there is something to do then."""
+        """Return True if a moment has come; if not, plan again at that moment."""
         if moment <= self.facts.now:
             return True
         self.wake = min(self.wake, moment)
@@ -260,5 +260,5 @@ def _why_not(replica: Replica) -> str:
 
 
 def _least_useful(replicas: list[Replica], count: int) -> list[Replica]:
-    """Those that take no connections come first: with these gone, as many serve as before or as are desired."""
+    """Return the first `count` replicas to retire: those that serve no connections come first."""
     return sorted(replicas, key=lambda replica: (replica.serves, -replica.slot))[: max(count, 0)]

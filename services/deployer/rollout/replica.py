@@ -58,7 +58,7 @@ class Replica(msgspec.Struct, kw_only=True):
 
 
 def change(replica: Replica, action: Action, now: float) -> None:
-    """What an action on this replica makes of it."""
+    """Apply an action to the state of its replica."""
     match action:
         case MarkReady():
             replica.ready = True

@@ -9,7 +9,6 @@ import msgspec
 
 from schemas.routing import Artifact
 
-UNSEEN = -1000
 """The exit code of a replica whose end nobody saw."""
 
 

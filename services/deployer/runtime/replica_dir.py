@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from services.deployer.runtime.protocol import UNSEEN
+from schemas.events import UNSEEN
+from services.common.files import replace_atomically
 
 KEPT_FOLDERS = 10
 
@@ -45,10 +46,7 @@ class ReplicaDirectory:
         self.output = path / "output.log"
 
     def create(self, record: Record) -> None:
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = self.path / "replica.json.new"
-        new.write_bytes(msgspec.json.encode(record))
-        new.rename(self.path / "replica.json")
+        replace_atomically(self.path / "replica.json", msgspec.json.encode(record))
 
     @property
     def record(self) -> Record | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -14,19 +13,19 @@ from litestar.params import JSONBody
 
 from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
+from schemas.subjects import DEPLOYER_UNIT
+from services.common import tracing
 from services.common.errors import BusError
 from services.metrics_gateway.api.dependencies import Gateway, InjectedGateway
 from services.metrics_gateway.api.parameters import NAME
 from services.metrics_gateway.api.problem import specs
 from services.metrics_gateway.state.state import AppKey, State
 
-DEPLOYER = "deployer:"
 DEFAULT_ACTOR = "api"
 ACCEPTED = 202
 PROBLEMS = specs(401, 404, 409, 413, 503)
 SECURITY: list[dict[str, list[str]]] = [{"admin": []}]
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 PRINTABLE = r"^[!-~]*$(?!\n)"
 """Python's `$` also matches before a last newline; JavaScript, which reads this in the schema, has no `\\Z`."""
@@ -156,7 +155,7 @@ async def _send(
 
 def target(state: State, app: str, host: str) -> AppKey:
     """The host and app that are meant: one that has a deployer, or had one. Raises HTTPException."""
-    delivered = {(at, unit.removeprefix(DEPLOYER)) for at, unit in state.units if unit.startswith(DEPLOYER)}
+    delivered = {(at, unit.removeprefix(DEPLOYER_UNIT)) for at, unit in state.units if unit.startswith(DEPLOYER_UNIT)}
     known = delivered | state.apps.keys() if app else delivered
     found = sorted(key for key in known if app in ("", key[1]) and host in ("", key[0]))
     names = ", ".join(f"{name} on {at}" for at, name in sorted(delivered)) or "none"
@@ -170,7 +169,7 @@ def target(state: State, app: str, host: str) -> AppKey:
 def trace_context(headers: Mapping[str, str]) -> dict[str, str]:
     """The W3C trace context of a request, if it has a valid one, to be passed on."""
     parent = headers.get("traceparent", "")
-    if not _TRACEPARENT.fullmatch(parent):
+    if not tracing.parse(parent):
         return {}
     found = {"traceparent": parent, "tracestate": headers.get("tracestate", "")}
     return {name: value for name, value in found.items() if value}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import os
-import re
 import secrets
 from pathlib import Path
 
@@ -12,10 +10,10 @@ import msgspec
 
 from services.common import log
 from services.common.errors import SettingsError
-from services.metrics_gateway.settings import GatewaySettings
+from services.common.files import create_atomically
+from services.metrics_gateway.settings import TOKEN, GatewaySettings
 
 FILE = "admin-token"
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _OTHERS = 0o077
 
 
@@ -45,9 +43,8 @@ def load(settings: GatewaySettings) -> Tokens:
 def _own(path: Path) -> str:
     """The token of a state directory. In one that cannot be written there is none: the numbers matter more."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
-            _make(path)
+            create_atomically(path, f"{secrets.token_urlsafe(32)}\n".encode())
         is_open = bool(path.stat().st_mode & _OTHERS)
     except OSError as error:
         log.get("gateway").warning(
@@ -61,21 +58,6 @@ def _own(path: Path) -> str:
     return _read("--state-dir", path)
 
 
-def _make(path: Path) -> None:
-    """Write a new token at once and complete, unless somebody else is faster."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-        path.hardlink_to(unfinished)
-    except FileExistsError:
-        pass
-    finally:
-        unfinished.unlink()
-
-
 def _read(option: str, path: Path) -> str:
     try:
         token = path.read_text().strip()
@@ -83,7 +65,7 @@ def _read(option: str, path: Path) -> str:
         raise SettingsError(f"{option}: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         token = ""
-    if not _TOKEN.fullmatch(token):
+    if not TOKEN.fullmatch(token):
         raise SettingsError(
             f"{option}: {path} holds no token: write one word of letters, digits and . _ ~ + / = - "
             "(remove a generated file to get a new one)"

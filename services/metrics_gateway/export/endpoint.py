@@ -1,4 +1,4 @@
-"""Where telemetry is pushed to, as options and OpenTelemetry's variables name it. Pure."""
+"""Where telemetry is pushed to, as options and OpenTelemetry's variables name it."""
 
 from __future__ import annotations
 

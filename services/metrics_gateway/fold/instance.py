@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schemas import events as e
+from schemas.subjects import DEPLOYER_UNIT
 from services.metrics_gateway.fold.context import BatchContext
 from services.metrics_gateway.fold.deployment import deployer_started
 from services.metrics_gateway.state.application import App
@@ -11,8 +12,6 @@ from services.metrics_gateway.state.state import State
 
 ENDED_KEPT = 1000
 """So many instances that ended are remembered, to know their batches when one is repeated."""
-
-_DEPLOYER = "deployer:"
 
 
 def service_started(context: BatchContext, event: e.ServiceStarted) -> None:
@@ -23,8 +22,8 @@ def service_started(context: BatchContext, event: e.ServiceStarted) -> None:
     instance.parent = event.parent
     instance.started = event.time
     context.state.dropped.setdefault((instance.host, instance.service), 0)
-    if event.unit.startswith(_DEPLOYER):
-        deployer_started(context, event.unit.removeprefix(_DEPLOYER))
+    if event.unit.startswith(DEPLOYER_UNIT):
+        deployer_started(context, event.unit.removeprefix(DEPLOYER_UNIT))
     _register(context.state, instance)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from schemas import events as e
+from schemas.events import UNSEEN
 from services.metrics_gateway.fold.context import BatchContext
 from services.metrics_gateway.fold.deployment import claim_app, observe_phase
 from services.metrics_gateway.state.application import Exit, Phase, Replica
 from services.metrics_gateway.state.port import count
 
-UNSEEN = -1000
 """The exit code of a replica whose end nobody saw."""
 
 

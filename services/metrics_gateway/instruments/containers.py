@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from schemas.events import UNSEEN
 from services.metrics_gateway.instruments.instrument import (
     PER_APP,
     Instrument,
@@ -24,7 +25,6 @@ from services.metrics_gateway.state.histogram import HEALTHCHECK_DURATION
 PER_CONTAINER = ("container", "replica", *PER_APP)
 STATES = ("created", "running", "paused", "restarting", "exited", "dead")
 
-_UNSEEN = -1000
 _IMAGE = "img://"
 
 
@@ -53,7 +53,7 @@ def _status(_: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
 
 def _exit_code(_: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
     """As a shell and Docker count it: 128 and the number of the signal."""
-    if replica.exit and replica.exit.code != _UNSEEN:
+    if replica.exit and replica.exit.code != UNSEEN:
         yield (), replica.exit.code if replica.exit.code >= 0 else 128 - replica.exit.code
 
 

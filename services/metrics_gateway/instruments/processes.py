@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from operator import add
 
+from schemas.subjects import DEPLOYER_UNIT
 from services.metrics_gateway.instruments.instrument import Instrument, Labels, Measurement, Read, Section, Value, label
 from services.metrics_gateway.state.histogram import EVENT_LAG
 from services.metrics_gateway.state.instance import MISSED, Heartbeat
@@ -47,8 +48,8 @@ def _heard(measurement: Measurement) -> dict[UnitKey, tuple[bool, float]]:
 
 def _is_removed(measurement: Measurement, key: UnitKey) -> bool:
     _, unit, host = key
-    app = measurement.state.apps.get((host, unit.removeprefix("deployer:")))
-    return unit.startswith("deployer:") and app is not None and app.removed
+    app = measurement.state.apps.get((host, unit.removeprefix(DEPLOYER_UNIT)))
+    return unit.startswith(DEPLOYER_UNIT) and app is not None and app.removed
 
 
 def _up(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:

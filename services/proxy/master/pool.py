@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from schemas.events import BackendDrained, BackendEjected, BackendJoined, BackendLeft, Event
-from schemas.routing import Backend, Route, Serving
+from schemas.routing import Backend, Route, Serving, authority
 from services.proxy.messages import ApplyRoute, DialFailure, Eject, Readmit, RouteApplied
 
 FIRST_BACKOFF = 1.0
@@ -219,8 +219,7 @@ class Pool:
         effects.events.append(BackendLeft(now, self.port, member.backend.id))
 
     def _joined(self, member: _Member, now: float) -> BackendJoined:
-        host, port = member.address
-        return BackendJoined(now, self.port, member.backend.id, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        return BackendJoined(now, self.port, member.backend.id, authority(*member.address))
 
     def _noticed(self, now: float) -> Effects:
         if self._workers:

@@ -93,7 +93,7 @@ async def test_a_host_that_does_not_exist_is_told() -> None:
     ("problem", "line"),
     [
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "its name cannot be looked up (Temporary failure)"),
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no such host: mend --registry"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no such host: fix --registry"),
         (OSError(errno.EMFILE, "Too many open files"), "cannot be reached (Too many open files)"),
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "cannot be reached (Network is unreachable)"),
         (OSError("all attempts failed"), "cannot be reached"),

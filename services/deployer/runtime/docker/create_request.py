@@ -1,4 +1,4 @@
-"""What a container is made of, as the engine's API wants it. Pure."""
+"""What a container is made of, as the engine's API wants it."""
 
 from __future__ import annotations
 
