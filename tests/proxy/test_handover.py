@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -15,7 +14,6 @@ from schemas.chain import Sealer
 from schemas.events import ConnectionAccepted, ConnectionClosed, Event, ServiceStopped
 from services.proxy.messages import WorkerIdentity
 from services.proxy.worker.admission import Admission
-from services.proxy.worker.frontend import Frontend
 from services.proxy.worker.loop import OUT, Loop
 from services.proxy.worker.timers import Timed
 from tests.proxy.backends import echo, serving
@@ -118,7 +116,7 @@ def test_a_socket_that_takes_the_number_of_a_closed_listener_gets_none_of_its_ev
         ours = held_elsewhere.dup()
         number = ours.fileno()
         admission = Admission(loop, 1, lambda: None)
-        admission.listen(ours, cast(Frontend, None))
+        admission.listen(ours, lambda _client: None)
         admission.close(accept_waiting=False)
         turn(loop)
         near, far = socket.socketpair()

@@ -128,11 +128,14 @@ class Bus:
         timeout: float = ANSWER_TIMEOUT,
         headers: dict[str, str] | None = None,
     ) -> bytes:
-        """The reply to a command. Raises BusError: the bus is away, nobody listens, or nobody answers in time.
+        """Return the reply to a command.
 
-        Whoever executes it begins no change any more when half of `timeout` (seconds) is over.
+        Raises BusError: the bus is away, nothing listens, or no answer comes in time; DeniedError at once when this
+        account may not send it. Its executor begins no change any more when half of `timeout` (seconds) is over.
         """
-        return await requests.request(self.client, subject, msgspec.json.encode(command), timeout, headers or {})
+        payload = msgspec.json.encode(command)
+        sending = requests.request(self.client, subject, payload, timeout, headers or {})
+        return await self.unless_denied(subject, sending)
 
     async def respond(self, subject: str, answer: Answer) -> None:
         """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own.

@@ -104,7 +104,7 @@ class Worker:
             self._frontends[route.app, route.port].follow(route)
         for listening in order.listening:
             frontend = self._frontends[listening.app, listening.port]
-            admission.listen(_listener(listening.fd), frontend, listening.is_shared)
+            admission.listen(_listener(listening.fd), frontend.accept, listening.is_shared)
 
     def _serve_held(self) -> None:
         for frontend in self._frontends.values():
