@@ -1,7 +1,8 @@
-"""A real nats-server for every test that needs a bus."""
+"""Markers of what each test needs, and a real nats-server for every test that needs a bus."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -10,7 +11,38 @@ import structlog
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream.provisioning import ensure_streams
+from tests.support import needs
 from tests.support.nats_server import NatsServer
+
+_STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
+_started: list[str] = []
+"""What the test that runs has started."""
+
+
+def pytest_configure() -> None:
+    sys.addaudithook(_note_start)
+
+
+def _note_start(event: str, arguments: tuple[object, ...]) -> None:
+    if event in _STARTS:
+        _started.append(f"{event} {arguments[:2]}")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function):
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        functions = [item.function, *(one.func for each in fixtures for one in each)]
+        for name in sorted(needs.of_name(item.nodeid) | needs.of_functions(functions)):
+            item.add_marker(name)
+
+
+@pytest.fixture(autouse=True)
+def own_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test without a marker starts no process: `make quick` counts on it."""
+    _started.clear()
+    yield
+    if not any(request.node.get_closest_marker(name) for name in needs.MARKERS):
+        assert not _started, f"mark this test with @pytest.mark.process: it starts {_started}"
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import typer
 from schemas import subjects
 from services.cli import output
 from services.cli.log_start import warn_if_truncated
-from services.cli.verbs import Json, verb
+from services.cli.verbs import Json, registered, verb
 from services.client.client import LoggedEvent, Target, connect
 from services.metrics_gateway.state.histogram import Histogram
 from services.replay.comparison import Comparison, Side
@@ -142,3 +142,6 @@ def _quantile(histogram: Histogram, share: float) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+app = registered(__name__)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from services.cli import output
-from services.cli.verbs import Json, verb
+from services.cli.verbs import Json, registered, verb
 from services.client.client import Target, connect
 from services.common.errors import SettingsError
 from services.common.jetstream import log_reader
@@ -232,3 +232,6 @@ class _Progress:
 
 def _iso(seconds: float) -> str:
     return iso(seconds) or f"@{seconds:g}"
+
+
+app = registered(__name__)

@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeVar, get_args
 import msgspec
 import typer
 
-from services.common import log
 from services.common.config.option import PANELS, Option
 from services.common.config.settings import Settings, check_common, default, handed
 
@@ -65,6 +64,8 @@ def command(
 def _registered(shown: list[inspect.Parameter], add: Callable[[Any], Any]) -> Callable[[Body], Body]:
     def register(function: Body) -> Body:
         def run(**values: Any) -> None:
+            from services.common import log
+
             log.configure(values["log_format"], values["log_level"])
             function(values)
 

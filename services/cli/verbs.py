@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import inspect
 from collections.abc import Callable, Coroutine
-from types import ModuleType
 from typing import Annotated, Any
 
 import msgspec
@@ -45,14 +44,15 @@ def verb(function: Verb) -> Verb:
     return function
 
 
-def register(app: typer.Typer, *modules: ModuleType) -> None:
-    """Add all verbs of these modules to the application."""
-    for module in modules:
-        for function in _VERBS:
-            if function.__module__ == module.__name__:
-                name = function.__name__.rstrip("_")
-                COMMANDS[name] = fields_of(Target, omit=OF_SERVICES)
-                app.command(name, rich_help_panel=PANEL)(_command(name, function))
+def registered(module: str) -> typer.Typer:
+    """The verbs of a module as an application."""
+    app = typer.Typer()
+    for function in _VERBS:
+        if function.__module__ == module:
+            name = function.__name__.rstrip("_")
+            COMMANDS[name] = fields_of(Target, omit=OF_SERVICES)
+            app.command(name, rich_help_panel=PANEL)(_command(name, function))
+    return app
 
 
 def _command(name: str, function: Verb) -> Callable[..., None]:
@@ -255,3 +255,6 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return msgspec.json.encode(value).decode() if isinstance(value, str) and (" " in value or not value) else str(value)
+
+
+app = registered(__name__)

@@ -11,7 +11,7 @@ import typer
 
 from services.cli import output
 from services.cli.log_start import warn_if_truncated
-from services.cli.verbs import Json, verb
+from services.cli.verbs import Json, registered, verb
 from services.client.client import Target, connect
 from services.common.errors import LogFileError, LongshoreError, SettingsError
 from services.replay import heads
@@ -131,3 +131,6 @@ def _as_object(one: Instance) -> dict[str, object]:
 
 def _missing(one: Instance) -> int:
     return sum(end - start + 1 for start, end in one.missing)
+
+
+app = registered(__name__)

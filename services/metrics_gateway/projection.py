@@ -8,7 +8,7 @@ from collections import Counter
 from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
 from services.common.jetstream.log_reader import LogMessage, describe
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.instruments.instrument import Measurement, Role
 from services.metrics_gateway.state.state import State

@@ -24,7 +24,8 @@ from services.common.jetstream.provisioning import limits
 from services.common.jetstream.stream_guard import recreate_missing_stream
 from services.common.process import lifecycle
 from services.common.process.child import SUPERVISED
-from services.common.process.lifecycle import VERSION, Context
+from services.common.process.lifecycle import Context
+from services.common.version import VERSION
 from services.metrics_gateway import api
 from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.tokens import Tokens

@@ -32,8 +32,6 @@ from tests.support.metrics_receiver import (
     scraped,
 )
 
-pytestmark = pytest.mark.e2e
-
 DEWY = promises("dewy")
 HOLD = 0.3
 

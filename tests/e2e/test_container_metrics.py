@@ -16,8 +16,6 @@ from tests.support.docker_registry import DockerRegistry
 from tests.support.harness import wait_for
 from tests.support.metrics_receiver import Scrape, scraped
 
-pytestmark = pytest.mark.e2e
-
 SCRIPT = f"trap 'exit 0' TERM; httpd -f -p 8080 -h /www & while ! test -e /tmp/now; do sleep 0.1; done; {images.HUNGRY}"
 """Takes all the memory that there is once it is told to."""
 

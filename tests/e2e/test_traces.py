@@ -12,8 +12,6 @@ from services.demo import releases
 from tests.support.harness import Server, Traffic, wait_for
 from tests.support.traces_receiver import Traces, receiving
 
-pytestmark = pytest.mark.e2e
-
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 

@@ -85,7 +85,6 @@ def test_grafana_gets_every_alert_and_asks_the_data_source_that_is_provisioned()
         assert len(rule["uid"]) <= 40
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 def test_prometheus_evaluates_every_rule_on_a_live_pipeline(pipeline: Pipeline) -> None:
     def evaluated() -> set[str]:

@@ -120,7 +120,6 @@ def test_latency_histograms_lead_to_traces() -> None:
         assert any(metric in expr for expr in with_exemplars)
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("query", asked(), ids=lambda query: query.panel)
 def test_the_query_of_every_panel_returns_data(query: Asked, pipeline: Pipeline) -> None:
@@ -131,7 +130,6 @@ def test_the_query_of_every_panel_returns_data(query: Asked, pipeline: Pipeline)
         wait_for(f"there are series of {selector}", partial(pipeline.prometheus.query, f"count({selector})"))
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("annotation", BUILT["overview"]["annotations"]["list"], ids=lambda one: one["name"])
 def test_the_query_of_every_annotation_has_seen_its_event(annotation: dict[str, Any], pipeline: Pipeline) -> None:
@@ -141,7 +139,6 @@ def test_the_query_of_every_annotation_has_seen_its_event(annotation: dict[str, 
     wait_for(f"Prometheus answers {expr}", partial(pipeline.prometheus.query, over_time), 200)
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["app", "host", "proxy_port"])
 def test_every_variable_has_values(name: str, pipeline: Pipeline) -> None:
@@ -154,7 +151,6 @@ def test_every_variable_has_values(name: str, pipeline: Pipeline) -> None:
     assert values - {""} == known[name]
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("query", queries(), ids=lambda query: query.expr)
 @pytest.mark.parametrize("store", ["prometheus", "victoria_metrics"])

@@ -85,7 +85,6 @@ def test_tempo_keeps_traces_by_a_key_that_version_2_and_version_3_know() -> None
     assert config["overrides"]["defaults"]["compaction"]["block_retention"] == "168h"
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("source", ["prometheus", "victoria_metrics"])
 def test_an_existing_prometheus_gets_every_series_by_federation(

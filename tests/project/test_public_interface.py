@@ -18,7 +18,7 @@ import pytest
 import longshore
 from longshore import events, testing
 from schemas.events import EVENT_TYPES
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 LOG = ROOT / "tests" / "replay" / "golden-v1.log"

@@ -9,7 +9,6 @@ import resource
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from services.common.errors import LongshoreError
 from services.common.ids import uuid7
 from services.common.jetstream.provisioning import ensure_streams, limits
 from services.common.process.watchdog import WatchdogPing
+from services.common.version import VERSION
 
 HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
@@ -33,8 +33,6 @@ FLUSH_TIMEOUT = 3.0
 CANCEL_AGAIN = 0.5
 BRIEFLY = 1.0
 """Seconds that the bus has to answer a service that can do without it."""
-
-VERSION = version("longshore")
 
 
 class Context:

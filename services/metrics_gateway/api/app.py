@@ -10,7 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.api import commands, metrics_routes, page, problem, queries, stream_routes
 from services.metrics_gateway.api.access import guard
 from services.metrics_gateway.api.dependencies import Gateway

@@ -8,7 +8,7 @@ from litestar import get
 from litestar.params import QueryParameter
 
 from services.common.jetstream.lease import Lease
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.api.dependencies import Gateway, InjectedGateway
 from services.metrics_gateway.api.parameters import AppName, Kinds, wanted
 from services.metrics_gateway.api.problem import specs

@@ -18,7 +18,7 @@ from opentelemetry.trace.status import Status, StatusCode
 from schemas.limits import LARGEST
 from services.common import log
 from services.common.errors import SettingsError
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.export import otlp_channel
 from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings

@@ -13,7 +13,8 @@ from schemas import subjects
 from schemas.codec import encode_event, joined
 from schemas.events import ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
 from schemas.routing import Route
-from services.common.process.lifecycle import VERSION, Context
+from services.common.process.lifecycle import Context
+from services.common.version import VERSION
 from services.proxy.crash import open_connections_file
 from services.proxy.crash.open_connections_file import PreviousWorkers
 from services.proxy.master import readmission
