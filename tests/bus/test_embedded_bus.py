@@ -33,6 +33,7 @@ from services.common.jetstream.log_reader import last_sequence, read
 from services.common.jetstream.object_store import Objects
 from tests.support.configured_server import serving
 from tests.support.disk import small_disk
+from tests.support.patience import patience
 
 
 @pytest.fixture
@@ -145,11 +146,11 @@ async def test_a_killed_server_comes_back_on_its_port_with_what_it_stored(
     bus = await _connect(settings, "health")
     await bus.put(subjects.HEALTH, "host.web.a", Health("web", "a", True, 1.0))
     os.kill(server.pid, signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         await bus.until_lost()
         await bus.until_connected()
     watch = bus.watch(subjects.HEALTH, "host.>")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         change = await anext(watch)
     assert isinstance(change, Change)
     assert change.key == "host.web.a"
@@ -203,7 +204,7 @@ def test_a_new_log_takes_at_most_half_of_what_is_free(free: int, usual: int) -> 
 
 
 async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         while not condition():  # noqa: ASYNC110 - lines of a log
             await asyncio.sleep(0.05)
 

@@ -13,6 +13,7 @@ from schemas.routing import Replica
 from services.common.bus.connection import Bus, Change, Synced
 from services.common.jetstream import key_value
 from services.common.jetstream.stream_guard import sweep
+from tests.support.patience import patience
 
 BUCKET = subjects.REPLICAS
 CAME_AND_WENT = 1000
@@ -33,7 +34,7 @@ async def _come_and_go(bus: Bus, count: int) -> None:
 
 
 async def _until_at_most(bus: Bus, messages: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         while await messages_in(bus, BUCKET) > messages:  # noqa: ASYNC110 - the bus is looked at
             await asyncio.sleep(0.1)
 
@@ -52,7 +53,7 @@ async def test_a_reader_hears_of_a_deletion_and_a_later_one_of_nothing(
 ) -> None:
     monkeypatch.setattr(key_value, "MARKER_TTL", 1.0)
     watch = bus.watch(BUCKET, "here.>")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         assert await anext(watch) == Synced()
         await bus.put(BUCKET, "here.web.one", Replica("web", "one", "1", "127.0.0.1", 8080))
         first = await anext(watch)
