@@ -1,0 +1,92 @@
+"""The source keeps its measures: folders and files that one can take in, no import circle, no module without a test."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MOST_MODULES = 15
+MOST_LINES = 300
+LONG = {"schemas/events.py"}
+"""The list of all events is one thing, however long."""
+
+RUN_BY = {
+    "services.cli.log_start": "replay/test_moment.py",
+    "services.cli.output": "cli/test_ends.py",
+    "services.demo.example.app": "e2e/test_demo.py",
+    "services.deployer.notifications.apprise_process": "deployer/notifications/test_delivery.py",
+    "services.metrics_gateway.api.metrics_routes": "metrics_gateway/api/test_head.py",
+    "services.metrics_gateway.api.page": "e2e/test_status_page.py",
+    "services.metrics_gateway.traces.commands": "metrics_gateway/traces/test_spans.py",
+    "services.metrics_gateway.traces.connections": "metrics_gateway/traces/test_spans.py",
+    "services.metrics_gateway.traces.deployments": "metrics_gateway/traces/test_spans.py",
+    "services.proxy.master.master": "proxy/test_master.py",
+    "services.proxy.master.process": "proxy/test_master.py",
+    "services.proxy.master.routes": "proxy/test_hostile_routes.py",
+    "services.proxy.master.serving": "proxy/test_master.py",
+    "services.proxy.worker.__main__": "proxy/test_worker.py",
+    "services.proxy.worker.drain_reporter": "proxy/test_draining.py",
+    "services.proxy.worker.handover": "proxy/test_handover.py",
+    "services.proxy.worker.heartbeat": "proxy/test_master.py",
+    "services.proxy.worker.relay.endpoint": "proxy/test_bytes.py",
+    "services.proxy.worker.relay.pipes": "proxy/test_bytes.py",
+    "services.proxy.worker.worker": "proxy/test_worker.py",
+    "services.replay.base_state": "replay/test_moment.py",
+    "services.supervisor.notify": "e2e/test_activation.py",
+    "services.supervisor.watched_service": "supervisor/test_watch.py",
+}
+"""Modules that tests run in a process of their own, or deeper within a service than the imports show."""
+
+
+def module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {
+    module(file): file for folder in ("dashboards", "schemas", "services") for file in (ROOT / folder).rglob("*.py")
+}
+
+
+def imported(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return our own modules that these statements import."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    return found & SOURCES.keys()
+
+
+def anywhere(file: Path) -> set[str]:
+    return imported(ast.walk(ast.parse(file.read_text())))
+
+
+def test_no_folder_holds_more_modules_than_one_can_take_in() -> None:
+    modules = Counter(file.parent for file in SOURCES.values() if file.name != "__init__.py")
+    assert {folder: count for folder, count in modules.items() if count > MOST_MODULES} == {}
+
+
+def test_no_file_is_too_long() -> None:
+    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in SOURCES.values()}
+    assert {file: count for file, count in lines.items() if count > MOST_LINES and file not in LONG} == {}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Of the imports that a module does when it is imported; a package that a name comes from is not meant."""
+    packages = {name for name, file in SOURCES.items() if file.name == "__init__.py"}
+    graph = {name: imported(ast.parse(file.read_text()).body) - packages for name, file in SOURCES.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_every_module_has_a_test() -> None:
+    """A test imports it, or imports what imports it; the others are listed with the test that runs them."""
+    direct = set().union(*(anywhere(file) for file in (ROOT / "tests").rglob("*.py")))
+    covered = direct.union(*(anywhere(SOURCES[name]) for name in direct))
+    left = {name for name, file in SOURCES.items() if file.name != "__init__.py"} - covered
+    assert left == RUN_BY.keys()
+    assert [test for test in RUN_BY.values() if not (ROOT / "tests" / test).is_file()] == []
