@@ -87,7 +87,7 @@ constraints: .venv ## Pin again what pyproject.toml asks for; ARGS=--upgrade tak
 clean: ## Remove .venv and what the tools left behind
 	@echo "clean: removes .venv, caches and builds"
 	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache development.in
-	@find dashboards schemas services tests -name __pycache__ -prune -exec rm -rf {} +
+	@find dashboards longshore schemas services tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The file says that the environment is complete: an installation that fails or is interrupted leaves none behind.
 $(READY): constraints.txt pyproject.toml

@@ -13,11 +13,35 @@ import msgspec
 
 from schemas.limits import Count, Name, Number, Port, Seconds, Text
 
+UNSEEN = -1000
+"""The exit code of a replica whose exit was not seen."""
+
 
 class Event(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The base of all events: when it happened."""
 
     time: Seconds
+
+
+class _ConnectionEvent(Event, frozen=True, gc=False):
+    """The base of events about a client connection. `connection` is unique within the instance."""
+
+    connection: Count
+    port: Port
+
+
+class _DeploymentEvent(Event, frozen=True, gc=False):
+    """The base of events about a deployment and its release."""
+
+    deployment: Name
+    release: Name
+
+
+class _ReplicaEvent(Event, frozen=True, gc=False):
+    """The base of events about a replica; `deployment` is empty when the replica replaces one that died."""
+
+    deployment: Name
+    replica: Name
 
 
 # --- every service -------------------------------------------------------------------------------------------
@@ -35,10 +59,10 @@ class ServiceStarted(Event, tag=1, frozen=True, gc=False):
     parent: Name = ""
 
 
-class ServiceHeartbeat(Event, tag=2, frozen=True, gc=False):
+class ServiceHeartbeat(Event, tag=2, kw_only=True, frozen=True, gc=False):
     """Published every few seconds: resident memory, CPU time used since start, and delay of the event loop.
 
-    `spool_batches` and `spool_bytes`: what waits for the bus, in memory or on disk.
+    `spool_batches` and `spool_bytes`: the batches that wait for the bus, in memory or on disk.
     """
 
     rss: Count
@@ -55,9 +79,9 @@ class ServiceStopped(Event, tag=3, frozen=True, gc=False):
 
 
 class EventsDropped(Event, tag=4, frozen=True, gc=False):
-    """So many events are lost, of which kind: the spool for an unreachable bus was full, or is damaged.
+    """Events are lost, counted by kind: the spool for an unreachable bus was full, or is damaged.
 
-    They are this instance's, or those of earlier ones of its service whose spool it took over.
+    They are events of this instance, or of earlier instances of its service whose spool it took over.
     """
 
     count: Count
@@ -80,42 +104,33 @@ class ListenerClosed(Event, tag=11, frozen=True, gc=False):
     port: Port
 
 
-class ConnectionAccepted(Event, tag=12, frozen=True, gc=False):
+class ConnectionAccepted(_ConnectionEvent, tag=12, frozen=True, gc=False):
     """A client connected, before a backend is picked. `connection` is unique within the instance."""
 
-    connection: Count
-    port: Port
 
-
-class ConnectionEstablished(Event, tag=13, frozen=True, gc=False):
+class ConnectionEstablished(_ConnectionEvent, tag=13, kw_only=True, frozen=True, gc=False):
     """A backend answered. `latency`: of the dial that succeeded; `attempts`: dials made, this one included."""
 
-    connection: Count
-    port: Port
     backend: Name
     latency: Seconds
     attempts: Count
     held: Seconds = 0.0
 
 
-class ConnectionProgressed(Event, tag=14, frozen=True, gc=False):
+class ConnectionProgressed(_ConnectionEvent, tag=14, kw_only=True, frozen=True, gc=False):
     """A connection that stays open: bytes so far from the client (in) and to the client (out)."""
 
-    connection: Count
-    port: Port
     bytes_in: Count
     bytes_out: Count
 
 
-class ConnectionClosed(Event, tag=15, frozen=True, gc=False):
+class ConnectionClosed(_ConnectionEvent, tag=15, kw_only=True, frozen=True, gc=False):
     """A connection ended that was not refused: total bytes from and to the client, seconds since accept.
 
     `reason`: "eof", "client_reset", "backend_reset", "client_gone" (left before a backend answered), "idle",
     "drained" (cut at the end of the drain time), "shutdown".
     """
 
-    connection: Count
-    port: Port
     backend: Name
     bytes_in: Count
     bytes_out: Count
@@ -123,20 +138,16 @@ class ConnectionClosed(Event, tag=15, frozen=True, gc=False):
     reason: Text
 
 
-class ConnectionRefused(Event, tag=16, frozen=True, gc=False):
+class ConnectionRefused(_ConnectionEvent, tag=16, kw_only=True, frozen=True, gc=False):
     """A connection ended without a backend. `reason`: "no_backend" (none within the hold time), "dial_failed"."""
 
-    connection: Count
-    port: Port
     reason: Text
     duration: Seconds
 
 
-class DialFailed(Event, tag=17, frozen=True, gc=False):
+class DialFailed(_ConnectionEvent, tag=17, kw_only=True, frozen=True, gc=False):
     """One attempt to reach a backend failed. `reason`: "refused", "timeout", "reset", "unreachable"."""
 
-    connection: Count
-    port: Port
     backend: Name
     latency: Seconds
     reason: Text
@@ -174,16 +185,15 @@ class BackendDrained(Event, tag=21, frozen=True, gc=False):
     waited: Seconds
 
 
-class ConnectionTraced(Event, tag=22, frozen=True, gc=False):
-    """A sampled connection ended, which ConnectionClosed told as well: when what happened, in seconds since its accept.
+class ConnectionTraced(_ConnectionEvent, tag=22, kw_only=True, frozen=True, gc=False):
+    """The times of a sampled connection that ended, in seconds since its accept; other events report its end as well.
 
     `held`, `latency`, `attempts`: as in ConnectionEstablished, which came after `established`. `first_byte`: when the
-    client was sent the first byte, -1 if none was. `bytes_in`, `bytes_out`, `reason`: as in ConnectionClosed. One that
-    ended without a backend has none here, `established` is -1, and `reason` may be that of ConnectionRefused.
+    client was sent the first byte, -1 if none was. `bytes_in`, `bytes_out`, `reason`: as in ConnectionClosed. A
+    connection that ended without a backend has an empty `backend`, `established` is -1, and `reason` may be that of
+    ConnectionRefused.
     """
 
-    connection: Count
-    port: Port
     backend: Name
     duration: Seconds
     held: Seconds
@@ -207,15 +217,13 @@ class ReleaseFound(Event, tag=30, frozen=True, gc=False):
     registry: Text
 
 
-class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
+class DeploymentStarted(_DeploymentEvent, tag=31, kw_only=True, frozen=True, gc=False):
     """A deployment began. `deployment` is a UUIDv7 and `trace` a W3C trace id; `by`: "registry" or a person.
 
-    `resolved`: seconds that it took before to find out what the release stands for. `parent`: the W3C span id of the
+    `resolved`: seconds that it took before to resolve the release. `parent`: the W3C span id of the
     command that asked for it, if one did; `trace` is that command's trace then.
     """
 
-    deployment: Name
-    release: Name
     previous: Name
     by: Name
     strategy: Name
@@ -225,23 +233,19 @@ class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
     parent: Name = ""
 
 
-class ImagePulled(Event, tag=32, frozen=True, gc=False):
+class ImagePulled(_DeploymentEvent, tag=32, frozen=True, gc=False):
     """The release's files are on the host."""
 
-    deployment: Name
-    release: Name
     duration: Seconds
 
 
-class ReplicaStarted(Event, tag=33, frozen=True, gc=False):
+class ReplicaStarted(_ReplicaEvent, tag=33, kw_only=True, frozen=True, gc=False):
     """A replica's process or container runs. `deployment` is empty when it replaces one that died.
 
-    `slot`: its number among the replicas of its release, from 0 (-1: not told). `duration`: what the start took, 0
-    when its engine started it again.
+    `slot`: its number among the replicas of its release, from 0 (-1: unknown). `duration`: seconds that the start
+    took, 0 when its engine started it again.
     """
 
-    deployment: Name
-    replica: Name
     release: Name
     address: Text
     pid: Count = 0
@@ -249,28 +253,24 @@ class ReplicaStarted(Event, tag=33, frozen=True, gc=False):
     duration: Seconds = 0.0
 
 
-class ReplicaReady(Event, tag=34, frozen=True, gc=False):
+class ReplicaReady(_ReplicaEvent, tag=34, frozen=True, gc=False):
     """A replica passed its checks, `duration` seconds after its start."""
 
-    deployment: Name
-    replica: Name
     duration: Seconds
 
 
-class ReplicaRetired(Event, tag=35, frozen=True, gc=False):
+class ReplicaRetired(_ReplicaEvent, tag=35, kw_only=True, frozen=True, gc=False):
     """A replica was stopped on purpose. `reason`: "replaced", "rolled back", "scaled down", "stopped".
 
-    `duration`: what the stop took, 0 where it is not known.
+    `duration`: seconds that the stop took, 0 where it is not known.
     """
 
-    deployment: Name
-    replica: Name
     reason: Text
     duration: Seconds = 0.0
 
 
 class ReplicaExited(Event, tag=36, frozen=True, gc=False):
-    """A replica ended by itself. `code`: exit status, -N for signal N, or -1000 when nobody saw it."""
+    """A replica ended by itself. `code`: exit status, -N for signal N, or -1000 when the exit was not seen."""
 
     replica: Name
     release: Name
@@ -278,34 +278,28 @@ class ReplicaExited(Event, tag=36, frozen=True, gc=False):
     oom: bool = False
 
 
-class DeploymentSucceeded(Event, tag=37, frozen=True, gc=False):
+class DeploymentSucceeded(_DeploymentEvent, tag=37, frozen=True, gc=False):
     """All replicas run the release and take traffic."""
 
-    deployment: Name
-    release: Name
     duration: Seconds
 
 
-class DeploymentFailed(Event, tag=38, frozen=True, gc=False):
+class DeploymentFailed(_DeploymentEvent, tag=38, kw_only=True, frozen=True, gc=False):
     """A deployment ended without success. `phase`: "hook", "pull", "start", "check", "route", "drain"."""
 
-    deployment: Name
-    release: Name
     phase: Name
     reason: Text
     duration: Seconds
 
 
-class DeploymentRolledBack(Event, tag=39, frozen=True, gc=False):
+class DeploymentRolledBack(_DeploymentEvent, tag=39, frozen=True, gc=False):
     """The failed deployment's replicas are gone; `to` serves as before (empty: nothing ran before)."""
 
-    deployment: Name
-    release: Name
     to: Name
 
 
 class ReleaseQuarantined(Event, tag=40, frozen=True, gc=False):
-    """The release is not tried again until a newer one appears or someone says retry."""
+    """The release is not deployed again until a newer release appears or an operator retries it."""
 
     release: Name
     reason: Text
@@ -326,8 +320,8 @@ class RegistryFailed(Event, tag=42, frozen=True, gc=False):
     streak: Count
 
 
-class ReplicaAdopted(Event, tag=43, frozen=True, gc=False):
-    """A restarted deployer found this replica running and goes on with it. `slot` as in ReplicaStarted."""
+class ReplicaAdopted(Event, tag=43, kw_only=True, frozen=True, gc=False):
+    """A restarted deployer found this replica running and manages it. `slot` as in ReplicaStarted."""
 
     replica: Name
     release: Name
@@ -336,19 +330,14 @@ class ReplicaAdopted(Event, tag=43, frozen=True, gc=False):
     slot: Number = -1
 
 
-class ReplicaRouted(Event, tag=44, frozen=True, gc=False):
+class ReplicaRouted(_ReplicaEvent, tag=44, frozen=True, gc=False):
     """The replica is in the route and takes new connections, `duration` seconds after that was decided."""
 
-    deployment: Name
-    replica: Name
     duration: Seconds = 0.0
 
 
-class ReplicaDraining(Event, tag=45, frozen=True, gc=False):
-    """The replica takes no new connections and keeps those that it has."""
-
-    deployment: Name
-    replica: Name
+class ReplicaDraining(_ReplicaEvent, tag=45, frozen=True, gc=False):
+    """The replica takes no new connections and keeps its open ones."""
 
 
 class DeploymentsPaused(Event, tag=46, frozen=True, gc=False):
@@ -370,31 +359,30 @@ class RegistryRecovered(Event, tag=48, frozen=True, gc=False):
     failures: Count
 
 
-class ReplicaDrained(Event, tag=49, frozen=True, gc=False):
-    """The replica leaves the route and is stopped next; `cut` connections it still had at the end of the drain time.
+class ReplicaDrained(_ReplicaEvent, tag=49, kw_only=True, frozen=True, gc=False):
+    """The replica leaves the route and is stopped next; `cut`: its connections at the end of the drain time.
 
-    `duration`: for how long it drained.
+    `duration`: seconds that it drained.
     """
 
-    deployment: Name
-    replica: Name
     cut: Count = 0
     duration: Seconds = 0.0
 
 
 class ScaleSet(Event, tag=50, frozen=True, gc=False):
-    """The deployer is to keep so many replicas running; told whenever it starts."""
+    """The deployer keeps this many replicas running; recorded at each of its starts."""
 
     replicas: Count
 
 
-class CommandAnswered(Event, tag=51, frozen=True, gc=False):
-    """Somebody asked the deployer for something, and has the answer, `duration` seconds later.
+class CommandAnswered(Event, tag=51, kw_only=True, frozen=True, gc=False):
+    """The deployer answered a command, `duration` seconds after it received it.
 
-    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"; `deployment`: the one that it started
-    or aborted.
-    `trace`, `span`, `parent`: W3C ids of the trace, of the command, and of who asked. Where `caller` is "cli", that is
-    a command line whose span nobody else tells: it asked at `sent` (unix seconds) and has the parent `caller_parent`.
+    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"; `deployment`: the deployment that it
+    started or aborted.
+    `trace`, `span`, `parent`: W3C ids of the trace, of the command, and of its sender. With the `caller` "cli", the
+    sender is a command line that reports no span itself: it sent the command at `sent` (unix seconds), and its span has
+    the parent `caller_parent`.
     """
 
     command: Name
@@ -412,7 +400,7 @@ class CommandAnswered(Event, tag=51, frozen=True, gc=False):
 
 
 class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
-    """The application was taken off its host for good, until a deployer of it starts again. `by`: who took it off."""
+    """The application was removed from its host, until a deployer of it starts again. `by`: the operator."""
 
     by: Name = ""
 

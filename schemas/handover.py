@@ -1,4 +1,4 @@
-"""What a proxy worker leaves behind in a file when its master is gone: the batches that nobody else has."""
+"""The file that a proxy worker leaves when its master is gone: the batches that no other process has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import msgspec
 SUFFIX = ".handover"
 
 
-class Leftover(msgspec.Struct, array_like=True, frozen=True):
+class SealedBatch(msgspec.Struct, array_like=True, frozen=True):
     """A sealed batch of `events` events."""
 
     app: str
@@ -17,14 +17,14 @@ class Leftover(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_leftovers = msgspec.msgpack.Decoder(list[Leftover])
+_batches = msgspec.msgpack.Decoder(list[SealedBatch])
 
 
-def encode(leftovers: list[Leftover]) -> bytes:
-    """The file's content."""
-    return _encoder.encode(leftovers)
+def encode(batches: list[SealedBatch]) -> bytes:
+    """Return the content of a file."""
+    return _encoder.encode(batches)
 
 
-def decode(content: bytes) -> list[Leftover]:
-    """What a file holds. Raises msgspec.MsgspecError."""
-    return _leftovers.decode(content)
+def decode(content: bytes) -> list[SealedBatch]:
+    """Return the batches in a file. Raises msgspec.MsgspecError."""
+    return _batches.decode(content)

@@ -10,6 +10,7 @@ import structlog
 
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
+from services.common.jetstream.provisioning import ensure_streams
 from tests.support import durations, needs
 from tests.support.nats_server import NatsServer
 from tests.support.patience import factor, patience
@@ -88,6 +89,6 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 async def bus(nats_server: NatsServer) -> AsyncIterator[Bus]:
     """A connection to a fresh server with the stream and the buckets."""
     connection = await Bus.connect("gateway", Credentials([nats_server.url]))
-    await connection.ensure()
+    await ensure_streams(connection)
     yield connection
     await connection.close()

@@ -1,4 +1,4 @@
-"""`longshore bus setup`: what the bus must hold, created or changed on a nats-server that runs already."""
+"""`longshore bus setup`: create or change streams and buckets on a nats-server that runs already."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from services.bus.settings import BusSettings
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.errors import SettingsError
-from services.common.jetstream.provisioning import limits
-from services.common.jetstream.stream_guard import sweep
+from services.common.jetstream.provisioning import ensure_streams, limits
+from services.common.jetstream.stream_guard import purge_old_markers
 
 
 def run(settings: BusSettings) -> None:
-    """Return when everything is there, and what is left of deleted keys is gone. Raises LongshoreError."""
+    """Create what is missing, and remove the markers of deleted keys. Raises LongshoreError."""
     if not settings.nats_url:
-        raise SettingsError("--nats-url is missing: the embedded bus sets itself up")
+        raise SettingsError("--nats-url is missing: the embedded bus creates its streams itself")
     asyncio.run(_run(settings))
 
 
@@ -24,7 +24,7 @@ async def _run(settings: BusSettings) -> None:
     wanted = limits(settings)
     bus = await Bus.connect(ADMIN, credentials.find(settings, ADMIN), settings.bus_timeout)
     try:
-        await bus.ensure(wanted)
-        await sweep(bus)
+        await ensure_streams(bus, wanted)
+        await purge_old_markers(bus)
     finally:
         await bus.close()

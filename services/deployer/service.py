@@ -9,15 +9,18 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import structlog
+
 from schemas import subjects
+from schemas.subjects import DEPLOYER_UNIT
 from services.common import log
 from services.common.errors import RegistryError
 from services.common.process import environment, lifecycle, state_lock
 from services.common.process.lifecycle import Context
 from services.deployer import registry, signals
 from services.deployer.notifications import notifier
-from services.deployer.reconcile.command_handler import Orders
-from services.deployer.reconcile.leadership import Tenure, wait_for_turn
+from services.deployer.reconcile.command_handler import CommandHandler
+from services.deployer.reconcile.leadership import Leadership, wait_for_leadership
 from services.deployer.reconcile.reconciler import Reconciler
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Runtime
@@ -29,22 +32,23 @@ def run(settings: DeployerSettings) -> None:
 
     A second deployer of the same application waits for the end of the first.
     """
+    structlog.contextvars.bind_contextvars(app=settings.app)  # several deployers write to one terminal
     check(settings)
     waits = log.get("deployer").warning
     with state_lock.lock(
         settings.state_dir,
         f"replicas/{settings.app}/deployer",
         math.inf,
-        lambda holder: waits("another deployer has this application: waits for its end", app=settings.app, pid=holder),
+        lambda holder: waits("another deployer has this application: waiting until it ends", pid=holder),
     ):
-        asyncio.run(wait_for_turn(settings))
-        lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
+        asyncio.run(wait_for_leadership(settings))
+        lifecycle.run("deployer", f"{DEPLOYER_UNIT}{settings.app}", settings, lambda context: serve(context, settings))
 
 
 def check(settings: DeployerSettings) -> None:
-    """Raises LongshoreError for what would keep the service from working, before anything is started.
+    """Raise LongshoreError for anything that would keep the service from working, before it starts.
 
-    A registry without a release is an error as long as nothing was ever deployed from it: that is a wrong path.
+    A registry without a release is an error as long as nothing was ever deployed from it: the path is wrong then.
     """
     settings.check_complete()
     notifier.check(settings.notify, os.environ)
@@ -55,42 +59,44 @@ def check(settings: DeployerSettings) -> None:
     source = registry.parse(settings.registry)
     if not any(replicas(settings).glob("*/")) and not asyncio.run(source.offered()):
         raise RegistryError(
-            f"{source.url} offers no release that can be started: put one there as VERSION/run, an executable "
+            f"{source.url} offers no release that can be started; put one there as VERSION/run, an executable "
             "file, such as 1.0.0/run"
         )
 
 
 async def serve(context: Context, settings: DeployerSettings) -> None:
     """Keep the application running until the context stops."""
-    async with _having(context, settings) as tenure:
-        if not tenure.is_held:
+    async with _holding_leadership(context, settings) as leadership:
+        if not leadership.is_held:
             return
         runtime = open_runtime(settings)
         try:
-            reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime, tenure)
-            async with notifier.announced(context, settings, reconciler.journal):
+            async with notifier.notifying(context, settings) as notify:
+                releases = registry.parse(settings.registry)
+                reconciler = Reconciler(context, settings, releases, runtime, leadership, notify)
                 await reconciler.start()
-                await context.bus.respond(subjects.commands(settings.app, context.host), Orders(reconciler).answer)
+                commands = CommandHandler(reconciler)
+                await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
                 await reconciler.run()
         finally:
             runtime.close()
 
 
 @contextlib.asynccontextmanager
-async def _having(context: Context, settings: DeployerSettings) -> AsyncIterator[Tenure]:
-    """Have the application while inside, and write nothing to the buckets at any moment without it."""
-    tenure = Tenure(context.bus, settings)
-    await tenure.take(context.stopping)
-    context.bus.guard = tenure.check
-    context.spawn(tenure.keep(), "tenure")
+async def _holding_leadership(context: Context, settings: DeployerSettings) -> AsyncIterator[Leadership]:
+    """Hold the lease inside, and write nothing to the buckets at any moment without it."""
+    leadership = Leadership(context.bus, settings)
+    await leadership.take(context.stopping)
+    context.bus.guard = leadership.check
+    context.spawn(leadership.keep(), "tenure")
     try:
-        yield tenure
+        yield leadership
     finally:
-        await tenure.give_back()
+        await leadership.release()
 
 
 def open_runtime(settings: DeployerSettings) -> Runtime:
-    """What the replicas run in. The SDK of the engine is loaded for containers alone."""
+    """Return the runtime of the replicas. Only containers load the SDK of the engine."""
     if settings.runtime == "process":
         if names := environment.withheld(os.environ, settings.pass_env):
             log.get("deployer").info(
@@ -103,5 +109,5 @@ def open_runtime(settings: DeployerSettings) -> Runtime:
 
 
 def replicas(settings: DeployerSettings) -> Path:
-    """Where the replicas' folders are."""
+    """Return the parent of the replicas' folders."""
     return Path(settings.state_dir) / "replicas" / settings.app

@@ -20,6 +20,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream.log_reader import describe
 from services.common.jetstream.object_store import Objects
+from services.common.jetstream.provisioning import ensure_streams
 from services.demo import releases
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.snapshots import snapshot
@@ -48,7 +49,7 @@ async def site(directory: Path) -> AsyncIterator[Site]:
     server = NatsServer(directory)
     server.start()
     bus = await Bus.connect("gateway", Credentials([server.url]))
-    await bus.ensure()
+    await ensure_streams(bus)
     settings = GatewaySettings(
         nats_url=[server.url], admin_port=free_port(), telemetry=True, state_dir=str(directory), log_level="error"
     )

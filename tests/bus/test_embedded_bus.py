@@ -24,13 +24,15 @@ from services.bus.permissions import ACCESS
 from services.bus.recovery import CAN_WRITE, CANNOT_WRITE
 from services.bus.server import Server, usual_bytes
 from services.common.bus import credentials
-from services.common.bus.connection import Bus, Change, Synced
+from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.config.settings import Settings
 from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError, SettingsError
 from services.common.jetstream.log_reader import last_sequence, read
 from services.common.jetstream.object_store import Objects
+from services.common.jetstream.provisioning import ensure_streams
+from services.common.jetstream.watch import Change, Synced, watch_keys
 from tests.support.configured_server import serving
 from tests.support.disk import small_disk
 from tests.support.patience import patience
@@ -58,7 +60,7 @@ async def test_each_account_can_do_what_its_service_needs(embedded: tuple[Server
             assert await bus.get(bucket, "host.web.80")
             await bus.delete(bucket, "host.web.80")
         for bucket in access.reads:
-            watch = bus.watch(bucket, "host.>")
+            watch = watch_keys(bus, bucket, "host.>")
             async with asyncio.timeout(5):
                 while not isinstance(await anext(watch), Synced):
                     pass
@@ -95,7 +97,7 @@ async def test_commands_reach_the_deployer_and_its_answer_comes_back(embedded: t
     await deployer.respond(subjects.commands("web", "host"), answer)
     await deployer.client.flush()
     assert await cli.request(subjects.commands("web", "host"), Pause()) == b"paused"
-    with pytest.raises(BusError, match="nobody answers"):
+    with pytest.raises(BusError, match="no deployer answers"):
         await cli.request(subjects.commands("other", "host"), Pause())
     await deployer.close()
     await cli.close()
@@ -149,7 +151,7 @@ async def test_a_killed_server_comes_back_on_its_port_with_what_it_stored(
     async with asyncio.timeout(patience(20)):
         await bus.until_lost()
         await bus.until_connected()
-    watch = bus.watch(subjects.HEALTH, "host.>")
+    watch = watch_keys(bus, subjects.HEALTH, "host.>")
     async with asyncio.timeout(patience(20)):
         change = await anext(watch)
     assert isinstance(change, Change)
@@ -232,7 +234,7 @@ async def test_wrong_credentials_are_told_at_once(embedded: tuple[Server, Settin
 
 
 async def test_an_unreachable_bus_is_told_after_the_timeout() -> None:
-    with pytest.raises(BusError, match=r"no bus at nats://127\.0\.0\.1:1 within 0\.3 s.*mend --nats-url"):
+    with pytest.raises(BusError, match=r"no bus at nats://127\.0\.0\.1:1 within 0\.3 s.*fix --nats-url"):
         await Bus.connect("proxy", Credentials(["nats://127.0.0.1:1"]), timeout=0.3)
 
 
@@ -287,7 +289,7 @@ async def test_what_an_older_version_stored_without_an_account_is_found_again(tm
     config = f"jetstream {{ store_dir: {json.dumps(str(store))} }}"
     with serving(tmp_path / "old", config, jetstream=False) as older:
         bus = await Bus.connect("admin", Credentials([older.url]))
-        await bus.ensure()
+        await ensure_streams(bus)
         await bus.put(subjects.ROUTES, "host.web.80", Route("web", 80, 7))
         await bus.close()
     settings = Settings(state_dir=str(tmp_path))
@@ -303,7 +305,7 @@ async def test_what_an_older_version_stored_without_an_account_is_found_again(tm
 async def test_a_bus_that_could_not_be_looked_after_once_is_looked_after_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.bus.server.KEEP_AGAIN", 0.1)
+    monkeypatch.setattr("services.bus.server.MAINTENANCE_RETRY", 0.1)
     monkeypatch.setattr("services.common.jetstream.stream_guard.INTERVAL", 0.1)
     connect, refused = Bus.connect, ["the system account does not get in"]
 
@@ -320,6 +322,6 @@ async def test_a_bus_that_could_not_be_looked_after_once_is_looked_after_again(
         await _until(lambda: [line for line in lines if line.get("reason") == "the system account does not get in"])
         bus = await connect("admin", credentials.find(settings, "admin"))
         await bus.jetstream.delete_stream(subjects.STREAM)
-        await _until(lambda: [line for line in lines if line["event"] == "the log's stream was deleted: created anew"])
+        await _until(lambda: [line for line in lines if line["event"] == "the log's stream was deleted: created again"])
         await bus.close()
         await server.stop()

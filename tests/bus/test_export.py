@@ -20,7 +20,7 @@ from services.bus.export import Way
 from services.bus.permissions import ACCESS
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import last_sequence
-from services.common.jetstream.provisioning import Limits
+from services.common.jetstream.provisioning import Limits, ensure_streams
 from tests.support.configured_server import ConfiguredServer, connected, serving
 from tests.support.ports import free_port
 
@@ -96,7 +96,7 @@ async def test_setup_creates_everything_and_each_account_can_do_what_is_its_own_
     admin = await connected("admin", **printed.settings)
     for service, access in ACCESS.items():
         bus = await connected(service, **printed.settings)
-        await bus.ensure(Limits())
+        await ensure_streams(bus, Limits())
         for bucket in subjects.BUCKETS:
             key = f"{access.leases or service}.web.80"
             may = bucket in access.writes or (bucket == subjects.LEASES and access.leases != "")

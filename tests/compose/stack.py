@@ -41,7 +41,7 @@ class Stack:
 
     def prepare(self) -> None:
         """Copy what the files need, with wheels beside them, so that nothing has to be downloaded in the build."""
-        for name in ("compose", "schemas", "services"):
+        for name in ("compose", "longshore", "schemas", "services"):
             shutil.copytree(ROOT / name, self._folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in CONTEXT:
             shutil.copy(ROOT / name, self._folder)

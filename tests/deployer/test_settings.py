@@ -25,10 +25,9 @@ from tests.support.releases import release
         ({"interval": 0.0}, "--interval 0: use a number above 0"),
         ({"interval": float("nan")}, "--interval nan"),
         ({"hook_timeout": 0.0}, "--hook-timeout 0: use a number above 0"),
-        ({"notify": ["nobody"]}, "--notify number 1: not a URL"),
         ({"drain_time": -1.0}, "--drain-time -1: use 0 or more seconds"),
         ({"health_path": "up"}, "--health-path 'up': must start with a slash, such as /up"),
-        ({"health_path": "/a b"}, "--health-path '/a b': holds a blank"),
+        ({"health_path": "/a b"}, "--health-path '/a b': contains a blank"),
         ({"settle": 30.0}, "--settle 30: no replica could be ready within --health-timeout 30"),
         ({"port": ["http"]}, "--port 'http': use PORT or PROXY-PORT:REPLICA-PORT"),
         ({"port": ["80:90:100"]}, "--port '80:90:100'"),
@@ -42,15 +41,15 @@ from tests.support.releases import release
         ({"registry": "img://host.example/App"}, "repository 'App' must be in lower case"),
         ({"registry": "dir://srv/app"}, "the path must be absolute, after three slashes"),
         ({"registry": "dir://"}, "the path must be absolute"),
-        ({"registry": "dir:///no/such/folder"}, "/no/such/folder does not exist; create it, or mend the path"),
+        ({"registry": "dir:///no/such/folder"}, "/no/such/folder does not exist; create it, or fix the path"),
         ({"registry": f"dir://{sys.executable}"}, "is not a folder"),
         ({"registry": "dir:///tmp?constraint=1"}, "the only option of a folder is ?pre-release=true or false"),
         ({"registry": "dir:///tmp?pre-release=yes"}, "the only option of a folder is ?pre-release=true or false"),
         ({"registry": "dir:///tmp?x"}, "malformed"),
         ({"registry": "dir:///tmp/a#b"}, "a # ends the path of a URL; write %23 for one in a folder's name"),
-        ({"registry": f"dir:///tmp/{'a' * 300}"}, "cannot be read (File name too long); mend the path"),
-        ({"registry": "dir:///tmp/a%0Ab"}, "holds characters that cannot be printed"),
-        ({"registry": "dir:///tm\np"}, "holds characters that cannot be printed"),
+        ({"registry": f"dir:///tmp/{'a' * 300}"}, "cannot be read (File name too long); fix the path"),
+        ({"registry": "dir:///tmp/a%0Ab"}, "contains unprintable characters; remove them"),
+        ({"registry": "dir:///tm\np"}, "contains unprintable characters; remove them"),
         ({"registry": "dir:///tmp#"}, "a # ends the path of a URL"),
         ({"registry": "dir:///tmp?pre-release=true&pre-release=false"}, "an option is given twice"),
         ({"registry": "dir://[/tmp"}, "malformed"),
@@ -90,7 +89,7 @@ def test_what_only_a_running_deployer_needs_is_asked_for_when_it_starts(options:
 def test_a_registry_without_a_release_is_refused_before_anything_starts(registry: Path, state_dir: Path) -> None:
     settings = DeployerSettings(registry=f"dir://{registry}", port=["8080"], state_dir=str(state_dir))
     release(registry, "1.0.0").joinpath("run").unlink()
-    with pytest.raises(RegistryError, match="offers no release that can be started: put one there as VERSION/run"):
+    with pytest.raises(RegistryError, match="offers no release that can be started; put one there as VERSION/run"):
         check(settings)
     (state_dir / "replicas" / "app" / "app-1_0_0-0-x").mkdir(parents=True)
     check(settings)

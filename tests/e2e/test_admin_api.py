@@ -17,7 +17,7 @@ from services.demo import releases
 from services.metrics_gateway import api
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.views.traffic import Traffic
 from tests.support.harness import Server, wait_for
@@ -74,7 +74,7 @@ def test_every_command_of_the_page_does_what_the_page_says(server: Callable[...,
     token = (Path(one.state) / "admin-token").read_text().strip()
     body = json.dumps({"replica": replica})
     drain = f"curl -fsS -H 'Authorization: Bearer {token}' --json '{body}' localhost:17539/api/drain"
-    assert answers(run(drain, one))[0]["message"].startswith(f"replica {replica} goes")
+    assert answers(run(drain, one))[0]["message"].startswith(f"replica {replica} is stopped")
     wait_for("it is replaced", lambda: replica not in [each["id"] for each in one.status()["replicas"]])
 
 
@@ -89,9 +89,11 @@ def test_the_table_has_every_address_of_the_description() -> None:
 
 async def _description() -> OpenAPI:
     bus = Bus("gateway")
-    live = Live(bus)
-    core = api.Core(GatewaySettings(), Tokens(), live, Traffic(), Exporter(live.moment, {}), bus, asyncio.Event())
-    return api.create(core).openapi_schema
+    live = Projection(bus)
+    gateway = api.Gateway(
+        GatewaySettings(), Tokens(), live, Traffic(), Exporter(live.measurement, {}), bus, asyncio.Event()
+    )
+    return api.create(gateway).openapi_schema
 
 
 def test_links_of_the_page_lead_somewhere() -> None:

@@ -38,7 +38,7 @@ async def publish(bus: Bus) -> None:
 
 
 def _closed(number: int) -> e.ConnectionClosed:
-    return e.ConnectionClosed(1.0, number, 80, "b", 10, number, 0.1, "eof")
+    return e.ConnectionClosed(1.0, number, 80, backend="b", bytes_in=10, bytes_out=number, duration=0.1, reason="eof")
 
 
 async def refolded(bus: Bus) -> State:

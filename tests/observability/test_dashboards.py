@@ -71,7 +71,7 @@ def test_panels_explain_themselves_and_do_not_overlap(name: str) -> None:
     for panel in panels(BUILT[name]):
         assert panel["title"]
         assert panel["description"].endswith(".")
-        assert panel["datasource"]["uid"] == "metrics"
+        assert panel["datasource"]["uid"] == "${datasource}"
         assert panel["type"] == "table" or "unit" in json.dumps(panel)
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
         place = panel["gridPos"]
@@ -98,6 +98,14 @@ def test_every_variable_of_a_query_is_one_of_the_dashboard(name: str) -> None:
     annotations = [annotation["expr"] for annotation in BUILT[name]["annotations"]["list"]]
     used = [target["expr"] for panel in panels(BUILT[name]) for target in panel["targets"]]
     assert {word for expr in [*used, *annotations] for word in re.findall(r"\$([a-z]\w*)", expr)} <= known
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_every_data_source_is_the_one_that_is_picked(name: str) -> None:
+    (picked,) = [one for one in BUILT[name]["templating"]["list"] if one["type"] == "datasource"]
+    assert (picked["name"], picked["query"]) == ("datasource", "prometheus")
+    uids = re.findall(r'"uid": "([^"]*)"', json.dumps({**BUILT[name], "uid": ""}))
+    assert set(uids) == {"", "${datasource}"}
 
 
 def test_latency_histograms_lead_to_traces() -> None:

@@ -1,55 +1,48 @@
-"""The bus: one connection to NATS JetStream, and the few things that services do with it."""
+"""The bus: one connection to NATS JetStream, and the operations that services need."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
 import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
-from schemas import subjects
 from services.common import log
 from services.common.bus import requests
 from services.common.bus.connect_errors import explain, forbidden
 from services.common.bus.credentials import Credentials
+from services.common.bus.key_value import Buckets
 from services.common.bus.nats_client import ReconnectingClient, attempt
-from services.common.bus.permission_errors import Denials
-from services.common.bus.responder import Answer, Answers
-from services.common.bus.retry import answered
+from services.common.bus.permission_errors import PermissionErrors
+from services.common.bus.responder import Answer, Responder
+from services.common.bus.retry import retry_until_answered
 from services.common.errors import BusError
-from services.common.jetstream import provisioning
-from services.common.jetstream.key_value import Buckets
-from services.common.jetstream.provisioning import Limits
-from services.common.jetstream.watch import Change as Change
-from services.common.jetstream.watch import Synced as Synced
-from services.common.jetstream.watch import watch
 
 OLDEST_SERVER = (2, 10)
 REQUEST_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 30.0
-"""Seconds for the answer to a command. A change is begun within half of it, which is longer than whoever answers asks
-others for it, and takes at most the other half (two writes and the wait for the events)."""
+"""Seconds for the answer to a command. The deployer begins a change within the first half, which is longer than its own
+requests take, and ends it within the second half (two writes and the wait for the events)."""
 
 T = TypeVar("T")
 
 
 class Bus:
-    """A connection that reconnects for ever. Create it with `Bus.connect`."""
+    """A connection that reconnects indefinitely. Create it with `Bus.connect`."""
 
     def __init__(self, service: str, credentials: Credentials = Credentials([])) -> None:  # noqa: B008 - frozen
         self.service = service
         self.client = ReconnectingClient(credentials)
         self.epoch = 0
         self._credentials = credentials
-        self._patience = 0.0
-        self._limits = Limits()
-        self._denials = Denials(service)
+        self.retry_for = 0.0
+        """Seconds for which a call of JetStream is repeated while the servers have no leader."""
+        self._permission_errors = PermissionErrors(service)
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._refused = asyncio.Event()
@@ -57,9 +50,9 @@ class Bus:
         self._reason = ""
         self._last_error: Exception | None = None
         self.guard: Callable[[], None] = lambda: None
-        """Called before each `put` and `delete`; raises BusError when nothing may be written now."""
+        """A check before each `put` and `delete`: it raises BusError when nothing may be written now."""
         self._later: asyncio.Task[None] | None = None
-        self._answers = Answers(service)
+        self._responder = Responder(service)
         self._buckets = Buckets(lambda: self.jetstream)
         self._log = log.get(service)
 
@@ -67,9 +60,9 @@ class Bus:
     async def connect(
         cls, service: str, credentials: Credentials, timeout: float = 10.0, is_needed: bool = True
     ) -> Bus:
-        """A bus that is connected. Raises BusError: unreachable within `timeout` seconds, refused, too old.
+        """Connect to the bus. Raises BusError: unreachable within `timeout` seconds, refused, too old.
 
-        One that is not needed at once goes on trying when it is not reached in time, and does not raise for that.
+        If the bus is not needed at once and not reached in time, the connection is retried in the background instead.
         """
         bus = cls(service, credentials)
         await bus._connect(timeout, is_needed)
@@ -92,67 +85,41 @@ class Bus:
         await self._lost.wait()
 
     async def close(self) -> None:
-        """Close the connection; what was published before is flushed first if the bus answers."""
-        await self._answers.close()
+        """Close the connection; if the bus answers, pending messages are flushed first."""
+        await self._responder.close()
         if self.client.is_closed:
             return
         if self._later and not self._later.done():
-            await self._give_up(self._later)
+            await self._abandon(self._later)
             return
         try:
             async with asyncio.timeout(2):
                 await self.client.flush(1)
         except (TimeoutError, nats.errors.Error):
             pass
-        with contextlib.suppress(OSError):  # what still waits for a bus that is away cannot be sent
+        with contextlib.suppress(OSError):  # pending messages cannot be sent while the bus is away
             await self.client.close()
 
-    async def ensure(self, wanted: Limits | None = None) -> None:
-        """Create the stream, the buckets and the object stores that are missing, as this was asked for last.
-
-        Raises BusError: this account may not, or the servers cannot.
-        """
-        self._limits = wanted or self._limits
-        try:
-            async with asyncio.timeout(self._patience + REQUEST_TIMEOUT):
-                await answered(lambda: provisioning.provision(self, self._limits), self._patience)
-        except nats.js.errors.APIError as error:
-            reason = provisioning.problem(error, self._limits) or str(error)
-            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
-        except (nats.errors.Error, TimeoutError) as error:
-            reason = str(error) or "no answer; have the servers of the cluster a quorum?"
-            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
-
     async def put(self, bucket: str, key: str, value: msgspec.Struct) -> None:
-        """Set a key. Raises BusError when the bus does not take it; it does not take it later either."""
+        """Set a key. Raises BusError when the bus does not take it; then it is not written later either."""
         content = msgspec.json.encode(value)
         await self._call(
             f"cannot write {key} in {bucket}", bucket, lambda: self._buckets.put(bucket, key, content, self.guard)
         )
 
     async def get(self, bucket: str, key: str) -> bytes | None:
-        """The value of a key, None if it has none. Raises BusError."""
+        """Return the value of a key, None if it has none. Raises BusError."""
         return await self._call(f"cannot read {key} in {bucket}", bucket, lambda: self._buckets.get(bucket, key))
 
     async def delete(self, bucket: str, key: str) -> None:
-        """Delete a key, also one that is not there. Raises BusError."""
+        """Delete a key, which need not exist. Raises BusError."""
         await self._call(
             f"cannot delete {key} in {bucket}", bucket, lambda: self._buckets.delete(bucket, key, self.guard)
         )
 
     async def unless_denied(self, name: str, call: Awaitable[T]) -> T:
-        """What a call gives that uses subjects with `name`. Raises DeniedError at once when this account may not."""
-        return await self._denials.unless_denied(name, call)
-
-    async def watch(self, bucket: str, keys: str) -> AsyncGenerator[Change | Synced, None]:
-        """Every matching key as it is now, then Synced, then each change, for ever.
-
-        After a lost connection everything is delivered again, with deletions for the keys that are gone, and
-        another Synced: readers apply what they get and stay right.
-        """
-        async with contextlib.aclosing(watch(self, bucket, keys)) as changes:
-            async for change in changes:
-                yield change
+        """Await a call that uses subjects with `name`. Raises DeniedError at once when the account may not."""
+        return await self._permission_errors.unless_denied(name, call)
 
     async def request(
         self,
@@ -161,25 +128,28 @@ class Bus:
         timeout: float = ANSWER_TIMEOUT,
         headers: dict[str, str] | None = None,
     ) -> bytes:
-        """The reply to a command. Raises BusError: the bus is away, nobody listens, or nobody answers in time.
+        """Return the reply to a command.
 
-        Whoever executes it begins no change any more when half of `timeout` (seconds) is over.
+        Raises BusError: the bus is away, nothing listens, or no answer comes in time; DeniedError at once when this
+        account may not send it. Its executor begins no change any more when half of `timeout` (seconds) is over.
         """
-        return await requests.request(self.client, subject, msgspec.json.encode(command), timeout, headers or {})
+        payload = msgspec.json.encode(command)
+        sending = requests.request(self.client, subject, payload, timeout, headers or {})
+        return await self.unless_denied(subject, sending)
 
     async def respond(self, subject: str, answer: Answer) -> None:
-        """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own.
+        """Answer every request on a subject with the result of `answer`, each in a task of its own.
 
-        Messages that are no requests, and requests that come too late, are not answered by it.
+        Messages that are no requests, and requests that come too late, do not reach `answer`.
         """
 
         async def take(message: Msg) -> None:
-            self._answers.begin(message, subject, answer)
+            self._responder.handle(message, subject, answer)
 
         await self.client.subscribe(subject, cb=take)
 
     async def _connect(self, timeout: float, is_needed: bool) -> None:
-        self._patience = timeout
+        self.retry_for = timeout
         options = self.client.options_for(self.service) | {
             "disconnected_cb": self._on_lost,
             "reconnected_cb": self._on_reconnected,
@@ -187,15 +157,15 @@ class Bus:
         }
         self._jetstream = self.client.jetstream(timeout=REQUEST_TIMEOUT, publish_async_max_pending=4096)
         connecting = asyncio.create_task(self.client.connect(**options))
-        in_the_way = await attempt(connecting, self._refused, timeout)
-        if isinstance(in_the_way, TimeoutError) and not is_needed:
+        failure = await attempt(connecting, self._refused, timeout)
+        if isinstance(failure, TimeoutError) and not is_needed:
             self._lost.set()
-            self._log.warning("the bus is away, going on without it", reason=self._why_not(in_the_way, timeout))
+            self._log.warning("the bus is away, going on without it", reason=self._describe_failure(failure, timeout))
             self._later = asyncio.create_task(self._connect_later(connecting))
             return
-        if in_the_way:
-            await self._give_up(connecting)
-            raise BusError(self._why_not(in_the_way, timeout))
+        if failure:
+            await self._abandon(connecting)
+            raise BusError(self._describe_failure(failure, timeout))
         version = self.client.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
             await self.client.close()
@@ -209,12 +179,12 @@ class Bus:
         await connecting
         await self._on_reconnected()
 
-    async def _give_up(self, connecting: asyncio.Task[None]) -> None:
+    async def _abandon(self, connecting: asyncio.Task[None]) -> None:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
         await self.client.abort()
 
-    def _why_not(self, error: BaseException, timeout: float) -> str:
+    def _describe_failure(self, error: BaseException, timeout: float) -> str:
         servers = self._credentials.shown
         reason = explain(error, self._credentials) or self._reason
         if reason:
@@ -222,7 +192,7 @@ class Bus:
         if not isinstance(error, TimeoutError):
             return f"--nats-url {servers}: {error}; use nats://host:4222"
         last = self._last_error or "no answer"
-        return f"no bus at {servers} within {timeout:g} s ({last}): start it, or mend --nats-url"
+        return f"no bus at {servers} within {timeout:g} s ({last}): start it, or fix --nats-url"
 
     async def _on_lost(self) -> None:
         if self._connected.is_set() and not self.client.is_closed:
@@ -242,27 +212,27 @@ class Bus:
         self._last_error = error
         subject, reason = forbidden(error), explain(error, self._credentials)
         if subject:
-            if not self._denials.tell(subject):
+            if not self._permission_errors.on_denied(subject):
                 self._log.warning("the account may not use this on the bus", subject=subject)
         elif reason and not self._connected.is_set():
-            self._tell_refusal(reason)
+            self._on_refused(reason)
         elif self._connected.is_set():
             self._log.warning("bus error", reason=str(error) or type(error).__name__)
 
-    def _tell_refusal(self, reason: str) -> None:
-        """The end of a start when all servers say so; later one line, and we go on trying."""
+    def _on_refused(self, reason: str) -> None:
+        """Fail the start when all servers refuse; later, log the refusal, and retry."""
         self._refusals += 1
         if self._refusals >= len(self._credentials.servers):
             self._refused.set()
         if self._lost.is_set() and reason != self._reason:
-            self._log.warning("the bus refuses us, trying on", reason=reason)
+            self._log.warning("the bus refuses the connection, retrying", reason=reason)
         self._reason = reason
 
     async def _call(self, what: str, name: str, call: Callable[[], Awaitable[T]]) -> T:
-        """What a call gives that may be made again."""
+        """Await a call that may be repeated."""
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT + 1):
-                return await self.unless_denied(name, answered(call, REQUEST_TIMEOUT))
+                return await self.unless_denied(name, retry_until_answered(call, REQUEST_TIMEOUT))
         except BusError as error:
             raise BusError(f"{what}: {error}") from None
         except (nats.errors.Error, TimeoutError) as error:

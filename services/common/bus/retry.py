@@ -1,4 +1,4 @@
-"""Waiting for a leader: while the servers of a cluster elect one, they refuse or say nothing, and that passes."""
+"""Retries during an election: while a cluster has no leader, its servers refuse or do not answer for a moment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import nats.errors
 import nats.js.errors
 
 RETRY = 0.2
-NOBODY = (
+NO_LEADER_ERRORS = (
     nats.errors.NoRespondersError,
     nats.js.errors.NoStreamResponseError,
     nats.js.errors.ServiceUnavailableError,
@@ -20,14 +20,14 @@ NOBODY = (
 T = TypeVar("T")
 
 
-async def answered(call: Callable[[], Awaitable[T]], patience: float) -> T:
-    """What a call gives, made again for `patience` seconds while nobody answers. Raises the client's errors."""
+async def retry_until_answered(call: Callable[[], Awaitable[T]], retry_for: float) -> T:
+    """Await a call; repeat it for `retry_for` seconds while no server answers. Raises the client's errors."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
+    deadline = loop.time() + retry_for
     while True:
         try:
             return await call()
-        except NOBODY:
+        except NO_LEADER_ERRORS:
             if loop.time() >= deadline:
                 raise
         await asyncio.sleep(RETRY)

@@ -1,10 +1,10 @@
 """Batches on disk until the bus has taken them: one SQLite file for each process that has some.
 
-SQLite's exclusive lock tells whether the process that owns a file still runs; what a dead one left behind is taken
-over by the next that looks. A commit survives the death of the process, and a reboot; a power cut may undo those that
-the operating system has not written yet (`synchronous=NORMAL`), and leaves the file whole.
+SQLite's exclusive lock shows whether the process that owns a file still runs; the next process takes over the file of a
+dead one. A commit survives the death of the process, and a reboot. A power cut may undo commits that the operating
+system has not written yet (`synchronous=NORMAL`), and leaves the file whole.
 
-Everything here blocks: call it in a thread, always in the same one.
+All calls block: make them in a thread, always in the same one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ CREATE TABLE IF NOT EXISTS batches (
 
 
 class SpoolError(Exception):
-    """The disk is full, read-only or failing. What the file holds stays there."""
+    """The disk is full, read-only or failing. The content of the file stays."""
 
 
 class DamagedSpoolError(SpoolError):
-    """The file cannot be read: it is no spool, or not any more. `spool`: the one that was open."""
+    """The file cannot be read: it is damaged, or no spool. `spool`: the spool that was open."""
 
     spool: Spool | None = None
 
@@ -40,11 +40,11 @@ class OwnedSpoolError(SpoolError):
     """The process that owns the file runs."""
 
 
-class Parcel(msgspec.Struct, eq=False):
-    """An encoded batch of `events` events on its way, and its place on disk if it has one.
+class QueuedBatch(msgspec.Struct, eq=False):
+    """A sealed batch of `events` events in the outbox, and its place on disk if it has one.
 
-    `is_settled`: the bus has it, or it was dropped. `on_safe` is called once the bus or the disk has it, or it was
-    dropped. `is_read`: it was read from the disk, where everything before it had been read as well.
+    `is_finished`: the bus has acknowledged it, or it was dropped. `on_durable` is called once the bus or the disk has
+    it, or it was dropped. `is_read`: it was read from the disk, after all batches before it.
     """
 
     subject: str
@@ -53,16 +53,16 @@ class Parcel(msgspec.Struct, eq=False):
     payload: bytes
     row: int = 0
     spool: Spool | None = None
-    is_settled: bool = False
-    on_safe: Callable[[], None] | None = None
+    is_finished: bool = False
+    on_durable: Callable[[], None] | None = None
     is_read: bool = False
 
 
 class Spool:
     """A file that this process owns while it is open. Every method raises SpoolError.
 
-    `sent`: the row up to which everything was sent, whether or not it could be removed; `trimmed`: up to which the
-    parcels that had not been sent were dropped.
+    `sent`: all batches up to this row were sent, whether or not they could be removed; `trimmed`: unsent batches up to
+    this row were dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,62 +79,62 @@ class Spool:
             self._connection.close()
             raise
 
-    def append(self, parcels: Sequence[Parcel]) -> None:
-        """Store parcels, all or none."""
+    def append(self, batches: Sequence[QueuedBatch]) -> None:
+        """Store batches, all or none."""
         rows = [
-            (self._last + n, parcel.subject, parcel.message_id, parcel.events, parcel.payload)
-            for n, parcel in enumerate(parcels, 1)
+            (self._last + n, batch.subject, batch.message_id, batch.events, batch.payload)
+            for n, batch in enumerate(batches, 1)
         ]
         with self._transaction():
             self._connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?)", rows)
-        for parcel, (row, *_) in zip(parcels, rows, strict=True):
-            parcel.row, parcel.spool = row, self
+        for batch, (row, *_) in zip(batches, rows, strict=True):
+            batch.row, batch.spool = row, self
         self._last += len(rows)
-        self._count([(parcel.events, len(parcel.payload)) for parcel in parcels], 1)
+        self._count([(batch.events, len(batch.payload)) for batch in batches], 1)
 
-    def oldest(self, count: int) -> list[Parcel]:
-        """The parcels that wait longest."""
+    def oldest(self, count: int) -> list[QueuedBatch]:
+        """Return at most `count` of the oldest batches."""
         with self._errors():
             rows = self._connection.execute(
                 "SELECT subject, id, events, payload, row FROM batches WHERE row > ? ORDER BY row LIMIT ?",
                 (self.sent, count),
             ).fetchall()
         return [
-            Parcel(subject, id_, events, payload, row, self, is_read=True)
+            QueuedBatch(subject, id_, events, payload, row, self, is_read=True)
             for subject, id_, events, payload, row in rows
         ]
 
-    def remove(self, parcels: Sequence[Parcel]) -> None:
-        """Forget parcels, also those that are not there."""
+    def remove(self, batches: Sequence[QueuedBatch]) -> None:
+        """Forget batches, which need not be in the file."""
         removed: list[tuple[int, int]] = []
         with self._transaction():
-            for parcel in parcels:
+            for batch in batches:
                 removed += self._connection.execute(
-                    "DELETE FROM batches WHERE row = ? RETURNING events, length(payload)", (parcel.row,)
+                    "DELETE FROM batches WHERE row = ? RETURNING events, length(payload)", (batch.row,)
                 ).fetchall()
         self._count(removed, -1)
 
-    def trim(self, count: int, spared: Container[str] = ()) -> list[Parcel]:
-        """Drop the parcels that wait longest, at most `count`, but for those whose message ids are `spared`."""
-        parcels = [parcel for parcel in self.oldest(count) if parcel.message_id not in spared]
-        self.remove(parcels)
-        self.trimmed = max([self.trimmed, *(parcel.row for parcel in parcels)])
-        return parcels
+    def trim(self, count: int, spared: Container[str] = ()) -> list[QueuedBatch]:
+        """Drop at most `count` of the oldest batches, except those whose message ids are `spared`."""
+        batches = [batch for batch in self.oldest(count) if batch.message_id not in spared]
+        self.remove(batches)
+        self.trimmed = max([self.trimmed, *(batch.row for batch in batches)])
+        return batches
 
     def file_size(self) -> int:
-        """Bytes on disk, those included that are free."""
+        """Return the size of the file on disk in bytes, free pages included."""
         with self._errors():
             return self.path.stat().st_size
 
     def close(self) -> None:
-        """Let go of the file; an empty one is removed."""
+        """Close the file, and remove it if it is empty."""
         with contextlib.suppress(SpoolError), self._errors():
             if not self.batches:
                 self._unlink()
             self._connection.close()
 
     def set_aside(self) -> Path:
-        """Let go of a damaged file, and rename it so that nobody takes it for a spool."""
+        """Close a damaged file, and rename it so that no process takes it for a spool."""
         self._connection.close()
         return set_aside(self.path)
 
@@ -187,12 +187,12 @@ class Spool:
 
 
 def files(directory: Path, service: str, suffix: str) -> list[Path]:
-    """The files of a service, the oldest first."""
+    """Return the files of a service, the oldest first."""
     return sorted(directory.glob(f"{service}-*{suffix}"))
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file; its log, too, in case somebody wants to mend it."""
+    """Rename a damaged file and its write-ahead log, in case an operator wants to repair it."""
     aside = path.with_suffix(DAMAGED)
     with contextlib.suppress(OSError):
         path.rename(aside)

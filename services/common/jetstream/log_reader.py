@@ -1,4 +1,4 @@
-"""Reading the event log from a stream sequence on, through whatever happens to the bus."""
+"""A reader of the event log from a stream sequence on, which survives outages of the bus."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from services.common import log
 from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
 from services.common.errors import BusError
-from services.common.jetstream.consumer import BATCH, Start, consume
+from services.common.jetstream.consumer import BATCH, StartAt, consume
+from services.common.log import Outage
 
 BEGAN = "Longshore-Began"
-"""Header of a message that was imported from a log without its beginning: when that began (unix seconds)."""
+"""Header of a message that was imported from a log without its beginning: the start of that log (unix seconds)."""
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One message of the log. `pending`: how many more the stream holds now; `time`: when it was stored.
+class LogMessage(msgspec.Struct, frozen=True):
+    """One message of the log. `pending`: the messages behind it in the stream; `time`: when it was stored.
 
-    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds), else 0.
+    `began`: the start (unix seconds) of the log that it was imported from, if that log had lost its beginning, else 0.
     """
 
     sequence: int
@@ -37,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class StreamReplacedError(Exception):
-    """The log is another one than that which was read, or does not reach as far any more. `stream`: as it is now."""
+    """The stream was replaced since it was read, or ends before the position. `stream`: the present one."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(f"the stream {subjects.STREAM} was created at {stream.created} and ends at {stream.last}")
@@ -45,7 +46,7 @@ class StreamReplacedError(Exception):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """The log as it is now: when it was created, which tells it from any other, and its first and last sequence."""
+    """The present log: its time of creation, which identifies it, and its first and last sequence."""
 
     created: str
     first: int
@@ -53,9 +54,9 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 async def describe(bus: Bus) -> Stream:
-    """The log. Raises BusError."""
+    """Return the log's state. Raises BusError, DeniedError at once when this account may not ask."""
     try:
-        info = await bus.jetstream.stream_info(subjects.STREAM)
+        info = await bus.unless_denied(subjects.STREAM, bus.jetstream.stream_info(subjects.STREAM))
     except (nats.errors.Error, TimeoutError) as error:
         raise BusError(f"no answer about the stream {subjects.STREAM}: {error or type(error).__name__}") from error
     created = info.created.isoformat() if info.created else ""
@@ -63,7 +64,7 @@ async def describe(bus: Bus) -> Stream:
 
 
 async def last_sequence(bus: Bus) -> int:
-    """The stream sequence of the newest message, 0 when there is none. Raises BusError."""
+    """Return the stream sequence of the newest message, 0 when there is none. Raises BusError."""
     return (await describe(bus)).last
 
 
@@ -74,30 +75,29 @@ async def read(
     wait: bool = True,
     created: str = "",
     ahead: int = BATCH,
-) -> AsyncGenerator[list[Entry], None]:
-    """The log from stream sequence `start` on, in order, in lists as they arrive; for ever, or until its end now.
+) -> AsyncGenerator[list[LogMessage], None]:
+    """Yield the log from stream sequence `start` on, in order, in lists as they arrive.
 
-    `ahead` is how many messages are asked for at a time. What the stream no longer holds is passed over: the first
-    sequence tells. Raises StreamReplacedError when it is not the one that was `created` then, or ends before `start`.
+    With `wait`, it never ends; without, it ends at the present end of the log. `ahead`: the messages in a request.
+    Messages that the stream no longer holds are skipped, as the first sequence shows. Raises StreamReplacedError when
+    the stream is not the one that was `created` then, or ends before `start`.
     """
-    logger = log.get(bus.service)
+    outage = Outage(log.get(bus.service), "reading the log failed, retrying")
     position = start
-    problem = ""
     while True:
         await bus.until_connected()
         try:
             if created:
                 _check_is_same(await describe(bus), created, position)
             async with contextlib.aclosing(_read_while_connected(bus, position, subject, wait, ahead)) as reading:
-                async for entries in reading:
-                    if not entries:
+                async for messages in reading:
+                    if not messages:
                         return
-                    position, problem = entries[-1].sequence + 1, ""
-                    yield entries
+                    position = messages[-1].sequence + 1
+                    outage.recovered()
+                    yield messages
         except (nats.errors.Error, TimeoutError, BusError) as error:
-            if repr(error) != problem:
-                logger.warning("reading the log failed, trying again", reason=str(error) or repr(error))
-            problem = repr(error)
+            outage.failed(str(error) or repr(error))
             await asyncio.sleep(RECONNECT_WAIT)
 
 
@@ -108,23 +108,23 @@ def _check_is_same(stream: Stream, created: str, position: int) -> None:
 
 async def _read_while_connected(
     bus: Bus, start: int, subject: str, wait: bool, ahead: int
-) -> AsyncGenerator[list[Entry], None]:
-    async with consume(bus, subjects.STREAM, Start(subjects.filters(subject), max(start, 1), ahead)) as consumer:
+) -> AsyncGenerator[list[LogMessage], None]:
+    async with consume(bus, subjects.STREAM, StartAt(subjects.filters(subject), max(start, 1), ahead)) as consumer:
         if not wait and not consumer.pending:
             yield []
             return
         while not consumer.is_lost:
-            entries = [_entry(message) for message in await consumer.fetch()]
-            if entries:
-                yield entries
-                if not wait and not entries[-1].pending:
+            messages = [_log_message(message) for message in await consumer.fetch()]
+            if messages:
+                yield messages
+                if not wait and not messages[-1].pending:
                     yield []
                     return
 
 
-def _entry(message: Msg) -> Entry:
+def _log_message(message: Msg) -> LogMessage:
     metadata = message.metadata
-    return Entry(
+    return LogMessage(
         metadata.sequence.stream,
         message.subject,
         message.data,

@@ -6,8 +6,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from services.common.errors import SettingsError
 from services.deployer.registry.directory import Directory
-from services.deployer.registry.oci import source
-from services.deployer.registry.oci.images import Images
 from services.deployer.registry.protocol import Registry
 
 DIRECTORY = "dir:///absolute/path"
@@ -17,11 +15,14 @@ __all__ = ["Registry", "parse"]
 
 
 def parse(url: str) -> Registry:
-    """The registry at a URL. Raises SettingsError for an unknown scheme, a malformed URL, a missing folder."""
+    """Return the registry at a URL. Raises SettingsError for an unknown scheme, a malformed URL, a missing folder."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise SettingsError(f"--registry {url.rpartition('@')[2]!r}: not a URL; use {KNOWN}")
     if scheme == "img":
+        from services.deployer.registry.oci import source
+        from services.deployer.registry.oci.images import Images
+
         return Images(url, source.parse(rest))
     if scheme != "dir":
         raise SettingsError(f"--registry {scheme}://…: unknown scheme {scheme!r}; known is {KNOWN}")
@@ -35,7 +36,7 @@ def _directory(url: str) -> Directory:
     except ValueError as error:
         raise SettingsError(f"--registry {url}: malformed ({error}); use {DIRECTORY}") from None
     if not url.isprintable() or not unquote(parts.path).isprintable():
-        raise SettingsError(f"--registry {url!r}: holds characters that cannot be printed")
+        raise SettingsError(f"--registry {url!r}: contains unprintable characters; remove them")
     if "#" in url:
         raise SettingsError(f"--registry {url}: a # ends the path of a URL; write %23 for one in a folder's name")
     if parts.netloc or not parts.path.startswith("/"):

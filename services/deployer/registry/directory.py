@@ -17,45 +17,45 @@ RUN = "run"
 
 
 class Directory:
-    """The registry `dir://<path>`. Pre-releases are offered only when asked for."""
+    """The registry `dir://<path>`. It offers pre-releases only on request."""
 
     def __init__(self, path: Path, pre_releases: bool = False) -> None:
         self.path = path
         self.url = f"dir://{path}" + ("?pre-release=true" if pre_releases else "")
         self._pre_releases = pre_releases
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._log = log.get("deployer")
 
     @classmethod
     def open(cls, path: str, pre_releases: bool) -> Directory:
-        """The registry at a folder that exists. Raises SettingsError when it does not."""
+        """Return the registry at a folder. Raises SettingsError if the folder does not exist."""
         folder = Path(path)
         try:
             problem = "" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
         except OSError as error:  # a name that is too long, a folder before it that we may not enter
-            raise SettingsError(f"--registry dir://{path}: cannot be read ({error.strerror}); mend the path") from None
+            raise SettingsError(f"--registry dir://{path}: cannot be read ({error.strerror}); fix the path") from None
         if problem:
-            raise SettingsError(f"--registry dir://{path}: {path} {problem}; create it, or mend the path")
+            raise SettingsError(f"--registry dir://{path}: {path} {problem}; create it, or fix the path")
         return cls(folder, pre_releases)
 
     async def offered(self) -> list[str]:
-        """The releases that can be started, newest first. What cannot is told once, by a warning."""
+        """Return the releases that can be started, newest first. Each other one is logged once."""
         return await asyncio.to_thread(self._offered)
 
     async def resolve(self, release: str, known: Artifact | None = None) -> Artifact:
-        """The release's folder, and a digest of the names, sizes and times of the files that are in it now."""
+        """Return the release's folder, and a digest of the names, sizes and times of its files."""
         return await asyncio.to_thread(self._resolve, release)
 
     def is_newer(self, release: str, than: str) -> bool:
-        """Whether a release is of a higher version than another."""
+        """Return True if a release has a higher version than another."""
         return versions.is_newer(release, than)
 
     def _offered(self) -> list[str]:
         names = versions.newest_first(self._folders(), self._pre_releases)
         problems = {name: problem for name in names if (problem := _problem(self.path / name))}
-        for name in problems.keys() - self._told:
+        for name in problems.keys() - self._warned:
             self._log.warning("release skipped", release=name, registry=self.url, reason=problems[name])
-        self._told = set(problems)
+        self._warned = set(problems)
         return [name for name in names if name not in problems]
 
     def _folders(self) -> list[str]:
@@ -63,7 +63,7 @@ class Directory:
             with os.scandir(self.path) as entries:
                 return [entry.name for entry in entries if entry.is_dir()]
         except OSError as error:
-            raise RegistryError(f"cannot read {self.url}: {error.strerror}; mend the folder or --registry") from None
+            raise RegistryError(f"cannot read {self.url}: {error.strerror}; fix the folder or --registry") from None
 
     def _resolve(self, release: str) -> Artifact:
         folder = self.path / release
@@ -74,11 +74,11 @@ class Directory:
         try:
             return Artifact(_digest(folder), str(folder))
         except OSError as error:  # such as a folder that is deleted meanwhile
-            raise RegistryError(f"cannot read release {release} of {self.url}: {error.strerror}; mend it") from None
+            raise RegistryError(f"cannot read release {release} of {self.url}: {error.strerror}; fix it") from None
 
 
 def flaw(folder: Path) -> str:
-    """What keeps a release folder from being started, in words; empty if nothing does."""
+    """Return why a release folder cannot be started, empty if it can."""
     run = folder / RUN
     if not run.is_file():
         return f"there is no file {run}"
@@ -88,7 +88,7 @@ def flaw(folder: Path) -> str:
 
 
 def _problem(folder: Path) -> str:
-    """What keeps a release from being started, be it only that we may not look."""
+    """Return why a release cannot be started; that may only be a folder that we may not read."""
     try:
         return flaw(folder)
     except OSError as error:

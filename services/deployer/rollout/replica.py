@@ -6,20 +6,30 @@ from typing import Literal
 
 import msgspec
 
-from services.deployer.rollout.actions import Action, Activate, Cut, Drain, Keep, Pass, Retire, Signal, Stop
+from services.deployer.rollout.actions import (
+    Action,
+    Activate,
+    Drain,
+    MarkReady,
+    Retire,
+    Signal,
+    Stop,
+    Unretire,
+    Unroute,
+)
 
-Routing = Literal["none", "active", "draining", "cut"]
+Routing = Literal["none", "active", "draining", "unrouted"]
 
 
 class Replica(msgspec.Struct, kw_only=True):
     """A replica that was started and has not ended.
 
     `since`: when it was started or adopted, inf while its release is brought here. `running`: its start is done.
-    `ready`: it once passed its checks. `healthy`: it passes them now; `problem` is why not, `unhealthy_since` tells for
-    how long. `route`: its place in the route as last decided, `route_since` when that changed, `followed` whether the
-    proxy follows it. `connections`: how many it still has while it drains. `condemned`: to be replaced, whatever it
-    does. `leaving`: why it is on its way out. `stopping_since`: when it was told to end. `drain_signal`: the signal on
-    which it closes its connections by itself and ends, empty if there is none; `signalled`: it got that.
+    `ready`: it once passed its checks. `healthy`: it passes them now; `problem` is why not, `unhealthy_since` since
+    when. `route`: its place in the route as last decided, `route_since` when that changed, `followed` whether the
+    proxy follows it. `connections`: how many it still has while it drains. `must_replace`: to be replaced, whatever it
+    does. `leaving`: why it retires, empty if it stays. `stopping_since`: when it was asked to stop. `drain_signal`: the
+    signal on which it closes its connections by itself and ends, empty if there is none; `signalled`: it got that.
     """
 
     id: str
@@ -35,7 +45,7 @@ class Replica(msgspec.Struct, kw_only=True):
     route_since: float = 0.0
     followed: bool = False
     connections: int = 0
-    condemned: bool = False
+    must_replace: bool = False
     leaving: str = ""
     stopping_since: float | None = None
     drain_signal: str = ""
@@ -48,9 +58,9 @@ class Replica(msgspec.Struct, kw_only=True):
 
 
 def change(replica: Replica, action: Action, now: float) -> None:
-    """What an action on this replica makes of it."""
+    """Apply an action to the state of its replica."""
     match action:
-        case Pass():
+        case MarkReady():
             replica.ready = True
         case Activate():
             _route(replica, "active", now)
@@ -58,11 +68,11 @@ def change(replica: Replica, action: Action, now: float) -> None:
             _route(replica, "draining", now)
         case Signal():
             replica.signalled = True
-        case Cut():
-            _route(replica, "cut", now)
+        case Unroute():
+            _route(replica, "unrouted", now)
         case Retire(reason=reason):
             replica.leaving = reason
-        case Keep():
+        case Unretire():
             replica.leaving = ""
         case Stop():
             replica.stopping_since = now

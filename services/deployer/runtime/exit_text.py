@@ -1,13 +1,13 @@
-"""How a replica ended, in words. Pure."""
+"""Exits in words. Pure."""
 
 from __future__ import annotations
 
-from schemas.events import ReplicaExited
-from services.deployer.runtime.protocol import UNSEEN, Exit
+from schemas.events import UNSEEN, ReplicaExited
+from services.deployer.runtime.protocol import Exit
 
 
-def how(end: Exit | ReplicaExited) -> str:
-    """ "exited with code 1", "was killed by signal 9, out of memory"."""
+def describe_exit(end: Exit | ReplicaExited) -> str:
+    """Return an exit in words: `exited with code 1`, `was killed by signal 9, out of memory`."""
     if end.code == UNSEEN:
         return "ended unseen"
     ended = f"was killed by signal {-end.code}" if end.code < 0 else f"exited with code {end.code}"

@@ -1,4 +1,4 @@
-"""Collects events and hands them to the master in sealed batches."""
+"""The recorder: it sends events to the master in sealed batches."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from schemas import subjects
 from schemas.chain import Sealer
 from schemas.codec import encode_event, joined, kind
 from schemas.events import Event, EventsDropped
-from schemas.handover import Leftover
+from schemas.handover import SealedBatch
 from services.proxy.crash.blackbox import BlackBox
-from services.proxy.messages import Recorded
+from services.proxy.messages import BatchSealed
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
 from services.proxy.worker.timers import Timed
 
 FLUSH_EVENTS = 512
+"""Events of one application that make a batch before FLUSH_INTERVAL (seconds) is over."""
+
 FLUSH_INTERVAL = 0.05
 
 
 class Recorder:
-    """Never waits: while the master does not read, batches are dropped beyond a limit, and counted.
+    """Records events without waiting: while the master does not read, it drops batches beyond a limit and counts them.
 
-    `unsafe` are the batches that would be lost with the master, by their sequence.
+    `unacknowledged`: the batches that would be lost with the master, by sequence.
     """
 
     def __init__(self, loop: Loop, channel: Channel, sealer: Sealer, blackbox: BlackBox) -> None:
         self.slot: set[Timed] | None = None
-        self.unsafe: dict[int, Leftover] = {}
+        self.unacknowledged: dict[int, SealedBatch] = {}
         self._loop = loop
         self._channel = channel
         self._sealer = sealer
@@ -40,9 +42,10 @@ class Recorder:
         self._dropped: Counter[str] = Counter()
 
     def record(self, app: str, event: Event) -> None:
+        """Add an event to the next batch of an application."""
         encoded = encode_event(event)
         self._number += 1
-        self._blackbox.note(app, self._number, encoded)
+        self._blackbox.append(app, self._number, encoded)
         events = self._fresh.setdefault(app, [])
         events.append(encoded)
         if len(events) >= FLUSH_EVENTS:
@@ -51,10 +54,11 @@ class Recorder:
             self._loop.set_timer(self, FLUSH_INTERVAL)
 
     def on_timer(self) -> None:
+        """Send the collected events."""
         self.flush()
 
     def flush(self) -> None:
-        """Hand over everything now."""
+        """Send all collected events now."""
         if self._dropped and not self._channel.is_congested:
             self._fresh.setdefault(subjects.NO_APP, []).append(encode_event(self._dropped_event()))
             self._dropped.clear()
@@ -63,9 +67,9 @@ class Recorder:
         if self._channel.is_drained:
             self._blackbox.clear()
 
-    def taken(self, sequence: int) -> None:
-        """A batch is on the bus or on disk."""
-        self.unsafe.pop(sequence, None)
+    def acknowledge(self, sequence: int) -> None:
+        """Forget a batch that is on the bus or on disk."""
+        self.unacknowledged.pop(sequence, None)
 
     def _send(self, app: str) -> None:
         events = self._fresh.pop(app)
@@ -74,8 +78,8 @@ class Recorder:
             return
         payload = self._sealer.seal(app, msgspec.Raw(joined(events)))
         sequence, count = self._sealer.sequence, len(events)
-        self.unsafe[sequence] = Leftover(app, f"{self._sealer.instance}:{sequence}", count, payload)
-        self._channel.send(Recorded(app, sequence, count, self._number, payload))
+        self.unacknowledged[sequence] = SealedBatch(app, f"{self._sealer.instance}:{sequence}", count, payload)
+        self._channel.send(BatchSealed(app, sequence, count, self._number, payload))
 
     def _dropped_event(self) -> EventsDropped:
         return EventsDropped(time.time(), self._dropped.total(), dict(self._dropped))

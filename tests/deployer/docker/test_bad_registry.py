@@ -64,14 +64,14 @@ def lines(capfd: pytest.CaptureFixture[str], level: str) -> list[str]:
         (is_look, reply(404), "no such repository (404)"),
         (is_look, reply(429), "too many requests (429)"),
         (is_look, reply(500), "the registry fails (500)"),
-        (is_look, GARBAGE, "answered something that is no list of tags"),
+        (is_look, GARBAGE, "answered something that is not a list of tags"),
         (is_look, HALF, "cut the connection"),
         (is_look, HANG, "no complete answer within 0.5 s"),
         (is_resolution, reply(401), "access denied (401)"),
         (is_resolution, reply(404), "there is no image 2.0.0 (404)"),
         (is_resolution, reply(429), "too many requests (429)"),
         (is_resolution, reply(500), "the registry fails (500)"),
-        (is_resolution, GARBAGE, "with something that is no digest"),
+        (is_resolution, GARBAGE, "with something that is not a digest"),
         (is_resolution, HANG, "no complete answer within 0.5 s"),
     ],
     ids=[
@@ -104,7 +104,7 @@ async def test_a_registry_that_cannot_be_read_leaves_what_runs_alone_and_is_told
     assert reason in failed.reason
     assert failed.streak == 3
     assert len(told) == 1
-    assert "running replicas are left alone" in told[0]
+    assert "running replicas stay" in told[0]
     assert not site.of(DeploymentFailed)
 
 

@@ -16,7 +16,7 @@ from tests.support.images import SERVE
     [
         *(
             (SERVE, point)
-            for point in ("spawned", "after Pull", "after Start", "after Activate", "after Cut", "after Stop")
+            for point in ("spawned", "after Pull", "after Start", "after Activate", "after Unroute", "after Stop")
         ),
         *(("exit 3", point) for point in ("before Fail", "after Fail")),
     ],

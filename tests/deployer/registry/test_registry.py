@@ -115,7 +115,7 @@ async def test_looking_again_and_again_gets_no_manifest(
 
 
 async def test_a_repository_that_is_not_there_is_told(docker_registry: DockerRegistry) -> None:
-    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:\d+/none: no such repository \(404\); mend --registry"):
+    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:\d+/none: no such repository \(404\); fix --registry"):
         await images(docker_registry, "none").offered()
     with pytest.raises(RegistryError, match=r"there is no image latest \(404\)"):
         await images(docker_registry, "none:latest").offered()

@@ -1,4 +1,4 @@
-"""Replicas as containers; the engine keeps them running, whoever comes and goes here."""
+"""Replicas as containers. The engine keeps them running, with or without a deployer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.events import UNSEEN
 from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import EngineAwayError, EngineError, ReleaseError, SettingsError
@@ -25,15 +26,16 @@ from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.watch import Watch, Watched
-from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Running, Spec
-from services.deployer.runtime.replica_dir import Folder, Record, prune
+from services.deployer.runtime.protocol import Exit, Found, Running, Spec
+from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prune
 from services.deployer.settings import DeployerSettings
 
 KILL_INTERVAL = 5.0
+"""Seconds between two tries to send a signal. Each try waits for the engine up to RETRY_TIMEOUT seconds by itself."""
 
 
 class DockerRuntime:
-    """Runtime whose release is an image. `root`: where a folder for each replica tells what was started."""
+    """The runtime whose releases are images. `root`: the folder with a record of each replica."""
 
     def __init__(self, root: Path, settings: DeployerSettings) -> None:
         self.on_exit: Callable[[Exit], None] = lambda _: None
@@ -58,31 +60,31 @@ class DockerRuntime:
         )
         self._readiness = Readiness(settings, self._watch.watched, lambda: self.on_change())
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._log = log.get("deployer")
 
     async def adopt(self) -> list[Found]:
-        """Watch our containers. What carries our labels and is not what we started is told and left alone."""
+        """Watch our containers. One that has our labels but that we did not start is logged and ignored."""
         found, records = [], dict(self._records())
         for name, container in (await self._containers.find(self._labels)).items():
             record = records.pop(name, None)
             if record is None or create_request.own(container["Labels"]) != self._own_labels(record):
-                self._tell_lie(name)
-            elif one := await self._adopt(Folder(self._root / name), record):
+                self._warn_foreign_container(name)
+            elif one := await self._adopt(ReplicaDirectory(self._root / name), record):
                 found.append(one)
         found += [
             Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), **folder.marks)
             for record in records.values()
-            if not (folder := Folder(self._root / record.id)).is_forgotten
+            if not (folder := ReplicaDirectory(self._root / record.id)).is_forgotten
         ]
-        # What serves is to go on serving: it is asked before anything is held against it.
+        # Before the first verdict, so that a replica that serves goes on serving.
         await asyncio.gather(*map(self._readiness.ask, self._watch.watched.values()))
         self._spawn(self._watch.follow(), "events")
         self._spawn(self._watch.run(), "looks")
         return found
 
     async def pull(self, artifact: Artifact) -> None:
-        """Bring the image here, unless it is, and see whether it can be run as it is wanted."""
+        """Pull the image if it is missing, and check that it can run with these settings."""
         try:
             image = await self._images.need(artifact)
         except EngineError as error:
@@ -91,7 +93,7 @@ class DockerRuntime:
         create_request.check_drain_signal(image)
 
     async def holds(self, artifact: Artifact) -> bool:
-        """Whether the image is here. An engine that cannot say does not hold it."""
+        """Return True if the image is here. Without an answer of the engine, return False."""
         try:
             return await self._images.holds(artifact)
         except EngineError:
@@ -99,7 +101,7 @@ class DockerRuntime:
 
     async def start(self, spec: Spec) -> Running:
         """Create and start a container."""
-        folder = Folder(self._root / spec.id)
+        folder = ReplicaDirectory(self._root / spec.id)
         try:
             return await self._start(spec, folder)
         except (EngineError, OSError, ReleaseError) as error:
@@ -112,13 +114,14 @@ class DockerRuntime:
             raise ReleaseError(f"cannot start a container of {spec.artifact.location}: {reason}") from None
 
     def drain(self, replica: str, name: str) -> None:
+        """Take the restart policy back, then send the drain signal."""
         if watched := self._watch.watched.get(replica):
             watched.is_draining = True
             watched.folder.mark_draining()
             self._spawn(self._drain(watched, name), f"drain {replica}")
 
     def stop(self, replica: str, timeout: float) -> None:
-        """The image's stop signal (SIGTERM unless it names one), SIGKILL after `timeout` seconds."""
+        """Send the image's stop signal (SIGTERM unless it names one), and SIGKILL after `timeout` seconds."""
         watched = self._watch.watched.get(replica)
         if watched is None or watched.is_stopping:
             return
@@ -128,15 +131,16 @@ class DockerRuntime:
 
     def forget(self, replica: str) -> None:
         """Remove the container with its anonymous volumes."""
-        Folder(self._root / replica).mark_forgotten()
+        ReplicaDirectory(self._root / replica).mark_forgotten()
         self._spawn(self._containers.remove(replica), f"remove {replica}")
         prune(self._root)
 
     def output(self, replica: str) -> str:
-        return str(Folder(self._root / replica).output)
+        """Return the file with the replica's last lines."""
+        return str(ReplicaDirectory(self._root / replica).output)
 
     def problem(self, replica: str) -> str:
-        """It must run; and without a health path answer, and the image's own HEALTHCHECK must say healthy."""
+        """Return a problem: it does not run; or, without a health path, does not answer or fails its HEALTHCHECK."""
         watched = self._watch.watched.get(replica)
         if watched is None or (self._settings.health_path and watched.state.is_up):
             return ""
@@ -150,11 +154,12 @@ class DockerRuntime:
             self._log.warning("images were not removed", reason=str(error))
 
     def close(self) -> None:
+        """Stop watching, and leave the containers running."""
         for task in self._tasks:
             task.cancel()
         self._engine.close()
 
-    async def _start(self, spec: Spec, folder: Folder) -> Running:
+    async def _start(self, spec: Spec, folder: ReplicaDirectory) -> Running:
         settings = self._settings
         image = await self._images.need(spec.artifact)
         ports = create_request.replica_ports(settings.ports, image, spec.artifact)
@@ -172,7 +177,7 @@ class DockerRuntime:
             raise ReleaseError(f"{spec.id} was removed by hand while it started")
         return self._add(folder, record, container)
 
-    async def _adopt(self, folder: Folder, record: Record) -> Found | None:
+    async def _adopt(self, folder: ReplicaDirectory, record: Record) -> Found | None:
         container = await self._containers.inspect(record.id)
         if container is None or folder.is_forgotten or container["State"]["Status"] in ("created", "configured"):
             folder.mark_forgotten()
@@ -187,7 +192,7 @@ class DockerRuntime:
         is_outdated = record.options != wanted(self._settings)
         return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
 
-    def _add(self, folder: Folder, record: Record, container: Mapping[str, Any]) -> Running:
+    def _add(self, folder: ReplicaDirectory, record: Record, container: Mapping[str, Any]) -> Running:
         watched = Watched(folder, states.read(container), is_draining=folder.is_draining)
         self._watch.add(watched)
         if self._readiness.is_wanted:
@@ -198,7 +203,7 @@ class DockerRuntime:
     async def _drain(self, watched: Watched, signal: str) -> None:
         try:
             await self._containers.keep_down(watched.id)
-        except EngineError as error:  # then it is stopped when the engine restarts it
+        except EngineError as error:  # then the restarted container is stopped
             self._log.warning("cannot take back a restart policy", container=watched.id, reason=str(error))
         await self._kill(watched, signal)
 
@@ -208,20 +213,20 @@ class DockerRuntime:
         await self._kill(watched, "SIGKILL")
 
     async def _kill(self, watched: Watched, signal: str) -> None:
-        """Send a signal, again and again until the engine takes it: no container is left over because it was away."""
-        told = ""
+        """Send a signal, and retry until the engine takes it: no container stays because the engine was away."""
+        logged = ""
         while watched.id in self._watch.watched:
             try:
                 await self._containers.kill(watched.id, signal)
                 return
             except EngineError as error:
-                if told != str(error):
-                    told = str(error)
-                    self._log.error("cannot stop a container, trying again", container=watched.id, reason=told)
+                if logged != str(error):
+                    logged = str(error)
+                    self._log.error("cannot stop a container, retrying", container=watched.id, reason=logged)
             await asyncio.sleep(KILL_INTERVAL)
 
     def _restarted(self, replica: str, container: Mapping[str, Any]) -> None:
-        if record := Folder(self._root / replica).record:
+        if record := ReplicaDirectory(self._root / replica).record:
             watched = self._watch.watched[replica]
             if watched.place:
                 self._readiness.expect(watched, self._place(record, container))
@@ -245,17 +250,21 @@ class DockerRuntime:
         return create_request.labels(record, self._settings.app, self._instance)
 
     def _records(self) -> list[tuple[str, Record]]:
-        folders = [Folder(path) for path in self._root.iterdir() if path.is_dir()] if self._root.is_dir() else []
+        folders = (
+            [ReplicaDirectory(path) for path in self._root.iterdir() if path.is_dir()] if self._root.is_dir() else []
+        )
         return [(record.id, record) for folder in folders if (record := folder.record)]
 
-    def _tell_lie(self, name: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
-            self._log.warning("a container has our labels, but is none that we started: left alone", container=name)
+    def _warn_foreign_container(self, name: str) -> None:
+        if name not in self._warned:
+            self._warned.add(name)
+            self._log.warning("a container has our labels, but we did not start it: ignored", container=name)
 
     async def _clear_away(self) -> None:
-        """Remove what was to be removed while the engine was away."""
-        forgotten = {record.id for _, record in self._records() if Folder(self._root / record.id).is_forgotten}
+        """Remove the containers that could not be removed while the engine was away."""
+        forgotten = {
+            record.id for _, record in self._records() if ReplicaDirectory(self._root / record.id).is_forgotten
+        }
         for name in await self._containers.find(self._labels) if forgotten else ():
             if name in forgotten:
                 await self._containers.remove(name)
@@ -268,11 +277,11 @@ class DockerRuntime:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self._log.error("the container engine did not do it", what=task.get_name(), reason=str(error))
+            self._log.error("the container engine failed", what=task.get_name(), reason=str(error))
 
 
 def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
-    """What a container is to see. Raises ReleaseError for an env file that cannot be read."""
+    """Return a container's environment. Raises ReleaseError for an env file that cannot be read."""
     try:
         return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
     except (OSError, UnicodeDecodeError) as error:
@@ -283,13 +292,13 @@ def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
 
 
 def wanted(settings: DeployerSettings) -> str:
-    """A digest of what a container is made of besides its image: one with another digest is replaced."""
+    """Return a digest of a container's settings besides its image. A container with another digest is replaced."""
     parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 async def check(settings: DeployerSettings) -> None:
-    """Raises LongshoreError when no engine answers, or an env file cannot be read."""
+    """Raise LongshoreError if no engine answers, or an env file cannot be read."""
     environment(arguments.parse(settings.docker_args))
     engine = Engine(settings.docker_host)
     try:

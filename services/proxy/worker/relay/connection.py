@@ -1,27 +1,26 @@
-"""An open connection: a client's socket, a backend's, and what is recorded of them."""
+"""An open connection: the sockets of a client and a backend, and the events about them."""
 
 from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING
 
 from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionProgressed
 from services.proxy.worker.balancer import Target
 from services.proxy.worker.loop import OUT
+from services.proxy.worker.port import Port
 from services.proxy.worker.relay.endpoint import READING, Endpoint
+from services.proxy.worker.relay.traced import Trace
 from services.proxy.worker.timers import Timed
 
-if TYPE_CHECKING:
-    from services.proxy.worker.frontend import Frontend
-
 PROGRESS_INTERVAL = 2.0
+"""Seconds between two reports of the bytes of a connection while bytes move."""
 
 
 class Connection:
     """Ends when both directions have ended, when a side resets it, or when it is cut or idle too long.
 
-    Its timer looks after it every two seconds while bytes move, else when it may have been idle too long.
+    Its timer fires every two seconds while bytes move, else when the connection may have been idle too long.
     """
 
     __slots__ = (
@@ -29,49 +28,60 @@ class Connection:
         "active_at",
         "backend",
         "client",
-        "frontend",
         "id",
         "is_open",
         "is_quiet",
         "loop",
+        "port",
         "reported",
         "reported_at",
         "slot",
         "target",
+        "trace",
     )
 
     def __init__(
         self,
-        frontend: Frontend,
+        port: Port,
         number: int,
         accepted_at: float,
         target: Target,
         client: socket.socket,
         backend: socket.socket,
+        trace: Trace | None,
     ) -> None:
-        self.frontend = frontend
-        self.loop = frontend.resources.loop
+        """`trace`: set if the connection is sampled; its event is recorded at the end."""
+        self.port = port
+        self.loop = loop = port.loop
         self.id = number
         self.accepted_at = accepted_at
         self.target = target
-        self.client = Endpoint(self, client, is_prompt=True)  # as its listener is
-        self.backend = Endpoint(self, backend, is_prompt=False)
+        self.trace = trace
+        self.client = Endpoint(self, loop, port.pipes, client, is_prompt=True)  # as its listener is
+        self.backend = Endpoint(self, loop, port.pipes, backend, is_prompt=False)
         self.slot: set[Timed] | None = None
         self.is_open = True
         self.is_quiet = False
-        self.active_at = self.loop.now
+        self.active_at = loop.now
         self.reported_at = accepted_at
         self.reported = 0
 
     def open(self, latency: float, attempts: int, held: float, events: int | None) -> None:
         """Join the two sides, after so many dials, the last of which took `latency` seconds.
 
-        `events`: what epoll has said of the backend's socket, which is watched already; None: it is not.
+        `events`: the epoll events of the backend's socket, if it is watched already; None: it is not.
         """
-        self.target.occupants.add(self)
-        self.frontend.resources.admission.occupants.add(self)
-        self.frontend.record(
-            ConnectionEstablished(time.time(), self.id, self.frontend.port, self.target.id, latency, attempts, held)
+        self.target.sessions.add(self)
+        self.port.record(
+            ConnectionEstablished(
+                time.time(),
+                self.id,
+                self.port.port,
+                backend=self.target.id,
+                latency=latency,
+                attempts=attempts,
+                held=held,
+            )
         )
         self.client.peer, self.backend.peer = self.backend, self.client
         self._look_after()
@@ -83,28 +93,32 @@ class Connection:
             self.loop.hand_over(self.backend.sock.fileno(), self.backend.on_ready)
             self.backend.on_ready(events & ~OUT)
         if self.is_open:
-            self.client.receive()  # a client that speaks first has mostly sent its request by now
+            self.client.receive()  # a client that speaks first has usually sent its request by now
 
     def cut(self) -> bool:
-        """The drain time is over."""
+        """Close the connection: its backend is gone from the route, the drain time over."""
         self._cut("drained")
         return True
 
     def moved(self) -> None:
-        """An open connection stays where it is."""
+        """Keep the connection: it stays at the old address."""
 
     def shut_down(self) -> None:
+        """Close the connection: the proxy stops."""
         self._cut("shutdown")
 
     def on_traffic(self) -> None:
-        """Bytes moved, or a direction ended."""
+        """Note that bytes moved, or that a direction ended."""
         self.active_at = self.loop.now
+        if self.trace and self.backend.delivered:
+            self.trace.note_first_byte()
         if self.is_quiet:
             self.is_quiet = False
             self._look_after()
 
     def on_timer(self) -> None:
-        idle_timeout = self.frontend.resources.limits.idle_timeout
+        """Close an idle connection, or report its progress."""
+        idle_timeout = self.port.limits.idle_timeout
         if idle_timeout and self.loop.now - self.active_at >= idle_timeout:
             self._close("idle")
             return
@@ -113,16 +127,16 @@ class Connection:
         self._look_after()
 
     def reset_by(self, endpoint: Endpoint) -> None:
-        """A side reset the connection: so do we on the other side."""
+        """Reset the other side too, and end the connection."""
         endpoint.peer.abort()
         self._end("client_reset" if endpoint is self.client else "backend_reset")
 
     def finish(self) -> None:
-        """Both directions have ended."""
+        """End the connection, both directions of which have ended."""
         self._end("eof")
 
     def _cut(self, reason: str) -> None:
-        """Reset both sides if bytes are on their way, so that nobody takes a part for the whole; else just end."""
+        """Reset both sides if bytes are in flight, so that no reader takes a part for the whole; else just end."""
         if self.client.is_busy or self.backend.is_busy:
             self._abort()
         self._close(reason)
@@ -142,11 +156,11 @@ class Connection:
             self.is_quiet = True
             return
         self.reported, self.reported_at = received + sent, self.loop.now
-        self.frontend.record(ConnectionProgressed(time.time(), self.id, self.frontend.port, received, sent))
+        self.port.record(ConnectionProgressed(time.time(), self.id, self.port.port, bytes_in=received, bytes_out=sent))
 
     def _look_after(self) -> None:
-        """Come back when there may be progress to report, or nothing for too long."""
-        idle_timeout = self.frontend.resources.limits.idle_timeout
+        """Set the timer to when there may be progress to report, or the connection may be idle."""
+        idle_timeout = self.port.limits.idle_timeout
         idle_in = self.active_at + idle_timeout - self.loop.now
         if not self.is_quiet:
             self.loop.set_timer(self, min(PROGRESS_INTERVAL, idle_in) if idle_timeout else PROGRESS_INTERVAL)
@@ -158,17 +172,20 @@ class Connection:
         self.loop.clear_timer(self)
         self.client.close()
         self.backend.close()
-        self.frontend.leave(self.target, self)
-        self.frontend.resources.admission.leave(self)
-        self.frontend.record(
+        self.port.leave(self.target, self)
+        self.port.admission.leave(self)
+        received, sent = self.client.delivered, self.backend.delivered
+        self.port.record(
             ConnectionClosed(
                 time.time(),
                 self.id,
-                self.frontend.port,
-                self.target.id,
-                self.client.delivered,
-                self.backend.delivered,
-                self.loop.now - self.accepted_at,
-                reason,
+                self.port.port,
+                backend=self.target.id,
+                bytes_in=received,
+                bytes_out=sent,
+                duration=self.loop.now - self.accepted_at,
+                reason=reason,
             )
         )
+        if self.trace:
+            self.port.record(self.trace.event(self.id, self.port.port, self.target.id, received, sent, reason))
