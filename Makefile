@@ -26,11 +26,11 @@ demo: .venv ## Run the demo until Ctrl-C; ARGS=--once ends it after the scenario
 	@echo "demo: rolls an example application out, then a broken release back, while a client counts its requests"
 	@$(BIN)/longshore demo $(ARGS)
 
-quick: .venv ## Run the tests that start no process (under a minute)
+quick: .venv ## Run the tests that start no process (about a minute)
 	@echo "quick: runs the tests that start no process"
 	@$(PYTEST) --numprocesses auto -m "not (process or $(REST))" $(ARGS)
 
-test: .venv ## Run the tests that need Python only (at most 5 minutes); ARGS="tests/health -k redirect" runs some of them
+test: .venv ## Run the tests that need Python only; ARGS="tests/health -k redirect" runs some of them
 	@echo "test: runs the tests that need no other program than Python, against real servers on loopback"
 	@$(PYTEST) --numprocesses $(WORKERS) -m "not ($(REST))" $(ARGS)
 
@@ -38,7 +38,7 @@ test-rest: .venv ## Run the tests that `make test` leaves out: containers, whole
 	@echo "test-rest: runs the tests that need a container engine or programs of Debian, and those that take long"
 	@$(PYTEST) --numprocesses $(REST_WORKERS) -m "$(REST)" $(ARGS)
 
-test-all: .venv ## Run all tests (at most 15 minutes)
+test-all: .venv ## Run all tests
 	@echo "test-all: runs all tests"
 	@$(PYTEST) --numprocesses $(REST_WORKERS) $(ARGS)
 

@@ -11,8 +11,9 @@ import structlog
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream.provisioning import ensure_streams
-from tests.support import needs
+from tests.support import durations, needs
 from tests.support.nats_server import NatsServer
+from tests.support.patience import factor, patience
 
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 _started: list[str] = []
@@ -20,6 +21,7 @@ _started: list[str] = []
 
 
 def pytest_configure() -> None:
+    factor()  # before xdist starts its workers, which inherit it
     sys.addaudithook(_note_start)
 
 
@@ -28,12 +30,29 @@ def _note_start(event: str, arguments: tuple[object, ...]) -> None:
         _started.append(f"{event} {arguments[:2]}")
 
 
+def pytest_report_header() -> str:
+    return f"deadlines: {factor():g} times as long as on a quiet machine with two cores (TESTS_PATIENCE)"
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
+    limit = item.get_closest_marker("timeout")
+    seconds = limit.args[0] if limit else float(item.config.getini("timeout"))
+    item.add_marker(pytest.mark.timeout(patience(seconds)), append=False)
     if isinstance(item, pytest.Function):
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         functions = [item.function, *(one.func for each in fixtures for one in each)]
         for name in sorted(needs.of_name(item.nodeid) | needs.of_functions(functions)):
             item.add_marker(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tests that took long, with what their fixtures took."""
+    reports = [one for each in terminalreporter.stats.values() for one in each if isinstance(one, pytest.TestReport)]
+    lines = durations.table(reports)
+    if lines:
+        terminalreporter.section(f"tests of more than {durations.LONG:g} s")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,7 @@ from services.common.jetstream.provisioning import ensure_streams
 from services.common.jetstream.watch import Change, Synced, watch_keys
 from tests.support.configured_server import serving
 from tests.support.disk import small_disk
+from tests.support.patience import patience
 
 
 @pytest.fixture
@@ -147,11 +148,11 @@ async def test_a_killed_server_comes_back_on_its_port_with_what_it_stored(
     bus = await _connect(settings, "health")
     await bus.put(subjects.HEALTH, "host.web.a", Health("web", "a", True, 1.0))
     os.kill(server.pid, signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         await bus.until_lost()
         await bus.until_connected()
     watch = watch_keys(bus, subjects.HEALTH, "host.>")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         change = await anext(watch)
     assert isinstance(change, Change)
     assert change.key == "host.web.a"
@@ -205,7 +206,7 @@ def test_a_new_log_takes_at_most_half_of_what_is_free(free: int, usual: int) -> 
 
 
 async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         while not condition():  # noqa: ASYNC110 - lines of a log
             await asyncio.sleep(0.05)
 

@@ -19,6 +19,7 @@ from services.common.config.settings import Settings
 from services.common.errors import LongshoreError
 from tests.support.authority import Authority
 from tests.support.configured_server import ConfiguredServer, connected, serving
+from tests.support.patience import patience
 
 USER = 'authorization { users: [{ user: "longshore-proxy", password: "s3cret" }] }'
 
@@ -181,7 +182,7 @@ async def test_each_server_has_the_sign_in_of_its_own_url(tmp_path: Path) -> Non
     with one as first, two as second:
         urls = [first.url.replace("//", "//to%25ken@"), second.url.replace("//", "//a:b%3Ac@")]
         bus = await connected(nats_url=[",".join(urls)])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patience(60)):
             for _ in range(2):
                 url = bus.client.connected_url
                 assert url
@@ -195,7 +196,7 @@ async def test_each_server_has_the_sign_in_of_its_own_url(tmp_path: Path) -> Non
 
 
 async def test_a_wrong_password_is_told_at_once_without_showing_it(with_user: ConfiguredServer) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patience(10)):
         line = await _problem(
             timeout=60, nats_url=[with_user.url], nats_user="longshore-proxy", nats_password="wrong-s3cret"
         )
@@ -327,13 +328,13 @@ async def test_a_service_comes_back_after_its_password_was_wrong_for_a_while(tmp
         bus = await connected(nats_url=[server.url], nats_user="longshore-proxy", nats_password="s3cret")
         server.write(USER.replace("s3cret", "another"))
         server.reload()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience(30)):
             await bus.until_lost()
             while not any("refuses the connection" in line["event"] for line in lines):  # noqa: ASYNC110 - a line is no event
                 await asyncio.sleep(0.05)
         server.write(USER)
         server.reload()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience(30)):
             await bus.until_connected()
         await bus.close()
     told = [line for line in lines if "refuses the connection" in line["event"]]

@@ -25,8 +25,9 @@ from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.state.state import State
 from tests.cluster.cluster import Cluster, Member
 from tests.cluster.namespace import Namespace, namespace
+from tests.support.patience import patience
 
-DEADLINE = 90.0
+DEADLINE = patience(90.0)
 pytestmark = pytest.mark.timeout(300)
 
 

@@ -18,6 +18,7 @@ from schemas.handover import SealedBatch
 from services.common.delivery.buffer import Buffer
 from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.spool_file import QueuedBatch, SpoolError
+from tests.support.patience import patience
 
 PAYLOAD = 1000
 """Bytes of a batch, about."""
@@ -25,7 +26,7 @@ PAYLOAD = 1000
 MOST = 110
 """Batches that fit into 100 * PAYLOAD bytes, with room for batches that are smaller."""
 
-DEADLINE = 60.0
+DEADLINE = patience(60.0)
 
 
 class FullDisk(DiskQueue):

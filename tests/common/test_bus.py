@@ -14,11 +14,12 @@ from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
 from services.common.jetstream.watch import Change, Synced, watch_keys
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
 
 async def _events(bus: Bus, count: int) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         async for entries in read(bus):
             for entry in entries:
                 batch = codec.decode(entry.payload).batch
@@ -57,7 +58,7 @@ async def test_a_full_outbox_drops_the_oldest_and_says_how_many(bus: Bus, nats_s
     assert await outbox.flush(20)
     running.cancel()
     events: list[AnyEvent] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         async for entries in read(bus):
             for entry in entries:
                 events += codec.decode(entry.payload).batch.events
@@ -74,7 +75,7 @@ async def test_a_watch_tells_again_what_is_true_after_the_bus_was_lost(bus: Bus,
     await bus.put(subjects.ROUTES, "other.web.80", Route("web", 80, 1))
     watch = watch_keys(bus, subjects.ROUTES, "host.>")
     seen = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         seen += [await anext(watch), await anext(watch)]
         nats_server.kill()
         nats_server.start()
@@ -95,7 +96,7 @@ async def test_a_watch_that_ends_or_starts_again_leaves_no_subscription_behind(
     await bus.put(subjects.ROUTES, "host.web.80", Route("web", 80, 1))
     before = len(bus.client._subs)
     watch = watch_keys(bus, subjects.ROUTES, "host.>")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         assert isinstance(await anext(watch), Change)
         assert isinstance(await anext(watch), Synced)
         nats_server.kill()
@@ -110,7 +111,7 @@ async def test_a_reader_that_is_cancelled_leaves_no_task_behind(bus: Bus) -> Non
     before = asyncio.all_tasks()
     subscriptions = len(bus.client._subs)
     reading = asyncio.create_task(_events(bus, 1))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         while len(bus.client._subs) == subscriptions:  # noqa: ASYNC110 - the reader's own step
             await asyncio.sleep(0.01)
     reading.cancel()

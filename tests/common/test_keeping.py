@@ -12,6 +12,7 @@ from schemas import subjects
 from services.common.bus.connection import Bus
 from services.common.jetstream import stream_guard
 from services.common.jetstream.log_reader import describe
+from tests.support.patience import patience
 
 
 async def test_a_stream_that_is_deleted_is_created_again_with_one_line(
@@ -22,7 +23,7 @@ async def test_a_stream_that_is_deleted_is_created_again_with_one_line(
     with capture_logs() as lines:
         task = asyncio.create_task(stream_guard.recreate_missing_stream(bus))
         await bus.jetstream.delete_stream(subjects.STREAM)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience(20)):
             while not lines:  # noqa: ASYNC110 - a condition without an event
                 await asyncio.sleep(0.01)
         assert (await describe(bus)).created > before.created
@@ -38,7 +39,7 @@ async def test_without_the_right_to_do_so_it_is_told(bus: Bus, monkeypatch: pyte
     await bus.jetstream.add_stream(name="OTHER", subjects=["longshore.events.proxy.>"])
     with capture_logs() as lines:
         task = asyncio.create_task(stream_guard.recreate_missing_stream(bus))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience(20)):
             while not lines:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         task.cancel()

@@ -15,6 +15,7 @@ from services.common.bus.connection import Bus
 from services.common.jetstream.provisioning import ensure_streams
 from services.common.jetstream.stream_guard import purge_old_markers
 from services.common.jetstream.watch import Change, Synced, watch_keys
+from tests.support.patience import patience
 
 BUCKET = subjects.REPLICAS
 CAME_AND_WENT = 1000
@@ -35,7 +36,7 @@ async def _come_and_go(bus: Bus, count: int) -> None:
 
 
 async def _until_at_most(bus: Bus, messages: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         while await messages_in(bus, BUCKET) > messages:  # noqa: ASYNC110 - the bus is looked at
             await asyncio.sleep(0.1)
 
@@ -54,7 +55,7 @@ async def test_a_reader_hears_of_a_deletion_and_a_later_one_of_nothing(
 ) -> None:
     monkeypatch.setattr(key_value, "MARKER_TTL", 1.0)
     watch = watch_keys(bus, BUCKET, "here.>")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         assert await anext(watch) == Synced()
         await bus.put(BUCKET, "here.web.one", Replica("web", "one", "1", "127.0.0.1", 8080))
         first = await anext(watch)

@@ -18,6 +18,7 @@ from services.common.jetstream import lease as module
 from services.common.jetstream.lease import TERM, Lease
 from services.common.jetstream.provisioning import ensure_streams
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
 NAMES = ("a", "b", "c")
 STEP = st.one_of(
@@ -147,7 +148,7 @@ async def test_a_bus_that_went_away_ends_it_with_the_term_and_it_is_held_again_a
 ) -> None:
     lease = Lease(bus, "test.away", "a", "host", 0.5)
     running = asyncio.create_task(lease.run())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         await until_held(lease, True)
         nats_server.kill()
         await until_held(lease, False)

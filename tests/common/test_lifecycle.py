@@ -17,6 +17,7 @@ from services.common.jetstream.log_reader import read
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
 
 async def _log(bus: Bus) -> list[AnyEvent]:
@@ -80,6 +81,6 @@ async def test_a_task_that_swallows_a_cancellation_ends_all_the_same(nats_server
         await asyncio.sleep(0)
         context.stopping.set()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         await lifecycle._run("health", "health", Settings(nats_url=[nats_server.url]), main)
     assert swallowed == 1

@@ -12,6 +12,7 @@ from services.common.bus.connection import Bus
 from services.common.errors import BusError, ObjectError
 from services.common.jetstream.object_store import Objects
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
 STREAM = f"OBJ_{subjects.SNAPSHOTS}"
 META = f"$O.{subjects.SNAPSHOTS}.M.YQ=="
@@ -116,7 +117,7 @@ async def test_objects_outlive_the_server(objects: Objects, bus: Bus, nats_serve
     await objects.put("a", LARGE)
     nats_server.kill()
     nats_server.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         await bus.until_lost()
         await bus.until_connected()
         while True:

@@ -25,8 +25,9 @@ from services.common.jetstream.log_reader import read
 from services.common.jetstream.provisioning import ensure_streams
 from tests.common.test_spool import full_disk
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
-DEADLINE = 60.0
+DEADLINE = patience(60.0)
 CHILD = """
 import asyncio, sys
 from pathlib import Path

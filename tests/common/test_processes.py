@@ -17,6 +17,7 @@ from services.common.process import child as processes
 from services.common.process.child import Child, describe_exit
 from services.common.process.watchdog import VARIABLE, WatchdogPing
 from tests.support.harness import runs, wait_for
+from tests.support.patience import patience
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -53,7 +54,7 @@ async def test_a_child_is_not_started_again_when_its_owner_says_so() -> None:
 
     child = Child("quitter", [sys.executable, "-c", "raise SystemExit(3)"], on_exit=note)
     await child.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         await ended.wait()
     assert child.pid == 0
     assert child.restarts == 0

@@ -18,6 +18,7 @@ from services.common.bus.credentials import Credentials
 from services.common.bus.responder import is_request
 from services.common.errors import BusError
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
 SUBJECT = subjects.commands("web", "host")
 
@@ -46,7 +47,7 @@ async def executor(nats_server: NatsServer, bus: Bus) -> AsyncIterator[Executor]
 
 
 async def _back(*buses: Bus) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         for bus in buses:
             await bus.until_connected()
             await bus.client.flush()

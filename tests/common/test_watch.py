@@ -9,6 +9,7 @@ from schemas import subjects
 from schemas.routing import Route
 from services.common.bus.connection import Bus
 from services.common.jetstream.watch import Change, Synced, watch_keys
+from tests.support.patience import patience
 
 KEYS = {f"host.web.{port}" for port in range(8000, 8020)}
 
@@ -27,7 +28,7 @@ async def test_everything_that_was_there_is_told_before_synced(bus: Bus) -> None
 async def test_a_watch_that_ended_leaves_no_consumer_on_the_server(bus: Bus) -> None:
     await bus.put(subjects.ROUTES, "host.web.8000", Route("web", 80, 1))
     await _until_synced(bus)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         while await bus.jetstream.consumers_info(f"KV_{subjects.ROUTES}"):  # noqa: ASYNC110 - the server says nothing
             await asyncio.sleep(0.02)
 
@@ -39,7 +40,7 @@ async def test_what_is_deleted_while_a_watch_begins_does_not_keep_it_from_being_
             await bus.delete(subjects.ROUTES, f"host.gone.{count}")
 
     changing = asyncio.create_task(come_and_go())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         while not changing.done():
             await _until_synced(bus)
     await changing

@@ -17,6 +17,7 @@ from services.demo.client import Traffic
 from services.demo.main import _follow
 from services.demo.scenario import Summary
 from services.demo.story import DemoState
+from tests.support.patience import patience
 
 
 class Metrics(http.server.BaseHTTPRequestHandler):
@@ -67,7 +68,7 @@ async def test_a_log_that_cannot_be_followed_is_reported(error: Exception | None
             for event in no_events:
                 yield event
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patience(10)):
         with pytest.raises(LongshoreError, match="cannot follow the event log"):
             await _follow(cast(Client, Broken()), DemoState())
 

@@ -19,6 +19,7 @@ from services.deployer.reconcile.leadership import Leadership
 from services.deployer.runtime import orphans
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.patience import patience
 from tests.support.releases import release
 
 
@@ -126,7 +127,7 @@ async def test_a_cloned_machine_does_not_have_what_its_original_has(
 ) -> None:
     settings = site.settings()
     original = Leadership(site.bus, settings)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         await original.take()
     successor = Leadership(site.bus, settings)
     await successor._lease.round()

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.patience import patience
+
 T = TypeVar("T")
 
-DEADLINE = 30.0
+DEADLINE = patience(30.0)
 
 
 async def eventually(condition: Callable[[], T]) -> T:

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import patience
+
 CHROMIUM = "/usr/bin/chromium"
-TIMEOUT = 60.0
+TIMEOUT = patience(60.0)
 OPTIONS = (
     "--headless",
     "--no-sandbox",

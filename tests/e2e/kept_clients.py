@@ -16,9 +16,10 @@ import grpc  # type: ignore[import-untyped] # it has no stubs
 
 from tests.e2e.kept_servers import CLOSE, GOING_AWAY, METHOD, TEXT, encode
 from tests.support.harness import wait_for
+from tests.support.patience import patience
 
 HOST = "127.0.0.1"
-TIMEOUT = 20.0
+TIMEOUT = patience(20.0)
 LIFE = 0.3
 """Seconds for which a client uses a connection whose server cannot end it politely."""
 

@@ -21,13 +21,14 @@ from services.health.service import serve
 from services.health.settings import HealthSettings
 from tests.streams import no_stream_left as no_stream_left
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
 HOST = "here"
 
 
 async def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
     """Return once the condition holds. Raises TimeoutError after `timeout` seconds."""
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(patience(timeout)):
         while not condition():  # noqa: ASYNC110 - what is awaited happens on the other side of a socket
             await asyncio.sleep(0.01)
 
@@ -66,7 +67,7 @@ class House:
 
     async def until_told(self, replica: Replica) -> Health:
         """What the bucket says, as soon as it says anything."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience(20)):
             while True:
                 if found := await self.told(replica):
                     return found
@@ -78,7 +79,7 @@ class House:
 
     async def until_verdict(self, replica: Replica, healthy: bool | None) -> Health | None:
         """The verdict, once it is the one named; None: there is none."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience(20)):
             while True:
                 with contextlib.suppress(BusError):
                     found = await self.verdict(replica)

@@ -32,6 +32,7 @@ from services.metrics_gateway.snapshots.store import REPLACED, SLOTS, Store
 from services.metrics_gateway.state.state import State
 from tests.support.gateway_process import publishing
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
 NEVER = 10**6
 
@@ -58,7 +59,7 @@ def connections_of(state: State) -> int:
 
 
 async def until(is_there: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         while not is_there():  # noqa: ASYNC110 - a condition without an event
             await asyncio.sleep(0.01)
 
@@ -88,7 +89,7 @@ async def saved(bus: Bus) -> State | None:
 
 
 async def until_saved(bus: Bus, connections: int, undecodable: int = 0) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         while True:
             state = await saved(bus)
             if state and (connections_of(state), state.undecodable) == (connections, undecodable):
@@ -224,7 +225,7 @@ async def test_events_that_leave_by_the_limits_of_a_log_that_is_there_stay_in_th
         await gateway.until_folded(30)
         await gateway.saver.save()
     await ensure_streams(bus, limit)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         while (await bus.jetstream.stream_info(subjects.STREAM)).state.messages > left:  # noqa: ASYNC110 - no news of it
             await asyncio.sleep(0.1)
     await ensure_streams(bus, Limits(max_age=3600))

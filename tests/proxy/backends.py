@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from schemas.routing import Backend, BackendState
+from tests.support.patience import patience
 from tests.support.ports import free_port
 
-TIMEOUT = 15.0
+TIMEOUT = patience(15.0)
 
 Handler = Callable[[socket.socket], None]
 

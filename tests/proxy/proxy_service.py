@@ -21,11 +21,12 @@ from services.common.config.settings import arguments, variables
 from services.common.jetstream.log_reader import read
 from services.proxy.settings import ProxySettings
 from services.proxy.sockets.listeners import Listener, environment
+from tests.support.patience import patience
 from tests.support.ports import free_port
 
 HOST = "here"
 APP = "web"
-DEADLINE = 20.0
+DEADLINE = patience(20.0)
 
 E_ = TypeVar("E_", bound=Event)
 

@@ -32,13 +32,14 @@ from services.proxy.messages import (
     WorkerIdentity,
 )
 from services.proxy.sockets.listeners import Listener, open_listeners
+from tests.support.patience import patience
 from tests.support.ports import free_port
 
 ORIGIN = WorkerIdentity("host", "worker")
 """Whose events they are: a batch of no instance is none."""
 
 
-DEADLINE = 15.0
+DEADLINE = patience(15.0)
 APP = "web"
 
 E_ = TypeVar("E_", bound=Event)

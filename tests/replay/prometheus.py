@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import patience
 from tests.support.ports import free_port
 
-DEADLINE = 60.0
+DEADLINE = patience(60.0)
 Answers = dict[tuple[tuple[str, str], ...], float]
 
 

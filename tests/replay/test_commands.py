@@ -18,6 +18,7 @@ from tests.replay.test_file import publish, stored, unique
 from tests.replay.test_series import AGE, NOT_OF_THE_LOG, folded
 from tests.support.gateway_process import Gateway, Launch
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 from tests.support.program import PROGRAM, fails, longshore
 
 
@@ -39,7 +40,7 @@ async def test_replay_prints_what_the_gateway_showed(launch: Launch, bus: Bus, n
 
 async def showed(gateway: Gateway, least: int) -> tuple[int, str]:
     """The text of /metrics when so many messages at least were folded, and how many they were."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         while True:
             before = await folded(gateway)
             text = (await gateway.get("/metrics")).text

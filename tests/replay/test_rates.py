@@ -19,6 +19,7 @@ from tests.replay.recording import GOLDEN
 from tests.replay.test_series import traffic
 from tests.support.gateway_process import Gateway, Launch
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 from tests.support.program import longshore
 
 INTERVAL = 0.5
@@ -47,7 +48,7 @@ T = TypeVar("T")
 
 
 async def until(look: Callable[[], Awaitable[T | None]]) -> T:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         while (found := await look()) is None:  # noqa: ASYNC110 - Prometheus does not tell
             await asyncio.sleep(0.1)
     return found

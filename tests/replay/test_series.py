@@ -33,6 +33,7 @@ from tests.metrics_gateway.recording import START
 from tests.replay.prometheus import Answers, load, prometheus
 from tests.replay.recording import recorded
 from tests.support.gateway_process import Gateway, Launch, publishing
+from tests.support.patience import patience
 
 EVERY = 0.25
 parsed: Callable[[str], Iterator[Metric]] = text_string_to_metric_families
@@ -230,7 +231,7 @@ async def test_prometheus_answers_from_the_replay_as_it_would_have_from_scrapes(
     for step in range(4):
         await traffic(bus, step)
         last = (await bus.jetstream.stream_info("LONGSHORE")).state.last_seq
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patience(60)):
             scrapes.append(await scrape(gateway, last))
     gateway.stop()
     await exported(bus, tmp_path / "a.log")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.patience import patience
 from tests.support.ports import free_port
 
 USERNAME, PASSWORD = "ship", "sesame"
@@ -45,7 +46,7 @@ class DockerRegistry:
         configuration.write_text(json.dumps(self._configuration()))
         with (self._folder / "registry.log").open("wb") as log:
             self._process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience(20)
         while not self._answers():
             assert time.monotonic() < deadline, (self._folder / "registry.log").read_text()
             time.sleep(0.02)

@@ -17,9 +17,10 @@ from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
 from services.metrics_gateway.settings import GatewaySettings
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 from tests.support.ports import free_port
 
-DEADLINE = 20.0
+DEADLINE = patience(20.0)
 
 _PROGRAM = """
 import sys

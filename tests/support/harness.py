@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.demo.scenario import totals
+from tests.support.patience import patience
 from tests.support.ports import free_port
 
 LONGSHORE = str(Path(sys.executable).with_name("longshore"))
@@ -24,12 +25,12 @@ T = TypeVar("T")
 
 def wait_for(what: str, condition: Callable[[], T], timeout: float = 30.0) -> T:
     """What `condition` returns as soon as that is truthy."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + patience(timeout)
     while True:
         result = condition()
         if result:
             return result
-        assert time.monotonic() < deadline, f"waited {timeout:g} s in vain until {what}"
+        assert time.monotonic() < deadline, f"waited {patience(timeout):g} s in vain until {what}"
         time.sleep(0.05)
 
 
@@ -39,7 +40,7 @@ def longshore(*arguments: str, timeout: float = 60) -> subprocess.CompletedProce
         [LONGSHORE, *arguments],
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=patience(timeout),
         env=clean_environment(),
         check=False,
     )
@@ -90,7 +91,7 @@ class Server:
         assert self._process
         if self._process.poll() is None:
             self._process.send_signal(number)
-        return self._process.wait(60)
+        return self._process.wait(patience(60))
 
     def verb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A verb of the command line against this server."""

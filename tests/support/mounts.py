@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patience
+
 ENTER = ("unshare", "--map-root-user", "--mount")
-DEADLINE = 120.0
+DEADLINE = patience(120.0)
 
 
 def mounting(script: str, folder: Path, **variables: str) -> str:

@@ -7,6 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.support.patience import patience
+
 
 def free_port() -> int:
     """A TCP port on loopback that nobody uses now."""
@@ -18,7 +20,7 @@ def free_port() -> int:
 
 def until_listening(port: int, process: subprocess.Popen[bytes], log: Path, address: str = "127.0.0.1") -> None:
     """Wait until somebody accepts connections there; an assertion with the log if the process ends before."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex((address, port)) == 0:

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.patience import patience
+
 PROGRAM = str(Path(sys.executable).with_name("longshore"))
-DEADLINE = 120.0
+DEADLINE = patience(120.0)
 
 
 def longshore(*words: str, stdin: bytes = b"", code: int = 0) -> subprocess.CompletedProcess[bytes]:

@@ -16,8 +16,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.support.patience import patience
+
 _METHOD = "opentelemetry.proto.collector.trace.v1.TraceService"
-DEADLINE = 60.0
+DEADLINE = patience(60.0)
 
 
 class Received(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 import docker
 
 from tests.deployer.docker.private import AS_ROOT
+from tests.support.patience import patience
 
 _REGISTRIES = '[[registry]]\nprefix = "127.0.0.1"\nlocation = "127.0.0.1"\ninsecure = true\n'
 _LIMIT = 4096
@@ -38,7 +39,7 @@ class Podman:
         command = [*AS_ROOT, "env", *variables, program, *where, "system", "service", "--time=0", self.url]
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while not self._answers():
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)

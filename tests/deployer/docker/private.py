@@ -11,6 +11,8 @@ from pathlib import Path
 
 import docker
 
+from tests.support.patience import patience
+
 AS_ROOT = [] if os.getuid() == 0 else ["sudo", "-n"]
 ALONE = ("--iptables=false", "--ip-forward=false", "--ip-masq=false", "--storage-driver", "vfs")
 
@@ -44,7 +46,7 @@ class PrivateEngine:
             command = ["unshare", "--mount", "sh", "-c", mount, "sh", *command]
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*AS_ROOT, *command], stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while not self._answers():
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)

@@ -25,6 +25,7 @@ from tests.deployer.docker.site import DockerSite
 from tests.deployer.docker.test_images import artifact
 from tests.deployer.registry.hostile import DRIP, HANG
 from tests.deployer.waiting import eventually
+from tests.support.patience import patience
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ async def test_a_pull_or_a_removal_is_waited_for_by_its_own_image_alone(
         front.spoil = lambda request: HANG if is_pull(request) else None
         pulling = asyncio.create_task(images.need(there))
         await eventually(lambda: pulls(front) > before)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience(20)):
             await images.need(here)
             await images.prune({there.location})
         assert not await images.holds(here)

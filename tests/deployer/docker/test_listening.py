@@ -11,9 +11,10 @@ import pytest
 
 from services.deployer.runtime.docker import listen_probe
 from services.deployer.runtime.docker.listen_probe import Place
+from tests.support.patience import patience
 
 NO_PROCESS = 2**22 + 1  # above the largest process id that Linux gives
-TIMEOUT = 20.0
+TIMEOUT = patience(20.0)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::", "127.0.0.9", "::ffff:127.0.0.7"])

@@ -15,6 +15,7 @@ from services.deployer.registry import parse
 from services.deployer.registry.oci import session, transport
 from tests.deployer.registry.hostile import DRIP, HANG, Hostile, Request, reply, tags
 from tests.deployer.registry.looking import failure, images
+from tests.support.patience import patience
 from tests.support.ports import free_port
 
 
@@ -59,7 +60,7 @@ async def test_an_answer_that_does_not_end_is_given_up_at_the_deadline(
     hostile: Hostile, answer: bytes, impatient: None
 ) -> None:
     hostile.answer = lambda request: answer
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patience(10)):
         assert "no complete answer within 0.3 s" in str(await failure(images(hostile)))
 
 

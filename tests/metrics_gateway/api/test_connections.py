@@ -16,8 +16,9 @@ import pytest
 from services.metrics_gateway.api import server, streams
 from tests.support.gateway_process import Gateway, Launch
 from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
-DEADLINE = 30.0
+DEADLINE = patience(30.0)
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 

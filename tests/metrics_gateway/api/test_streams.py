@@ -22,8 +22,9 @@ from services.metrics_gateway.api import server, streams
 from services.metrics_gateway.api.stream_routes import Gap, beginning
 from services.metrics_gateway.api.streams import COMMENT, kept_alive, message
 from tests.support.gateway_process import Gateway, publishing
+from tests.support.patience import patience
 
-DEADLINE = 30.0
+DEADLINE = patience(30.0)
 
 
 async def publish(bus: Bus, instance: str, *replicas: str, app: str = "shop") -> None:

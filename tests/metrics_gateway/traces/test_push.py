@@ -14,6 +14,7 @@ import pytest
 from services.common.bus.connection import Bus
 from tests.metrics_gateway.traces.story import OTHER, TRACE, failed, succeeded
 from tests.support.gateway_process import Gateway, Launch, publishing, running
+from tests.support.patience import patience
 from tests.support.ports import free_port
 from tests.support.traces_receiver import Traces, receiving
 
@@ -129,7 +130,7 @@ def _exemplars(port: int, now: float) -> set[str]:
     """The traces that Prometheus has for durations of deployments, once it has two."""
     found: set[str] = set()
     query = {"query": "dewy_deployment_duration_seconds_bucket", "start": str(now - 600), "end": str(now + 600)}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience(60)
     while len(found) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
         with contextlib.suppress(httpx.TransportError):
