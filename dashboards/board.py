@@ -83,6 +83,7 @@ def render(board: Board) -> str:
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .link(_link())
     )
+    built.with_variable(_picked_data_source())
     for name in board.variables:
         built.with_variable(_variable(name))
     for row in board.rows:
@@ -94,6 +95,16 @@ def render(board: Board) -> str:
         placed.id_val = number
     result.annotations.list_val = list(ANNOTATIONS) if "app" in board.variables else []
     return json.dumps(result, cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
+
+
+def _picked_data_source() -> dashboard.DatasourceVariable:
+    """Return the choice of a data source: that of the stack in compose/, or the first Prometheus that Grafana has."""
+    return (
+        dashboard.DatasourceVariable("datasource")
+        .label("data source")
+        .type("prometheus")
+        .current(VariableOption(text="Metrics", value="metrics"))
+    )
 
 
 def _variable(name: str) -> dashboard.QueryVariable:

@@ -18,7 +18,8 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-METRICS = DataSourceRef(type_val="prometheus", uid="metrics")
+METRICS = DataSourceRef(type_val="prometheus", uid="${datasource}")
+"""The data source that is picked at the top of the dashboard: no Grafana gives two of them the same uid."""
 PORT = '{app=~"$app", host=~"$host", proxy_port=~"$proxy_port"}'
 APP = '{app=~"$app", host=~"$host"}'
 QUANTILES = (0.5, 0.95, 0.99)

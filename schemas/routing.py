@@ -126,7 +126,7 @@ class Decisions(msgspec.Struct, frozen=True):
     ongoing: Ongoing | None = None
     found: Name = ""
     artifacts: dict[Name, Artifact] = {}
-    telling: bytes = b""
+    pending_events: bytes = msgspec.field(default=b"", name="telling")
     removed: bool = False
 
 

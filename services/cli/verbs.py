@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import inspect
 from collections.abc import Callable, Coroutine
-from types import ModuleType
 from typing import Annotated, Any
 
 import msgspec
@@ -16,7 +15,7 @@ from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
 from services.cli import output
-from services.cli.log_start import tell_beginning
+from services.cli.log_start import warn_if_truncated
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.cli.overview import AppView, overview
 from services.client.client import Client, LoggedEvent, Target, connect
@@ -45,14 +44,15 @@ def verb(function: Verb) -> Verb:
     return function
 
 
-def register(app: typer.Typer, *modules: ModuleType) -> None:
-    """Add all verbs of these modules to the application."""
-    for module in modules:
-        for function in _VERBS:
-            if function.__module__ == module.__name__:
-                name = function.__name__.rstrip("_")
-                COMMANDS[name] = fields_of(Target, omit=OF_SERVICES)
-                app.command(name, rich_help_panel=PANEL)(_command(name, function))
+def registered(module: str) -> typer.Typer:
+    """The verbs of a module as an application."""
+    app = typer.Typer()
+    for function in _VERBS:
+        if function.__module__ == module:
+            name = function.__name__.rstrip("_")
+            COMMANDS[name] = fields_of(Target, omit=OF_SERVICES)
+            app.command(name, rich_help_panel=PANEL)(_command(name, function))
+    return app
 
 
 def _command(name: str, function: Verb) -> Callable[..., None]:
@@ -110,7 +110,7 @@ async def events(
         raise SettingsError(f"--start {start}: the first message of a log is 1")
     if service != "*" and service not in subjects.SERVICES:
         raise SettingsError(f"--service {service!r}: known are {', '.join(subjects.SERVICES)}")
-    await tell_beginning(client.bus, start)
+    await warn_if_truncated(client.bus, start)
     until = None if follow else await client.last_sequence()
     async for recorded in client.events(start, service, client.target.app or "*", until):
         if as_json:
@@ -128,7 +128,7 @@ async def deploy(
     as_json: Json = False,
 ) -> None:
     """Roll out a release now."""
-    await _tell(client, Deploy(release, _me()), wait, timeout, as_json)
+    await _send(client, Deploy(release, _me()), wait, timeout, as_json)
 
 
 @verb
@@ -140,19 +140,19 @@ async def rollback(
     as_json: Json = False,
 ) -> None:
     """Return to an earlier release and stay there until `resume`."""
-    await _tell(client, Rollback(to, _me()), wait, timeout, as_json)
+    await _send(client, Rollback(to, _me()), wait, timeout, as_json)
 
 
 @verb
 async def pause(client: Client, as_json: Json = False) -> None:
     """Deploy nothing new until `resume`; what runs is kept running."""
-    await _tell(client, Pause(_me()), False, 0, as_json)
+    await _send(client, Pause(_me()), False, 0, as_json)
 
 
 @verb
 async def resume(client: Client, as_json: Json = False) -> None:
     """Follow the registry again."""
-    await _tell(client, Resume(_me()), False, 0, as_json)
+    await _send(client, Resume(_me()), False, 0, as_json)
 
 
 @verb
@@ -164,7 +164,7 @@ async def retry(
     as_json: Json = False,
 ) -> None:
     """Lift the quarantine of a release and deploy it again."""
-    await _tell(client, Retry(release, _me()), wait, timeout, as_json)
+    await _send(client, Retry(release, _me()), wait, timeout, as_json)
 
 
 @verb
@@ -174,16 +174,16 @@ async def drain(
     as_json: Json = False,
 ) -> None:
     """Take a replica out of traffic, wait for its connections, and replace it."""
-    await _tell(client, Drain(replica, _me()), False, 0, as_json)
+    await _send(client, Drain(replica, _me()), False, 0, as_json)
 
 
 @verb
 async def abort(client: Client, wait: Wait = True, timeout: Timeout = 600.0, as_json: Json = False) -> None:
     """End the deployment under way, whatever it waits for: roll it back, and quarantine its release."""
-    await _tell(client, Abort(_me()), wait, timeout, as_json)
+    await _send(client, Abort(_me()), wait, timeout, as_json)
 
 
-async def _tell(client: Client, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
+async def _send(client: Client, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
     if wait:
         check_positive("--timeout", timeout)
     start = await client.last_sequence() + 1
@@ -194,28 +194,28 @@ async def _tell(client: Client, command: Command, wait: bool, timeout: float, as
     output.progress(reply.message)
     try:
         async with asyncio.timeout(timeout):
-            failure = await _until_over(client, reply, start, as_json)
+            failure = await _until_ended(client, reply, start, as_json)
     except TimeoutError:
         raise LongshoreError(f"not finished after {timeout:g} s; it goes on: see `longshore history`") from None
     if failure and not isinstance(command, Abort):
         raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
 
 
-async def _until_over(client: Client, reply: Reply, start: int, as_json: bool) -> DeploymentFailed | None:
+async def _until_ended(client: Client, reply: Reply, start: int, as_json: bool) -> DeploymentFailed | None:
     """Show what a deployment does until its end; how it failed, if it did."""
-    told, failure = History(), None
+    history, failure = History(), None
     async for recorded in client.events(start, "deployer", await client.app()):
         event = recorded.event
         if getattr(event, "deployment", "") != reply.deployment:
             continue
-        told.add(recorded)
+        history.add(recorded)
         if isinstance(event, DeploymentFailed):
             failure = event
         output.progress(_as_line(recorded))
         if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
             break
     if as_json:
-        output.print_json(told.deployments or [reply])  # one that is aborted began before
+        output.print_json(history.deployments or [reply])  # one that is aborted began before
     return failure
 
 
@@ -255,3 +255,6 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return msgspec.json.encode(value).decode() if isinstance(value, str) and (" " in value or not value) else str(value)
+
+
+app = registered(__name__)

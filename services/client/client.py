@@ -17,6 +17,7 @@ from schemas.routing import Decisions
 from services.common import log, tracing
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
+from services.common.config.option import App
 from services.common.config.settings import Settings, check_name
 from services.common.errors import BusError, LongshoreError
 from services.common.jetstream import log_reader
@@ -30,7 +31,7 @@ T = TypeVar("T")
 class Target(Settings, frozen=True, kw_only=True):
     """The application and the host that a command is for. An empty app: the only one on the host."""
 
-    app: str = ""
+    app: App = ""
 
     def __post_init__(self) -> None:
         if self.app:
@@ -59,27 +60,29 @@ class Client:
         return self._bus
 
     async def values(self, bucket: str, kind: type[T]) -> dict[str, T]:
-        """Return all values of a bucket for the target's host and, if one is named, its app. Raises BusError."""
-        app = self.target.app or "*"
-        keys = f"{subjects.token(self.target.host)}.{app}"
-        found: dict[str, T] = {}
+        """Return all values of a bucket for the target's host and, if one is named, its app.
+
+        Raises BusError, DeniedError at once when this account may not read the bucket.
+        """
         try:
-            async with (
-                asyncio.timeout(VALUES_TIMEOUT),
-                contextlib.aclosing(
-                    watch_keys(self._bus, bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
-                ) as watch,
-            ):
-                async for change in watch:
-                    if isinstance(change, Synced):
-                        break
-                    if change.value is not None:
-                        _add(found, bucket, change.key, change.value, kind)
+            async with asyncio.timeout(VALUES_TIMEOUT):
+                return await self._bus.unless_denied(f"KV_{bucket}", self._read(bucket, kind))
         except TimeoutError:
             raise BusError(
                 f"no answer about the bucket {bucket} within {VALUES_TIMEOUT:g} s: is Longshore set up on this bus "
                 "(`longshore bus setup`), and has its cluster a quorum?"
             ) from None
+
+    async def _read(self, bucket: str, kind: type[T]) -> dict[str, T]:
+        keys = f"{subjects.token(self.target.host)}.{self.target.app or '*'}"
+        watch = watch_keys(self._bus, bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
+        found: dict[str, T] = {}
+        async with contextlib.aclosing(watch):
+            async for change in watch:
+                if isinstance(change, Synced):
+                    break
+                if change.value is not None:
+                    _add(found, bucket, change.key, change.value, kind)
         return found
 
     async def app(self) -> str:

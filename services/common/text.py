@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_FEW = 5
+
 
 def lines(text: str) -> list[str]:
     r"""Return the lines of a text, which end with \n or \r\n and with nothing else.
@@ -10,3 +14,9 @@ def lines(text: str) -> list[str]:
     """
     found = [line.removesuffix("\r") for line in text.split("\n")]
     return found if found[-1] else found[:-1]
+
+
+def first_few(items: Sequence[str]) -> str:
+    """Join the first items, and say how many more there are: `a, b, c, d, e and 3 more`. Empty if there are none."""
+    shown = ", ".join(items[:_FEW])
+    return f"{shown} and {len(items) - _FEW} more" if len(items) > _FEW else shown

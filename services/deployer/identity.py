@@ -1,4 +1,4 @@
-"""Which Longshore of an engine we are: two of them leave each other's containers alone."""
+"""The identity of this Longshore towards a container engine: two of them ignore each other's containers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.common.ids import uuid7
 
 
 def identify(state_dir: str) -> str:
-    """The id in `<state_dir>/instance`, made when it is missing: the same as long as the folder is."""
+    """Return the id in `<state_dir>/instance`, made when it is missing. It lives as long as the folder."""
     path = Path(state_dir) / "instance"
     try:
         if not path.exists():

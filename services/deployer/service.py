@@ -9,6 +9,8 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import structlog
+
 from schemas import subjects
 from schemas.subjects import DEPLOYER_UNIT
 from services.common import log
@@ -17,8 +19,8 @@ from services.common.process import environment, lifecycle, state_lock
 from services.common.process.lifecycle import Context
 from services.deployer import registry, signals
 from services.deployer.notifications import notifier
-from services.deployer.reconcile.command_handler import Orders
-from services.deployer.reconcile.leadership import Tenure, wait_for_turn
+from services.deployer.reconcile.command_handler import CommandHandler
+from services.deployer.reconcile.leadership import Leadership, wait_for_leadership
 from services.deployer.reconcile.reconciler import Reconciler
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Runtime
@@ -30,15 +32,16 @@ def run(settings: DeployerSettings) -> None:
 
     A second deployer of the same application waits for the end of the first.
     """
+    structlog.contextvars.bind_contextvars(app=settings.app)  # several deployers write to one terminal
     check(settings)
     waits = log.get("deployer").warning
     with state_lock.lock(
         settings.state_dir,
         f"replicas/{settings.app}/deployer",
         math.inf,
-        lambda holder: waits("another deployer has this application: waits for its end", app=settings.app, pid=holder),
+        lambda holder: waits("another deployer has this application: waiting until it ends", pid=holder),
     ):
-        asyncio.run(wait_for_turn(settings))
+        asyncio.run(wait_for_leadership(settings))
         lifecycle.run("deployer", f"{DEPLOYER_UNIT}{settings.app}", settings, lambda context: serve(context, settings))
 
 
@@ -63,31 +66,33 @@ def check(settings: DeployerSettings) -> None:
 
 async def serve(context: Context, settings: DeployerSettings) -> None:
     """Keep the application running until the context stops."""
-    async with _having(context, settings) as tenure:
-        if not tenure.is_held:
+    async with _holding_leadership(context, settings) as leadership:
+        if not leadership.is_held:
             return
         runtime = open_runtime(settings)
         try:
-            reconciler = Reconciler(context, settings, registry.parse(settings.registry), runtime, tenure)
-            async with notifier.announced(context, settings, reconciler.journal):
+            async with notifier.notifying(context, settings) as notify:
+                releases = registry.parse(settings.registry)
+                reconciler = Reconciler(context, settings, releases, runtime, leadership, notify)
                 await reconciler.start()
-                await context.bus.respond(subjects.commands(settings.app, context.host), Orders(reconciler).answer)
+                commands = CommandHandler(reconciler)
+                await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
                 await reconciler.run()
         finally:
             runtime.close()
 
 
 @contextlib.asynccontextmanager
-async def _having(context: Context, settings: DeployerSettings) -> AsyncIterator[Tenure]:
+async def _holding_leadership(context: Context, settings: DeployerSettings) -> AsyncIterator[Leadership]:
     """Have the application while inside, and write nothing to the buckets at any moment without it."""
-    tenure = Tenure(context.bus, settings)
-    await tenure.take(context.stopping)
-    context.bus.guard = tenure.check
-    context.spawn(tenure.keep(), "tenure")
+    leadership = Leadership(context.bus, settings)
+    await leadership.take(context.stopping)
+    context.bus.guard = leadership.check
+    context.spawn(leadership.keep(), "tenure")
     try:
-        yield tenure
+        yield leadership
     finally:
-        await tenure.give_back()
+        await leadership.release()
 
 
 def open_runtime(settings: DeployerSettings) -> Runtime:

@@ -10,7 +10,7 @@ from services.metrics_gateway.state.state import State
 
 INTERVAL = 60.0
 
-KINDS = {
+WARNINGS = {
     "undecodable": "messages of the log are no batches of events: skipped",
     "unknown": "events of the log are of kinds that this version does not know: skipped",
     "malformed": "events of the log have impossible values: skipped",
@@ -22,29 +22,29 @@ KINDS = {
 }
 
 
-class Complaints:
+class LogHealth:
     """Compares what the state counts with what was told."""
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
         self._log = logger
-        self._told: dict[str, int] = {}
-        self._told_at: dict[str, float] = {}
+        self._reported: dict[str, int] = {}
+        self._reported_at: dict[str, float] = {}
 
-    def begin(self, state: State) -> None:
+    def start(self, state: State) -> None:
         """What was counted before is known."""
-        self._told = {kind: getattr(state, kind) for kind in KINDS}
+        self._reported = {kind: getattr(state, kind) for kind in WARNINGS}
 
-    def look(self, state: State) -> None:
+    def report(self, state: State) -> None:
         """Tell what is new."""
-        for kind, text in KINDS.items():
+        for kind, text in WARNINGS.items():
             count = getattr(state, kind)
-            if count > self._told.get(kind, 0) and self._is_due(kind):
-                self._log.warning(text, count=count - self._told.get(kind, 0), up_to=state.position)
-                self._told[kind] = count
+            if count > self._reported.get(kind, 0) and self._is_due(kind):
+                self._log.warning(text, count=count - self._reported.get(kind, 0), up_to=state.position)
+                self._reported[kind] = count
 
     def _is_due(self, kind: str) -> bool:
         now = time.monotonic()
-        if now - self._told_at.get(kind, -INTERVAL) < INTERVAL:
+        if now - self._reported_at.get(kind, -INTERVAL) < INTERVAL:
             return False
-        self._told_at[kind] = now
+        self._reported_at[kind] = now
         return True

@@ -8,13 +8,13 @@ from collections import Counter
 from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
 from services.common.jetstream.log_reader import LogMessage, describe
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.instruments.instrument import Duty, Moment
+from services.metrics_gateway.instruments.instrument import Measurement, Role
 from services.metrics_gateway.state.state import State
 
 
-class Live:
+class Projection:
     """Folds what the reader brings. Nothing is shown before `is_caught_up`, so that no counter is seen to go back.
 
     `is_whole`: no message is applied by half. `saved`: when the state was last saved, or this began (unix
@@ -27,7 +27,7 @@ class Live:
         self.backlog: int | None = None
         self.pending = 0
         self.fold_seconds = 0.0
-        self.leases: dict[Duty, Lease] = {}
+        self.leases: dict[Role, Lease] = {}
         self.is_whole = True
         self.saved = time.time()
         self.otlp_exports = Counter(success=0, failure=0)
@@ -49,9 +49,9 @@ class Live:
         """Seconds since the newest message of the state was stored."""
         return max(0.0, time.time() - self.state.time)
 
-    def does(self, duty: Duty) -> bool:
+    def has_role(self, role: Role) -> bool:
         """Whether it is for this gateway to do that now. To be asked right before each time."""
-        lease = self.leases.get(duty)
+        lease = self.leases.get(role)
         return lease is None or lease.is_held
 
     async def is_behind(self, position: int) -> bool:
@@ -66,7 +66,7 @@ class Live:
         if self.backlog is None:
             self.backlog = message.pending + 1
         self.is_whole = False
-        self.pass_over(message.sequence)
+        self.skip_lost(message.sequence)
         began = time.perf_counter()
         apply(self.state, message.sequence, message.time, message.payload, message.subject, message.began)
         self.fold_seconds += time.perf_counter() - began
@@ -74,7 +74,7 @@ class Live:
         self.folded += 1
         self.pending = message.pending
 
-    def pass_over(self, first: int) -> int:
+    def skip_lost(self, first: int) -> int:
         """The next message is that of sequence `first`: how many left the log between it and the state, now counted.
 
         What was there before anything was ever folded is not counted.
@@ -84,9 +84,9 @@ class Live:
         self.state.position += lost
         return lost
 
-    def moment(self) -> Moment:
+    def measurement(self) -> Measurement:
         """What the instruments measure now."""
-        return Moment(
+        return Measurement(
             self.state,
             time.time(),
             VERSION,
@@ -96,7 +96,7 @@ class Live:
             self.pending,
             self.fold_seconds,
             dict(self.otlp_spans) | {"dropped": self.otlp_spans["dropped"] + self.state.tracing.dropped},
-            {duty: lease.is_held for duty, lease in self.leases.items()},
+            {role: lease.is_held for role, lease in self.leases.items()},
             self._process,
             self._host,
         )

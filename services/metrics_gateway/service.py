@@ -24,14 +24,15 @@ from services.common.jetstream.provisioning import limits
 from services.common.jetstream.stream_guard import recreate_missing_stream
 from services.common.process import lifecycle
 from services.common.process.child import SUPERVISED
-from services.common.process.lifecycle import VERSION, Context
+from services.common.process.lifecycle import Context
+from services.common.version import VERSION
 from services.metrics_gateway import api
 from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.instruments.instrument import Duty
-from services.metrics_gateway.log_health import Complaints
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.instruments.instrument import Role
+from services.metrics_gateway.log_health import LogHealth
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.snapshots.saver import Saver
 from services.metrics_gateway.snapshots.store import Store
@@ -72,23 +73,23 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
         context.log.warning("the collector will refuse a certificate", reason=problem)
     for problem in dict.fromkeys(filter(None, map(settings.problem, SIGNALS))):
         context.log.warning("pushes no telemetry: it is only asked for by a variable that does not fit", reason=problem)
-    live = Live(context.bus, context.instance, context.host)
+    projection = Projection(context.bus, context.instance, context.host)
     resource = describe(context)
     traffic = Traffic()
-    exporter = Exporter(live.moment, resource.attributes)
-    core = api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping)
-    app: ASGIApp = api.answering_head(api.create(core))
+    exporter = Exporter(projection.measurement, resource.attributes)
+    gateway = api.Gateway(settings, secrets, projection, traffic, exporter, context.bus, context.stopping)
+    app: ASGIApp = api.with_head(api.create(gateway))
     objects = Objects(context.bus, subjects.SNAPSHOTS)
-    saver = Saver(live, context.bus, Store(objects, context.log), context.log)
-    folding = context.spawn(follow(live, context.bus, saver), "fold")
+    saver = Saver(projection, context.bus, Store(objects, context.log), context.log)
+    folding = context.spawn(follow(projection, context.bus, saver), "fold")
     if settings.nats_url:  # the embedded bus looks after its own
         context.spawn(recreate_missing_stream(context.bus, limits(settings)), "stream guard")
-    context.spawn(_sampling(live, traffic), "traffic")
+    context.spawn(_sampling(projection, traffic), "traffic")
     async with (
-        _leasing(settings, live, context),
+        _leasing(settings, projection, context),
         _saving(saver, context),
-        _pushing(settings, live, objects, context),
-        _tracing(settings, live, resource, context) as tracer,
+        _pushing(settings, projection, objects, context),
+        _tracing(settings, projection, resource, context) as tracer,
     ):
         if tracer:
             app = traced(app, tracer.record)
@@ -97,35 +98,35 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
         folding.cancel()  # what is pushed last is what is saved last
 
 
-async def follow(live: Live, bus: Bus, saver: Saver) -> None:
+async def follow(projection: Projection, bus: Bus, saver: Saver) -> None:
     """Fold the log from the newest snapshot on, for ever."""
-    complaints = Complaints(log.get(SERVICE))
+    health = LogHealth(log.get(SERVICE))
     await saver.restore()
-    complaints.begin(live.state)
+    health.start(projection.state)
     while True:
         try:
-            async for messages in read(bus, live.state.position + 1, created=saver.stream):
-                await _fold(live, messages)
+            async for messages in read(bus, projection.state.position + 1, created=saver.stream):
+                await _fold(projection, messages)
                 saver.folded()
-                complaints.look(live.state)
+                health.report(projection.state)
         except StreamReplacedError as error:
             saver.follow(error.stream)
 
 
-async def _fold(live: Live, messages: list[LogMessage]) -> None:
+async def _fold(projection: Projection, messages: list[LogMessage]) -> None:
     began = time.perf_counter()
     for message in messages:
-        live.fold(message)
+        projection.fold(message)
         if time.perf_counter() - began > SLICE:
             await asyncio.sleep(0)
             began = time.perf_counter()
 
 
-async def _sampling(live: Live, traffic: Traffic) -> None:
+async def _sampling(projection: Projection, traffic: Traffic) -> None:
     """Measure rates, for ever; not while the past is read, which is no traffic of now."""
     while True:
-        if live.is_caught_up:
-            traffic.sample(live.state, time.monotonic())
+        if projection.is_caught_up:
+            traffic.sample(projection.state, time.monotonic())
         await asyncio.sleep(INTERVAL)
 
 
@@ -155,16 +156,18 @@ def _text(value: Any) -> Any:
 
 
 @asynccontextmanager
-async def _leasing(settings: GatewaySettings, live: Live, context: Context) -> AsyncIterator[None]:
-    """Ask for each duty that this gateway can have while inside, and give them back at the end."""
-    duties: list[Duty] = ["snapshots", *(signal for signal in SIGNALS if settings.pushes(signal))]
-    live.leases = {duty: Lease(context.bus, f"{SERVICE}.{duty}", context.instance, context.host) for duty in duties}
-    for duty, lease in live.leases.items():
-        context.spawn(lease.run(), f"lease of {duty}")
+async def _leasing(settings: GatewaySettings, projection: Projection, context: Context) -> AsyncIterator[None]:
+    """Ask for each role that this gateway can have while inside, and give them back at the end."""
+    roles: list[Role] = ["snapshots", *(signal for signal in SIGNALS if settings.pushes(signal))]
+    projection.leases = {
+        role: Lease(context.bus, f"{SERVICE}.{role}", context.instance, context.host) for role in roles
+    }
+    for role, lease in projection.leases.items():
+        context.spawn(lease.run(), f"lease of {role}")
     try:
         yield
     finally:
-        await asyncio.gather(*(lease.release() for lease in live.leases.values()))
+        await asyncio.gather(*(lease.release() for lease in projection.leases.values()))
 
 
 @asynccontextmanager
@@ -179,7 +182,9 @@ async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _pushing(settings: GatewaySettings, live: Live, objects: Objects, context: Context) -> AsyncIterator[None]:
+async def _pushing(
+    settings: GatewaySettings, projection: Projection, objects: Objects, context: Context
+) -> AsyncIterator[None]:
     """If metrics are to be pushed, push while inside. The exporter is only loaded then: it is large."""
     if not settings.pushes("metrics"):
         yield
@@ -187,7 +192,7 @@ async def _pushing(settings: GatewaySettings, live: Live, objects: Objects, cont
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a push that fails is told once, by us
     from services.metrics_gateway.export.metrics_pusher import Pusher
 
-    pusher = Pusher(settings, live, describe_counted(), objects)
+    pusher = Pusher(settings, projection, describe_counted(), objects)
     running = context.spawn(pusher.run(), "otlp")
     try:
         yield
@@ -198,17 +203,17 @@ async def _pushing(settings: GatewaySettings, live: Live, objects: Objects, cont
 
 @asynccontextmanager
 async def _tracing(
-    settings: GatewaySettings, live: Live, resource: Resource, context: Context
+    settings: GatewaySettings, projection: Projection, resource: Resource, context: Context
 ) -> AsyncIterator[Tracer | None]:
     """With an endpoint for traces, push them while inside; else forget them."""
     if not settings.pushes("traces"):
-        context.spawn(_discarding(live), "traces")
+        context.spawn(_discarding(projection), "traces")
         yield None
         return
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from services.metrics_gateway.export.spans_pusher import Tracer
 
-    tracer = Tracer(settings, live, resource)
+    tracer = Tracer(settings, projection, resource)
     running = context.spawn(tracer.run(), "traces")
     try:
         yield tracer
@@ -217,7 +222,7 @@ async def _tracing(
         await tracer.close()
 
 
-async def _discarding(live: Live) -> None:
+async def _discarding(projection: Projection) -> None:
     while True:
-        live.state.tracing.finished.clear()
+        projection.state.tracing.finished.clear()
         await asyncio.sleep(INTERVAL)

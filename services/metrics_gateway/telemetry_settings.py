@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import unquote
 
 import msgspec
 
 from services.common.config import certificates
+from services.common.config.option import Option
 from services.common.config.settings import Settings, check_positive
 from services.common.errors import ExpiredError, SettingsError
 from services.metrics_gateway.export.endpoint import Endpoint, parse, parse_target
@@ -37,17 +38,53 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
     `otlp_header` holds NAME=VALUE, the value percent-encoded where that is needed.
     """
 
-    telemetry: bool = False
-    telemetry_signals: str = ""
-    otlp_endpoint: str = ""
-    otlp_insecure: bool = False
-    otlp_ca: str = ""
-    otlp_cert: str = ""
-    otlp_key: str = ""
-    otlp_header: list[str] = msgspec.field(default_factory=list)
-    otlp_compression: Literal["gzip", "none"] | None = None
-    otlp_temporality: Literal["cumulative", "delta"] | None = None
-    otlp_interval: float | None = None
+    telemetry: Annotated[
+        bool, Option("Serve Prometheus metrics at /metrics on the admin port.", "Telemetry", variables=())
+    ] = False
+    telemetry_signals: Annotated[
+        str,
+        Option(
+            "What is measured: metrics, traces, or both with a comma. Switches telemetry on.",
+            "Telemetry",
+            variables=SIGNAL_VARIABLES,
+        ),
+    ] = ""
+    otlp_endpoint: Annotated[
+        str, Option("host:port of an OpenTelemetry collector (gRPC). Switches telemetry on.", "Telemetry")
+    ] = ""
+    otlp_insecure: Annotated[bool, Option("Plain text to the collector instead of TLS.", "Telemetry")] = False
+    otlp_ca: Annotated[
+        str, Option("File with the authority that signed the collector's certificate, in PEM form.", "Telemetry")
+    ] = ""
+    otlp_cert: Annotated[
+        str, Option("File with the certificate that is shown to the collector, in PEM form.", "Telemetry")
+    ] = ""
+    otlp_key: Annotated[str, Option("File with the key of that certificate.", "Telemetry")] = ""
+    otlp_header: Annotated[
+        list[str],
+        Option(
+            "NAME=VALUE to send with each push, the value percent-encoded. Repeatable; better in the variable.",
+            "Telemetry",
+        ),
+    ] = msgspec.field(default_factory=list)
+    otlp_compression: Annotated[
+        Literal["gzip", "none"] | None,
+        Option(
+            "How what is pushed is compressed.", "Telemetry", shown_default="$OTEL_EXPORTER_OTLP_COMPRESSION, else none"
+        ),
+    ] = None
+    otlp_temporality: Annotated[
+        Literal["cumulative", "delta"] | None,
+        Option(
+            "Whether sums are pushed as they stand, or as what was added since the last push.",
+            "Telemetry",
+            shown_default="$OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE, else cumulative",
+        ),
+    ] = None
+    otlp_interval: Annotated[
+        float | None,
+        Option("Seconds between two pushes.", "Telemetry", shown_default="$OTEL_METRIC_EXPORT_INTERVAL, else 60"),
+    ] = None
 
     def __post_init__(self) -> None:
         parse_signals(self.telemetry_signals)

@@ -8,10 +8,10 @@ from typing import TypeAlias
 import msgspec
 
 from schemas import events as e
+from schemas.limits import LARGEST
 from services.client.client import LoggedEvent
 from services.common.errors import LongshoreError
-from services.metrics_gateway.state.histogram import LARGEST
-from services.metrics_gateway.state.state import CONNECT_LATENCY, CONNECTION_DURATION, Histogram
+from services.metrics_gateway.state.histogram import CONNECT_LATENCY, CONNECTION_DURATION, Histogram
 from services.replay.deployments import Deployment, History
 
 Scope: TypeAlias = tuple[str, str]

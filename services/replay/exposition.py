@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 import msgspec
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from services.common.errors import LongshoreError
+from services.metrics_gateway.export import text_format
 from services.metrics_gateway.export.prometheus import families
 from services.metrics_gateway.instruments.instrument import Instrument, Labels, Value
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.state.histogram import Histogram
 from services.replay.measure import Readings
 
-_number: Callable[[float], str] = floatToGoString
 WITHOUT_ZERO = ("dewy.container.last_terminated.exit_code", "dewy.container.started.timestamp")
 """Gauges of which 0 means something: an exit status, a time."""
-
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -39,19 +35,9 @@ class Point(msgspec.Struct, frozen=True):
     buckets: dict[str, int] | None = None
 
 
-class _Fixed(Collector):
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics
-
-
 def text(readings: Readings) -> str:
     """As a scrape would have shown it."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Fixed([metric for one, values in readings for metric in families(one, values)]))
-    return generate_latest(registry).decode()
+    return text_format.text(metric for one, values in readings for metric in families(one, values)).decode()
 
 
 def points(readings: Readings, time: float) -> Iterator[Point]:
@@ -85,7 +71,7 @@ class Series:
 
     def write(self, write: Callable[[str], object]) -> None:
         """Everything, as a text that ends with # EOF."""
-        heads = {number: _head(metric) for number, metric in self._metrics.values()}
+        heads = {number: text_format.openmetrics_head(metric) for number, metric in self._metrics.values()}
         last = None
         for metric, lines in self._samples.execute("SELECT metric, lines FROM samples ORDER BY metric, series, time"):
             if metric != last:
@@ -118,7 +104,8 @@ class Series:
                 for metric in families(instrument, [(labels, value)]):
                     number = self._metrics.setdefault(metric.name, (len(self._metrics), metric))[0]
                     series = self._series.setdefault((metric.name, labels), len(self._series))
-                    yield number, series, time, _lines(metric, time)
+                    lines = [text_format.sample_line(sample, time) for sample in metric.samples]
+                    yield number, series, time, "".join(lines)
 
 
 def _point(instrument: Instrument, labels: Labels, value: Value, time: float) -> Point:
@@ -128,18 +115,3 @@ def _point(instrument: Instrument, labels: Labels, value: Value, time: float) ->
         buckets = dict(zip(bounds, accumulate(value.counts), strict=True))
         return Point(instrument.name, instrument.prometheus, named, time, None, value.count, value.sum, buckets)
     return Point(instrument.name, instrument.prometheus, named, time, value)
-
-
-def _head(metric: Metric) -> str:
-    return f"# HELP {metric.name} {metric.documentation.translate(_ESCAPES)}\n# TYPE {metric.name} {metric.type}\n"
-
-
-def _lines(metric: Metric, time: float) -> str:
-    return "".join(
-        f"{sample.name}{_labels(sample.labels)} {_number(sample.value)} {time:.3f}\n" for sample in metric.samples
-    )
-
-
-def _labels(labels: dict[str, str]) -> str:
-    inside = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(labels.items()))
-    return f"{{{inside}}}" if inside else ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Value
-from services.metrics_gateway.state.state import Histogram, State
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Measurement, Value
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.state import State
 
 Readings: TypeAlias = list[tuple[Instrument, list[tuple[Labels, Value]]]]
 
@@ -18,9 +19,11 @@ def measure(state: State, now: float, app: str = "") -> Readings:
 
     What tells of a running gateway, and not of the log, is left out.
     """
-    moment = Moment(state, now, "", True, {})
+    measurement = Measurement(state, now, "", True, {})
     instruments = [one for one in INSTRUMENTS if not one.of_process and (not app or APP in one.labels)]
-    return [(one, [item for item in one.read(moment) if not app or _app(one, item[0]) == app]) for one in instruments]
+    return [
+        (one, [item for item in one.read(measurement) if not app or _app(one, item[0]) == app]) for one in instruments
+    ]
 
 
 def kept(readings: Readings) -> Readings:

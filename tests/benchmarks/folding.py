@@ -13,7 +13,8 @@ from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.state.state import CONNECT_LATENCY, CONNECTION_DURATION, State
+from services.metrics_gateway.state.histogram import CONNECT_LATENCY, CONNECTION_DURATION
+from services.metrics_gateway.state.state import State
 
 CONNECTIONS_A_BATCH = 170
 EVENTS_A_BATCH = CONNECTIONS_A_BATCH * 3

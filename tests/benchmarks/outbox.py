@@ -20,7 +20,7 @@ from services.common.bus.credentials import Credentials
 from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.provisioning import ensure_streams
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 COUNT = 10_000
 

@@ -21,8 +21,9 @@ from schemas.routing import Backend, Route
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream.provisioning import ensure_streams
-from tests.conftest import NatsServer, free_port
-from tests.e2e.harness import LONGSHORE, clean_environment, wait_for
+from tests.support.harness import LONGSHORE, clean_environment, wait_for
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 HOST = "benchmark"
 SMALL, LARGE = 1 << 10, 16 << 20

@@ -26,9 +26,10 @@ from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.snapshots.store import Store
 from tests.benchmarks import folding
-from tests.conftest import NatsServer, free_port
-from tests.e2e.harness import Server, wait_for
-from tests.metrics_gateway.process import Gateway
+from tests.support.gateway_process import Gateway
+from tests.support.harness import Server, wait_for
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 EVENTS_PER_SECOND = 40_000
 SCRAPES = 200

@@ -33,8 +33,8 @@ from services.common.jetstream.log_reader import last_sequence, read
 from services.common.jetstream.object_store import Objects
 from services.common.jetstream.provisioning import ensure_streams
 from services.common.jetstream.watch import Change, Synced, watch_keys
-from tests.bus.server import serving
-from tests.disk import small_disk
+from tests.support.configured_server import serving
+from tests.support.disk import small_disk
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from services.bus.permissions import ACCESS
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import last_sequence
 from services.common.jetstream.provisioning import Limits, ensure_streams
-from tests.bus.server import ConfiguredServer, connected, serving
-from tests.conftest import free_port
+from tests.support.configured_server import ConfiguredServer, connected, serving
+from tests.support.ports import free_port
 
 SIGN_IN: dict[Way, list[str]] = {
     "nkey": ["--nats-nkey-file={folder}/{{service}}.nk"],

@@ -12,7 +12,7 @@ from schemas.routing import Decisions
 from services.client import client
 from services.client.client import Target, connect
 from services.common.errors import BusError
-from tests.bus.server import serving
+from tests.support.configured_server import serving
 
 
 @pytest.mark.parametrize("jetstream", [True, False], ids=["no streams", "no JetStream"])

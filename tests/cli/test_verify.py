@@ -14,11 +14,11 @@ from services.common.bus.connection import Bus
 from services.common.jetstream.log_reader import read
 from services.common.jetstream.provisioning import ensure_streams
 from services.replay.log.logfile import Record
-from tests.conftest import NatsServer
-from tests.metrics_gateway.process import publishing
-from tests.replay.program import fails, longshore
 from tests.replay.recording import recorded, records, write
 from tests.replay.test_file import without_times
+from tests.support.gateway_process import publishing
+from tests.support.nats_server import NatsServer
+from tests.support.program import fails, longshore
 
 
 def bus_of(server: NatsServer) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from services.common.bus.credentials import Credentials
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
 from services.common.jetstream.watch import Change, Synced, watch_keys
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 
 async def _events(bus: Bus, count: int) -> list[tuple[int, str]]:

@@ -17,7 +17,7 @@ from services.common.bus.credentials import Credentials
 from services.common.jetstream import lease as module
 from services.common.jetstream.lease import TERM, Lease
 from services.common.jetstream.provisioning import ensure_streams
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 NAMES = ("a", "b", "c")
 STEP = st.one_of(

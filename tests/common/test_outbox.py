@@ -24,7 +24,7 @@ from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
 from services.common.jetstream.provisioning import ensure_streams
 from tests.common.test_spool import full_disk
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 DEADLINE = 60.0
 CHILD = """

@@ -18,7 +18,7 @@ from services.common.delivery import buffer
 from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
 from tests.common.test_outbox import files, log, until
-from tests.faults import Faults
+from tests.support.faults import Faults
 
 BATCHES = 5
 NEVER = 10**6

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from services.common.process import child as processes
 from services.common.process.child import Child, describe_exit
 from services.common.process.watchdog import VARIABLE, WatchdogPing
-from tests.e2e.harness import runs, wait_for
+from tests.support.harness import runs, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.conftest import free_port
-from tests.e2e.harness import LONGSHORE, Server, clean_environment, wait_for
+from tests.support.harness import LONGSHORE, Server, clean_environment, wait_for
+from tests.support.ports import free_port
 
 ORIGIN = Path(__file__).with_name("origin.py")
 

@@ -15,7 +15,7 @@ import msgspec
 
 from schemas.events import Event
 from services.deployer import service
-from services.deployer.reconcile.decision_store import Journal
+from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.reconcile.reconciler import Reconciler
 from services.deployer.rollout.actions import Action
 from services.deployer.runtime import process
@@ -41,14 +41,14 @@ def main(settings: DeployerSettings, point: str) -> None:
         if (when, name) == ("after", type(action).__name__):
             die()
 
-    record = Journal.record
+    record = DecisionStore.record
 
-    def untold(self: Journal, event: Event) -> None:
+    def untold(self: DecisionStore, event: Event) -> None:
         if (when, name) == ("telling", type(event).__name__):
             die()
         record(self, event)
 
-    Journal.record = untold  # type: ignore[method-assign] # every decision is told through it
+    DecisionStore.record = untold  # type: ignore[method-assign] # every decision is told through it
     Reconciler._apply = fatal  # type: ignore[method-assign] # the one seam through which all changes go
     service.run(settings)
 

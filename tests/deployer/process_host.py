@@ -8,8 +8,8 @@ from pathlib import Path
 from schemas.routing import Artifact
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Exit, Running, Spec
-from services.deployer.runtime.replica_dir import Folder
-from tests.deployer.releases import release
+from services.deployer.runtime.replica_dir import ReplicaDirectory
+from tests.support.releases import release
 
 
 class Host:
@@ -34,8 +34,8 @@ class Host:
     async def exit(self) -> Exit:
         return await asyncio.wait_for(self.exits.get(), 20)
 
-    def folder(self, replica: str = "web-1-0-x") -> Folder:
-        return Folder(self.root / replica)
+    def folder(self, replica: str = "web-1-0-x") -> ReplicaDirectory:
+        return ReplicaDirectory(self.root / replica)
 
     def shim(self, replica: str = "web-1-0-x") -> int:
         started = self.folder(replica).started

@@ -23,8 +23,8 @@ from services.common.process.lifecycle import Context
 from services.deployer.runtime import orphans
 from services.deployer.service import replicas, serve
 from services.deployer.settings import DeployerSettings
-from tests.conftest import NatsServer
 from tests.deployer.waiting import DEADLINE, answer, eventually
+from tests.support.nats_server import NatsServer
 
 HOST = "here"
 E = TypeVar("E", bound=Event)

@@ -11,8 +11,15 @@ from msgspec.structs import replace
 
 from schemas.routing import Artifact, Decisions, Ongoing
 from services.deployer.registry import parse, versions
-from services.deployer.rollout import decisions as choice
 from services.deployer.rollout.backoff import LONGEST, STABLE_AFTER, Backoff
+from services.deployer.rollout.decisions import (
+    newest_first,
+    next_release,
+    with_failed,
+    with_started,
+    with_succeeded,
+    without_quarantine,
+)
 
 PRECEDENCE = [
     "1.0.0-alpha",
@@ -77,25 +84,25 @@ ONGOING = Ongoing("id", "2.0.0", "registry", "rolling", "trace", 0.0)
     ],
 )
 def test_the_release_that_is_due(decisions: Decisions, offered: list[str], is_alive: bool, expected: str) -> None:
-    assert choice.due(decisions, offered, is_alive) == expected
+    assert next_release(decisions, offered, is_alive) == expected
 
 
 def test_success_moves_on_and_keeps_only_what_may_be_needed_again() -> None:
-    begun = choice.begun(
+    begun = with_started(
         replace(
             SERVING, quarantined={"1.5.0": "bad", "3.0.0": "bad"}, artifacts={"1.1.0": Artifact(), "0": Artifact()}
         ),
         replace(ONGOING, pinned="2.0.0"),
         Artifact("sha256:2", "/2"),
     )
-    done = choice.succeeded(begun, begun.ongoing or ONGOING)
+    done = with_succeeded(begun, begun.ongoing or ONGOING)
     assert (done.current, done.previous, done.pinned, done.ongoing) == ("2.0.0", "1.1.0", "2.0.0", None)
     assert done.quarantined == {"3.0.0": "bad"}
     assert done.artifacts == {"1.1.0": Artifact(), "2.0.0": Artifact("sha256:2", "/2")}
 
 
 @pytest.mark.parametrize(
-    ("registry", "quarantined", "newest_first"),
+    ("registry", "quarantined", "ordered"),
     [
         ("img://r.example/app", ["2.0.0", "10.0.0", "9.0.0-rc.1"], ["10.0.0", "9.0.0-rc.1", "2.0.0"]),
         ("img://r.example/app?calver=DD.0M.YYYY", ["2.01.2026", "30.12.2025"], ["2.01.2026", "30.12.2025"]),
@@ -105,16 +112,16 @@ def test_success_moves_on_and_keeps_only_what_may_be_needed_again() -> None:
     ],
 )
 def test_what_is_in_quarantine_is_ordered_as_its_registry_orders_it(
-    registry: str, quarantined: list[str], newest_first: list[str]
+    registry: str, quarantined: list[str], ordered: list[str]
 ) -> None:
-    assert choice.newest_first(quarantined, parse(registry).is_newer) == newest_first
+    assert newest_first(quarantined, parse(registry).is_newer) == ordered
 
 
 def test_failure_quarantines_and_is_undone_until_that_is_over() -> None:
-    failed = choice.failed(replace(SERVING, ongoing=ONGOING), ONGOING, "it crashed")
+    failed = with_failed(replace(SERVING, ongoing=ONGOING), ONGOING, "it crashed")
     assert (failed.current, failed.quarantined) == ("1.1.0", {"2.0.0": "it crashed"})
     assert failed.ongoing == replace(ONGOING, failed=True)
-    assert choice.lifted(failed, "2.0.0").quarantined == {}
+    assert without_quarantine(failed, "2.0.0").quarantined == {}
 
 
 def test_a_slot_waits_longer_after_each_crash_and_forgets_after_a_good_minute() -> None:

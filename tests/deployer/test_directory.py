@@ -14,7 +14,7 @@ import structlog.testing
 from services.common.errors import RegistryError
 from services.deployer.registry import parse
 from services.deployer.registry.directory import Directory
-from tests.deployer.releases import release
+from tests.support.releases import release
 
 CRLF = "has Windows line ends (CRLF), so its interpreter is not found: save it with LF, as by dos2unix"
 ABSENT = "names the interpreter {}, which is not here: install it, or correct the first line"
@@ -105,7 +105,7 @@ async def test_a_first_line_that_works_is_no_reason_to_skip_a_release(registry: 
 async def test_a_folder_that_goes_away_is_an_error_that_says_what_to_do(registry: Path) -> None:
     directory = parse(f"dir://{registry}")
     shutil.rmtree(registry)
-    with pytest.raises(RegistryError, match=r"cannot read dir:///.*: No such file or directory; mend the folder"):
+    with pytest.raises(RegistryError, match=r"cannot read dir:///.*: No such file or directory; fix the folder"):
         await directory.offered()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.deployer import registry
-from services.deployer.hooks.hooks import Occasion
+from services.deployer.hooks.hooks import HookContext
 from services.deployer.runtime.docker import arguments
 from services.deployer.settings import DeployerSettings
 
@@ -52,7 +52,7 @@ def test_every_registry_that_is_shown_can_be_written_so() -> None:
 
 def test_every_variable_of_hooks_is_told() -> None:
     told = set(re.findall(r"`LONGSHORE_([A-Z]+)`", section("hooks-and-notices", "Hooks").partition("**A before")[0]))
-    assert told == {name.upper() for name in Occasion.__struct_fields__}
+    assert told == {name.upper() for name in HookContext.__struct_fields__}
 
 
 @pytest.mark.parametrize("name", ["pull_timeout", "keep_images", "hook_timeout"])

@@ -23,10 +23,10 @@ from schemas.events import (
     ReplicaExited,
     ReplicaStarted,
 )
-from services.deployer.hooks.hooks import Occasion, variables
-from tests.deployer.releases import CRASHING, release
+from services.deployer.hooks.hooks import HookContext, variables
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.releases import CRASHING, release
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ async def test_a_hook_ends_when_its_deployer_is_stopped_and_the_deployment_goes_
 
 def test_a_hook_sees_the_usual_variables_and_those_that_are_passed_on() -> None:
     base = {"PATH": "/bin", "GITHUB_TOKEN": "secret", "DEPLOY_KEY": "key", "LONGSHORE_NATS_URL": "secret"}
-    seen = variables(base, Occasion("web", "1.0.0", "", "id"), ["DEPLOY_KEY", "LONGSHORE_NATS_URL"])
+    seen = variables(base, HookContext("web", "1.0.0", "", "id"), ["DEPLOY_KEY", "LONGSHORE_NATS_URL"])
     assert {name: value for name, value in seen.items() if not name.startswith("LONGSHORE_")} == {
         "PATH": "/bin",
         "DEPLOY_KEY": "key",
@@ -271,5 +271,5 @@ def test_a_hook_sees_the_usual_variables_and_those_that_are_passed_on() -> None:
 
 
 def test_a_reason_that_no_variable_can_hold_is_told_without_what_cannot() -> None:
-    told = variables({}, Occasion("web", "1.0.0", "", "id", reason="a\0b"))
+    told = variables({}, HookContext("web", "1.0.0", "", "id", reason="a\0b"))
     assert told["LONGSHORE_REASON"] == "ab"

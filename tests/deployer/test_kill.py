@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentStarted, DeploymentSucceeded
-from tests.deployer.releases import CRASHING, SERVER, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.releases import CRASHING, SERVER, release
 
-ACTIONS = ("Pull", "Start", "Pass", "Activate", "Retire", "Drain", "Cut", "Stop", "Succeed")
+ACTIONS = ("Pull", "Start", "MarkReady", "Activate", "Retire", "Drain", "Unroute", "Stop", "Succeed")
 GOOD = ["spawned", "before Succeed", *(f"after {action}" for action in ACTIONS)]
 GOOD += ["telling DeploymentStarted", "telling DeploymentSucceeded"]
-BAD = ["before Fail", "after Fail", "before Undone", "after Undone"]
+BAD = ["before Fail", "after Fail", "before RollbackDone", "after RollbackDone"]
 BAD += ["telling DeploymentFailed", "telling DeploymentRolledBack"]
 
 

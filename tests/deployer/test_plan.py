@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from services.deployer.rollout.actions import Fail, Keep, Retire
+from services.deployer.rollout.actions import Fail, Retire, Unretire
 from services.deployer.rollout.plan import Facts, plan
 from services.deployer.rollout.replica import Replica
 from tests.deployer.world import LIMITS, World
@@ -39,7 +39,7 @@ def test_without_a_release_that_should_run_what_runs_is_stopped() -> None:
 
 def test_a_replica_that_still_takes_connections_on_its_way_out_is_kept_when_it_is_missed() -> None:
     facts = Facts(now=10.0, target="old", desired=1, replicas=[serving(leaving="replaced")], limits=LIMITS)
-    assert plan(facts).actions == [Keep("a")]
+    assert plan(facts).actions == [Unretire("a")]
 
 
 def test_an_old_replica_that_takes_no_connections_does_not_begin_to_in_a_deployment() -> None:

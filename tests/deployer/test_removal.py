@@ -17,7 +17,7 @@ from services.common.jetstream.log_reader import read
 from services.deployer.reconcile import removal
 from services.deployer.reconcile.removal import left, remove
 from services.deployer.settings import DeployerSettings
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 HOST = "here"
 

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from services.deployer.rollout.actions import (
     Activate,
-    Cut,
     Drain,
     Fail,
-    Keep,
     Pull,
     Retire,
+    RollbackDone,
     Signal,
     Start,
     Stop,
     Succeed,
-    Undone,
+    Unretire,
+    Unroute,
 )
 from services.deployer.rollout.plan import Facts, Plan, phase, plan
 from services.deployer.rollout.replica import Replica, change
@@ -33,7 +33,7 @@ both = pytest.mark.parametrize("strategy", ["rolling", "blue-green"])
 
 
 def ended(world: World) -> list[str]:
-    return [type(action).__name__ for action in world.log if isinstance(action, Succeed | Fail | Undone)]
+    return [type(action).__name__ for action in world.log if isinstance(action, Succeed | Fail | RollbackDone)]
 
 
 def test_missing_replicas_of_what_should_run_are_started_at_once() -> None:
@@ -103,7 +103,7 @@ def test_a_release_that_never_becomes_ready_leaves_the_old_one_serving(strategy:
     world.bad.add("new")
     world.deploy("new")
     world.run()
-    assert ended(world) == ["Fail", "Undone"]
+    assert ended(world) == ["Fail", "RollbackDone"]
     assert world.fewest == 3
     assert world.served("old") == 3 == len(world.replicas)
     assert not any(isinstance(action, Retire) and action.id.startswith("old") for action in world.log)
@@ -115,7 +115,7 @@ def test_a_first_release_that_never_becomes_ready_leaves_nothing() -> None:
     world.bad.add("new")
     world.deploy("new")
     world.run()
-    assert ended(world) == ["Fail", "Undone"]
+    assert ended(world) == ["Fail", "RollbackDone"]
     assert world.replicas == []
 
 
@@ -129,7 +129,7 @@ def test_a_failure_late_in_a_deployment_brings_the_old_release_back_at_full_stre
         world.now += 1
     world.failure = ("check", "a replica exited")
     world.run()
-    assert ended(world) == ["Fail", "Undone"]
+    assert ended(world) == ["Fail", "RollbackDone"]
     assert world.served("old") == 3 == len(world.replicas)
     assert world.fewest == 3
 
@@ -144,7 +144,7 @@ def test_old_replicas_that_still_drain_are_kept_when_their_deployment_fails() ->
     survivors = [replica.id for replica in world.replicas if replica.release == "old"]
     world.failure = ("drain", "a replica exited")
     world.run()
-    assert [action.id for action in world.log if isinstance(action, Keep)] == survivors
+    assert [action.id for action in world.log if isinstance(action, Unretire)] == survivors
     assert sorted(replica.id for replica in world.replicas) == sorted(survivors)
 
 
@@ -153,7 +153,7 @@ def test_a_replica_is_drained_before_it_is_cut_and_cut_before_it_is_stopped() ->
     world.deploy("new")
     world.run()
     old = [type(action) for action in world.log if getattr(action, "id", "").startswith("old")]
-    assert old == [Retire, Drain, Cut, Stop]
+    assert old == [Retire, Drain, Unroute, Stop]
 
 
 def test_failed_replicas_go_at_once_even_while_an_old_one_is_unwell() -> None:
@@ -176,7 +176,7 @@ def test_undoing_is_given_up_when_the_old_release_does_not_come_back() -> None:
     facts = Facts(now=100.0, target="old", desired=1, replicas=[serving], undoing="new", undo_until=200.0, held=held)
     assert plan(facts).actions == []
     assert plan(facts).wake == 200.0
-    assert plan(msgspec.structs.replace(facts, now=200.0)).actions == [Undone()]
+    assert plan(msgspec.structs.replace(facts, now=200.0)).actions == [RollbackDone()]
 
 
 def test_a_replica_that_is_still_being_started_is_stopped_at_once_when_it_is_not_wanted_any_more() -> None:
@@ -243,15 +243,15 @@ def test_draining_lasts_until_the_last_connection_ends_or_the_time_is_over() -> 
     assert plan(draining(followed=True, connections=2)).actions == []
     assert plan(draining(followed=True, connections=2)).wake == 110.0
     assert plan(draining(followed=False)).actions == []
-    assert plan(draining(followed=True)).actions == [Cut("a")]
-    assert plan(draining(followed=True, connections=2, route_since=95.0)).actions == [Cut("a")]
+    assert plan(draining(followed=True)).actions == [Unroute("a")]
+    assert plan(draining(followed=True, connections=2, route_since=95.0)).actions == [Unroute("a")]
 
 
 def test_a_cut_replica_is_stopped_when_the_proxy_knows_or_soon_after() -> None:
-    assert plan(draining(route="cut", route_since=104.0)).actions == []
-    assert plan(draining(route="cut", route_since=104.0)).wake == 106.0
-    assert plan(draining(route="cut", route_since=104.0, followed=True)).actions == [Stop("a")]
-    assert plan(draining(route="cut", route_since=103.0)).actions == [Stop("a")]
+    assert plan(draining(route="unrouted", route_since=104.0)).actions == []
+    assert plan(draining(route="unrouted", route_since=104.0)).wake == 106.0
+    assert plan(draining(route="unrouted", route_since=104.0, followed=True)).actions == [Stop("a")]
+    assert plan(draining(route="unrouted", route_since=103.0)).actions == [Stop("a")]
 
 
 def test_a_proxy_that_does_not_follow_fails_the_deployment() -> None:
@@ -297,7 +297,7 @@ def test_a_replica_that_stays_unhealthy_is_replaced_and_goes_only_then() -> None
         for replica in world.replicas:
             if replica is not sick:
                 replica.running = replica.healthy = replica.followed = True
-            elif replica.route == "cut":
+            elif replica.route == "unrouted":
                 replica.followed = True
         world.now += 1
         world.settle()
@@ -307,10 +307,10 @@ def test_a_replica_that_stays_unhealthy_is_replaced_and_goes_only_then() -> None
 
 def test_a_condemned_replica_serves_until_its_successor_does() -> None:
     world = World.serving(1)
-    world.replicas[0].condemned = True
+    world.replicas[0].must_replace = True
     world.run()
     assert world.fewest == 1
-    assert [replica.condemned for replica in world.replicas] == [False]
+    assert [replica.must_replace for replica in world.replicas] == [False]
     assert world.served("old") == 1
 
 
@@ -381,7 +381,7 @@ def test_whatever_happens_no_step_costs_capacity_and_all_ends_well(world: World,
         world.settle()
         assert sum(not replica.leaving for replica in world.replicas) <= world.desired * 2 + 1
     world.run()
-    assert ended(world) in (["Succeed"], ["Fail", "Undone"])
+    assert ended(world) in (["Succeed"], ["Fail", "RollbackDone"])
     winner = "new" if "Succeed" in ended(world) else "old"
     assert world.served(winner) == world.desired == len(world.replicas)
     assert world.fewest >= 0
@@ -428,9 +428,9 @@ def test_the_drain_signal_is_sent_once_when_no_new_connections_come() -> None:
     assert plan(facts).actions == [Signal("old")]
     change(old, Signal("old"), 1.0)
     assert plan(facts) == Plan([], LIMITS.drain)
-    assert plan(msgspec.structs.replace(facts, now=LIMITS.drain)).actions == [Cut("old")]
+    assert plan(msgspec.structs.replace(facts, now=LIMITS.drain)).actions == [Unroute("old")]
     old.connections = 0
-    assert plan(facts).actions == [Cut("old")]
+    assert plan(facts).actions == [Unroute("old")]
 
 
 @pytest.mark.parametrize("signalled", [True, False])
@@ -444,7 +444,7 @@ def test_a_replica_that_got_its_drain_signal_is_not_kept(signalled: bool) -> Non
         signalled,
     )
     facts = Facts(now=1.0, target="old", desired=1, replicas=[old], limits=LIMITS)
-    assert plan(facts).actions == ([Start(0)] if signalled else [Keep("a")])
+    assert plan(facts).actions == ([Start(0)] if signalled else [Unretire("a")])
 
 
 def test_a_replica_that_may_come_back_gets_no_drain_signal() -> None:

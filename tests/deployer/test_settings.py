@@ -13,7 +13,7 @@ from services.common.config.settings import arguments
 from services.common.errors import LongshoreError, RegistryError, SettingsError
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings, Port, parse_port
-from tests.deployer.releases import release
+from tests.support.releases import release
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,6 @@ from tests.deployer.releases import release
         ({"interval": 0.0}, "--interval 0: use a number above 0"),
         ({"interval": float("nan")}, "--interval nan"),
         ({"hook_timeout": 0.0}, "--hook-timeout 0: use a number above 0"),
-        ({"notify": ["nobody"]}, "--notify number 1: not a URL"),
         ({"drain_time": -1.0}, "--drain-time -1: use 0 or more seconds"),
         ({"health_path": "up"}, "--health-path 'up': must start with a slash, such as /up"),
         ({"health_path": "/a b"}, "--health-path '/a b': holds a blank"),
@@ -42,13 +41,13 @@ from tests.deployer.releases import release
         ({"registry": "img://host.example/App"}, "repository 'App' must be in lower case"),
         ({"registry": "dir://srv/app"}, "the path must be absolute, after three slashes"),
         ({"registry": "dir://"}, "the path must be absolute"),
-        ({"registry": "dir:///no/such/folder"}, "/no/such/folder does not exist; create it, or mend the path"),
+        ({"registry": "dir:///no/such/folder"}, "/no/such/folder does not exist; create it, or fix the path"),
         ({"registry": f"dir://{sys.executable}"}, "is not a folder"),
         ({"registry": "dir:///tmp?constraint=1"}, "the only option of a folder is ?pre-release=true or false"),
         ({"registry": "dir:///tmp?pre-release=yes"}, "the only option of a folder is ?pre-release=true or false"),
         ({"registry": "dir:///tmp?x"}, "malformed"),
         ({"registry": "dir:///tmp/a#b"}, "a # ends the path of a URL; write %23 for one in a folder's name"),
-        ({"registry": f"dir:///tmp/{'a' * 300}"}, "cannot be read (File name too long); mend the path"),
+        ({"registry": f"dir:///tmp/{'a' * 300}"}, "cannot be read (File name too long); fix the path"),
         ({"registry": "dir:///tmp/a%0Ab"}, "holds characters that cannot be printed"),
         ({"registry": "dir:///tm\np"}, "holds characters that cannot be printed"),
         ({"registry": "dir:///tmp#"}, "a # ends the path of a URL"),

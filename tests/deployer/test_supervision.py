@@ -26,10 +26,10 @@ from schemas.events import (
 )
 from schemas.routing import Serving
 from services.common.process import state_lock
-from tests.conftest import NatsServer
-from tests.deployer.releases import release
 from tests.deployer.site import HOST, Site
 from tests.deployer.waiting import answer, eventually
+from tests.support.nats_server import NatsServer
+from tests.support.releases import release
 
 
 async def test_a_dead_replica_leaves_the_route_at_once_and_is_replaced(site: Site) -> None:
@@ -230,7 +230,7 @@ async def test_a_second_deployer_of_the_same_app_says_whom_it_waits_for_and_then
             second = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "tests.deployer.mortal", settings, "never"], stdout=output
             )
-            await eventually(lambda: "waits for its end" in log.read_text())
+            await eventually(lambda: "waiting until it ends" in log.read_text())
             assert f"pid={os.getpid()}" in log.read_text()
             assert not site.events
         await site.until_serving("1.0.0")
@@ -251,7 +251,7 @@ async def test_a_second_deployer_with_another_state_directory_waits_as_well_and_
             second = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "tests.deployer.mortal", settings, "never"], stdout=output
             )
-            await eventually(lambda: "waits for its end" in log.read_text())
+            await eventually(lambda: "waiting until it ends" in log.read_text())
             assert f"--state-dir {site.state_dir}" in log.read_text()
             release(site.registry, "2.0.0")
             after = await site.until_serving("2.0.0")

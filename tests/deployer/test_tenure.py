@@ -15,11 +15,11 @@ import pytest
 
 from schemas.events import DeploymentStarted, DeploymentSucceeded, ReplicaStarted
 from services.deployer.reconcile import leadership
-from services.deployer.reconcile.leadership import Tenure
+from services.deployer.reconcile.leadership import Leadership
 from services.deployer.runtime import orphans
-from tests.deployer.releases import release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.releases import release
 
 
 class Rival:
@@ -125,15 +125,15 @@ async def test_a_cloned_machine_does_not_have_what_its_original_has(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = site.settings()
-    original = Tenure(site.bus, settings)
+    original = Leadership(site.bus, settings)
     async with asyncio.timeout(30):
         await original.take()
-    successor = Tenure(site.bus, settings)
+    successor = Leadership(site.bus, settings)
     await successor._lease.round()
     assert successor.is_held  # what a killed one had
     (tmp_path / "boot_id").write_text("another-boot\n")
     monkeypatch.setattr(leadership, "BOOT_ID", tmp_path / "boot_id")
     shutil.copytree(site.state_dir, tmp_path / "cloned")
-    clone = Tenure(site.bus, site.settings(state_dir=str(tmp_path / "cloned")))
+    clone = Leadership(site.bus, site.settings(state_dir=str(tmp_path / "cloned")))
     await clone._lease.round()
     assert not clone.is_held

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from services.deployer.rollout.actions import Action, Fail, Pull, Start, Stop, Succeed, Undone
+from services.deployer.rollout.actions import Action, Fail, Pull, RollbackDone, Start, Stop, Succeed
 from services.deployer.rollout.plan import Facts, Limits, plan
 from services.deployer.rollout.replica import Replica, change
 
-LIMITS = Limits(settle=1, ready=10, route=10, drain=10, cut=2, unhealthy=10, stop=20)
+LIMITS = Limits(settle=1, ready=10, route=10, drain=10, unroute=2, unhealthy=10, stop=20)
 
 
 class World:
@@ -129,7 +129,7 @@ class World:
                 self.deploying, self.failure = False, None
             case Succeed():
                 self.deploying = False
-            case Undone():
+            case RollbackDone():
                 self.undoing = ""
             case _:
                 self._change(action)
@@ -142,4 +142,4 @@ class World:
             assert self.served() >= min(self.desired if self.target else 0, served), f"{action} costs capacity"
         if isinstance(action, Stop):
             assert replica.leaving
-            assert replica.route in ("none", "cut")
+            assert replica.route in ("none", "unrouted")

@@ -16,7 +16,7 @@ from services.common.bus import credentials, deadline
 from services.common.bus.connection import Bus
 from services.common.config.settings import Settings
 from services.demo import releases
-from tests.e2e.harness import Server, Traffic, wait_for
+from tests.support.harness import Server, Traffic, wait_for
 
 SIZE = 1 << 20
 HOST = subjects.token(socket.gethostname())

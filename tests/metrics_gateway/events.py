@@ -6,7 +6,9 @@ from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.fold.apply import apply_batch
 from services.metrics_gateway.instruments.instrument import backends, open_connections
-from services.metrics_gateway.state.state import App, Port, State
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import State
 
 KEY = ("host", "web", 80)
 

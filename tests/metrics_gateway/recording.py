@@ -18,7 +18,7 @@ from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.state.state import State
 
@@ -66,7 +66,7 @@ def folded(payloads: list[bytes]) -> State:
 
 def exposition(state: State, accept: str = "") -> str:
     """The text of /metrics two seconds after the newest message."""
-    moment = Moment(state, state.time + 2, "0.1.0", True, {"success": 3, "failure": 1}, state.time - 3)
+    moment = Measurement(state, state.time + 2, "0.1.0", True, {"success": 3, "failure": 1}, state.time - 3)
     resource = {"service.name": "longshore", "service.version": "0.1.0", "host.name": HOST}
     return Exporter(lambda: moment, resource).expose(accept, "").body.decode()
 

@@ -22,13 +22,14 @@ from services.common.jetstream.log_reader import LogMessage
 from services.metrics_gateway import api, service
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.views.status import Container, Containers, Status
 from services.metrics_gateway.views.traffic import Traffic
-from tests.conftest import NatsServer, free_port
-from tests.metrics_gateway.process import Launch, publishing
 from tests.metrics_gateway.recording import LOG, read
+from tests.support.gateway_process import Launch, publishing
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 
 def names(families: Iterable[Metric]) -> set[str]:
@@ -177,10 +178,10 @@ async def test_metrics_outlive_the_bus_and_say_so(launch: Launch, bus: Bus, nats
 
 
 async def test_it_answers_with_nothing_but_one_line_until_the_log_is_read(bus: Bus) -> None:
-    live = Live(bus)
+    live = Projection(bus)
     settings = GatewaySettings(admin_port=free_port(), telemetry=True)
     stopping = asyncio.Event()
-    app = api.create(api.Core(settings, Tokens(), live, Traffic(), Exporter(live.moment, {}), bus, stopping))
+    app = api.create(api.Gateway(settings, Tokens(), live, Traffic(), Exporter(live.measurement, {}), bus, stopping))
     serving = asyncio.create_task(api.serve(app, api.listen(settings), stopping))
     payloads = list(read(LOG))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.admin_port}") as client:
@@ -208,7 +209,7 @@ def test_without_an_endpoint_the_exporter_is_not_even_loaded() -> None:
 async def test_a_backlog_leaves_requests_their_turn(bus: Bus) -> None:
     payloads = list(read(LOG)) * 50
     entries = [LogMessage(position, "s", payload, 0, 1.0) for position, payload in enumerate(payloads, 1)]
-    folding = asyncio.create_task(service._fold(Live(bus), entries))
+    folding = asyncio.create_task(service._fold(Projection(bus), entries))
     turns = 0
     while not folding.done():
         await asyncio.sleep(0)

@@ -13,9 +13,9 @@ from schemas.codec import Batch
 from services.common.bus.connection import Bus
 from services.common.process.lifecycle import resident_bytes
 from services.metrics_gateway.state.port import MANY
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import Receiver, metrics, points, receiving, scraped
 from tests.metrics_gateway.test_scrapes import CLIENTS, deaf, scrape_often
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import Receiver, metrics, points, receiving, scraped
 
 BACKENDS = 100_000
 EACH = 100

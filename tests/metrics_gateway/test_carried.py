@@ -15,9 +15,10 @@ from schemas.codec import Batch
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold import expiry
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.snapshots import snapshot
-from services.metrics_gateway.state.state import Listener, State
+from services.metrics_gateway.state.port import Listener
+from services.metrics_gateway.state.state import State
 from services.metrics_gateway.views import backends, status
 
 NUMBERS = st.integers(1, 3)
@@ -94,14 +95,14 @@ def state() -> State:
 
 
 def test_a_scrape_walks_no_open_connection(state: State) -> None:
-    text = Exporter(lambda: Moment(state, 1.0, "1", True, {}), {}).expose("", "").body.decode()
+    text = Exporter(lambda: Measurement(state, 1.0, "1", True, {}), {}).expose("", "").body.decode()
     labels = 'app="shop",backend="a",host="web-1",proxy_port="80"'
     assert f"longshore_proxy_backend_connections_active{{{labels}}} 50.0" in text
     assert 'dewy_proxy_connections_active{app="shop",host="web-1",proxy_port="80"} 60.0' in text
 
 
 def test_neither_does_what_time_does_nor_a_view(state: State) -> None:
-    state.due = 0.0
+    state.next_expiry = 0.0
     expiry.advance(state, 1.0)
     assert list(state.ports["web-1", "shop", 80].backends) == ["a"]
     assert backends.backends(state, "").backends

@@ -74,9 +74,9 @@ async def test_a_gateway_whose_clock_jumps_shows_no_negative_age_and_saves_on(
         await publish(bus, "p-2", 3)
         await gateway.until_folded(6)
         await gateway.saver.save()
-        moment = gateway.live.moment()
+        moment = gateway.live.measurement()
         assert moment.now - real() == pytest.approx(jump, abs=60)
-        text = Exporter(gateway.live.moment, {}).expose("", "").body.decode()
+        text = Exporter(gateway.live.measurement, {}).expose("", "").body.decode()
         ages = [line for line in text.splitlines() if "_age_seconds " in line and line[0] != "#"]
         assert ages
         assert all(float(line.split()[1]) >= 0 for line in ages)
@@ -95,7 +95,7 @@ def test_times_of_another_age_are_harmless() -> None:
         ]
         apply(state, number, 1.0, codec.encode(codec.Batch("proxy", "h", "_", f"i{number}", 1, events)))
     exposition(state)
-    assert len(list(state.live())) == 1
+    assert len(list(state.running())) == 1
 
 
 def test_durations_by_a_clock_that_was_set_back_count_as_none_and_take_nothing_from_a_sum() -> None:

@@ -17,10 +17,10 @@ from services.common.jetstream.log_reader import describe, last_sequence, read
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.state.state import State
-from tests.faults import Faults
 from tests.metrics_gateway.recording import LOG, START, STREAM, subject
 from tests.metrics_gateway.recording import read as recorded
 from tests.metrics_gateway.test_saver import Gateway, running, until
+from tests.support.faults import Faults
 
 LAST = 10**6
 

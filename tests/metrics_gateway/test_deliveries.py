@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from schemas import events as e
-from services.metrics_gateway.fold.deployment import told_once
 from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment, Exit, Replica
 from services.metrics_gateway.state.histogram import Histogram
 from tests.metrics_gateway.events import Log, started
@@ -92,12 +91,9 @@ def test_the_end_of_a_deployment_that_is_not_the_last_one_is_told_of_that_one() 
     assert (log.app.deployment or Deployment("", "")).outcome == "running"
 
 
-def test_an_event_that_no_deployment_remembers_has_its_handler_as_it_is() -> None:
-    def handler(_: object, __: object) -> None:
-        raise AssertionError
-
-    assert told_once(e.ScaleSet, handler) is handler
-    assert told_once(e.DeploymentStarted, handler) not in (handler, None)
+def test_an_event_that_is_no_step_of_a_deployment_counts_each_time() -> None:
+    log = folded(begins(), *[e.RegistryFailed(2.0, "dir:///a", "gone", 1)] * 2)
+    assert log.app.registry_failures == 2
 
 
 def test_what_a_deployer_decides_is_true_until_it_decides_otherwise() -> None:

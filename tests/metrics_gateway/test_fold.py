@@ -11,7 +11,8 @@ import pytest
 from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.fold.apply import HANDLERS, apply_batch
-from services.metrics_gateway.state.state import App, Port
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.port import Port
 from tests.metrics_gateway.events import Log, accepted, closed, established, progressed, started
 from tests.metrics_gateway.traces.story import failed, succeeded
 
@@ -62,7 +63,7 @@ def test_bytes_of_an_open_connection_are_counted_as_they_grow_and_once() -> None
 def test_a_listener_that_opened_has_all_its_series_at_zero() -> None:
     log = Log()
     log.say("p", e.ListenerOpened(1.0, 80, "0.0.0.0"))
-    assert log.port == Port(keeper="p")
+    assert log.port == Port(owner="p")
     assert (log.active, log.backends) == (0, set())
 
 
@@ -102,7 +103,7 @@ def test_a_new_instance_of_a_unit_ends_the_old_one_and_its_children() -> None:
     assert log.active == 3
     log.say("m2", started("proxy:80"))
     assert (log.active, log.backends) == (0, set())
-    assert {one.id for one in log.state.live()} == {"m2"}
+    assert {one.id for one in log.state.running()} == {"m2"}
 
 
 def test_workers_of_one_master_live_side_by_side() -> None:
@@ -117,7 +118,7 @@ def test_the_same_unit_on_another_host_is_another_one() -> None:
     log = Log()
     log.say("m1", started("proxy:80"))
     apply_batch(log.state, Batch("proxy", "elsewhere", "_", "m2", 1, [started("proxy:80")]))
-    assert {one.id for one in log.state.live()} == {"m1", "m2"}
+    assert {one.id for one in log.state.running()} == {"m1", "m2"}
 
 
 def test_a_child_that_appears_after_its_parent_ended_has_ended_too() -> None:

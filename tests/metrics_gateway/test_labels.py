@@ -21,11 +21,11 @@ from services.common.bus.connection import Bus
 from services.metrics_gateway.export.spans_pusher import LONGEST
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import LONGEST_LABEL
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import Receiver, metrics, points, receiving, until
 from tests.metrics_gateway.test_prometheus import check_metrics
-from tests.metrics_gateway.traces.receiver import Traces
-from tests.metrics_gateway.traces.receiver import receiving as receiving_traces
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import Receiver, metrics, points, receiving, until
+from tests.support.traces_receiver import Traces
+from tests.support.traces_receiver import receiving as receiving_traces
 
 ENDLESS = "x" * 1000
 ODD = 'a"b\\c\nd\r\t\x00\x7f\u2028é🚢{}=,#'

@@ -11,7 +11,7 @@ from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.provisioning import ensure_streams
 from services.metrics_gateway.snapshots.store import REPLACED
-from tests.metrics_gateway.process import DEADLINE, Gateway, Launch, publishing
+from tests.support.gateway_process import DEADLINE, Gateway, Launch, publishing
 
 CONNECTIONS = 'dewy_proxy_connections_total{app="shop",host="web-1",proxy_port="8080"}'
 MISSING = "longshore_gateway_batches_missing"

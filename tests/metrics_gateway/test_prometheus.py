@@ -16,9 +16,9 @@ import httpx
 from schemas import events as e
 from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
-from tests.conftest import free_port
 from tests.contract.contract import queries
-from tests.metrics_gateway.process import DEADLINE, Launch, publishing, running
+from tests.support.gateway_process import DEADLINE, Launch, publishing, running
+from tests.support.ports import free_port
 
 CONFIG = """
 global:

@@ -14,8 +14,8 @@ from services.common.jetstream.object_store import Objects
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.snapshots.store import Store
 from services.metrics_gateway.state.state import State
-from tests.conftest import NatsServer
-from tests.metrics_gateway.process import DEADLINE, Gateway, Launch, publishing
+from tests.support.gateway_process import DEADLINE, Gateway, Launch, publishing
+from tests.support.nats_server import NatsServer
 
 OWN = (
     *(instrument.prometheus for instrument in INSTRUMENTS if instrument.of_process),

@@ -12,7 +12,7 @@ from services.common.config.settings import arguments, handed, variables
 from services.common.errors import SettingsError
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.telemetry_settings import SIGNALS
-from tests.metrics_gateway.authority import Authority, openssl
+from tests.support.authority import Authority, openssl
 
 NONE: frozenset[str] = frozenset()
 

@@ -127,7 +127,7 @@ def test_the_same_log_gives_the_same_state_with_and_without_a_restart_in_between
         log.beat(5, "w", "g")
         states.append(log.state)
     assert states[0] == states[1]
-    assert {one.id for one in states[0].live()} == {"w", "g"}
+    assert {one.id for one in states[0].running()} == {"w", "g"}
 
 
 def test_those_that_were_missed_are_forgotten_beyond_a_limit() -> None:

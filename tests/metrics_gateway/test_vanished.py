@@ -79,6 +79,17 @@ def test_a_proxy_whose_successor_serves_nothing_yet_is_zero_and_not_unknown() ->
     assert series(log, "dewy_proxy_backends") == {'dewy_proxy_backends{app="web",host="host",proxy_port="80"}': 0.0}
 
 
+def test_a_port_whose_opening_has_left_the_log_has_no_backends_that_are_known_and_not_zero_of_them() -> None:
+    log = Timeline()
+    log.say("w", started("proxy-worker", "m"), app="_")
+    log.say("w", accepted(1), established(1))
+    assert series(log, "dewy_proxy_connections_total", "dewy_proxy_backends") == {
+        'dewy_proxy_connections_total{app="web",host="host",proxy_port="80"}': 1.0
+    }
+    log.say("m", e.BackendJoined(1.0, 80, "b", ":1"))
+    assert series(log, "dewy_proxy_backends") == {'dewy_proxy_backends{app="web",host="host",proxy_port="80"}': 1.0}
+
+
 def test_what_said_good_bye_leaves_no_gauge() -> None:
     log = house()
     log.say("w", closed(1), e.ServiceStopped(1.0, "stopped"))

@@ -8,9 +8,9 @@ import time
 from schemas import events as e
 from services.common.bus.connection import Bus
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from tests.metrics_gateway.process import Gateway, publishing
-from tests.metrics_gateway.receiver import Labels
 from tests.metrics_gateway.recording import LOG, read, subject
+from tests.support.gateway_process import Gateway, publishing
+from tests.support.metrics_receiver import Labels
 
 NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
 

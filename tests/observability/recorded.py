@@ -10,7 +10,7 @@ from schemas import events as e
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.fold.expiry import LONGEST_PAUSE
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.state.state import State
 from tests.metrics_gateway.events import started
 from tests.metrics_gateway.timeline import Timeline
@@ -154,7 +154,7 @@ class Recording:
 
     def _exposition(self, gateway: str) -> list[tuple[str, str]]:
         state = self.log.state
-        moment = Moment(state, self._wall, "0.1.0", not self.is_bus_away, {}, self._wall - 3, self.pending)
+        moment = Measurement(state, self._wall, "0.1.0", not self.is_bus_away, {}, self._wall - 3, self.pending)
         text = Exporter(lambda: moment, {"service.name": "longshore"}).expose("", "").body.decode()
         return re.findall(r"^([^#\s].*) (\S+)$", text, re.MULTILINE)
 

@@ -11,11 +11,11 @@ import pytest
 
 from schemas import subjects
 from services.common.bus.connection import Bus
-from tests.conftest import NatsServer
-from tests.mounts import mounting
-from tests.replay.program import PROGRAM
 from tests.replay.recording import GOLDEN
 from tests.replay.test_file import contents
+from tests.support.mounts import mounting
+from tests.support.nats_server import NatsServer
+from tests.support.program import PROGRAM
 
 EXPORT = """\
 export LONGSHORE_NATS_URL

@@ -16,8 +16,8 @@ from services.common.errors import LongshoreError
 from services.replay.comparison import Comparison
 from services.replay.deployments import Deployment, History
 from services.replay.log.source import events, from_file
-from tests.replay.program import fails, longshore
 from tests.replay.recording import GOLDEN, recorded, records, write
+from tests.support.program import fails, longshore
 
 TRACE = "0" * 32
 COLUMNS = ["STARTED", "HOST", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"]

@@ -25,14 +25,14 @@ from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.replay.exposition import Series, text
 from services.replay.log import logfile
 from services.replay.log.exporting import export, writing
-from services.replay.log.log_range import Mark, Span
+from services.replay.log.log_range import LogPosition, LogRange
 from services.replay.log.logfile import Header, Record
 from services.replay.log.source import Readable, from_file, from_stream
 from services.replay.replay import Replay, View
-from tests.metrics_gateway.process import Gateway, Launch, publishing
 from tests.metrics_gateway.recording import START
 from tests.replay.prometheus import Answers, load, prometheus
 from tests.replay.recording import recorded
+from tests.support.gateway_process import Gateway, Launch, publishing
 
 EVERY = 0.25
 parsed: Callable[[str], Iterator[Metric]] = text_string_to_metric_families
@@ -54,7 +54,7 @@ async def written(view: View, source: AsyncIterator[list[Record]], every: float)
     return out.getvalue()
 
 
-async def moments(span: Span, every: float) -> list[float]:
+async def moments(span: LogRange, every: float) -> list[float]:
     return [moment async for moment, _ in Replay(View(span)).series(log(recorded()), every)]
 
 
@@ -101,17 +101,19 @@ def without_histograms(text: str) -> str:
 @pytest.mark.parametrize(
     ("span", "every", "first", "last"),
     [
-        (Span(), 5.0, 5.0, 25.0),
-        (Span(last=Mark(time=START + 12)), 5.0, 5.0, 10.0),
-        (Span(last=Mark(time=START + 10)), 5.0, 5.0, 10.0),
-        (Span(first=Mark(time=START + 3)), 5.0, 3.0, 23.0),
-        (Span(Mark(time=START + 3), Mark(time=START + 9)), 2.0, 3.0, 9.0),
-        (Span(last=Mark(sequence=100)), 5.0, 5.0, 10.0),
-        (Span(first=Mark(sequence=101)), 5.0, 15.0, 25.0),
-        (Span(last=Mark(time=START + 1000)), 5.0, 5.0, 25.0),
+        (LogRange(), 5.0, 5.0, 25.0),
+        (LogRange(last=LogPosition(time=START + 12)), 5.0, 5.0, 10.0),
+        (LogRange(last=LogPosition(time=START + 10)), 5.0, 5.0, 10.0),
+        (LogRange(first=LogPosition(time=START + 3)), 5.0, 3.0, 23.0),
+        (LogRange(LogPosition(time=START + 3), LogPosition(time=START + 9)), 2.0, 3.0, 9.0),
+        (LogRange(last=LogPosition(sequence=100)), 5.0, 5.0, 10.0),
+        (LogRange(first=LogPosition(sequence=101)), 5.0, 15.0, 25.0),
+        (LogRange(last=LogPosition(time=START + 1000)), 5.0, 5.0, 25.0),
     ],
 )
-async def test_the_moments_are_those_that_were_asked_for(span: Span, every: float, first: float, last: float) -> None:
+async def test_the_moments_are_those_that_were_asked_for(
+    span: LogRange, every: float, first: float, last: float
+) -> None:
     found = await moments(span, every)
     steps = round((last - first) / every)
     assert found == [START + first + n * every for n in range(steps + 1)]
@@ -178,13 +180,13 @@ async def test_a_gauge_that_is_gone_has_one_last_sample_of_zero() -> None:
 
 
 async def test_a_span_without_messages_has_no_moment() -> None:
-    assert await moments(Span(first=Mark(sequence=1000)), 5.0) == []
-    assert await moments(Span(last=Mark(time=1.0)), 5.0) == []
+    assert await moments(LogRange(first=LogPosition(sequence=1000)), 5.0) == []
+    assert await moments(LogRange(last=LogPosition(time=1.0)), 5.0) == []
 
 
 async def test_each_moment_is_what_a_replay_to_it_says() -> None:
     async for moment, readings in Replay(View()).series(log(recorded()), 3.0):
-        at, single = await Replay(View(Span(last=Mark(time=moment)))).moment(log(recorded()))
+        at, single = await Replay(View(LogRange(last=LogPosition(time=moment)))).moment(log(recorded()))
         both = [without_age(text(found)) for found in (readings, single)]
         assert both[0] == both[1]
         assert at <= moment

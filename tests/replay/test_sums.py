@@ -21,11 +21,11 @@ from services.metrics_gateway.snapshots.snapshot import encode
 from services.metrics_gateway.snapshots.store import SLOTS, Store
 from services.metrics_gateway.state.state import State
 from services.replay.log.source import from_stream
-from tests.bus.server import connected, serving
-from tests.conftest import NatsServer
-from tests.replay.program import longshore
 from tests.replay.recording import recorded
 from tests.replay.test_file import publish, without_times
+from tests.support.configured_server import connected, serving
+from tests.support.nats_server import NatsServer
+from tests.support.program import longshore
 
 SAVED = (90, 120, 150)
 LEFT = 100

@@ -128,11 +128,14 @@ class Bus:
         timeout: float = ANSWER_TIMEOUT,
         headers: dict[str, str] | None = None,
     ) -> bytes:
-        """Send a command and return the reply. Raises BusError: bus away, no responder, or no answer in time.
+        """Send a command and return the reply.
 
-        The responder begins no change after half of `timeout` (seconds).
+        Raises BusError: bus away, no responder, or no answer in time; DeniedError at once when this account may not
+        send it. The responder begins no change after half of `timeout` (seconds).
         """
-        return await requests.request(self.client, subject, msgspec.json.encode(command), timeout, headers or {})
+        payload = msgspec.json.encode(command)
+        sending = requests.request(self.client, subject, payload, timeout, headers or {})
+        return await self.unless_denied(subject, sending)
 
     async def respond(self, subject: str, answer: Answer) -> None:
         """Answer every request on a subject with the result of `answer`, each in a task of its own.

@@ -41,6 +41,11 @@ def own(base: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> dict[str, st
     return usual(base, prefixes=(*_OWN_PREFIXES, *prefixes))
 
 
+def foreign(base: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without Longshore's own variables, some of which are secrets."""
+    return {name: value for name, value in base.items() if not name.startswith(_OURS)}
+
+
 def withheld(base: Mapping[str, str], names: Collection[str]) -> list[str]:
     """Return the sorted names of the variables that `usual` omits, except Longshore's own and those of a shell."""
     left = base.keys() - usual(base, names).keys() - _OF_A_SHELL

@@ -9,7 +9,6 @@ import resource
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from services.common.errors import LongshoreError
 from services.common.ids import uuid7
 from services.common.jetstream.provisioning import ensure_streams, limits
 from services.common.process.watchdog import WatchdogPing
+from services.common.version import VERSION
 
 HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
@@ -33,8 +33,6 @@ FLUSH_TIMEOUT = 3.0
 CANCEL_AGAIN = 0.5
 BRIEFLY = 1.0
 """Seconds that a service waits for the bus that can start without it."""
-
-VERSION = version("longshore")
 
 
 class Context:
@@ -130,6 +128,7 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, context.stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, ignore_hangup, service)
     outbox = asyncio.create_task(context.outbox.run(), name="outbox")
     context.record(ServiceStarted(time.time(), unit, VERSION, os.getpid()))
     context.spawn(_heartbeat(context, WatchdogPing(os.environ)), "heartbeat")
@@ -145,6 +144,11 @@ async def _run(
         await bus.close()
     if context.failure:
         raise context.failure
+
+
+def ignore_hangup(service: str = "supervisor") -> None:
+    """Say that SIGHUP changes nothing here. A terminal that closes sends it, and its default would end the process."""
+    log.get(service).info("SIGHUP is ignored: there is no file to reload; restart to change options")
 
 
 async def _until_done(context: Context, main: Main, stop_timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""Hooks: shell commands of the user's at the turning points of a deployment."""
+"""Hooks: shell commands of the operator that run at the turning points of a deployment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import structlog
 from schemas.routing import Ongoing
 from services.common.process.child import set_parent_death_signal
 from services.common.process.environment import usual
-from services.deployer.hooks.output_limit import Excerpt
+from services.deployer.hooks.output_limit import OutputLimit
 from services.deployer.settings import DeployerSettings
 
 GUARD = 'trap "kill -KILL 0" TERM; sh -c "$0" & wait $!'
@@ -28,8 +28,8 @@ CLOSE_TIMEOUT = 1.0
 Log = structlog.typing.FilteringBoundLogger
 
 
-class Occasion(msgspec.Struct, frozen=True):
-    """What a hook is told, each as a variable LONGSHORE_<NAME>; empty when it is not known yet or nothing happened."""
+class HookContext(msgspec.Struct, frozen=True):
+    """The facts that a hook gets, each as a variable LONGSHORE_<NAME>; empty if unknown yet or if nothing happened."""
 
     app: str
     release: str
@@ -41,7 +41,7 @@ class Occasion(msgspec.Struct, frozen=True):
 
 
 class Hooks:
-    """The hooks of one application. They run one at a time, in the order in which they were asked for."""
+    """The hooks of one application. They run one at a time, in the order in which they were requested."""
 
     def __init__(self, settings: DeployerSettings, log: Log) -> None:
         self._settings = settings
@@ -49,55 +49,57 @@ class Hooks:
         self._turn = asyncio.Lock()
 
     async def before_deploy(self, ongoing: Ongoing, previous: str) -> str:
-        """Run it; why the deployment must not go on, empty when it may."""
-        return await self._run("before-deploy", self._settings.before_deploy, self._occasion(ongoing, previous))
+        """Run the hook. Return why the deployment must not continue, empty if it may."""
+        return await self._run("before-deploy", self._settings.before_deploy, self._context(ongoing, previous))
 
     async def after_deploy(self, ongoing: Ongoing, previous: str, duration: float) -> None:
-        """Run it. A failure is logged."""
-        occasion = self._occasion(ongoing, previous, duration=f"{duration:.3f}")
-        await self._run_on("after-deploy", self._settings.after_deploy, occasion)
+        """Run the hook. A failure is only logged."""
+        context = self._context(ongoing, previous, duration=f"{duration:.3f}")
+        await self._run_on("after-deploy", self._settings.after_deploy, context)
 
     async def on_failure(self, ongoing: Ongoing, previous: str, phase: str, reason: str, duration: float) -> None:
-        """Run it. A failure is logged."""
-        occasion = self._occasion(ongoing, previous, phase=phase, reason=reason, duration=f"{duration:.3f}")
-        await self._run_on("on-failure", self._settings.on_failure, occasion)
+        """Run the hook. A failure is only logged."""
+        context = self._context(ongoing, previous, phase=phase, reason=reason, duration=f"{duration:.3f}")
+        await self._run_on("on-failure", self._settings.on_failure, context)
 
-    def _occasion(self, ongoing: Ongoing, previous: str, **outcome: str) -> Occasion:
-        return Occasion(self._settings.app, ongoing.release, previous, ongoing.deployment, **outcome)
+    def _context(self, ongoing: Ongoing, previous: str, **outcome: str) -> HookContext:
+        return HookContext(self._settings.app, ongoing.release, previous, ongoing.deployment, **outcome)
 
-    async def _run_on(self, name: str, command: str, occasion: Occasion) -> None:
-        if problem := await self._run(name, command, occasion):
+    async def _run_on(self, name: str, command: str, context: HookContext) -> None:
+        if problem := await self._run(name, command, context):
             self._log.warning("a hook failed, the deployment stays as it is", hook=name, reason=problem)
 
-    async def _run(self, name: str, command: str, occasion: Occasion) -> str:
-        """How the hook failed; empty when it did not, or there is none."""
+    async def _run(self, name: str, command: str, context: HookContext) -> str:
+        """Run a hook. Return how it failed, empty if it succeeded or there is none."""
         if not command:
             return ""
         async with self._turn:
-            self._log.info("hook runs", hook=name, release=occasion.release)
+            self._log.info("hook runs", hook=name, release=context.release)
             try:
                 async with _output(self._log, name) as output:
-                    environment = variables(os.environ, occasion, self._settings.pass_env)
-                    how = await _shell(command, environment, self._folder(), output, self._settings.hook_timeout)
+                    environment = variables(os.environ, context, self._settings.pass_env)
+                    failure = await _run_shell(
+                        command, environment, self._folder(), output, self._settings.hook_timeout
+                    )
             except OSError as error:
-                how = f"could not be started: {error.strerror}"
-        return f"{name} {how}" if how else ""
+                failure = f"could not be started: {error.strerror}"
+        return f"{name} {failure}" if failure else ""
 
     def _folder(self) -> Path:
         folder = Path(self._settings.state_dir)
         return folder if folder.is_dir() else Path("/")
 
 
-def variables(base: Mapping[str, str], occasion: Occasion, passed: Collection[str] = ()) -> dict[str, str]:
-    """What a hook sees: the usual variables of the deployer, those to be passed on, and the occasion."""
+def variables(base: Mapping[str, str], context: HookContext, passed: Collection[str] = ()) -> dict[str, str]:
+    """Return the environment of a hook: the usual variables of the deployer, those of --pass-env, and the context."""
     told = {
-        f"LONGSHORE_{name.upper()}": value.replace("\0", "") for name, value in msgspec.structs.asdict(occasion).items()
+        f"LONGSHORE_{name.upper()}": value.replace("\0", "") for name, value in msgspec.structs.asdict(context).items()
     }
     return usual(base, passed) | told
 
 
-async def _shell(command: str, environment: Mapping[str, str], folder: Path, output: int, timeout: float) -> str:
-    """Run a command and see to it that nothing is left of it; how it failed, empty when it did not."""
+async def _run_shell(command: str, environment: Mapping[str, str], folder: Path, output: int, timeout: float) -> str:
+    """Run a command, and kill all that it leaves behind. Return how it failed, empty if it succeeded."""
     parent = os.getpid()
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",
@@ -124,22 +126,22 @@ async def _shell(command: str, environment: Mapping[str, str], folder: Path, out
 
 @contextlib.asynccontextmanager
 async def _output(log: Log, hook: str) -> AsyncIterator[int]:
-    """A descriptor that takes what a hook prints, into the log."""
-    theirs: int | None
-    ours, theirs = os.pipe()
-    logging = asyncio.create_task(_log(ours, lambda line: log.info("hook output", hook=hook, line=line)))
+    """Yield a descriptor whose lines go into the log: the output of a hook."""
+    writable: int | None
+    readable, writable = os.pipe()
+    logging = asyncio.create_task(_log(readable, lambda line: log.info("hook output", hook=hook, line=line)))
     try:
-        yield theirs
+        yield writable
     finally:
-        os.close(theirs)
+        os.close(writable)
         await asyncio.wait({logging}, timeout=CLOSE_TIMEOUT)  # somebody who left the group may still hold the pipe
         logging.cancel()
         await asyncio.gather(logging, return_exceptions=True)
 
 
 async def _log(descriptor: int, show: Callable[[str], object]) -> None:
-    """Show the lines that come out of a pipe, as many as are fit for a log."""
-    excerpt = Excerpt()
+    """Show the lines that come out of a pipe, up to the limits for a log."""
+    limit = OutputLimit()
     reader = asyncio.StreamReader()
     with os.fdopen(descriptor, "rb", 0) as pipe:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -147,13 +149,13 @@ async def _log(descriptor: int, show: Callable[[str], object]) -> None:
         )
         try:
             while data := await reader.read(CHUNK):
-                for line in excerpt.feed(data):
+                for line in limit.feed(data):
                     show(line)
-                if excerpt.left_out:
+                if limit.omitted:
                     await asyncio.sleep(PAUSE)  # a flood of output is not worth all of our CPU time
         finally:
             transport.close()
-            for line in excerpt.end():
+            for line in limit.end():
                 show(line)
-            if excerpt.left_out:
-                show(f"... {excerpt.left_out} bytes left out")
+            if limit.omitted:
+                show(f"... {limit.omitted} bytes left out")

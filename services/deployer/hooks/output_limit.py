@@ -1,4 +1,4 @@
-"""The beginning of an output: as much of it as a log should hold. Pure."""
+"""The beginning of an output: as many lines as a log should hold. Pure."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ MOST_LINES = 200
 MOST_BYTES = 64 * 1024
 
 
-class Excerpt:
-    """Takes bytes as they come, gives lines. `left_out`: how many bytes were too much so far."""
+class OutputLimit:
+    """Takes bytes as they come, and returns lines. `omitted`: the number of bytes beyond the limits so far."""
 
     def __init__(self, lines: int = MOST_LINES, size: int = MOST_BYTES) -> None:
-        self.left_out = 0
+        self.omitted = 0
         self._lines = lines
         self._room = size
         self._started = b""
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that are complete now."""
+        """Return the lines that are complete now."""
         kept = data[: self._room]
         self._room -= len(kept)
-        self.left_out += len(data) - len(kept)
+        self.omitted += len(data) - len(kept)
         *complete, self._started = (self._started + kept).split(b"\n")
         return self._take(complete, ending=1)
 
     def end(self) -> list[str]:
-        """The last line, if nothing ended it."""
+        """Return the last line if no newline ended it."""
         rest, self._started = self._started, b""
         return self._take([rest] if rest else [], ending=0)
 
     def _take(self, lines: list[bytes], ending: int) -> list[str]:
         taken, rest = lines[: self._lines], lines[self._lines :]
         self._lines -= len(taken)
-        self.left_out += sum(len(line) + ending for line in rest)
+        self.omitted += sum(len(line) + ending for line in rest)
         return [readable(line) for line in taken]
 
 
 def readable(line: bytes) -> str:
-    """A line as text, without what would steer a terminal."""
+    """Return a line as text, without characters that control a terminal."""
     text = line.decode(errors="replace").expandtabs().rstrip()
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

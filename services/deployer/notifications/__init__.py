@@ -1,1 +1,1 @@
-"""Notices: people are told what the deployer records."""
+"""Notifications: notices to people about what the deployer records."""

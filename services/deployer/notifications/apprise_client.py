@@ -25,7 +25,7 @@ CHECK_TIMEOUT = 60.0
 
 
 def flaws(targets: list[Target]) -> list[str]:
-    """What is wrong with each target; empty where nothing is."""
+    """Return the problem of each target, empty if it has none."""
     urls = msgspec.json.encode([target.url for target in targets])
     try:
         done = subprocess.run(
@@ -43,7 +43,7 @@ def flaws(targets: list[Target]) -> list[str]:
 
 async def deliver(target: Target, notice: Notice) -> None:
     """Send one notice. Raises UndeliveredError."""
-    errand = {"url": target.url, "title": title(notice), "text": notice.text, "level": notice.level}
+    request = {"url": target.url, "title": title(notice), "text": notice.text, "level": notice.level}
     parent = os.getpid()
     process = await asyncio.create_subprocess_exec(
         *_command("send"),
@@ -54,7 +54,7 @@ async def deliver(target: Target, notice: Notice) -> None:
         preexec_fn=lambda: set_parent_death_signal(parent, signal.SIGKILL),
     )
     try:
-        answer, _ = await process.communicate(msgspec.json.encode(errand))
+        answer, _ = await process.communicate(msgspec.json.encode(request))
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -66,7 +66,7 @@ async def deliver(target: Target, notice: Notice) -> None:
 
 
 def title(notice: Notice) -> str:
-    """The headline for people who hear of several applications and hosts."""
+    """Return the headline, with application and host for people who get notices of several."""
     return f"{notice.app} on {notice.host}: {notice.title}"
 
 

@@ -1,7 +1,7 @@
-"""The process that has apprise loaded, for as long as one errand takes: `messenger_process check` or `... send`.
+"""The process that has apprise loaded, for as long as one request takes: `apprise_process check` or `... send`.
 
-It reads its errand from standard input, for a command line can be read by everyone on the host, and writes its answer
-as JSON: for a check, what is wrong with each URL; for a message, why it was not delivered. Nothing wrong is "".
+It reads the request from standard input, because everyone on the host can read a command line, and writes its answer as
+JSON: for a check, the problem of each URL; for a message, why it was not delivered. No problem is "".
 """
 
 from __future__ import annotations
@@ -15,59 +15,66 @@ import msgspec
 from services.deployer.notifications.target import scrubbed
 
 
-class Errand(msgspec.Struct):
+class DeliveryRequest(msgspec.Struct):
+    """A message to send. `url` holds secrets."""
+
     url: str
     title: str
     text: str
     level: str
 
 
-class Remarks(logging.Handler):
-    """The last thing that apprise warned of."""
+class LastLogMessage(logging.Handler):
+    """The last warning that apprise logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Remember the message."""
         self.last = record.getMessage()
 
 
-def check(urls: list[str], remarks: Remarks) -> list[str]:
-    return [flaw(url, remarks) for url in urls]
+def check(urls: list[str], last_message: LastLogMessage) -> list[str]:
+    """Return the problem of each URL, empty if apprise understands it."""
+    return [flaw(url, last_message) for url in urls]
 
 
-def flaw(url: str, remarks: Remarks) -> str:
-    remarks.last = ""
+def flaw(url: str, last_message: LastLogMessage) -> str:
+    """Return the problem of a URL, without any part of it; empty if apprise understands it."""
+    last_message.last = ""
     if apprise.Apprise.instantiate(url) is not None:
         return ""
-    return scrubbed(remarks.last, url) or "apprise does not understand it"
+    return scrubbed(last_message.last, url) or "apprise does not understand it"
 
 
-def send(errand: Errand, remarks: Remarks) -> str:
+def send(request: DeliveryRequest, last_message: LastLogMessage) -> str:
+    """Send a message. Return why it was not delivered, empty if it was."""
     sender = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Longshore", app_desc="Longshore"))
-    if not sender.add(errand.url):
+    if not sender.add(request.url):
         return "apprise does not understand it"
     is_delivered = sender.notify(
-        title=errand.title,
-        body=errand.text,
-        notify_type=apprise.NotifyType(errand.level),
+        title=request.title,
+        body=request.text,
+        notify_type=apprise.NotifyType(request.level),
         body_format=apprise.NotifyFormat.TEXT,
     )
-    return "" if is_delivered else scrubbed(remarks.last, errand.url) or "apprise could not deliver it"
+    return "" if is_delivered else scrubbed(last_message.last, request.url) or "apprise could not deliver it"
 
 
 def main() -> None:
-    remarks = Remarks()
+    """Serve one request."""
+    last_message = LastLogMessage()
     logger = logging.getLogger("apprise")
-    logger.addHandler(remarks)
+    logger.addHandler(last_message)
     logger.propagate = False
-    errand = sys.stdin.buffer.read()
+    request = sys.stdin.buffer.read()
     answer: object
     if sys.argv[1] == "check":
-        answer = check(msgspec.json.decode(errand, type=list[str]), remarks)
+        answer = check(msgspec.json.decode(request, type=list[str]), last_message)
     else:
-        answer = send(msgspec.json.decode(errand, type=Errand), remarks)
+        answer = send(msgspec.json.decode(request, type=DeliveryRequest), last_message)
     sys.stdout.buffer.write(msgspec.json.encode(answer))
 
 

@@ -1,4 +1,4 @@
-"""Brings notices to one target, one after the other, and does not mind if nobody is at home."""
+"""Delivery of notices to one target, one after the other. An unreachable target delays nothing else."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from services.deployer.notifications.errors import UndeliveredError
 from services.deployer.notifications.notice import Notice
 
 MOST_WAITING = 100
+"""Notices of some kilobytes each: more is not worth the memory while a target is unreachable."""
 DEADLINE = 30.0
 PAUSES = (1.0, 5.0, 25.0)
 
@@ -19,10 +20,11 @@ Deliver = Callable[[Notice], Awaitable[None]]
 Log = structlog.typing.FilteringBoundLogger
 
 
-class Courier:
-    """`deliver` raises UndeliveredError; it is tried again after each of `pauses` seconds.
+class DeliveryQueue:
+    """The notices that wait for one target.
 
-    Notices that pile up beyond a bound are lost, the oldest first. That a target takes nothing is logged once.
+    `deliver` raises UndeliveredError; it is retried after each of `pauses` seconds. Beyond MOST_WAITING notices, the
+    oldest are dropped. An unreachable target is logged once, and once more when it takes notices again.
     """
 
     def __init__(
@@ -40,8 +42,8 @@ class Courier:
         self._lost = 0
         self._is_failing = False
 
-    def take(self, notice: Notice) -> None:
-        """Have a notice delivered. Never waits."""
+    def put(self, notice: Notice) -> None:
+        """Queue a notice. Never waits."""
         if len(self._waiting) == MOST_WAITING:
             self._lost += 1
         self._waiting.append(notice)
@@ -49,21 +51,21 @@ class Courier:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Deliver for ever."""
+        """Deliver until cancelled."""
         while True:
             await self._arrived.wait()
             while self._waiting:
-                await self._bring(self._waiting.popleft())
+                await self._deliver_or_drop(self._waiting.popleft())
             self._arrived.clear()
             self._idle.set()
 
     async def until_idle(self) -> None:
-        """Return when there is nothing left to deliver."""
+        """Return when no notice is left to deliver."""
         await self._idle.wait()
 
-    async def _bring(self, notice: Notice) -> None:
+    async def _deliver_or_drop(self, notice: Notice) -> None:
         try:
-            await self._attempt_again_and_again(notice)
+            await self._attempt_with_retries(notice)
         except UndeliveredError as error:
             self._lost += 1
             if not self._is_failing:
@@ -74,7 +76,7 @@ class Courier:
                 self._log.info("notices arrive again", target=self._name, lost=self._lost)
             self._is_failing, self._lost = False, 0
 
-    async def _attempt_again_and_again(self, notice: Notice) -> None:
+    async def _attempt_with_retries(self, notice: Notice) -> None:
         for pause in self._pauses:
             try:
                 return await self._attempt(notice)
@@ -92,5 +94,5 @@ class Courier:
             raise UndeliveredError(f"no answer within {self._deadline:g} s") from None
         except UndeliveredError:
             raise
-        except Exception as error:  # whatever it is, a notice is not worth the deployer's life
+        except Exception as error:  # a notice must not end the deployer, whatever the error is
             raise UndeliveredError(f"unexpected {type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""What people are told, and in which words. Pure."""
+"""The notices and their words. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.events import (
     RegistryRecovered,
     ReplicaExited,
 )
-from services.deployer.runtime.exit_text import how
+from services.deployer.runtime.exit_text import describe_exit
 
 Level = Literal["info", "success", "warning", "failure"]
 
@@ -23,7 +23,7 @@ Level = Literal["info", "success", "warning", "failure"]
 class Notice(msgspec.Struct, frozen=True):
     """A message to people. `time`: unix seconds; `event`: the event on the log that it follows from, if one does.
 
-    `id` stays the same when a notice is sent again.
+    `id` stays the same when a delivery is retried.
     """
 
     kind: str
@@ -38,42 +38,49 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 def deployed(event: DeploymentSucceeded) -> Notice:
+    """Return the notice of a deployment that succeeded."""
     return _of(event, "deployment-succeeded", "success", f"{event.release} is deployed", f"in {event.duration:.1f} s")
 
 
 def failed(event: DeploymentFailed) -> Notice:
+    """Return the notice of a deployment that failed."""
     text = (
-        f"{event.phase}: {event.reason}. It is rolled back and quarantined: not tried again until there is a newer "
-        "release or somebody says `longshore retry`"
+        f"{event.phase}: {event.reason}. It is rolled back and quarantined: not deployed again until there is a newer "
+        "release, or until `longshore retry`"
     )
     return _of(event, "deployment-failed", "failure", f"deployment of {event.release} failed", text)
 
 
 def rolled_back(event: DeploymentRolledBack) -> Notice:
+    """Return the notice of a failed deployment that is undone."""
     text = f"{event.to} serves as before" if event.to else "no release was deployed before it: nothing serves"
     return _of(event, "deployment-rolled-back", "warning", f"{event.release} is rolled back", text)
 
 
 def crashed(event: ReplicaExited) -> Notice:
-    text = f"{event.replica} {how(event)}; it is replaced. More of the same is told when it is over"
+    """Return the notice of a replica that ended by itself."""
+    text = f"{event.replica} {describe_exit(event)}; it is replaced. A notice follows when such exits are over"
     return _of(event, "replica-crashed", "failure", f"a replica of {event.release} ended by itself", text)
 
 
-def recovered(release: str, count: int, quiet: float, time: float) -> Notice:
-    text = f"none ended by itself for {quiet / 60:g} minutes, after {count} in all"
+def recovered(release: str, count: int, recoveries: float, time: float) -> Notice:
+    """Return the notice that no replica of a release has crashed for `quiet` seconds, after `count` crashes."""
+    text = f"none ended by itself for {recoveries / 60:g} minutes, after {count} in all"
     return Notice("replicas-recovered", "success", f"the replicas of {release} stay up", text, time)
 
 
 def registry_failed(event: RegistryFailed) -> Notice:
-    text = f"{event.reason}. What runs is left alone, no new release is seen; more of the same is told when it is over"
+    """Return the notice of a registry that cannot be read."""
+    text = f"{event.reason}. Running replicas stay, new releases are not seen. A notice follows when it answers again"
     return _of(event, "registry-failed", "warning", "the registry cannot be read", text)
 
 
 def registry_recovered(event: RegistryRecovered) -> Notice:
+    """Return the notice of a registry that can be read again."""
     text = f"{event.registry}, after {event.failures} failures in a row"
     return _of(event, "registry-recovered", "success", "the registry answers again", text)
 
 
 def _of(event: Event, kind: str, level: Level, title: str, text: str) -> Notice:
-    told = {"type": type(event).__name__, **msgspec.structs.asdict(event)}
-    return Notice(kind, level, title, text, event.time, event=told)
+    recorded = {"type": type(event).__name__, **msgspec.structs.asdict(event)}
+    return Notice(kind, level, title, text, event.time, event=recorded)

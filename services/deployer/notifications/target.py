@@ -1,4 +1,4 @@
-"""Where notices go: the URLs of --notify. They hold secrets, so none is ever shown as it is."""
+"""The targets of notices: the URLs of --notify. They hold secrets, so none is ever shown as it is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^\s\x00-\x1f\x7f]*")
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One of them: a webhook of our own if it starts with `webhook+`, else what the apprise library understands."""
+    """One target: a webhook if its URL starts with `webhook+`, else a service that the apprise library understands."""
 
     url: str
 
@@ -33,7 +33,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What may be shown of it."""
+        """The part of the URL that may be shown."""
         scheme, _, _ = self.url.partition("://")
         if not self.is_webhook:
             return f"{scheme}://***"
@@ -43,16 +43,17 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def parse(urls: Sequence[str]) -> list[Target]:
-    """The targets that --notify names. Raises SettingsError."""
+    """Return the targets that --notify names. Raises SettingsError."""
     return [_parse(url, number) for number, url in enumerate(urls, 1)]
 
 
 def refusal(number: int, target: Target, problem: str) -> SettingsError:
+    """Return the error for a target, without its URL."""
     return SettingsError(f"--notify number {number} ({target.name}): {problem}")
 
 
 def scrubbed(text: str, url: str) -> str:
-    """One short line of what somebody said about a URL, without any part of it."""
+    """Return a message about a URL as one short line, without any part of the URL."""
     _, _, rest = url.partition("://")
     parts = {part for form in (rest, unquote(rest)) for part in re.split(r"[/:@?&=,#;]+", form)}
     for part in sorted(parts, key=len, reverse=True):

@@ -1,4 +1,4 @@
-"""Notices as JSON to an HTTP server, signed with a secret that both sides know."""
+"""Notices as JSON to an HTTP server, signed with a shared secret."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hmac
 
 import msgspec
 
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.deployer.notifications.errors import UndeliveredError
 from services.deployer.notifications.notice import Notice
 from services.deployer.notifications.target import Target, scrubbed
@@ -18,7 +18,7 @@ TRY_LATER = (408, 425, 429)
 
 
 def sign(body: bytes, secret: str) -> str:
-    """The header's value: HMAC-SHA256 over the body (RFC 2104), in hexadecimal."""
+    """Return the header's value: HMAC-SHA256 over the body (RFC 2104), in hexadecimal."""
     return f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
 
 

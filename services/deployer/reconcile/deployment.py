@@ -1,4 +1,4 @@
-"""The deployment under way, if there is one: how it begins, what it works on, and how it ends."""
+"""The deployment under way, if there is one: how it begins, its preparation, and how it ends."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from services.common.ids import trace_id, uuid7
 from services.common.process.lifecycle import Context
 from services.common.tracing import Cause
 from services.deployer.hooks.hooks import Hooks
-from services.deployer.reconcile.decision_store import Journal
+from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.reconcile.registry_poller import Resolved
 from services.deployer.registry import Registry
-from services.deployer.rollout import decisions as choice
+from services.deployer.rollout.decisions import with_failed, with_started, with_succeeded
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
 
@@ -35,16 +35,16 @@ NO_CAUSE = Cause()
 
 
 class Deployment:
-    """It is prepared first (hook, pull) while the release before is kept running, and then rolled out.
+    """The deployment under way: first prepared (hook, pull) while the release before keeps running, then rolled out.
 
-    `failure`: phase and reason of what went wrong, until the rollout takes notice of it.
+    `failure`: phase and reason of the first failure, until the rollout handles it.
     """
 
     def __init__(
         self,
         context: Context,
         settings: DeployerSettings,
-        journal: Journal,
+        store: DecisionStore,
         registry: Registry,
         runtime: Runtime,
         wake: Callable[[], None],
@@ -56,7 +56,7 @@ class Deployment:
         self._begun = ("", 0.0)
         self._context = context
         self._settings = settings
-        self._journal = journal
+        self._store = store
         self._registry = registry
         self._runtime = runtime
         self._wake = wake
@@ -65,11 +65,11 @@ class Deployment:
 
     @property
     def ongoing(self) -> Ongoing | None:
-        return self._journal.decisions.ongoing
+        return self._store.decisions.ongoing
 
     @property
     def id(self) -> str:
-        """The deployment for whose sake replicas come and go now."""
+        """The deployment that starts and retires replicas now, empty if none does."""
         return self.ongoing.deployment if self.ongoing and (self.is_rolling_out or self.ongoing.failed) else ""
 
     @property
@@ -82,7 +82,7 @@ class Deployment:
 
     @property
     def preparation(self) -> Literal["hook", "pull"]:
-        """The phase that it is in before it is rolled out."""
+        """The phase before the rollout that the deployment is in."""
         return "pull" if self._preparation == "pull" else "hook"
 
     @property
@@ -92,21 +92,21 @@ class Deployment:
     @property
     def target(self) -> str:
         """The release that should run."""
-        return self.ongoing.release if self.ongoing and self.is_rolling_out else self._journal.decisions.current
+        return self.ongoing.release if self.ongoing and self.is_rolling_out else self._store.decisions.current
 
     @property
     def strategy(self) -> Literal["rolling", "blue-green"]:
         return "blue-green" if self.ongoing and self.ongoing.strategy == "blue-green" else "rolling"
 
     async def artifact(self, release: str) -> Artifact:
-        """What a release stood for when it was deployed, or stands for now. Raises RegistryError."""
-        known = self._journal.decisions.artifacts.get(release)
+        """Return the artifact of a release when it was deployed, else what it stands for now. Raises RegistryError."""
+        known = self._store.decisions.artifacts.get(release)
         return known or await self._registry.resolve(release)
 
     async def resolve(self, release: str) -> Resolved:
-        """What is deployed under this name now. Raises RegistryError when there is no such release.
+        """Return the artifact that this name stands for now. Raises RegistryError if there is no such release.
 
-        What a rollback returns to may still be here, and then no registry is asked.
+        The release that a rollback returns to may still be on this host, and then the registry is not asked.
         """
         began, known = time.monotonic(), self._before(release)
         is_here = known is not None and await self._runtime.holds(known)
@@ -114,8 +114,8 @@ class Deployment:
         return Resolved(artifact, time.monotonic() - began)
 
     async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "", cause: Cause = NO_CAUSE) -> str:
-        """Start a deployment; its id."""
-        decisions, settings = self._journal.decisions, self._settings
+        """Start a deployment, and return its id."""
+        decisions, settings = self._store.decisions, self._settings
         ongoing = Ongoing(uuid7(), release, by, settings.strategy, cause.trace or trace_id(), time.time(), pinned)
         started = DeploymentStarted(
             ongoing.started,
@@ -129,7 +129,7 @@ class Deployment:
             resolved=resolved.took,
             parent=cause.span,
         )
-        await self._journal.commit(choice.begun(decisions, ongoing, resolved.artifact), started)
+        await self._store.commit(with_started(decisions, ongoing, resolved.artifact), started)
         self._preparation, self.failure = "due", None
         self._begun = (ongoing.deployment, time.monotonic())
         self._log.info("deployment started", release=release, previous=decisions.current, by=by)
@@ -137,12 +137,12 @@ class Deployment:
         return ongoing.deployment
 
     def _before(self, release: str) -> Artifact | None:
-        """What a rollback returns to. One that failed may have been mended under its name since."""
-        decisions = self._journal.decisions
+        """Return the artifact that a rollback returns to. A failed release may have been fixed under its name since."""
+        decisions = self._store.decisions
         return decisions.artifacts.get(release) if release == decisions.previous else None
 
     def resume(self, releases: Collection[str]) -> None:
-        """Go on with the deployment of an earlier deployer. `releases`: those that replicas run."""
+        """Continue the deployment of an earlier deployer. `releases`: those of its replicas."""
         if ongoing := self.ongoing:
             self._preparation = "done" if ongoing.release in releases else "due"
             self._log.info("deployment goes on", release=ongoing.release, undoing=ongoing.failed)
@@ -151,28 +151,28 @@ class Deployment:
                 self._log.warning("before-deploy runs for this deployment, maybe again", release=ongoing.release)
 
     def start_pull(self) -> None:
+        """Start the preparation: the hook before-deploy, then the pull."""
         if ongoing := self.ongoing:
             self._preparation = "hook"
             self._preparing = self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
 
     async def succeed(self) -> None:
+        """Make the release the current one, and start the clean-up and the hook after-deploy."""
         if ongoing := self.ongoing:
-            duration, previous = self._took(ongoing), self._journal.decisions.current
+            duration, previous = self._took(ongoing), self._store.decisions.current
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
-            await self._journal.commit(
-                choice.succeeded(self._journal.decisions, ongoing, self._registry.is_newer), ended
-            )
+            await self._store.commit(with_succeeded(self._store.decisions, ongoing, self._registry.is_newer), ended)
             self._log.info("deployment succeeded", release=ongoing.release, seconds=round(duration, 3))
-            needed = list(self._journal.decisions.artifacts.values())
+            needed = list(self._store.decisions.artifacts.values())
             self._context.spawn(self._runtime.tidy(needed), f"tidy after {ongoing.release}")
             self._context.spawn(self._hooks.after_deploy(ongoing, previous, duration), "after-deploy")
 
     async def fail(self, phase: str, reason: str) -> None:
-        """Quarantine the release, and begin to undo."""
+        """Quarantine the release, and start to undo its deployment."""
         if ongoing := self.ongoing:
             now, duration = time.time(), self._took(ongoing)
-            await self._journal.commit(
-                choice.failed(self._journal.decisions, ongoing, reason),
+            await self._store.commit(
+                with_failed(self._store.decisions, ongoing, reason),
                 DeploymentFailed(
                     now, ongoing.deployment, ongoing.release, phase=phase, reason=reason, duration=duration
                 ),
@@ -185,18 +185,19 @@ class Deployment:
             self._log.error(
                 "deployment failed, release quarantined", release=ongoing.release, phase=phase, reason=reason
             )
-            previous = self._journal.decisions.current
+            previous = self._store.decisions.current
             self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
 
     async def undone(self) -> None:
+        """End a failed deployment whose replicas are gone."""
         if ongoing := self.ongoing:
-            decisions = self._journal.decisions
+            decisions = self._store.decisions
             rolled_back = DeploymentRolledBack(time.time(), ongoing.deployment, ongoing.release, decisions.current)
-            await self._journal.commit(replace(decisions, ongoing=None), rolled_back)
+            await self._store.commit(replace(decisions, ongoing=None), rolled_back)
             self._log.info("deployment rolled back", release=ongoing.release, to=decisions.current or "nothing")
 
     def _took(self, ongoing: Ongoing) -> float:
-        """Seconds since it began, whatever becomes of the clock if it was in this process."""
+        """Return the seconds since it began: by the monotonic clock if it began in this process."""
         deployment, began = self._begun
         return time.monotonic() - began if ongoing.deployment == deployment else _since(ongoing)
 
@@ -206,7 +207,7 @@ class Deployment:
         self.undo_until = time.monotonic() + settings.replicas * each
 
     async def _prepare(self, ongoing: Ongoing) -> None:
-        refusal = await self._hooks.before_deploy(ongoing, self._journal.decisions.current)
+        refusal = await self._hooks.before_deploy(ongoing, self._store.decisions.current)
         self._preparation = "pull"
         failure = ("hook", refusal) if refusal else await self._pull(ongoing)
         if self.ongoing == ongoing:
@@ -219,10 +220,10 @@ class Deployment:
             await self._runtime.pull(await self.artifact(ongoing.release))
         except LongshoreError as error:
             return "pull", str(error)
-        self._journal.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))
+        self._store.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))
         return None
 
 
 def _since(ongoing: Ongoing) -> float:
-    """Seconds that a deployment of an earlier deployer takes: by the clock, which may have been set back."""
+    """Return the seconds since a deployment of an earlier deployer began, by a clock that may have been set back."""
     return max(time.time() - ongoing.started, 0.0)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 async def read(bus: Bus, bucket: str, keys: str, kind: type[T]) -> dict[str, T]:
-    """All values there are now."""
+    """Return all values that the bucket holds now."""
     found: dict[str, T] = {}
     async with contextlib.aclosing(_values(bus, bucket, keys, kind)) as values:
         async for change in values:
@@ -32,7 +32,7 @@ async def read(bus: Bus, bucket: str, keys: str, kind: type[T]) -> dict[str, T]:
 async def follow(
     bus: Bus, bucket: str, keys: str, kind: type[T], values: dict[str, T], changed: Callable[[], None]
 ) -> None:
-    """Keep `values` equal to the bucket, for ever."""
+    """Keep `values` equal to the bucket until cancelled."""
     async for change in _values(bus, bucket, keys, kind):
         if change is not None:
             key, value = change
@@ -44,7 +44,7 @@ async def follow(
 
 
 async def _values(bus: Bus, bucket: str, keys: str, kind: type[T]) -> AsyncGenerator[tuple[str, T | None] | None, None]:
-    """Each key with its value (None: deleted), and None when all that was there is told."""
+    """Yield each key with its value (None: deleted), and None once all values of the start were yielded."""
     async with contextlib.aclosing(watch_keys(bus, bucket, keys)) as changes:
         async for change in changes:
             if isinstance(change, Synced):

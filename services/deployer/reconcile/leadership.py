@@ -1,7 +1,7 @@
-"""Of several deployers of one application on one host, one has it; the others wait for its end.
+"""Leadership: of several deployers of one application on one host, one leads; the others wait until it ends.
 
-In one state directory a lock decides that. Deployers with state directories of their own meet on the bus, where a
-lease decides: it is free when it is given back, or was not renewed for a few seconds.
+Within one state directory, a file lock decides. Deployers with different state directories meet on the bus, where a
+lease decides: it is free when its holder released it, or has not renewed it for a few seconds.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from services.deployer.settings import DeployerSettings
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Tenure:
-    """That this deployer has the application. It changes nothing while it has not.
+class Leadership:
+    """The lease of one application on one host. A deployer changes nothing while it does not hold it.
 
-    It is one and the same for all deployers that follow each other in a state directory: a new one has at once what a
-    killed one had.
+    All deployers that follow each other in a state directory share the holder's name: a new one takes over the lease
+    of a killed one at once.
     """
 
     def __init__(self, bus: Bus, settings: DeployerSettings) -> None:
-        self.what = f"{settings.app} on {settings.host}"
+        self.name = f"{settings.app} on {settings.host}"
         about = f"process {os.getpid()}, --state-dir {Path(settings.state_dir).absolute()}"
         key = subjects.deployer_lease_key(settings.host, settings.app)
         self._bus = bus
@@ -44,66 +44,66 @@ class Tenure:
 
     @property
     def is_lost(self) -> bool:
-        """Somebody else has had it since: what we know is out of date."""
+        """Another deployer has held the lease since: what this one knows is out of date."""
         return self._lease.is_superseded
 
     def check(self) -> None:
-        """Raises BusError unless we may change something now."""
+        """Raise BusError unless this deployer may change something now."""
         if not self.is_held:
-            raise BusError(f"the lease of {self.what} is not renewed yet: nothing is changed without it")
+            raise BusError(f"the lease of {self.name} is not renewed yet: nothing is changed without it")
 
     async def take(self, stopping: asyncio.Event | None = None) -> None:
-        """Return when we have it, or are to stop. Raises DeniedError when this account may not write leases."""
-        rounds, told = 0, ""
+        """Return when the lease is held, or on stop. Raises DeniedError if this account may not write leases."""
+        rounds, logged = 0, ""
         while not self.is_held and not (stopping and stopping.is_set()):
             await self._bus.unless_denied(subjects.LEASES, self._lease.round())
             if self.is_held:
                 return
             rounds += 1
             problem = self._problem(rounds)
-            if problem and problem != told:
-                told = problem
-                self._log.warning(problem, app=self.what, by=self._lease.other or "nobody")
+            if problem and problem != logged:
+                logged = problem
+                self._log.warning(problem, app=self.name, by=self._lease.other or "none")
             await asyncio.sleep(POLL_INTERVAL)
 
     async def keep(self) -> None:
-        """Renew it until it is given back. Raises LongshoreError when somebody else has taken it."""
+        """Renew the lease until it is released. Raises LongshoreError if another deployer has taken it."""
         while not self.is_lost and not self._lease.is_released:
             await self._lease.step()
         if self.is_lost:
             raise LongshoreError(
-                f"{self.what} was taken over by another deployer while this one was stopped or cut off "
-                f"({self._lease.other or 'gone again'}): start it anew, and it waits for its turn"
+                f"{self.name} was taken over by another deployer while this one was stopped or cut off "
+                f"({self._lease.other or 'gone again'}): start this one again, and it waits for the lease"
             )
 
-    async def give_back(self) -> None:
-        """End it, so that the next one need not wait."""
+    async def release(self) -> None:
+        """Release the lease, so that the next deployer need not wait until it expires."""
         await self._lease.release()
 
     def _problem(self, rounds: int) -> str:
-        """What there is to say after so many rounds in vain."""
+        """Return the reason to log after so many rounds without the lease, empty if it is too early."""
         if self._lease.other:
-            return "another deployer has this application on this host: waits for its end"
-        return "its lease cannot be taken, trying on" if rounds * POLL_INTERVAL > TERM else ""
+            return "another deployer has this application on this host: waiting until it ends"
+        return "its lease cannot be taken, retrying" if rounds * POLL_INTERVAL > TERM else ""
 
 
 def holder(state_dir: str) -> str:
-    """The lease's holder: all deployers that follow each other in a state directory, for as long as the machine runs.
+    """Return the lease's holder: one name for all deployers that follow each other in a state directory until a reboot.
 
     A cloned machine has a copy of the directory, and often the same host name; the kernel's boot id is its own.
     """
     return f"{identify(state_dir)}@{BOOT_ID.read_text().strip()}"
 
 
-async def wait_for_turn(settings: DeployerSettings) -> None:
-    """Return when we have the application. Raises BusError when there is no bus.
+async def wait_for_leadership(settings: DeployerSettings) -> None:
+    """Return when this deployer holds the lease. Raises BusError if there is no bus.
 
-    Until then nobody is told that this deployer has started: its start ends the one before.
+    It records no start before that: its start ends the deployer before.
     """
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     try:
         if settings.nats_url:
             await ensure_streams(bus, limits(settings))
-        await Tenure(bus, settings).take()
+        await Leadership(bus, settings).take()
     finally:
         await bus.close()

@@ -1,4 +1,4 @@
-"""The reconcile loop: finds out what is true, asks the rollout what to do, and does it."""
+"""The reconcile loop: observe the facts, ask the rollout for a plan, apply it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from services.common.errors import BusError
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
 from services.deployer.reconcile import kv
-from services.deployer.reconcile.decision_store import Journal
+from services.deployer.reconcile.decision_store import DecisionStore, Notify
 from services.deployer.reconcile.deployment import Deployment
-from services.deployer.reconcile.leadership import Tenure
-from services.deployer.reconcile.registry_poller import Feed
-from services.deployer.reconcile.replica_manager import Crew
-from services.deployer.reconcile.replica_set import Fleet
-from services.deployer.reconcile.route_publisher import Router
+from services.deployer.reconcile.leadership import Leadership
+from services.deployer.reconcile.registry_poller import RegistryPoller
+from services.deployer.reconcile.replica_manager import ReplicaManager
+from services.deployer.reconcile.replica_set import ReplicaSet
+from services.deployer.reconcile.route_publisher import RoutePublisher
 from services.deployer.registry import Registry
-from services.deployer.rollout import actions as act
-from services.deployer.rollout import decisions as choice
-from services.deployer.rollout import plan as rollout
+from services.deployer.rollout import actions, plan
+from services.deployer.rollout.decisions import next_release
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
 
@@ -40,21 +39,29 @@ T = TypeVar("T")
 
 
 class Reconciler:
-    """Keeps one application on this host as it should be."""
+    """Keeps one application on this host in its desired state."""
 
     def __init__(
-        self, context: Context, settings: DeployerSettings, registry: Registry, runtime: Runtime, tenure: Tenure
+        self,
+        context: Context,
+        settings: DeployerSettings,
+        registry: Registry,
+        runtime: Runtime,
+        leadership: Leadership,
+        notify: Notify,
     ) -> None:
         self.context = context
         self.settings = settings
-        self.tenure = tenure
+        self.leadership = leadership
         self._lock = asyncio.Lock()
-        self.journal = Journal(context, settings.app)
-        self.feed = Feed(registry, self.journal.record, self.wake, self._wanted)
-        self.fleet = Fleet(context.bus, context.host, settings.app, check(settings), runtime.problem)
-        self.router = Router(context.bus, context.host, settings.app, settings.proxy_ports)
-        self.deployment = Deployment(context, settings, self.journal, registry, runtime, self.wake)
-        self.crew = Crew(context, settings, self.journal, self.deployment, self.fleet, runtime, self.wake)
+        self.store = DecisionStore(context, settings.app, notify)
+        self.poller = RegistryPoller(registry, self.store.record, self.wake, self._wanted)
+        self.replica_set = ReplicaSet(context.bus, context.host, settings.app, check(settings), runtime.problem)
+        self.routes = RoutePublisher(context.bus, context.host, settings.app, settings.proxy_ports)
+        self.deployment = Deployment(context, settings, self.store, registry, runtime, self.wake)
+        self.manager = ReplicaManager(
+            context, settings, self.store, self.deployment, self.replica_set, runtime, self.wake
+        )
         self.limits = limits(settings)
         self._news = asyncio.Event()
         self._is_closing = False
@@ -62,63 +69,63 @@ class Reconciler:
         self._log = context.log
 
     def wake(self) -> None:
-        """Something may have changed."""
+        """Start the next step soon: something may have changed."""
         self._news.set()
 
     async def start(self) -> None:
-        """Take over from an earlier deployer, and look at the registry from now on."""
-        self.journal.record(ScaleSet(time.time(), self.settings.replicas))
-        await self.journal.load()
-        await self.fleet.load()
-        routed = await self.router.load()
-        await self.crew.adopt(routed, self.router.generation)
+        """Take over from an earlier deployer, and poll the registry from now on."""
+        self.store.record(ScaleSet(time.time(), self.settings.replicas))
+        await self.store.load()
+        await self.replica_set.load()
+        routed = await self.routes.load()
+        await self.manager.adopt(routed, self.routes.generation)
         await self._infer_current()
-        self.deployment.resume({replica.release for replica in self.fleet.replicas.values()})
-        await self._follow(subjects.HEALTH, Health, self.fleet.health)
-        await self._follow(subjects.SERVING, Serving, self.router.serving)
-        self.context.spawn(self.feed.run(self.settings.interval, self.settings.max_interval), "registry")
+        self.deployment.resume({replica.release for replica in self.replica_set.replicas.values()})
+        await self._follow(subjects.HEALTH, Health, self.replica_set.health)
+        await self._follow(subjects.SERVING, Serving, self.routes.serving)
+        self.context.spawn(self.poller.run(self.settings.interval, self.settings.max_interval), "registry")
 
     async def run(self) -> None:
-        """Reconcile until the service is to stop; then leave the replicas running, or stop them."""
+        """Reconcile until the service stops; then leave the replicas running, or stop them."""
         stopping = asyncio.create_task(self._until_stopping())
         try:
             while not self.context.stopping.is_set():
                 await self._round()
-            if self.settings.stop_containers and not self.tenure.is_lost:
+            if self.settings.stop_containers and not self.leadership.is_lost:
                 await self._stop_all()
         finally:
             stopping.cancel()
 
     async def step(self) -> float:
-        """Do everything that can be done now; how many seconds later there is something to do again at the latest."""
+        """Do all that can be done now. Return the seconds until there is something to do again."""
         async with self.changing():
             await self._after_reconnect()
-            await self.journal.settle()
-            self.crew.bury()
+            await self.store.settle()
+            self.manager.handle_exits()
             for _ in range(STEPS):
                 await self._take_offer()
-                plan = await self._advance()
-                if not plan.actions:
-                    return plan.wake - time.monotonic()
+                step = await self._advance()
+                if not step.actions:
+                    return step.wake - time.monotonic()
         return 0.0
 
     @contextlib.asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
-        """Change something inside, alone. Raises BusError when another deployer may have the application."""
+        """Hold the lock for a change. Raises BusError if another deployer may lead."""
         async with self._lock:
-            self.tenure.check()
+            self.leadership.check()
             yield
 
-    def facts(self) -> rollout.Facts:
-        """What is true now, for the rollout."""
+    def facts(self) -> plan.Facts:
+        """Return the facts of this moment, for the rollout."""
         now = time.monotonic()
-        self.fleet.observe(self.router, now)
+        self.replica_set.observe(self.routes, now)
         deployment = self.deployment
-        return rollout.Facts(
+        return plan.Facts(
             now=now,
             target="" if self._is_closing else deployment.target,
             desired=self.settings.replicas,
-            replicas=list(self.fleet.replicas.values()),
+            replicas=list(self.replica_set.replicas.values()),
             limits=self.limits,
             strategy=deployment.strategy,
             deploying=deployment.is_rolling_out and not self._is_closing,
@@ -126,25 +133,25 @@ class Reconciler:
             undoing="" if self._is_closing else deployment.undoing,
             undo_until=deployment.undo_until,
             failure=deployment.failure,
-            held=self.crew.backoff.held,
+            held=self.manager.backoff.held,
         )
 
     def phase(self) -> str:
-        """The phase that the deployment under way is in."""
-        return rollout.phase(self.facts()) if self.deployment.is_rolling_out else self.deployment.preparation
+        """Return the phase of the deployment under way."""
+        return plan.phase(self.facts()) if self.deployment.is_rolling_out else self.deployment.preparation
 
     async def _round(self) -> None:
-        """One step, and the wait for the next. While the bus or our lease is away nothing is changed."""
+        """Do one step, and wait for the next. Without the bus or the lease, change nothing."""
         self._news.clear()
-        if not self.context.bus.is_connected or not self.tenure.is_held:
+        if not self.context.bus.is_connected or not self.leadership.is_held:
             await self._pause(RETRY)
             return
         try:
             pause = await self.step()
         except BusError as error:
-            self._log.warning("the bus did not take a change, trying again", reason=str(error))
+            self._log.warning("the bus did not take a change, retrying", reason=str(error))
             pause = RETRY
-        if self.fleet.replicas or not self._is_closing:
+        if self.replica_set.replicas or not self._is_closing:
             await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
@@ -154,70 +161,72 @@ class Reconciler:
         except TimeoutError:
             pass
 
-    async def _advance(self) -> rollout.Plan:
-        """Apply what the rollout asks for now, and make it known."""
+    async def _advance(self) -> plan.Plan:
+        """Apply the next part of the plan, and publish the routes and replicas that follow from it."""
         facts = self.facts()
-        self.crew.announce()
-        plan = rollout.plan(facts)
-        for action in plan.actions:
-            self.tenure.check()
+        self.manager.announce()
+        step = plan.plan(facts)
+        for action in step.actions:
+            self.leadership.check()
             await self._apply(action)
-        await self.router.publish({port.proxy: self.fleet.backends(port.replica) for port in self.settings.ports})
-        self.fleet.routed(self.router.generation)
-        await self.fleet.publish()
-        return plan
+        await self.routes.publish({port.proxy: self.replica_set.backends(port.replica) for port in self.settings.ports})
+        self.replica_set.routed(self.routes.generation)
+        await self.replica_set.publish()
+        return step
 
-    async def _apply(self, action: act.Action) -> None:
+    async def _apply(self, action: actions.Action) -> None:
         match action:
-            case act.Pull():
+            case actions.Pull():
                 self.deployment.start_pull()
-            case act.Start(slot=slot):
-                self.crew.start(self.deployment.target, slot)
-            case act.Succeed():
-                self.crew.backoff.clear()
+            case actions.Start(slot=slot):
+                self.manager.start(self.deployment.target, slot)
+            case actions.Succeed():
+                self.manager.backoff.clear()
                 await self.deployment.succeed()
-            case act.Fail(phase=phase, reason=reason):
-                self.crew.backoff.clear()
+            case actions.Fail(phase=phase, reason=reason):
+                self.manager.backoff.clear()
                 await self.deployment.fail(phase, reason)
-            case act.Undone():
+            case actions.RollbackDone():
                 await self.deployment.undone()
             case _:
-                self.crew.change(self.fleet.replicas[action.id], action)
+                self.manager.change(self.replica_set.replicas[action.id], action)
 
     async def _take_offer(self) -> None:
-        """Announce the newest release, and begin a deployment when it is due."""
-        offered, resolved, decisions = self.feed.offered or [], self.feed.resolved, self.journal.decisions
+        """Record the newest release, and begin a deployment when one is due."""
+        offered, resolved, decisions = self.poller.offered or [], self.poller.resolved, self.store.decisions
         if self._is_new(offered) and offered[0] in resolved:
             digest = resolved[offered[0]].artifact.digest
-            found = ReleaseFound(time.time(), offered[0], digest, self.feed.registry.url)
-            await self.journal.commit(replace(decisions, found=offered[0]), found)
-        release = "" if self._is_closing else self.due(offered)
+            found = ReleaseFound(time.time(), offered[0], digest, self.poller.registry.url)
+            await self.store.commit(replace(decisions, found=offered[0]), found)
+        release = "" if self._is_closing else self.next_release(offered)
         if release in resolved:
             await self.deployment.begin(release, "registry", resolved[release])
         elif release:
-            self.feed.hurry()
+            self.poller.poll_soon()
 
     def _wanted(self, offered: Sequence[str]) -> set[str]:
-        """What of an offer is to be announced or deployed."""
-        return ({offered[0]} if self._is_new(offered) else set()) | ({self.due(offered)} - {""})
+        """Return the releases of an offer that are about to be recorded as found, or deployed."""
+        return ({offered[0]} if self._is_new(offered) else set()) | ({self.next_release(offered)} - {""})
 
     def _is_new(self, offered: Sequence[str]) -> bool:
-        return bool(offered) and offered[0] not in (self.journal.decisions.found, self.journal.decisions.current)
+        return bool(offered) and offered[0] not in (self.store.decisions.found, self.store.decisions.current)
 
-    def due(self, offered: Sequence[str]) -> str:
-        """The release that an offer makes us deploy now; empty: none."""
-        return choice.due(self.journal.decisions, offered, bool(self.fleet.replicas), self.feed.registry.is_newer)
+    def next_release(self, offered: Sequence[str]) -> str:
+        """Return the release of an offer that is due now, empty if none is."""
+        return next_release(
+            self.store.decisions, offered, bool(self.replica_set.replicas), self.poller.registry.is_newer
+        )
 
     async def _infer_current(self) -> None:
-        """Without decisions (the bus was lost), what runs is what should run."""
-        decisions = self.journal.decisions
-        if not decisions.current and not decisions.ongoing and self.fleet.replicas:
-            releases = Counter(replica.release for replica in self.fleet.replicas.values())
+        """Without decisions (the bus was lost), take the release that most replicas run as the current one."""
+        decisions = self.store.decisions
+        if not decisions.current and not decisions.ongoing and self.replica_set.replicas:
+            releases = Counter(replica.release for replica in self.replica_set.replicas.values())
             decisions = replace(decisions, current=releases.most_common(1)[0][0])
-        await self.journal.commit(decisions)
+        await self.store.commit(decisions)
 
     async def _follow(self, bucket: str, kind: type[T], values: dict[str, T]) -> None:
-        """Keep a dict equal to our part of a bucket; returns when it is for the first time."""
+        """Keep a dict equal to our part of a bucket. Return once it has all values of the start."""
         keys = f"{subjects.token(self.context.host)}.{self.settings.app}.>"
         synced = asyncio.Event()
 
@@ -233,18 +242,18 @@ class Reconciler:
         stopping.cancel()
 
     async def _after_reconnect(self) -> None:
-        """The bus may have come back without what we wrote."""
+        """After a reconnect, read and write everything again: the bus may have lost it."""
         epoch = self.context.bus.epoch
         if self._epoch == epoch:
             return
-        await self.fleet.load()
-        await self.router.load()
-        await self.journal.write()
-        self.router.forget()
+        await self.replica_set.load()
+        await self.routes.load()
+        await self.store.write()
+        self.routes.forget()
         self._epoch = epoch
 
     async def _stop_all(self) -> None:
-        """Drain and stop every replica, within the time that a stopping service has."""
+        """Drain and stop all replicas, within the time that a stopping service has."""
         available = lifecycle.STOP_TIMEOUT - STOP_MARGIN
         self._is_closing = True
         self.limits = replace(
@@ -252,10 +261,10 @@ class Reconciler:
         )
         try:
             async with asyncio.timeout(available):
-                while self.fleet.replicas:
+                while self.replica_set.replicas:
                     await self._round()
         except TimeoutError:
-            self._log.error("replicas were not stopped in time", replicas=len(self.fleet.replicas))
+            self._log.error("replicas were not stopped in time", replicas=len(self.replica_set.replicas))
 
     async def _until_stopping(self) -> None:
         await self.context.stopping.wait()
@@ -263,13 +272,13 @@ class Reconciler:
 
 
 def check(settings: DeployerSettings) -> Check:
-    """How health probes a replica."""
+    """Return the parameters with which health probes a replica."""
     return Check(settings.health_path, settings.probe_interval, settings.probe_timeout, settings.rise, settings.fall)
 
 
-def limits(settings: DeployerSettings) -> rollout.Limits:
-    """How long the rollout waits for what. A health path proves more than staying up does: then nothing settles."""
-    return rollout.Limits(
+def limits(settings: DeployerSettings) -> plan.Limits:
+    """Return the time limits of a rollout. With a health path, which proves more, no replica has to settle."""
+    return plan.Limits(
         settle=0.0 if settings.health_path else settings.settle,
         ready=settings.health_timeout,
         drain=settings.drain_time,

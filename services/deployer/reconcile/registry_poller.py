@@ -1,4 +1,4 @@
-"""The registry's offer, looked at again and again, beside the reconcile loop: a slow registry keeps nobody waiting."""
+"""The poller of the registry. It runs beside the reconcile loop, so that a slow registry delays nothing else."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from services.common.errors import RegistryError
 from services.deployer.registry import Registry
 from services.deployer.registry.backoff import pause
 
-LOOK_TIMEOUT = 60.0
+LOOKUP_TIMEOUT = 60.0
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """What a release stands for, and how many seconds it took to find that out."""
+    """The artifact of a release, and how many seconds the registry took to name it."""
 
     artifact: Artifact
     took: float
 
 
-class Feed:
-    """`offered`: the releases of the last successful look, newest first; None before the first.
+class RegistryPoller:
+    """Polls a registry.
 
-    `resolved`: what those of them stand for that `wanted` asked for.
+    `offered`: the releases of the last successful poll, newest first; None before the first. `resolved`: the
+    artifacts of those of them that `wanted` selected.
     """
 
     def __init__(
@@ -40,42 +41,42 @@ class Feed:
         changed: Callable[[], None],
         wanted: Callable[[Sequence[str]], Collection[str]],
     ) -> None:
-        """`wanted`: of an offer, what is about to be announced or deployed."""
+        """Start without an offer. `wanted` selects from an offer what is about to be recorded as found, or deployed."""
         self.registry = registry
         self.offered: list[str] | None = None
         self.resolved: dict[str, Resolved] = {}
         self._record = record
         self._changed = changed
         self._wanted = wanted
-        self._hurry = asyncio.Event()
+        self._poll_soon = asyncio.Event()
         self._streak = 0
         self._retry_after: float | None = None
         self._log = log.get("deployer")
 
     async def run(self, interval: float, longest: float) -> None:
-        """Look now, and every `interval` seconds for ever; up to every `longest` while the registry fails."""
+        """Poll now and every `interval` seconds; while the registry fails, up to every `longest` seconds."""
         while True:
-            await self.look()
+            await self.poll()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause(interval, longest, self._streak, random.random(), self._retry_after)):
-                    await self._hurry.wait()
+                    await self._poll_soon.wait()
 
-    def hurry(self) -> None:
-        """Look again soon, unless the registry fails."""
+    def poll_soon(self) -> None:
+        """Poll again soon, unless the registry fails."""
         if not self._streak:
-            self._hurry.set()
+            self._poll_soon.set()
 
-    async def look(self) -> None:
-        """Look once. A failure is told, and leaves what was known before."""
-        self._hurry.clear()
+    async def poll(self) -> None:
+        """Poll once. A failure is recorded, and keeps the last offer."""
+        self._poll_soon.clear()
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT):
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
                 offered = await self.registry.offered()
                 resolved = {release: await self._resolve(release) for release in self._wanted(offered)}
         except RegistryError as error:
             self._failed(str(error), error.retry_after)
         except TimeoutError:
-            self._failed(f"no answer from {self.registry.url} within {LOOK_TIMEOUT:g} s")
+            self._failed(f"no answer from {self.registry.url} within {LOOKUP_TIMEOUT:g} s")
         else:
             self._succeeded(offered, resolved)
 
@@ -84,7 +85,7 @@ class Feed:
         self._retry_after = retry_after
         self._record(RegistryFailed(time.time(), self.registry.url, reason, self._streak))
         if self._streak == 1:
-            self._log.error("registry failed, running replicas are left alone", reason=reason)
+            self._log.error("registry failed, running replicas stay", reason=reason)
 
     def _succeeded(self, offered: list[str], resolved: dict[str, Resolved]) -> None:
         self._retry_after = None

@@ -1,7 +1,7 @@
-"""Taking an application off its host: what the bus says of it ends, and the log knows.
+"""Removal of an application from its host: its routes and replicas leave the bus, and the log records the removal.
 
-Its replicas are left alone: whether they stop is for its deployer to decide, before. What was decided is kept, for the
-case that it comes back.
+The replicas keep running: their deployer decides before whether they stop. The decisions are kept, in case the
+application comes back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError
 from services.common.ids import uuid7
 from services.common.jetstream.watch import Change, watch_keys
-from services.deployer.reconcile.leadership import Tenure
+from services.deployer.reconcile.leadership import Leadership
 from services.deployer.settings import DeployerSettings
 
 TURN = 10.0
@@ -32,24 +32,24 @@ FLUSH_TIMEOUT = 5.0
 
 
 async def remove(settings: DeployerSettings, by: str) -> None:
-    """End an application whose deployer has ended. Raises BusError: the bus is away, or another deployer has it."""
+    """Remove an application whose deployer has ended. Raises BusError if the bus is away, or a deployer still leads."""
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
-    tenure = Tenure(bus, settings)
+    leadership = Leadership(bus, settings)
     try:
-        await _take(tenure)
-        bus.guard = tenure.check
+        await _take(leadership)
+        bus.guard = leadership.check
         for bucket in (subjects.ROUTES, subjects.REPLICAS):
             for key in await _keys(bus, bucket, f"{subjects.token(settings.host)}.{settings.app}.>"):
                 await bus.delete(bucket, key)
         await _tell(bus, settings, by)
         await _note(bus, settings)
     finally:
-        await tenure.give_back()
+        await leadership.release()
         await bus.close()
 
 
 async def left(settings: DeployerSettings) -> list[str]:
-    """The applications of the host that were decided about and not removed. Raises BusError."""
+    """Return the applications of the host that have decisions and were not removed. Raises BusError."""
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     try:
         keys = await _keys(bus, subjects.DECISIONS, f"{subjects.token(settings.host)}.*")
@@ -58,16 +58,16 @@ async def left(settings: DeployerSettings) -> list[str]:
         await bus.close()
 
 
-async def _take(tenure: Tenure) -> None:
+async def _take(leadership: Leadership) -> None:
     try:
         async with asyncio.timeout(TURN):
-            await tenure.take()
+            await leadership.take()
     except TimeoutError:
-        raise BusError(f"{tenure.what} is not removed: a deployer still has it") from None
+        raise BusError(f"{leadership.name} is not removed: a deployer still has it") from None
 
 
 async def _keys(bus: Bus, bucket: str, keys: str) -> list[str]:
-    """The keys that have a value, whatever it is."""
+    """Return the keys that have a value."""
     found = []
     async with contextlib.aclosing(watch_keys(bus, bucket, keys)) as changes:
         async for change in changes:

@@ -1,4 +1,4 @@
-"""Starts, stops and buries replicas, and tells the log."""
+"""Starts and stops replicas, handles their exits, and records both."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from schemas.events import (
     ReplicaRouted,
     ReplicaStarted,
 )
-from schemas.routing import Artifact, BackendState
+from schemas.routing import Artifact, BackendState, authority
 from services.common.errors import LongshoreError
 from services.common.process.lifecycle import Context
-from services.deployer.reconcile.decision_store import Journal
+from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.reconcile.deployment import Deployment
-from services.deployer.reconcile.replica_set import Fleet, Live
-from services.deployer.rollout import actions as act
+from services.deployer.reconcile.replica_set import ManagedReplica, ReplicaSet
+from services.deployer.rollout import actions
 from services.deployer.rollout.backoff import Backoff
 from services.deployer.rollout.replica import change
-from services.deployer.runtime.exit_text import how
+from services.deployer.runtime.exit_text import describe_exit
 from services.deployer.runtime.protocol import Exit, Found, Running, Runtime, Spec
 from services.deployer.settings import DeployerSettings
 
 
 class Restart(msgspec.Struct, frozen=True):
-    """A replica that ended runs again."""
+    """A replica that ended runs again, restarted by its engine."""
 
     id: str
     running: Running
 
 
-class Crew:
-    """Does to the fleet what the rollout asks for, and notices what happens to it."""
+class ReplicaManager:
+    """Applies the rollout's actions to replicas, and notices their exits."""
 
     def __init__(
         self,
         context: Context,
         settings: DeployerSettings,
-        journal: Journal,
+        store: DecisionStore,
         deployment: Deployment,
-        fleet: Fleet,
+        replica_set: ReplicaSet,
         runtime: Runtime,
         wake: Callable[[], None],
     ) -> None:
         self.backoff = Backoff()
         self._context = context
         self._settings = settings
-        self._journal = journal
+        self._store = store
         self._deployment = deployment
-        self._fleet = fleet
+        self._replica_set = replica_set
         self._runtime = runtime
         self._wake = wake
         self._news: deque[tuple[float, Exit | Restart]] = deque()
@@ -71,50 +71,51 @@ class Crew:
         runtime.on_change = wake
 
     async def adopt(self, routed: dict[str, BackendState], generation: int) -> None:
-        """Take over what an earlier deployer left; `routed` is its last route."""
+        """Take over the replicas of an earlier deployer. `routed`: the backends of its last route."""
         for found in await self._runtime.adopt():
             if found.exit:
                 is_expected = found.stopping or found.draining
-                self._bury(time.time(), found.exit, found.release, "stopped" if is_expected else "")
+                self._record_exit(time.time(), found.exit, found.release, "stopped" if is_expected else "")
             else:
                 self._take_over(found, routed.get(found.id), generation)
 
     def start(self, release: str, slot: int) -> None:
-        replica = Live(id=self._fleet.new_id(release, slot), release=release, slot=slot, since=math.inf)
-        self._fleet.add(replica)
+        """Start a replica in a slot. Returns at once."""
+        replica = ManagedReplica(id=self._replica_set.new_id(release, slot), release=release, slot=slot, since=math.inf)
+        self._replica_set.add(replica)
         self._fetching[replica.id] = self._context.spawn(self._start(replica), f"start {replica.id}")
 
-    def change(self, replica: Live, action: act.Action) -> None:
-        """Do what the rollout asks for with one replica."""
+    def change(self, replica: ManagedReplica, action: actions.Action) -> None:
+        """Apply one action of the rollout to one replica."""
         now, before = time.monotonic(), replica.route_since
         change(replica, action, now)
         match action:
-            case act.Pass():
+            case actions.MarkReady():
                 self._record(ReplicaReady, replica, duration=now - replica.since)
-            case act.Activate() | act.Drain() | act.Cut():
+            case actions.Activate() | actions.Drain() | actions.Unroute():
                 replica.generation = None
-            case act.Signal():
+            case actions.Signal():
                 self._runtime.drain(replica.id, replica.drain_signal)
-            case act.Stop():
+            case actions.Stop():
                 self._stop(replica)
-        if isinstance(action, act.Drain):
+        if isinstance(action, actions.Drain):
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
-        if isinstance(action, act.Cut):
+        if isinstance(action, actions.Unroute):
             self._record(ReplicaDrained, replica, cut=replica.connections, duration=now - before)
 
     def announce(self) -> None:
-        """Tell which replicas take traffic since the proxy follows."""
-        for replica in self._fleet.replicas.values():
+        """Record the replicas that take traffic since the proxy follows."""
+        for replica in self._replica_set.replicas.values():
             if replica.serves and not replica.is_announced:
                 replica.is_announced = True
                 self._record(ReplicaRouted, replica, duration=time.monotonic() - replica.route_since)
 
-    def bury(self) -> None:
-        """Take the replicas that ended off the fleet, or out of the route until they run again."""
+    def handle_exits(self) -> None:
+        """Remove the replicas that ended, or take them out of the route until they run again."""
         while self._news:
             moment, news = self._news.popleft()
-            replica = self._fleet.replicas.get(news.id)
+            replica = self._replica_set.replicas.get(news.id)
             if replica and isinstance(news, Restart):
                 self._came_back(moment, replica, news.running)
             elif replica and isinstance(news, Exit):
@@ -123,37 +124,39 @@ class Crew:
     def _take_over(self, found: Found, place: BackendState | None, generation: int) -> None:
         running, now = found.running, time.monotonic()
         assert running
-        replica = Live(id=found.id, release=found.release, slot=found.slot, since=now, running=True, address=running)
+        replica = ManagedReplica(
+            id=found.id, release=found.release, slot=found.slot, since=now, running=True, address=running
+        )
         replica.drain_signal, replica.signalled = running.drain_signal, found.draining
         replica.leaving = "replaced" if found.draining else ""
-        if place and self._fleet.was_probed(found.id, running):
+        if place and self._replica_set.was_probed(found.id, running):
             replica.ready, replica.is_announced = True, place == "active"
             replica.route, replica.route_since, replica.generation = place, now, generation
         if found.stopping:
             replica.leaving, replica.stopping_since = "replaced", now
             self._runtime.stop(found.id, self._settings.stop_timeout)
-        replica.condemned = found.outdated
-        self._fleet.add(replica)
-        address = f"{running.host}:{running.port}"
-        self._journal.record(
+        replica.must_replace = found.outdated
+        self._replica_set.add(replica)
+        address = authority(running.host, running.port)
+        self._store.record(
             ReplicaAdopted(
                 time.time(), replica=found.id, release=found.release, address=address, pid=running.pid, slot=found.slot
             )
         )
         self._log.info("replica adopted", replica=found.id, release=found.release, address=address)
 
-    async def _start(self, replica: Live) -> None:
+    async def _start(self, replica: ManagedReplica) -> None:
         began = time.monotonic()
         try:
             artifact = await self._fetch(replica)
             spec = Spec(replica.id, self._settings.app, replica.release, replica.slot, artifact)
             running = await self._runtime.start(spec)
         except LongshoreError as error:
-            self._fleet.remove(replica.id)
-            self._accuse(replica, "start", str(error), 0.0)
+            self._replica_set.remove(replica.id)
+            self._record_failure(replica, "start", str(error), 0.0)
         else:
             replica.running, replica.address, replica.drain_signal = True, running, running.drain_signal
-            address, took = f"{running.host}:{running.port}", time.monotonic() - began
+            address, took = authority(running.host, running.port), time.monotonic() - began
             self._record(
                 ReplicaStarted,
                 replica,
@@ -167,8 +170,8 @@ class Crew:
                 self._stop(replica)
         self._wake()
 
-    async def _fetch(self, replica: Live) -> Artifact:
-        """Wait until its release is on this host, however long that takes. It can be cancelled at any moment."""
+    async def _fetch(self, replica: ManagedReplica) -> Artifact:
+        """Bring the release to this host, however long that takes. Can be cancelled at any moment."""
         try:
             artifact = await self._deployment.artifact(replica.release)
             await self._runtime.pull(artifact)
@@ -178,11 +181,11 @@ class Crew:
         self._wake()
         return artifact
 
-    def _stop(self, replica: Live) -> None:
-        """End it, or its start; one that just becomes a process is ended as soon as it is one."""
+    def _stop(self, replica: ManagedReplica) -> None:
+        """Stop a replica, or cancel its start. One whose process is just starting is stopped once it runs."""
         if fetching := self._fetching.pop(replica.id, None):
             fetching.cancel()
-            self._fleet.remove(replica.id)
+            self._replica_set.remove(replica.id)
         elif replica.running:
             self._runtime.stop(replica.id, self._settings.stop_timeout)
 
@@ -194,39 +197,39 @@ class Crew:
         self._news.append((time.time(), Restart(replica, running)))
         self._wake()
 
-    def _ended(self, moment: float, replica: Live, end: Exit) -> None:
+    def _ended(self, moment: float, replica: ManagedReplica, end: Exit) -> None:
         now = time.monotonic()
         if end.restarts and replica.signalled:
-            self.change(replica, act.Stop(replica.id))
+            self.change(replica, actions.Stop(replica.id))
             return
         if end.restarts:
             self._went_down(moment, replica, end)
             return
-        self._fleet.remove(end.id)
+        self._replica_set.remove(end.id)
         if replica.signalled and replica.route == "draining":
             self._record(ReplicaDrained, replica, duration=now - replica.route_since)
         if replica.stopping_since is not None or replica.signalled:
-            self._bury(moment, end, replica.release, replica.leaving, now - (replica.stopping_since or now))
+            self._record_exit(moment, end, replica.release, replica.leaving, now - (replica.stopping_since or now))
         else:
-            self._bury(moment, end, replica.release)
-            self._blame(replica, end)
+            self._record_exit(moment, end, replica.release)
+            self._attribute_exit(replica, end)
 
-    def _went_down(self, moment: float, replica: Live, end: Exit) -> None:
-        """Its engine starts it again: it keeps its place, and has to become ready once more."""
-        self._journal.record(ReplicaExited(moment, end.id, replica.release, end.code, end.oom))
-        self._log.error("replica exited, its restart policy starts it again", replica=end.id, how=how(end))
+    def _went_down(self, moment: float, replica: ManagedReplica, end: Exit) -> None:
+        """Keep the place of a replica that its engine restarts; it must become ready again."""
+        self._store.record(ReplicaExited(moment, end.id, replica.release, end.code, end.oom))
+        self._log.error("replica exited, its restart policy starts it again", replica=end.id, how=describe_exit(end))
         if self._deployment.is_rolling_out and not replica.ready:
-            self._blame(replica, end)
+            self._attribute_exit(replica, end)
         if replica.route == "active":
-            self.change(replica, act.Drain(replica.id))
+            self.change(replica, actions.Drain(replica.id))
         if replica.ready:
             replica.ready, replica.since = False, time.monotonic()
         replica.address = None
 
-    def _came_back(self, moment: float, replica: Live, running: Running) -> None:
+    def _came_back(self, moment: float, replica: ManagedReplica, running: Running) -> None:
         replica.address, replica.generation = running, None
-        address = f"{running.host}:{running.port}"
-        self._journal.record(
+        address = authority(running.host, running.port)
+        self._store.record(
             ReplicaStarted(
                 moment,
                 self._deployment.id,
@@ -239,23 +242,23 @@ class Crew:
         )
         self._log.info("replica runs again", replica=replica.id, address=address)
 
-    def _bury(self, moment: float, end: Exit, release: str, retired: str = "", stop: float = 0.0) -> None:
+    def _record_exit(self, moment: float, end: Exit, release: str, retired: str = "", stop: float = 0.0) -> None:
         if retired:
-            self._journal.record(ReplicaRetired(moment, self._deployment.id, end.id, reason=retired, duration=stop))
+            self._store.record(ReplicaRetired(moment, self._deployment.id, end.id, reason=retired, duration=stop))
         else:
-            self._journal.record(ReplicaExited(moment, end.id, release, end.code, end.oom))
+            self._store.record(ReplicaExited(moment, end.id, release, end.code, end.oom))
             output = self._runtime.output(end.id)
-            self._log.error("replica exited", replica=end.id, how=how(end), output=output)
+            self._log.error("replica exited", replica=end.id, how=describe_exit(end), output=output)
         self._runtime.forget(end.id)
 
-    def _blame(self, replica: Live, end: Exit) -> None:
+    def _attribute_exit(self, replica: ManagedReplica, end: Exit) -> None:
         uptime = time.monotonic() - replica.since
         has_served = replica.is_announced or replica.route == "draining"
         phase = "drain" if has_served else "route" if replica.ready else "check"
-        self._accuse(replica, phase, f"{replica.id} {how(end)} after {uptime:.1f} s", uptime)
+        self._record_failure(replica, phase, f"{replica.id} {describe_exit(end)} after {uptime:.1f} s", uptime)
 
-    def _accuse(self, replica: Live, phase: str, reason: str, uptime: float) -> None:
-        """A replica of what should run has failed: that ends a deployment, or makes its slot wait."""
+    def _record_failure(self, replica: ManagedReplica, phase: str, reason: str, uptime: float) -> None:
+        """Fail the deployment because of a replica of the target, or make the replica's slot wait."""
         if replica.release != self._deployment.target or replica.leaving:
             return
         if self._deployment.is_rolling_out:
@@ -264,5 +267,5 @@ class Crew:
         wait = self.backoff.crashed(replica.slot, uptime, time.monotonic())
         self._log.warning("replica is replaced", replica=replica.id, reason=reason, seconds=wait)
 
-    def _record(self, kind: Callable[..., Event], replica: Live, **details: object) -> None:
-        self._journal.record(kind(time.time(), self._deployment.id, replica.id, **details))
+    def _record(self, kind: Callable[..., Event], replica: ManagedReplica, **details: object) -> None:
+        self._store.record(kind(time.time(), self._deployment.id, replica.id, **details))

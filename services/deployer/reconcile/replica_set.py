@@ -1,4 +1,4 @@
-"""The replicas of an application on this host, and what the buckets say and are told about them."""
+"""The replicas of an application on this host, their verdicts, and what health is to probe."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from schemas.routing import Backend, Check, Health
 from schemas.routing import Replica as Probed
 from services.common.bus.connection import Bus
 from services.deployer.reconcile import kv
-from services.deployer.reconcile.route_publisher import Router
+from services.deployer.reconcile.route_publisher import RoutePublisher
 from services.deployer.rollout.replica import Replica
 from services.deployer.runtime.protocol import Running
 
 LONGEST_TOKEN = 40
 
 
-class Live(Replica, kw_only=True):
-    """A replica with what only the reconcile loop needs.
+class ManagedReplica(Replica, kw_only=True):
+    """A replica with the state that only the reconcile loop needs.
 
-    `generation`: the first one of the route that shows its place, None until that is written. `is_announced`:
-    the log knows that it takes traffic.
+    `generation`: the first one of the route that shows its place, None until that is written. `is_announced`: the log
+    has recorded that it takes traffic.
     """
 
     address: Running | None = None
@@ -29,12 +29,12 @@ class Live(Replica, kw_only=True):
     is_announced: bool = False
 
 
-class Fleet:
+class ReplicaSet:
     """All replicas that were started and have not ended."""
 
     def __init__(self, bus: Bus, host: str, app: str, check: Check, problem: Callable[[str], str]) -> None:
-        """`problem`: what the runtime itself has against a replica, empty if nothing."""
-        self.replicas: dict[str, Live] = {}
+        """Start empty. `problem` returns what the runtime itself has against a replica, empty if nothing."""
+        self.replicas: dict[str, ManagedReplica] = {}
         self.health: dict[str, Health] = {}
         self._bus = bus
         self._host = host
@@ -43,18 +43,20 @@ class Fleet:
         self._problem = problem
         self._published: dict[str, Probed] | None = None
 
-    def add(self, replica: Live) -> None:
+    def add(self, replica: ManagedReplica) -> None:
+        """Add a replica."""
         self.replicas[replica.id] = replica
 
-    def remove(self, identity: str) -> Live | None:
+    def remove(self, identity: str) -> ManagedReplica | None:
+        """Remove a replica. Return it, None if there is none with this id."""
         return self.replicas.pop(identity, None)
 
     def new_id(self, release: str, slot: int) -> str:
-        """`<app>-<release>-<slot>-<random>`; no two replicas ever share one."""
+        """Return a new id, `<app>-<release>-<slot>-<random>`. No two replicas ever share one."""
         return f"{self._app}-{subjects.token(release)[:LONGEST_TOKEN]}-{slot}-{secrets.token_hex(3)}"
 
-    def observe(self, router: Router, now: float) -> None:
-        """Bring every replica up to date with what health and the proxy say."""
+    def observe(self, routes: RoutePublisher, now: float) -> None:
+        """Update each replica with the verdict of health and the state of the proxy."""
         for replica in self.replicas.values():
             verdict = self.health.get(subjects.replica_key(self._host, self._app, replica.id))
             problem = self._problem(replica.id) if replica.address else "does not run"
@@ -65,11 +67,11 @@ class Fleet:
                 replica.unhealthy_since = None
             elif replica.ready and replica.unhealthy_since is None:
                 replica.unhealthy_since = now
-            replica.followed = replica.generation is not None and router.follows(replica.generation)
-            replica.connections = router.connections(replica.id)
+            replica.followed = replica.generation is not None and routes.follows(replica.generation)
+            replica.connections = routes.connections(replica.id)
 
     def backends(self, port: int) -> list[Backend]:
-        """What belongs into the route to a port of the replicas. A container that has just ended has no port."""
+        """Return the backends of the route to a port of the replicas. A container that has just ended has no port."""
         return [
             Backend(replica.id, *at, replica.route)
             for replica in self.replicas.values()
@@ -78,18 +80,18 @@ class Fleet:
         ]
 
     def routed(self, generation: int) -> None:
-        """Everything is in the route now as it was decided."""
+        """Note the generation of the route that was just written for the replicas whose place had changed."""
         for replica in self.replicas.values():
             if replica.generation is None:
                 replica.generation = generation
 
     async def load(self) -> None:
-        """Read which replicas an earlier deployer told health about."""
+        """Read the replicas that an earlier deployer published for health."""
         keys = f"{subjects.token(self._host)}.{self._app}.>"
         self._published = await kv.read(self._bus, subjects.REPLICAS, keys, Probed)
 
     async def publish(self) -> None:
-        """Tell health which replicas to probe. Raises BusError when that could not be written; then try again."""
+        """Publish the replicas that health is to probe. After a BusError, call it again."""
         published = self._published if self._published is not None else {}
         wanted = {subjects.replica_key(self._host, self._app, probed.id): probed for probed in self._probed()}
         for key in published.keys() - wanted.keys():
@@ -102,7 +104,7 @@ class Fleet:
         self._published = published
 
     def was_probed(self, replica: str, running: Running) -> bool:
-        """Whether it is still the process that an earlier deployer told health about, as far as that is known."""
+        """Return True unless the replica is known to run in another process than the one published for health."""
         known = (self._published or {}).get(subjects.replica_key(self._host, self._app, replica))
         if known is None:
             return True
@@ -118,5 +120,5 @@ class Fleet:
 
 
 def _is_about(verdict: Health, running: Running | None) -> bool:
-    """A verdict on the process of before a restart says nothing."""
+    """Return True if the verdict is about this process, and not about the one before a restart."""
     return running is not None and verdict.pid in (0, running.pid)

@@ -1,4 +1,4 @@
-"""The routes of an application's ports: written for the proxy, with what the proxy makes of them."""
+"""The routes of an application's ports: written for the proxy, with the proxy's answers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from services.common.bus.connection import Bus
 from services.deployer.reconcile import kv
 
 
-class Router:
-    """All ports lead to the same replicas. Every change has a generation above all that were ever written."""
+class RoutePublisher:
+    """Publishes routes. All ports lead to the same replicas. Each change has a higher generation than any before."""
 
     def __init__(self, bus: Bus, host: str, app: str, ports: list[int]) -> None:
         self.generation = 0
@@ -21,7 +21,7 @@ class Router:
         self._published: dict[int, list[Backend]] | None = None
 
     async def load(self) -> dict[str, BackendState]:
-        """The backends that an earlier deployer routed to. Routes of ports that are no longer ours go."""
+        """Return the backends of an earlier deployer's routes. Delete the routes of ports that are no longer ours."""
         routes = await kv.read(self._bus, subjects.ROUTES, self._prefix, Route)
         for key in routes.keys() - self._ports.keys():
             await self._bus.delete(subjects.ROUTES, key)
@@ -29,11 +29,11 @@ class Router:
         return {backend.id: backend.state for route in routes.values() for backend in route.backends}
 
     def forget(self) -> None:
-        """Write again what is written: the bus may have lost it."""
+        """Publish again next time: the bus may have lost the routes."""
         self._published = None
 
     async def publish(self, backends: dict[int, list[Backend]]) -> bool:
-        """Write the backends of each port; whether there was news. Raises BusError when that failed: then try again."""
+        """Write the backends of each port. Return False if nothing changed. After a BusError, call it again."""
         if backends == self._published:
             return False
         followed = [serving.generation for serving in self._relevant()]
@@ -44,11 +44,11 @@ class Router:
         return True
 
     def follows(self, generation: int) -> bool:
-        """Whether the proxy works with this generation, if there is a proxy."""
+        """Return True if the proxy follows this generation, or there is no proxy."""
         return all(serving.generation >= generation for serving in self._relevant())
 
     def connections(self, replica: str) -> int:
-        """How many connections a draining replica still has."""
+        """Return how many connections a draining replica still has."""
         return sum(serving.draining.get(replica, 0) for serving in self._relevant())
 
     def _relevant(self) -> list[Serving]:

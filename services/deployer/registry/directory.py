@@ -23,7 +23,7 @@ class Directory:
         self.path = path
         self.url = f"dir://{path}" + ("?pre-release=true" if pre_releases else "")
         self._pre_releases = pre_releases
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._log = log.get("deployer")
 
     @classmethod
@@ -33,9 +33,9 @@ class Directory:
         try:
             problem = "" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
         except OSError as error:  # a name that is too long, a folder before it that we may not enter
-            raise SettingsError(f"--registry dir://{path}: cannot be read ({error.strerror}); mend the path") from None
+            raise SettingsError(f"--registry dir://{path}: cannot be read ({error.strerror}); fix the path") from None
         if problem:
-            raise SettingsError(f"--registry dir://{path}: {path} {problem}; create it, or mend the path")
+            raise SettingsError(f"--registry dir://{path}: {path} {problem}; create it, or fix the path")
         return cls(folder, pre_releases)
 
     async def offered(self) -> list[str]:
@@ -53,9 +53,9 @@ class Directory:
     def _offered(self) -> list[str]:
         names = versions.newest_first(self._folders(), self._pre_releases)
         problems = {name: problem for name in names if (problem := _problem(self.path / name))}
-        for name in problems.keys() - self._told:
+        for name in problems.keys() - self._warned:
             self._log.warning("release skipped", release=name, registry=self.url, reason=problems[name])
-        self._told = set(problems)
+        self._warned = set(problems)
         return [name for name in names if name not in problems]
 
     def _folders(self) -> list[str]:
@@ -63,7 +63,7 @@ class Directory:
             with os.scandir(self.path) as entries:
                 return [entry.name for entry in entries if entry.is_dir()]
         except OSError as error:
-            raise RegistryError(f"cannot read {self.url}: {error.strerror}; mend the folder or --registry") from None
+            raise RegistryError(f"cannot read {self.url}: {error.strerror}; fix the folder or --registry") from None
 
     def _resolve(self, release: str) -> Artifact:
         folder = self.path / release
@@ -74,7 +74,7 @@ class Directory:
         try:
             return Artifact(_digest(folder), str(folder))
         except OSError as error:  # such as a folder that is deleted meanwhile
-            raise RegistryError(f"cannot read release {release} of {self.url}: {error.strerror}; mend it") from None
+            raise RegistryError(f"cannot read release {release} of {self.url}: {error.strerror}; fix it") from None
 
 
 def flaw(folder: Path) -> str:

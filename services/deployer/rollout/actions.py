@@ -1,4 +1,4 @@
-"""What the rollout may ask for. Each is done by the reconcile loop, and changes what is true."""
+"""The actions that a rollout may ask for. The reconcile loop applies each, which changes the facts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Pull(msgspec.Struct, frozen=True):
-    """Bring the release that is to be deployed onto this host."""
+    """Bring the release that is to be deployed to this host."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -17,8 +17,8 @@ class Start(msgspec.Struct, frozen=True):
     slot: int
 
 
-class Pass(msgspec.Struct, frozen=True):
-    """The replica is ready."""
+class MarkReady(msgspec.Struct, frozen=True):
+    """Mark the replica as ready."""
 
     id: str
 
@@ -30,57 +30,56 @@ class Activate(msgspec.Struct, frozen=True):
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """Route no new connections to the replica; it keeps those that it has."""
+    """Route no new connections to the replica; it keeps its open ones."""
 
     id: str
 
 
 class Signal(msgspec.Struct, frozen=True):
-    """Send the replica its drain signal: it has new connections no more, and may close those that it has."""
+    """Send the replica its drain signal: it gets no new connections, and may close its open ones."""
 
     id: str
 
 
-class Cut(msgspec.Struct, frozen=True):
+class Unroute(msgspec.Struct, frozen=True):
     """Take the replica out of the route; connections that it still has end."""
 
     id: str
 
 
 class Retire(msgspec.Struct, frozen=True):
-    """The replica is on its way out from now on."""
+    """Start to retire the replica: drain it, take it out of the route, stop it."""
 
     id: str
     reason: str
 
 
-class Keep(msgspec.Struct, frozen=True):
-    """The replica is needed after all and no longer on its way out."""
+class Unretire(msgspec.Struct, frozen=True):
+    """Keep a retiring replica after all."""
 
     id: str
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """End the replica's process."""
+    """Stop the replica's process."""
 
     id: str
 
 
 class Succeed(msgspec.Struct, frozen=True):
-    """The deployment is done."""
+    """End the deployment: it has succeeded."""
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """The deployment has failed."""
+    """End the deployment: it has failed."""
 
     phase: str
     reason: str
 
 
-class Undone(msgspec.Struct, frozen=True):
-    """Nothing of the failed deployment is left."""
+class RollbackDone(msgspec.Struct, frozen=True):
+    """End the rollback: nothing of the failed deployment is left."""
 
 
-Action: TypeAlias = (
-    Pull | Start | Pass | Activate | Drain | Signal | Cut | Retire | Keep | Stop | Succeed | Fail | Undone
-)
+_OfOneReplica: TypeAlias = MarkReady | Activate | Drain | Signal | Unroute | Retire | Unretire | Stop
+Action: TypeAlias = Pull | Start | Succeed | Fail | RollbackDone | _OfOneReplica

@@ -1,4 +1,4 @@
-"""How long a slot waits before its next replica, when its replicas keep crashing. Pure."""
+"""The wait of a slot before its next replica, when its replicas keep crashing. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class _Streak(msgspec.Struct):
 
 
 class Backoff:
-    """The first crash costs nothing; each that soon follows doubles the wait."""
+    """The waits of all slots. The first crash costs nothing; each that soon follows doubles the wait."""
 
     def __init__(self) -> None:
         self._streaks: dict[int, _Streak] = {}
 
     @property
     def held(self) -> dict[int, float]:
-        """Until when each slot waits."""
+        """The time until which each slot waits."""
         return {slot: streak.until for slot, streak in self._streaks.items()}
 
     def crashed(self, slot: int, uptime: float, now: float) -> float:
-        """Note the end of a replica that ran for `uptime` seconds; how many the slot waits now."""
+        """Count the crash of a replica that ran for `uptime` seconds. Return how many seconds the slot waits now."""
         streak = self._streaks.get(slot)
         crashes = streak.crashes + 1 if streak and uptime < STABLE_AFTER else 1
         wait = 0.0 if crashes == 1 else min(FIRST * 2.0 ** (crashes - 2), LONGEST)
@@ -34,5 +34,5 @@ class Backoff:
         return wait
 
     def clear(self) -> None:
-        """Another release runs now: its slots have no past."""
+        """Forget all crashes: another release runs now."""
         self._streaks.clear()

@@ -1,4 +1,4 @@
-"""What is decided, and what follows from it. Pure: decisions in, decisions out."""
+"""The transitions of Decisions. Pure: decisions in, decisions out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ IsNewer: TypeAlias = Callable[[str, str], bool]
 """Whether one release comes after another, by their names, in the registry's own order."""
 
 
-def due(decisions: Decisions, offered: Sequence[str], is_alive: bool, is_newer: IsNewer = versions.is_newer) -> str:
-    """The release that the registry's offer, newest first, makes us deploy now; empty: none.
+def next_release(
+    decisions: Decisions, offered: Sequence[str], is_alive: bool, is_newer: IsNewer = versions.is_newer
+) -> str:
+    """Return the release of the registry's offer (newest first) that is due now, empty if none is.
 
     While something runs (`is_alive`), only a newer release replaces it: an older one never does, just because the
     newest is quarantined or gone.
@@ -30,13 +32,13 @@ def due(decisions: Decisions, offered: Sequence[str], is_alive: bool, is_newer: 
     return newest if is_wanted else ""
 
 
-def begun(decisions: Decisions, ongoing: Ongoing, artifact: Artifact) -> Decisions:
-    """A deployment is under way."""
+def with_started(decisions: Decisions, ongoing: Ongoing, artifact: Artifact) -> Decisions:
+    """Return the decisions with a deployment under way."""
     return replace(decisions, ongoing=ongoing, artifacts={**decisions.artifacts, ongoing.release: artifact})
 
 
-def succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versions.is_newer) -> Decisions:
-    """Its release is the current one, and quarantine of releases that it leaves behind is over."""
+def with_succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versions.is_newer) -> Decisions:
+    """Return the decisions after a success: its release is current, and older releases leave quarantine."""
     current, previous = ongoing.release, decisions.current or decisions.previous
     kept = {name: why for name, why in decisions.quarantined.items() if is_newer(name, current)}
     artifacts = {name: artifact for name, artifact in decisions.artifacts.items() if name in (current, previous)}
@@ -51,14 +53,14 @@ def succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versio
     )
 
 
-def failed(decisions: Decisions, ongoing: Ongoing, reason: str) -> Decisions:
-    """It is to be undone, and its release is quarantined."""
+def with_failed(decisions: Decisions, ongoing: Ongoing, reason: str) -> Decisions:
+    """Return the decisions after a failure: the deployment is to be undone, and its release is quarantined."""
     quarantined = {**decisions.quarantined, ongoing.release: reason}
     return replace(decisions, quarantined=quarantined, ongoing=replace(ongoing, failed=True))
 
 
 def newest_first(releases: Iterable[str], is_newer: IsNewer) -> list[str]:
-    """The releases in the registry's own order. Of those that it does not order, the later one comes first."""
+    """Sort releases in the registry's own order. Of those that it does not order, the later one comes first."""
     later_first = list(releases)[::-1]
 
     def order(one: str, other: str) -> int:
@@ -67,6 +69,6 @@ def newest_first(releases: Iterable[str], is_newer: IsNewer) -> list[str]:
     return sorted(later_first, key=cmp_to_key(order))
 
 
-def lifted(decisions: Decisions, release: str) -> Decisions:
-    """The release may be deployed again."""
+def without_quarantine(decisions: Decisions, release: str) -> Decisions:
+    """Return the decisions with this release free to be deployed again."""
     return replace(decisions, quarantined={name: why for name, why in decisions.quarantined.items() if name != release})

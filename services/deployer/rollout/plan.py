@@ -1,8 +1,8 @@
-"""What to do next so that the right release runs: a pure function of what is true now.
+"""The plan of a rollout: a pure function from the facts to the next actions.
 
-It knows nothing of how a deployment began; everything follows from the replicas that are there and the release that
-should run. So a deployment that was cut short is simply gone on with, undoing one is rolling out the release before,
-and replacing a dead replica is the same as starting a new one. Times are seconds of one monotonic clock.
+It does not know how a deployment began; everything follows from the replicas that are there and the release that should
+run. So an interrupted deployment simply resumes, undoing one means to roll out the release before, and replacing a dead
+replica is the same as starting a new one. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ import msgspec
 from services.deployer.rollout.actions import (
     Action,
     Activate,
-    Cut,
     Drain,
     Fail,
-    Keep,
-    Pass,
+    MarkReady,
     Pull,
     Retire,
+    RollbackDone,
     Signal,
     Start,
     Stop,
     Succeed,
-    Undone,
+    Unretire,
+    Unroute,
 )
 from services.deployer.rollout.replica import Replica
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things may take, in seconds; `settle` is how long a new replica must last before it is ready."""
+    """The time limits, in seconds. `settle`: how long a new replica must last before it is ready."""
 
     settle: float = 0.0
     ready: float = 30.0
     route: float = 30.0
     drain: float = 30.0
-    cut: float = 3.0
+    unroute: float = 3.0
     unhealthy: float = 30.0
     stop: float = 30.0
 
@@ -69,9 +69,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to do now, and when to look again even if nothing happens (inf: never).
+    """The actions to apply now, and when to plan again even if nothing happens (inf: never).
 
-    Actions change what is true: when there are any, apply them and plan again.
+    Actions change the facts: if there are any, apply them and plan again.
     """
 
     actions: list[Action]
@@ -79,29 +79,29 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(facts: Facts) -> Plan:
-    """The next step."""
+    """Return the next actions."""
     if facts.is_pull_due:
         return Plan([Pull()], facts.now)
     situation = _Situation(facts)
     if failure := situation.failure():
         return Plan([Fail(*failure)], facts.now)
-    if kept := situation.kept():
-        return Plan(kept, facts.now)
+    if unretirements := situation.unretirements():
+        return Plan(unretirements, facts.now)
     actions: list[Action] = [*situation.routing(), *situation.leaving()]
     actions += situation.retirements() or situation.starts()
     return Plan(actions or situation.ending(), situation.wake)
 
 
 def phase(facts: Facts) -> str:
-    """What a deployment that is being rolled out waits for now: "start", "check", "route", "drain"."""
+    """Return the phase that a rollout is in: "start", "check", "route" or "drain"."""
     situation = _Situation(facts)
     for replica in situation.pending:
         return "start" if not replica.running else "route" if replica.ready else "check"
-    return "drain" if situation.obsolete or situation.gone else "start"
+    return "drain" if situation.obsolete or situation.retiring else "start"
 
 
 class _Situation:
-    """The facts, sorted: replicas that stay are good (they are what should run) or obsolete."""
+    """The facts, sorted: replicas that stay are good (they are what should run) or obsolete; the others retire."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -109,13 +109,13 @@ class _Situation:
         self.staying = [replica for replica in facts.replicas if not replica.leaving]
         self.good = [replica for replica in self.staying if self._is_good(replica)]
         self.obsolete = [replica for replica in self.staying if not self._is_good(replica)]
-        self.gone = [replica for replica in facts.replicas if replica.leaving]
+        self.retiring = [replica for replica in facts.replicas if replica.leaving]
         self.desired = facts.desired if facts.target else 0
         self.pending = [replica for replica in self.good if not replica.serves]
         self._usable = sum(replica.ready and replica.healthy for replica in self.good)
 
     def failure(self) -> tuple[str, str] | None:
-        """What ends a deployment, if anything does: phase and reason."""
+        """Return phase and reason if something ends the deployment."""
         facts, limits = self.facts, self.facts.limits
         if not facts.deploying:
             return None
@@ -124,46 +124,46 @@ class _Situation:
         for replica in self.good:
             if not replica.ready and self._due(replica.since + limits.ready):
                 return "check", f"{replica.id} was not ready within {limits.ready:g} s{_why_not(replica)}"
-            if replica.ready and self._is_ill(replica):
+            if replica.ready and self._unhealthy_too_long(replica):
                 return "check", f"{replica.id} was unhealthy for {limits.unhealthy:g} s{_why_not(replica)}"
             if replica.route == "active" and not replica.followed and self._due(replica.route_since + limits.route):
                 return "route", f"the proxy did not follow the route to {replica.id} within {limits.route:g} s"
         return None
 
     def routing(self) -> Iterator[Action]:
-        """Who becomes ready, and who takes new connections."""
+        """Yield the actions that make replicas ready, and start or stop their new connections."""
         for replica in self.staying:
             if not replica.ready:
                 if replica.running and replica.healthy and self._due(replica.since + self.facts.limits.settle):
-                    yield Pass(replica.id)
+                    yield MarkReady(replica.id)
             elif not replica.healthy:
                 if replica.route == "active":
                     yield Drain(replica.id)
             elif replica.route == "draining" or (replica.route == "none" and self._may_join(replica)):
                 yield Activate(replica.id)
 
-    def kept(self) -> list[Action]:
-        """Replicas on their way out that are missed, and still can be kept."""
+    def unretirements(self) -> list[Action]:
+        """Keep retiring replicas that are needed, as far as they can still be kept."""
         usable = [
             replica
-            for replica in self.gone
+            for replica in self.retiring
             if self._is_good(replica)
             and replica.healthy
             and replica.route in ("active", "draining")
             and not replica.signalled
         ]
-        return [Keep(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
+        return [Unretire(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
 
     def leaving(self) -> Iterator[Action]:
-        """The next step of each replica that is on its way out."""
-        for replica in self.gone:
+        """Yield the next step of each retiring replica."""
+        for replica in self.retiring:
             if replica.stopping_since is None:
-                yield from self._way_out(replica)
+                yield from self._shutdown_step(replica)
 
     def retirements(self) -> list[Action]:
-        """Replicas that are no longer wanted, as far as enough others serve."""
-        if hopeless := list(self._hopeless()):
-            return self._retire(hopeless)
+        """Retire replicas that are no longer wanted, as far as enough others serve."""
+        if never_ready := list(self._never_ready()):
+            return self._retire(never_ready)
         if len(self.good) > self.desired:
             return self._retire(_least_useful(self.good, len(self.good) - self.desired))
         if self.pending:
@@ -171,10 +171,10 @@ class _Situation:
         return self._retire(_least_useful(self.obsolete, len(self.staying) - self.desired))
 
     def starts(self) -> list[Action]:
-        """Replicas that are missing, as far as there is room: one more than desired in a rolling deployment."""
+        """Start missing replicas, as far as there is room: one more than desired in a rolling deployment."""
         allowed = self.desired - len(self.good)
         if not (self.facts.deploying and self.facts.strategy == "blue-green"):
-            allowed = min(allowed, self.desired - len(self.staying) + (not self.gone))
+            allowed = min(allowed, self.desired - len(self.staying) + (not self.retiring))
             if self.facts.deploying and len(self.pending) == len(self.good):
                 allowed = min(allowed, 1 - len(self.pending))  # until one has proved the release
         held = {} if self.facts.deploying else self.facts.held
@@ -182,57 +182,57 @@ class _Situation:
         return [Start(slot) for slot in slots[: max(allowed, 0)]]
 
     def ending(self) -> list[Action]:
-        """How a deployment, or the undoing of one, is over."""
+        """End the deployment, or the undoing of one, if it is complete."""
         facts = self.facts
         left = [replica for replica in facts.replicas if not self._is_lost(replica)]
         if facts.undoing:
             is_undone = not any(replica.release == facts.undoing for replica in left)
-            return [Undone()] if is_undone or self._due(facts.undo_until) else []
+            return [RollbackDone()] if is_undone or self._due(facts.undo_until) else []
         is_done = len(self.good) == len(left) == self.desired and not self.pending
         return [Succeed()] if facts.deploying and is_done else []
 
     def _is_good(self, replica: Replica) -> bool:
-        is_target = replica.release == self.facts.target and not replica.condemned
-        return is_target and (self.facts.deploying or not self._is_ill(replica))
+        is_target = replica.release == self.facts.target and not replica.must_replace
+        return is_target and (self.facts.deploying or not self._unhealthy_too_long(replica))
 
-    def _is_ill(self, replica: Replica) -> bool:
+    def _unhealthy_too_long(self, replica: Replica) -> bool:
         since = replica.unhealthy_since
         return since is not None and self._due(since + self.facts.limits.unhealthy)
 
     def _is_lost(self, replica: Replica) -> bool:
-        """It was killed and the system does not let go of it: nothing more can be done."""
+        """Return True if the replica was killed and the system does not let go of it: nothing more can be done."""
         since = replica.stopping_since
         return since is not None and self._due(since + self.facts.limits.stop)
 
     def _retire(self, replicas: list[Replica]) -> list[Action]:
         return [Retire(replica.id, self._why(replica)) for replica in replicas]
 
-    def _hopeless(self) -> Iterator[Replica]:
-        """Replicas that never served and never will."""
+    def _never_ready(self) -> Iterator[Replica]:
+        """Yield the replicas that never served and never will."""
         for replica in self.staying:
-            never_ready = not replica.ready and self._due(replica.since + self.facts.limits.ready)
-            undone = replica.release == self.facts.undoing and not replica.serves
-            if (never_ready and not self.facts.deploying) or undone:
+            is_overdue = not replica.ready and self._due(replica.since + self.facts.limits.ready)
+            is_undone = replica.release == self.facts.undoing and not replica.serves
+            if (is_overdue and not self.facts.deploying) or is_undone:
                 yield replica
 
     def _may_join(self, replica: Replica) -> bool:
-        """A new release takes traffic replica by replica; in a blue-green deployment all at once."""
+        """Return True if the replica may take traffic: one by one, or in a blue-green deployment all at once."""
         if not self._is_good(replica):
             return False
         if not self.facts.deploying or self.facts.strategy == "rolling":
             return True
         return self._usable >= self.desired
 
-    def _way_out(self, replica: Replica) -> Iterator[Action]:
+    def _shutdown_step(self, replica: Replica) -> Iterator[Action]:
         limits, since = self.facts.limits, replica.route_since
         if replica.route == "active":
             yield Drain(replica.id)
         elif replica.route == "draining":
             if (replica.followed and not replica.connections) or self._due(since + limits.drain):
-                yield Cut(replica.id)
+                yield Unroute(replica.id)
             elif replica.followed and replica.drain_signal and not replica.signalled:
                 yield Signal(replica.id)
-        elif replica.route == "none" or replica.followed or self._due(since + limits.cut):
+        elif replica.route == "none" or replica.followed or self._due(since + limits.unroute):
             yield Stop(replica.id)
 
     def _why(self, replica: Replica) -> str:
@@ -243,12 +243,12 @@ class _Situation:
         return "scaled down" if len(self.good) > self.desired and replica in self.good else "replaced"
 
     def _free_slots(self) -> Iterator[int]:
-        starting = [each for each in self.gone if not each.running and each.release == self.facts.target]
+        starting = [each for each in self.retiring if not each.running and each.release == self.facts.target]
         taken = {replica.slot for replica in (*self.good, *starting)}
         return (slot for slot in range(self.desired) if slot not in taken)
 
     def _due(self, moment: float) -> bool:
-        """Whether a moment has come; if not, there is something to do then."""
+        """Return True if a moment has come; if not, plan again at that moment."""
         if moment <= self.facts.now:
             return True
         self.wake = min(self.wake, moment)
@@ -260,5 +260,5 @@ def _why_not(replica: Replica) -> str:
 
 
 def _least_useful(replicas: list[Replica], count: int) -> list[Replica]:
-    """Those that take no connections come first: with these gone, as many serve as before or as are desired."""
+    """Return the first `count` replicas to retire: those that serve no connections come first."""
     return sorted(replicas, key=lambda replica: (replica.serves, -replica.slot))[: max(count, 0)]

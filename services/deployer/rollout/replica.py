@@ -6,9 +6,19 @@ from typing import Literal
 
 import msgspec
 
-from services.deployer.rollout.actions import Action, Activate, Cut, Drain, Keep, Pass, Retire, Signal, Stop
+from services.deployer.rollout.actions import (
+    Action,
+    Activate,
+    Drain,
+    MarkReady,
+    Retire,
+    Signal,
+    Stop,
+    Unretire,
+    Unroute,
+)
 
-Routing = Literal["none", "active", "draining", "cut"]
+Routing = Literal["none", "active", "draining", "unrouted"]
 
 
 class Replica(msgspec.Struct, kw_only=True):
@@ -35,7 +45,7 @@ class Replica(msgspec.Struct, kw_only=True):
     route_since: float = 0.0
     followed: bool = False
     connections: int = 0
-    condemned: bool = False
+    must_replace: bool = False
     leaving: str = ""
     stopping_since: float | None = None
     drain_signal: str = ""
@@ -48,9 +58,9 @@ class Replica(msgspec.Struct, kw_only=True):
 
 
 def change(replica: Replica, action: Action, now: float) -> None:
-    """What an action on this replica makes of it."""
+    """Apply an action to the state of its replica."""
     match action:
-        case Pass():
+        case MarkReady():
             replica.ready = True
         case Activate():
             _route(replica, "active", now)
@@ -58,11 +68,11 @@ def change(replica: Replica, action: Action, now: float) -> None:
             _route(replica, "draining", now)
         case Signal():
             replica.signalled = True
-        case Cut():
-            _route(replica, "cut", now)
+        case Unroute():
+            _route(replica, "unrouted", now)
         case Retire(reason=reason):
             replica.leaving = reason
-        case Keep():
+        case Unretire():
             replica.leaving = ""
         case Stop():
             replica.stopping_since = now

@@ -6,7 +6,7 @@ from schemas.events import UNSEEN, ReplicaExited
 from services.deployer.runtime.protocol import Exit
 
 
-def how(end: Exit | ReplicaExited) -> str:
+def describe_exit(end: Exit | ReplicaExited) -> str:
     """ "exited with code 1", "was killed by signal 9, out of memory"."""
     if end.code == UNSEEN:
         return "ended unseen"

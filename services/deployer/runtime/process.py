@@ -22,7 +22,7 @@ from services.deployer.registry.directory import RUN, flaw
 from services.deployer.registry.program import why_not_executed
 from services.deployer.runtime import orphans, ports, shim
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
-from services.deployer.runtime.replica_dir import Folder, Record, Started, prune
+from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 10.0
@@ -30,7 +30,7 @@ FORCE_AGAIN = 2.0
 
 
 class _Watched(msgspec.Struct):
-    folder: Folder
+    folder: ReplicaDirectory
     started: Started
     descriptor: int
     timer: asyncio.TimerHandle | None = None
@@ -79,7 +79,7 @@ class ProcessRuntime:
 
     async def start(self, spec: Spec) -> Running:
         """Start `run` with PORT and LONGSHORE_* in its environment."""
-        folder = Folder(self._root / spec.id)
+        folder = ReplicaDirectory(self._root / spec.id)
         program = Path(spec.artifact.location) / RUN
         try:
             port = ports.free(HOST, self._ports())
@@ -118,11 +118,11 @@ class ProcessRuntime:
         watched.timer = asyncio.get_running_loop().call_later(timeout, self._force, watched)
 
     def forget(self, replica: str) -> None:
-        Folder(self._root / replica).mark_forgotten()
+        ReplicaDirectory(self._root / replica).mark_forgotten()
         prune(self._root)
 
     def output(self, replica: str) -> str:
-        return str(Folder(self._root / replica).output)
+        return str(ReplicaDirectory(self._root / replica).output)
 
     def problem(self, replica: str) -> str:
         """None: a process is no more than what probes see of it."""
@@ -138,17 +138,17 @@ class ProcessRuntime:
         if self._clearing:
             self._clearing.cancel()  # the next runtime finds and reports what is not reported yet
 
-    def _folders(self) -> list[Folder]:
+    def _folders(self) -> list[ReplicaDirectory]:
         if not self._root.is_dir():
             return []
-        return [Folder(path) for path in sorted(self._root.iterdir()) if path.is_dir()]
+        return [ReplicaDirectory(path) for path in sorted(self._root.iterdir()) if path.is_dir()]
 
     def _ports(self) -> set[int]:
         """The ports of all replicas of all apps, also of those that do not listen yet."""
-        records = (Folder(path.parent).record for path in self._root.parent.glob("*/*/replica.json"))
+        records = (ReplicaDirectory(path.parent).record for path in self._root.parent.glob("*/*/replica.json"))
         return {record.port for record in records if record}
 
-    async def _adopt(self, folder: Folder, record: Record) -> Found | None:
+    async def _adopt(self, folder: ReplicaDirectory, record: Record) -> Found | None:
         """None for one that this user may not signal: it could never be stopped."""
         started = await _until_started(folder)
         descriptor = folder.open_shim(started) if started else None
@@ -164,7 +164,7 @@ class ProcessRuntime:
         end = Exit(record.id, folder.exit_code)
         return Found(record.id, record.release, record.slot, None, end, **folder.marks)
 
-    def _watch(self, folder: Folder, started: Started, descriptor: int) -> None:
+    def _watch(self, folder: ReplicaDirectory, started: Started, descriptor: int) -> None:
         self._watched[folder.path.name] = _Watched(folder, started, descriptor)
         asyncio.get_running_loop().add_reader(descriptor, self._ended, folder.path.name)
 
@@ -213,7 +213,7 @@ def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collecti
     }
 
 
-def _spawn(folder: Folder, program: Path, variables: dict[str, str], drain: int) -> tuple[int, int]:
+def _spawn(folder: ReplicaDirectory, program: Path, variables: dict[str, str], drain: int) -> tuple[int, int]:
     """Start a shim: its process id, and the descriptor on which it reports."""
     report, its_report = os.pipe()
     try:
@@ -260,14 +260,14 @@ async def _read(descriptor: int) -> str:
             transport.close()
 
 
-def _problem(folder: Folder, program: Path, answer: str) -> str:
+def _problem(folder: ReplicaDirectory, program: Path, answer: str) -> str:
     """What went wrong, by what the shim reports."""
     if answer == "started":
         return f"nothing can be written in {folder.path}: is the disk full?"
     return why_not_executed(program, answer.removeprefix("failed ")) or "its shim died"
 
 
-async def _until_started(folder: Folder) -> Started | None:
+async def _until_started(folder: ReplicaDirectory) -> Started | None:
     """The shim of a folder may be just about to tell its number, when its deployer was killed right then."""
     deadline = asyncio.get_running_loop().time() + START_TIMEOUT
     while (started := folder.started) is None and folder.is_alive:

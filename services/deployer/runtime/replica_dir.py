@@ -38,7 +38,7 @@ class Started(msgspec.Struct, frozen=True):
     program: int
 
 
-class Folder:
+class ReplicaDirectory:
     """`<state_dir>/replicas/<app>/<replica>`. The shim writes `started` and `exited` (see shim.py)."""
 
     def __init__(self, path: Path) -> None:
@@ -138,7 +138,7 @@ class Folder:
 
 def prune(root: Path) -> None:
     """Keep the output of the replicas that ended last, for whoever asks why."""
-    folders = [Folder(path) for path in root.iterdir() if path.is_dir()]
+    folders = [ReplicaDirectory(path) for path in root.iterdir() if path.is_dir()]
     ended = [folder for folder in folders if folder.is_forgotten and not folder.is_alive]
     ended.sort(key=lambda folder: (folder.path / "forgotten").stat().st_mtime)
     for folder in ended[:-KEPT_FOLDERS]:

@@ -34,12 +34,12 @@ def main(folder: str, program: str, drain: str = "0") -> None:
     if problem:
         report(f"failed {problem}")
         return
-    leave(folder, "started", f"{os.getpid()} {child}")
+    write_file(folder, "started", f"{os.getpid()} {child}")
     report("started")
     with contextlib.suppress(OSError):
         os.chdir("/")
-    code = Keeper(child, output, wakeup, Log(f"{folder}/output.log"), int(drain)).run()
-    leave(folder, "exited", str(code))
+    code = Supervisor(child, output, wakeup, Log(f"{folder}/output.log"), int(drain)).run()
+    write_file(folder, "exited", str(code))
 
 
 def catch_signals() -> int:
@@ -100,7 +100,7 @@ def set_parent_death_signal(parent: int) -> None:
         os._exit(127)
 
 
-class Keeper:
+class Supervisor:
     """Keeps the output flowing and the signals passed on until the program has ended."""
 
     def __init__(self, child: int, output: int, wakeup: int, log: Log, drain: int) -> None:
@@ -116,22 +116,22 @@ class Keeper:
         poller = select.poll()
         poller.register(self.wakeup, select.POLLIN)
         poller.register(self.output, select.POLLIN)
-        while not self.is_over():
+        while not self.has_ended():
             for descriptor, _ in poller.poll():
                 if descriptor == self.wakeup:
-                    self.pass_on(os.read(self.wakeup, CHUNK))
+                    self.forward_signals(os.read(self.wakeup, CHUNK))
                 elif not self.copy():
                     self.silent = True
                     poller.unregister(self.output)
         return self.end()
 
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the program has ended; one that was told to stop may leave others of its group to finish."""
         if os.waitid(os.P_PID, self.child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return False
         return not self.stopping or self.killed or self.silent
 
-    def pass_on(self, numbers: bytes) -> None:
+    def forward_signals(self, numbers: bytes) -> None:
         if signal.SIGUSR2 in numbers and self.drain:
             self.stopping = True
             os.kill(self.child, self.drain)  # the first process alone, as in a container: it decides about its others
@@ -203,7 +203,7 @@ def report(text: str) -> None:
     os.close(nowhere)
 
 
-def leave(folder: str, name: str, text: str) -> None:
+def write_file(folder: str, name: str, text: str) -> None:
     """Write a file that is there either whole or not at all."""
     with contextlib.suppress(OSError):
         path = f"{folder}/{name}"

@@ -22,14 +22,14 @@ METRICS = "send `Authorization: Bearer` with the token of --metrics-token"
 
 def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Raises what `check` finds wrong with a request; an address says with opt={"access": ...} what it needs."""
-    core = connection.app.state.core
+    gateway = connection.app.state.gateway
     access: Access = handler.opt.get("access", "command")
     check(
         access,
-        core.tokens,
+        gateway.tokens,
         bearer(connection.headers.get("authorization", "")),
         connection.headers.get("host", ""),
-        core.settings.is_on_loopback,
+        gateway.settings.is_on_loopback,
     )
 
 

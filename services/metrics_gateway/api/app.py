@@ -10,20 +10,20 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.api import commands, metrics_routes, page, problem, queries, stream_routes
 from services.metrics_gateway.api.access import guard
-from services.metrics_gateway.api.dependencies import Core
+from services.metrics_gateway.api.dependencies import Gateway
 
 MOST_BODY = 64 << 10
 
 
-def create(core: Core) -> Litestar:
+def create(gateway: Gateway) -> Litestar:
     """The application of a gateway: the one place where it is made, and where it can be wrapped."""
     app = Litestar(
         [*page.HANDLERS, *queries.HANDLERS, *stream_routes.HANDLERS, *commands.HANDLERS, *metrics_routes.HANDLERS],
-        state=State({"core": core}),
-        dependencies={"core": Provide(lambda: core, sync_to_thread=False)},
+        state=State({"gateway": gateway}),
+        dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},
         guards=[guard],
         opt={"access": "read"},
         exception_handlers={HTTPException: problem.answer, Exception: problem.unexpected},
@@ -53,5 +53,5 @@ def _description() -> OpenAPIConfig:
 def _forbid_unknown_fields(app: Litestar) -> None:
     """Says of the verbs' bodies what is so: a field that they do not have is refused."""
     schemas = app.openapi_schema.components.schemas or {}
-    for order in commands.ORDERS:
-        schemas[order.__name__].additional_properties = False
+    for request in commands.REQUESTS:
+        schemas[request.__name__].additional_properties = False

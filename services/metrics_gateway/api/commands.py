@@ -16,12 +16,12 @@ from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume
 from schemas.subjects import DEPLOYER_UNIT
 from services.common import tracing
 from services.common.errors import BusError
-from services.metrics_gateway.api.dependencies import Core, Given
+from services.metrics_gateway.api.dependencies import Gateway, InjectedGateway
 from services.metrics_gateway.api.parameters import NAME
 from services.metrics_gateway.api.problem import specs
 from services.metrics_gateway.state.state import AppKey, State
 
-SOMEBODY = "api"
+DEFAULT_ACTOR = "api"
 ACCEPTED = 202
 PROBLEMS = specs(401, 404, 409, 413, 503)
 SECURITY: list[dict[str, list[str]]] = [{"admin": []}]
@@ -33,39 +33,39 @@ PRINTABLE = r"^[!-~]*$(?!\n)"
 Word = Annotated[str, msgspec.Meta(max_length=255, pattern=PRINTABLE)]
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which application is meant: none named, the only one that is delivered. `by`: who wants it, for the log."""
 
     app: Annotated[str, msgspec.Meta(pattern=NAME)] = ""
     host: Word = ""
-    by: Word = SOMEBODY
+    by: Word = DEFAULT_ACTOR
 
 
-class DeployOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DeployRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`release`: empty for the newest that the registry offers."""
 
     release: Word = ""
 
 
-class RollbackOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RollbackRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`to`: the release; empty for the one before the current one."""
 
     to: Word = ""
 
 
-class RetryOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RetryRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`release`: empty for the newest one in quarantine."""
 
     release: Word = ""
 
 
-class DrainOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DrainRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`replica`: its id, as /api/containers tells it."""
 
     replica: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=PRINTABLE)]
 
 
-class Done(msgspec.Struct, frozen=True):
+class CommandResult(msgspec.Struct, frozen=True):
     """What the deployer answers. `deployment` is set when one was started or aborted: events say how it goes on."""
 
     app: str
@@ -74,57 +74,73 @@ class Done(msgspec.Struct, frozen=True):
     deployment: str
 
 
-def _verb(path: str, status_code: int = ACCEPTED) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
+def _command(path: str, status_code: int = ACCEPTED) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     return post(path, status_code=status_code, responses=PROBLEMS, opt={"access": "command"}, security=SECURITY)
 
 
-@_verb("/api/deploy")
-async def deploy(request: Request[Any, Any, Any], core: Given, data: JSONBody[DeployOrder]) -> Done:
+@_command("/api/deploy")
+async def deploy(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[DeployRequest]
+) -> CommandResult:
     """Roll out a release now."""
-    return await _tell(core, request.headers, data, Deploy(data.release, data.by))
+    return await _send(gateway, request.headers, data, Deploy(data.release, data.by))
 
 
-@_verb("/api/rollback")
-async def rollback(request: Request[Any, Any, Any], core: Given, data: JSONBody[RollbackOrder]) -> Done:
+@_command("/api/rollback")
+async def rollback(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[RollbackRequest]
+) -> CommandResult:
     """Return to an earlier release and stay there until `resume`."""
-    return await _tell(core, request.headers, data, Rollback(data.to, data.by))
+    return await _send(gateway, request.headers, data, Rollback(data.to, data.by))
 
 
-@_verb("/api/pause", 200)
-async def pause(request: Request[Any, Any, Any], core: Given, data: JSONBody[Order]) -> Done:
+@_command("/api/pause", 200)
+async def pause(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[CommandRequest]
+) -> CommandResult:
     """Deploy nothing new until `resume`; what runs is kept running."""
-    return await _tell(core, request.headers, data, Pause(data.by))
+    return await _send(gateway, request.headers, data, Pause(data.by))
 
 
-@_verb("/api/resume", 200)
-async def resume(request: Request[Any, Any, Any], core: Given, data: JSONBody[Order]) -> Done:
+@_command("/api/resume", 200)
+async def resume(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[CommandRequest]
+) -> CommandResult:
     """Follow the registry again."""
-    return await _tell(core, request.headers, data, Resume(data.by))
+    return await _send(gateway, request.headers, data, Resume(data.by))
 
 
-@_verb("/api/retry")
-async def retry(request: Request[Any, Any, Any], core: Given, data: JSONBody[RetryOrder]) -> Done:
+@_command("/api/retry")
+async def retry(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[RetryRequest]
+) -> CommandResult:
     """Lift the quarantine of a release and deploy it again."""
-    return await _tell(core, request.headers, data, Retry(data.release, data.by))
+    return await _send(gateway, request.headers, data, Retry(data.release, data.by))
 
 
-@_verb("/api/drain")
-async def drain(request: Request[Any, Any, Any], core: Given, data: JSONBody[DrainOrder]) -> Done:
+@_command("/api/drain")
+async def drain(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[DrainRequest]
+) -> CommandResult:
     """Take a replica out of traffic, wait for its connections, and replace it."""
-    return await _tell(core, request.headers, data, Drain(data.replica, data.by))
+    return await _send(gateway, request.headers, data, Drain(data.replica, data.by))
 
 
-@_verb("/api/abort")
-async def abort(request: Request[Any, Any, Any], core: Given, data: JSONBody[Order]) -> Done:
+@_command("/api/abort")
+async def abort(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[CommandRequest]
+) -> CommandResult:
     """End the deployment under way: roll it back, and quarantine its release."""
-    return await _tell(core, request.headers, data, Abort(data.by))
+    return await _send(gateway, request.headers, data, Abort(data.by))
 
 
-async def _tell(core: Core, headers: Mapping[str, str], order: Order, command: Command) -> Done:
+async def _send(
+    gateway: Gateway, headers: Mapping[str, str], wanted: CommandRequest, command: Command
+) -> CommandResult:
     """Raises HTTPException: 404 or 409 if it is unclear whom, 409 if the deployer refuses, 503 if it is away."""
-    host, app = target(core.live.state, order.app, order.host)
+    host, app = target(gateway.projection.state, wanted.app, wanted.host)
     try:
-        payload = await core.bus.request(subjects.commands(app, host), command, headers=trace_context(headers))
+        payload = await gateway.bus.request(subjects.commands(app, host), command, headers=trace_context(headers))
     except BusError as error:
         raise HTTPException(status_code=503, detail=str(error)) from None
     try:
@@ -134,7 +150,7 @@ async def _tell(core: Core, headers: Mapping[str, str], order: Order, command: C
         raise HTTPException(status_code=503, detail=detail) from None
     if not reply.ok:
         raise HTTPException(status_code=409, detail=reply.message)
-    return Done(app, host, reply.message, reply.deployment)
+    return CommandResult(app, host, reply.message, reply.deployment)
 
 
 def target(state: State, app: str, host: str) -> AppKey:
@@ -159,5 +175,5 @@ def trace_context(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-ORDERS = (Order, DeployOrder, RollbackOrder, RetryOrder, DrainOrder)
+REQUESTS = (CommandRequest, DeployRequest, RollbackRequest, RetryRequest, DrainRequest)
 HANDLERS = [deploy, rollback, pause, resume, retry, drain, abort]

@@ -7,7 +7,7 @@ from typing import Any
 from litestar.types import ASGIApp, Message, Receive, Send
 
 
-def answering_head(app: ASGIApp) -> ASGIApp:
+def with_head(app: ASGIApp) -> ASGIApp:
     """An application that also answers HEAD on each address that has GET, under the same rules."""
 
     async def answer(scope: Any, receive: Receive, send: Send) -> None:

@@ -18,7 +18,7 @@ from schemas import codec, subjects
 from services.common.bus.connection import Bus
 from services.common.errors import BusError
 from services.common.jetstream import log_reader
-from services.metrics_gateway.api.dependencies import Core, Given
+from services.metrics_gateway.api.dependencies import Gateway, InjectedGateway
 from services.metrics_gateway.api.parameters import AppName, Kinds, wanted
 from services.metrics_gateway.api.problem import specs
 from services.metrics_gateway.api.queries import READ, status_of
@@ -58,18 +58,18 @@ HANDLING: dict[str, Any] = {
     "guards": [refuse_foreign_pages],
 }
 
-VIEWS: dict[str, Callable[[Core], Any]] = {
+VIEWS: dict[str, Callable[[Gateway], Any]] = {
     "status": status_of,
-    "containers": lambda core: status.containers(core.live.state),
-    "backends": lambda core: backends.backends(core.live.state, ""),
-    "deployments": lambda core: deployments.deployments(core.live.state, "", SHOWN),
-    "events": lambda core: events.newest(core.live.state, Wanted(), SHOWN),
+    "containers": lambda gateway: status.containers(gateway.projection.state),
+    "backends": lambda gateway: backends.backends(gateway.projection.state, ""),
+    "deployments": lambda gateway: deployments.deployments(gateway.projection.state, "", SHOWN),
+    "events": lambda gateway: events.newest(gateway.projection.state, Wanted(), SHOWN),
 }
 
 
 @get("/api/events/stream", **HANDLING)
 async def api_events_stream(
-    core: Given,
+    gateway: InjectedGateway,
     app: AppName = "",
     kind: Kinds = (),
     start: Start = 0,
@@ -81,25 +81,25 @@ async def api_events_stream(
     An event named `gap` tells which sequences the log no longer holds.
     """
     first = start if last_event_id is None else last_event_id + 1
-    stream = await _described(core.bus)
-    return answer(_events(core, stream, first, wanted(app, kind), follow), core.stopping)
+    stream = await _described(gateway.bus)
+    return answer(_events(gateway, stream, first, wanted(app, kind), follow), gateway.stopping)
 
 
 @get("/api/stream", **HANDLING)
-async def api_stream(core: Given, follow: Follow = True) -> Stream:
+async def api_stream(gateway: InjectedGateway, follow: Follow = True) -> Stream:
     """Server-sent events named status, containers, backends, deployments and events.
 
     Each carries what /api/<name> answers, at first and whenever that has changed.
     """
-    return answer(_views(core, follow), core.stopping)
+    return answer(_views(gateway, follow), gateway.stopping)
 
 
-async def _views(core: Core, follow: bool) -> AsyncGenerator[bytes, None]:
-    told: dict[str, bytes] = {}
+async def _views(gateway: Gateway, follow: bool) -> AsyncGenerator[bytes, None]:
+    sent: dict[str, bytes] = {}
     while True:
-        for name, chunk in (_current(core) if follow else _made(core)).items():
-            if told.get(name) != chunk:
-                told[name] = chunk
+        for name, chunk in (_current(gateway) if follow else _made(gateway)).items():
+            if sent.get(name) != chunk:
+                sent[name] = chunk
                 yield chunk
         if not follow:
             return
@@ -116,20 +116,20 @@ async def _described(bus: Bus) -> log_reader.Stream:
         raise HTTPException(status_code=503, detail=str(error), headers={"retry-after": "5"}) from None
 
 
-def _current(core: Core) -> dict[str, bytes]:
+def _current(gateway: Gateway) -> dict[str, bytes]:
     """The views, made once a tick for all that follow them."""
-    now, shown = time.monotonic(), core.shown
-    if now >= shown.due:
-        shown.chunks, shown.due = _made(core), now + TICK
-    return shown.chunks
+    now, shared = time.monotonic(), gateway.shared
+    if now >= shared.due:
+        shared.chunks, shared.due = _made(gateway), now + TICK
+    return shared.chunks
 
 
-def _made(core: Core) -> dict[str, bytes]:
-    return {name: message(view(core), name) for name, view in VIEWS.items()}
+def _made(gateway: Gateway) -> dict[str, bytes]:
+    return {name: message(view(gateway), name) for name, view in VIEWS.items()}
 
 
 async def _events(
-    core: Core, stream: log_reader.Stream, first: int, wanted: Wanted, follow: bool
+    gateway: Gateway, stream: log_reader.Stream, first: int, wanted: Wanted, follow: bool
 ) -> AsyncGenerator[bytes, None]:
     start, gap = beginning(stream, first)
     if gap:
@@ -137,12 +137,12 @@ async def _events(
     subject = subjects.events("*", wanted.app or "*")
     if not follow and start > stream.last:
         return
-    reading = log_reader.read(core.bus, start, subject, wait=follow, created=stream.created, ahead=AHEAD)
+    reading = log_reader.read(gateway.bus, start, subject, wait=follow, created=stream.created, ahead=AHEAD)
     async with aclosing(reading):
         while entries := await _next(reading):
             for entry in entries:
-                async with core.streams.turn():
-                    chunks = told(entry, wanted)
+                async with gateway.streams.turn():
+                    chunks = messages(entry, wanted)
                 for chunk in chunks:
                     yield chunk
 
@@ -174,7 +174,7 @@ def beginning(stream: log_reader.Stream, first: int) -> tuple[int, Gap | None]:
     return max(first, stream.first), Gap(first, stream.first - 1) if first < stream.first else None
 
 
-def told(entry: log_reader.LogMessage, wanted: Wanted) -> list[bytes]:
+def messages(entry: log_reader.LogMessage, wanted: Wanted) -> list[bytes]:
     """A message's events. Only the last carries the id: who was cut off before it gets the others again."""
     try:
         batch = codec.decode(entry.payload, entry.subject).batch

@@ -64,7 +64,7 @@ def limited(app: ASGIApp) -> ASGIApp:
     """A middleware that counts a stream from its admission until its response is over, whatever ends it."""
 
     async def count(scope: Scope, receive: Receive, send: Send) -> None:
-        streams: Streams = scope["litestar_app"].state.core.streams
+        streams: Streams = scope["litestar_app"].state.gateway.streams
         with streams.admitted():
             await app(scope, receive, send)
 

@@ -21,11 +21,11 @@ from services.common.jetstream.object_store import Objects
 from services.metrics_gateway.export import otlp_channel
 from services.metrics_gateway.export.otlp import Collector
 from services.metrics_gateway.instruments.instrument import Kind
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
 
 DEFAULT_INTERVAL = 60.0
-TOLD = "pushed"
+PUSHED_VALUES = "pushed"
 """Object with what the collector was told, when it is told what was added."""
 
 STOP_TIMEOUT = 3.0
@@ -37,21 +37,21 @@ _DELTA = AggregationTemporality.DELTA
 class Pusher:
     """Pushes while `run` runs, and once more on `close`. A streak of failures is one line in the log."""
 
-    def __init__(self, settings: GatewaySettings, live: Live, resource: Resource, objects: Objects) -> None:
+    def __init__(self, settings: GatewaySettings, projection: Projection, resource: Resource, objects: Objects) -> None:
         endpoint = settings.endpoint("metrics")
         self._endpoint = endpoint.target if endpoint else ""
         self._interval = settings.otlp_interval or export_interval()
-        self._live = live
+        self._projection = projection
         self._log = log.get("gateway")
         self._failing = False
         self._reason = _Reason()
         self._is_exporting = False
         _EXPORTER_LOG.addFilter(self._reason)
         self._settings = settings
-        self._renewal = otlp_channel.Renewal(settings, "metrics")
+        self._certificates = otlp_channel.CertificateWatcher(settings, "metrics")
         otlp_channel.forget_empty_variables()
         self._exporter = _exporter(settings)
-        self._collector = Collector(live.moment, resource, self._delta())
+        self._collector = Collector(projection.measurement, resource, self._delta())
         self._running: asyncio.Task[None] | None = None
         self._objects = objects
         self._acquisitions = 0
@@ -65,13 +65,13 @@ class Pusher:
 
     async def push(self) -> None:
         """Push once, unless the state is not complete yet, or another gateway does."""
-        if not self._live.is_caught_up or not self._live.does("metrics") or not await self._has_begun():
+        if not self._projection.is_caught_up or not self._projection.has_role("metrics") or not await self._has_begun():
             return
         succeeded = True
         taken = self._collector.take()
-        position = taken.moment.state.position
+        position = taken.measurement.state.position
         for push in await asyncio.to_thread(self._collector.requests, taken):
-            if not self._live.does("metrics"):  # it was stopped for a while: another one may push now
+            if not self._projection.has_role("metrics"):  # it was stopped for a while: another one may push now
                 return
             if await asyncio.to_thread(self._export, push.data):
                 self._collector.pushed(push)
@@ -79,7 +79,7 @@ class Pusher:
             else:
                 succeeded = False
         self._account(succeeded)
-        if not succeeded and self._renewal.has_come():
+        if not succeeded and self._certificates.changed():
             self._renew()
         await self._keep()
 
@@ -107,7 +107,7 @@ class Pusher:
 
     def _done(self, position: int) -> None:
         """What is counted up to that message of the log is pushed, at least in part."""
-        if lease := self._live.leases.get("metrics"):
+        if lease := self._projection.leases.get("metrics"):
             lease.processed = position
 
     async def _has_begun(self) -> bool:
@@ -115,15 +115,15 @@ class Pusher:
 
         Values of one that is behind would go back, and stores would take that for a restart and count all of it again.
         """
-        lease = self._live.leases.get("metrics")
+        lease = self._projection.leases.get("metrics")
         if lease is None or lease.acquisitions == self._acquisitions:
             return True
         acquisitions = lease.acquisitions
         try:
-            if await self._live.is_behind(lease.processed):
+            if await self._projection.is_behind(lease.processed):
                 return False
             if self._collector.is_delta:
-                self._collector.begin(await self._objects.get(TOLD))
+                self._collector.begin(await self._objects.get(PUSHED_VALUES))
         except BusError as error:
             self._log.warning("cannot read what was pushed, trying again", reason=str(error))
             return False
@@ -135,9 +135,9 @@ class Pusher:
 
     async def _keep(self) -> None:
         """Keep what was pushed, for the gateway that goes on after this one."""
-        if self._collector.is_delta and self._live.does("metrics"):
+        if self._collector.is_delta and self._projection.has_role("metrics"):
             try:
-                await self._objects.put(TOLD, self._collector.told())
+                await self._objects.put(PUSHED_VALUES, self._collector.pushed_values())
             except BusError as error:
                 self._log.warning("cannot keep what was pushed: it may be pushed again", reason=str(error))
 
@@ -152,7 +152,7 @@ class Pusher:
             self._is_exporting = False
 
     def _account(self, succeeded: bool) -> None:
-        self._live.otlp_exports["success" if succeeded else "failure"] += 1
+        self._projection.otlp_exports["success" if succeeded else "failure"] += 1
         if succeeded and self._failing:
             self._log.info("pushing metrics works again", endpoint=self._endpoint)
         if not succeeded and not self._failing:

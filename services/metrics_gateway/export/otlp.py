@@ -29,8 +29,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from services.metrics_gateway.instruments.instrument import Instrument, Kind, Labels, Moment, Value
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.instruments.instrument import Instrument, Kind, Labels, Measurement, Value
+from services.metrics_gateway.state.histogram import Histogram
 
 SCOPE = "longshore"
 
@@ -51,9 +51,9 @@ _told = msgspec.msgpack.Decoder(dict[str, Values])
 
 @dataclass(frozen=True)
 class Taken:
-    """The values of a moment, which the fold does not change any more."""
+    """The values of a measurement, which the fold does not change any more."""
 
-    moment: Moment
+    measurement: Measurement
     values: dict[str, Values]
 
 
@@ -63,19 +63,19 @@ class Push:
 
     data: MetricsData
     values: dict[str, Values]
-    moment: int
+    time: int
 
 
 class Collector:
-    """Makes requests out of the metrics of a moment.
+    """Makes requests out of the metrics of a measurement.
 
     `resource` says the same whichever process pushes, so that a series goes on over restarts and takeovers; the
     instance is the log that is counted, unless the resource names one. Instruments whose kind is in `delta` tell what
     was added since the last push that arrived, of this gateway or of the one before it (`told`, `begin`).
     """
 
-    def __init__(self, moment: Callable[[], Moment], resource: Resource, delta: Set[Kind]) -> None:
-        self._moment = moment
+    def __init__(self, measure: Callable[[], Measurement], resource: Resource, delta: Set[Kind]) -> None:
+        self._measure = measure
         self._resource = resource
         self._delta = delta
         self._before: dict[str, Values] = {}
@@ -86,7 +86,7 @@ class Collector:
     def is_delta(self) -> bool:
         return bool(self._delta)
 
-    def told(self) -> bytes:
+    def pushed_values(self) -> bytes:
         """What the receiver has been told of the log, for the gateway that goes on after this one."""
         told = {one.name: self._before[one.name] for one in _of_log(self._delta) if one.name in self._before}
         return msgspec.msgpack.encode(told)
@@ -98,12 +98,12 @@ class Collector:
 
     def take(self) -> Taken:
         """All metrics as they are now."""
-        moment = self._moment()
-        return Taken(moment, {one.name: _copied(one, moment) for one in INSTRUMENTS})
+        measurement = self._measure()
+        return Taken(measurement, {one.name: _copied(one, measurement) for one in INSTRUMENTS})
 
     def requests(self, taken: Taken) -> list[Push]:
         """As many requests as they need. Takes its time: for a thread."""
-        moment = taken.moment
+        measurement = taken.measurement
         pushes: list[Push] = []
         metrics: list[Metric] = []
         values: dict[str, Values] = {}
@@ -111,47 +111,47 @@ class Collector:
         for instrument in INSTRUMENTS:
             found = taken.values[instrument.name]
             if count and count + len(found) > POINTS:
-                pushes.append(self._push(metrics, values, moment))
+                pushes.append(self._push(metrics, values, measurement))
                 metrics, values, count = [], {}, 0
-            metrics.append(self._metric(instrument, found, moment))
+            metrics.append(self._metric(instrument, found, measurement))
             values[instrument.name] = found
             count += len(found)
-        return [*pushes, self._push(metrics, values, moment)]
+        return [*pushes, self._push(metrics, values, measurement)]
 
     def pushed(self, push: Push) -> None:
         """The receiver has it."""
         self._before.update(push.values)
-        self._since.update(dict.fromkeys(push.values, push.moment))
+        self._since.update(dict.fromkeys(push.values, push.time))
 
-    def _push(self, metrics: list[Metric], values: dict[str, Values], moment: Moment) -> Push:
+    def _push(self, metrics: list[Metric], values: dict[str, Values], measurement: Measurement) -> Push:
         scope = ScopeMetrics(InstrumentationScope(SCOPE), metrics, "")  # its version would be part of the identity
-        resource = identified(self._resource, moment.state.log)
+        resource = identified(self._resource, measurement.state.log)
         data = MetricsData([ResourceMetrics(resource, [scope], resource.schema_url)])
-        return Push(data, values, _nanoseconds(moment.now))
+        return Push(data, values, _nanoseconds(measurement.now))
 
-    def _metric(self, instrument: Instrument, values: Values, moment: Moment) -> Metric:
-        since = self._start(instrument, moment)
-        points = [self._point(instrument, labels, value, since, moment) for labels, value in values.items()]
+    def _metric(self, instrument: Instrument, values: Values, measurement: Measurement) -> Metric:
+        since = self._start(instrument, measurement)
+        points = [self._point(instrument, labels, value, since, measurement) for labels, value in values.items()]
         data = _data(instrument, points, self._temporality(instrument))
         return Metric(instrument.name, instrument.description, instrument.unit, data)
 
-    def _start(self, instrument: Instrument, moment: Moment) -> int:
+    def _start(self, instrument: Instrument, measurement: Measurement) -> int:
         """From when on is counted: cumulative values tell of the log from its beginning."""
         if self._temporality(instrument) is AggregationTemporality.DELTA:
             return self._since.get(instrument.name, self._began)
-        return self._began if instrument.of_process else _nanoseconds(moment.state.began)
+        return self._began if instrument.of_process else _nanoseconds(measurement.state.began)
 
     def _temporality(self, instrument: Instrument) -> AggregationTemporality:
         is_delta = instrument.kind in self._delta
         return AggregationTemporality.DELTA if is_delta else AggregationTemporality.CUMULATIVE
 
     def _point(
-        self, instrument: Instrument, labels: Labels, value: Value, since: int, moment: Moment
+        self, instrument: Instrument, labels: Labels, value: Value, since: int, measurement: Measurement
     ) -> NumberDataPoint | HistogramDataPoint:
         attributes = dict(zip(instrument.labels, labels, strict=True))
         if self._temporality(instrument) is AggregationTemporality.DELTA:
             value = _added(value, self._before.get(instrument.name, {}).get(labels))
-        now = _nanoseconds(moment.now)
+        now = _nanoseconds(measurement.now)
         if not isinstance(value, Histogram):
             return NumberDataPoint(attributes, since, now, value if abs(value) < LARGEST else float(value))
         return HistogramDataPoint(
@@ -187,8 +187,8 @@ def _data(
     return Sum(numbers, temporality, is_monotonic=instrument.kind == "counter")
 
 
-def _copied(instrument: Instrument, moment: Moment) -> Values:
-    return dict(_frozen(instrument.read(moment)))
+def _copied(instrument: Instrument, measurement: Measurement) -> Values:
+    return dict(_frozen(instrument.read(measurement)))
 
 
 def _frozen(items: Iterator[tuple[Labels, Value]]) -> Iterator[tuple[Labels, Value]]:

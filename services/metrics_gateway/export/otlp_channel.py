@@ -12,19 +12,19 @@ from services.common.config.certificates import Certificates, read
 from services.metrics_gateway.telemetry_settings import Signal, TelemetrySettings, variable
 
 
-class Renewal:
+class CertificateWatcher:
     """Notices that the files of a signal's certificates have been replaced, as is done before or after they expire."""
 
     def __init__(self, settings: TelemetrySettings, signal: Signal) -> None:
         self._files = settings.certificates(signal)
-        self._seen = self._look()
+        self._seen = self._stamps()
 
-    def has_come(self) -> bool:
+    def changed(self) -> bool:
         """Whether they are others than when this was last asked."""
-        before, self._seen = self._seen, self._look()
+        before, self._seen = self._seen, self._stamps()
         return self._seen != before
 
-    def _look(self) -> list[tuple[int, int]]:
+    def _stamps(self) -> list[tuple[int, int]]:
         return [_stamp(Path(file)) for file in (self._files.ca, self._files.cert, self._files.key) if file]
 
 

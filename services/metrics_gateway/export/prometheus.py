@@ -19,12 +19,12 @@ from prometheus_client.metrics_core import (
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from schemas.limits import LARGEST
 from services.metrics_gateway.export import negotiation, text_format
 from services.metrics_gateway.export.negotiation import Form
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Value
-from services.metrics_gateway.state.histogram import LARGEST
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Measurement, Value
+from services.metrics_gateway.state.histogram import Histogram
 
 Values: TypeAlias = list[tuple[Labels, Value]]
 
@@ -48,10 +48,10 @@ class Exposition(msgspec.Struct, frozen=True):
 
 
 class Exporter:
-    """Renders the state of the moment when it is asked. `resource` becomes target_info, as a collector does it."""
+    """Renders the state of the measurement when it is asked. `resource` becomes target_info, as a collector does it."""
 
-    def __init__(self, moment: Callable[[], Moment], resource: Mapping[str, object]) -> None:
-        self._moment = moment
+    def __init__(self, measure: Callable[[], Measurement], resource: Mapping[str, object]) -> None:
+        self._measure = measure
         self._resource = {_NO_LABEL.sub("_", name): str(value) for name, value in resource.items()}
 
     def expose(self, accept: str, accept_encoding: str) -> Exposition:
@@ -67,9 +67,9 @@ class Exporter:
     def collect(self) -> Iterator[Metric]:
         """The resource, which OpenMetrics wants first, and every metric."""
         yield InfoMetricFamily("target", "The resource that these metrics belong to", self._resource)
-        moment = self._moment()
+        measurement = self._measure()
         for instrument in INSTRUMENTS:
-            yield from families(instrument, list(instrument.read(moment)))
+            yield from families(instrument, list(instrument.read(measurement)))
 
 
 def families(instrument: Instrument, values: Values) -> Iterator[Metric]:

@@ -15,15 +15,15 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
+from schemas.limits import LARGEST
 from services.common import log
 from services.common.errors import SettingsError
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.export import otlp_channel
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
-from services.metrics_gateway.state.histogram import LARGEST
 from services.metrics_gateway.state.span import Attribute, Span
-from services.metrics_gateway.state.tracing import SPANS
+from services.metrics_gateway.state.tracing import MAX_SPANS
 
 INTERVAL = 1.0
 STOP_TIMEOUT = 3.0
@@ -44,19 +44,19 @@ class Tracer:
     Of several gateways one pushes what was folded; the others forget what they see that it has pushed.
     """
 
-    def __init__(self, settings: GatewaySettings, live: Live, resource: Resource) -> None:
+    def __init__(self, settings: GatewaySettings, projection: Projection, resource: Resource) -> None:
         endpoint = settings.endpoint("traces")
         self._endpoint = endpoint.target if endpoint else ""
-        self._live = live
+        self._projection = projection
         self._resource = resource
-        self._recorded: deque[Span] = deque(maxlen=SPANS)
+        self._recorded: deque[Span] = deque(maxlen=MAX_SPANS)
         self._log = log.get("gateway")
         self._failing = False
         self._reason = _Reason()
         self._is_exporting = False
         _EXPORTER_LOG.filters.insert(0, self._reason)
         self._settings = settings
-        self._renewal = otlp_channel.Renewal(settings, "traces")
+        self._certificates = otlp_channel.CertificateWatcher(settings, "traces")
         otlp_channel.forget_empty_variables()
         self._exporter = OTLPSpanExporter(**otlp_channel.options(settings, "traces"))
         self._pushing = asyncio.Lock()
@@ -64,8 +64,8 @@ class Tracer:
 
     def record(self, span: Span) -> None:
         """A span of this process itself."""
-        if len(self._recorded) == SPANS:
-            self._live.otlp_spans["dropped"] += 1
+        if len(self._recorded) == MAX_SPANS:
+            self._projection.otlp_spans["dropped"] += 1
         self._recorded.append(span)
 
     async def run(self) -> None:
@@ -78,10 +78,10 @@ class Tracer:
     async def push(self) -> bool:
         """Push a batch; whether there may be more to push now."""
         async with self._pushing:
-            if not self._live.is_caught_up:
+            if not self._projection.is_caught_up:
                 return False
             self._forget()
-            state, pushes = self._live.state, self._live.does("traces")
+            state, pushes = self._projection.state, self._projection.has_role("traces")
             position, folded = state.position, state.tracing.finished[:BATCH] if pushes else []
             own = list(self._recorded)[: BATCH - len(folded)]
             spans = [*folded, *own]
@@ -91,7 +91,7 @@ class Tracer:
                 return False
             succeeded = await asyncio.to_thread(self._export, [_readable(span, self._resource) for span in spans])
             self._account(succeeded, len(spans))
-            if not succeeded and self._renewal.has_come():
+            if not succeeded and self._certificates.changed():
                 self._renew()
             if succeeded:
                 self._delivered({(span.trace, span.id) for span in spans})
@@ -105,12 +105,12 @@ class Tracer:
 
     def _done(self, position: int) -> None:
         """Everything is pushed that was over at that message of the log."""
-        if lease := self._live.leases.get("traces"):
+        if lease := self._projection.leases.get("traces"):
             lease.processed = position
 
     def _forget(self) -> None:
         """Forget what another gateway has pushed, or had when this one took over from it."""
-        lease, tracing = self._live.leases.get("traces"), self._live.state.tracing
+        lease, tracing = self._projection.leases.get("traces"), self._projection.state.tracing
         if lease and not (lease.is_held and lease.acquisitions == self._acquisitions):
             self._acquisitions = lease.acquisitions if lease.is_held else self._acquisitions
             tracing.finished = [span for span in tracing.finished if not 0 < span.position <= lease.processed]
@@ -126,7 +126,7 @@ class Tracer:
             _EXPORTER_LOG.removeFilter(self._reason)
 
     def _delivered(self, ids: set[tuple[str, str]]) -> None:
-        tracing = self._live.state.tracing
+        tracing = self._projection.state.tracing
         tracing.finished = [span for span in tracing.finished if (span.trace, span.id) not in ids]
         left = [span for span in self._recorded if (span.trace, span.id) not in ids]
         self._recorded.clear()
@@ -143,7 +143,7 @@ class Tracer:
             self._is_exporting = False
 
     def _account(self, succeeded: bool, count: int) -> None:
-        self._live.otlp_spans["success" if succeeded else "failure"] += count
+        self._projection.otlp_spans["success" if succeeded else "failure"] += count
         if succeeded and self._failing:
             self._log.info("pushing traces works again", endpoint=self._endpoint)
         if not succeeded and not self._failing:

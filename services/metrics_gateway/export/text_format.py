@@ -36,12 +36,22 @@ def openmetrics(metrics: Iterable[Metric]) -> bytes:
     """OpenMetrics 1.0, with exemplars."""
     lines: list[str] = []
     for metric in metrics:
-        lines.append(f"# HELP {metric.name} {_escaped(metric.documentation)}\n# TYPE {metric.name} {metric.type}\n")
+        lines.append(openmetrics_head(metric))
         lines += [
             f"{_series(one)} {_number(one.value)}{_time(one)}{_exemplar(one.exemplar)}\n" for one in metric.samples
         ]
     lines.append("# EOF\n")
     return "".join(lines).encode()
+
+
+def openmetrics_head(metric: Metric) -> str:
+    """Return the lines that come before the samples of a metric in OpenMetrics."""
+    return f"# HELP {metric.name} {_escaped(metric.documentation)}\n# TYPE {metric.name} {metric.type}\n"
+
+
+def sample_line(sample: Sample, time: float) -> str:
+    """Return a sample at `time` (unix seconds), to the millisecond, as a line of OpenMetrics."""
+    return f"{_series(sample)} {_number(sample.value)} {time:.3f}\n"
 
 
 def _number(value: float) -> str:

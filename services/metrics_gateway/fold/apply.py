@@ -18,10 +18,10 @@ from services.metrics_gateway.fold import deployment as deployer
 from services.metrics_gateway.fold import expiry, proxy, replica, traces
 from services.metrics_gateway.fold import instance as service
 from services.metrics_gateway.fold.ages import may_have_left
-from services.metrics_gateway.fold.context import Place
-from services.metrics_gateway.state.instance import MISSED, Service
-from services.metrics_gateway.state.state import Instance, State
-from services.metrics_gateway.views.events import remembered
+from services.metrics_gateway.fold.context import BatchContext
+from services.metrics_gateway.fold.recent import DETAILS, keep_recent
+from services.metrics_gateway.state.instance import MISSED, Instance, Service
+from services.metrics_gateway.state.state import State
 
 HORIZON = 1024
 """A batch that is missing is waited for until its instance is so many batches further."""
@@ -29,8 +29,7 @@ HORIZON = 1024
 LEAP = 2**32
 """An instance is never so many batches further at once: at a hundred a second, these take more than a year."""
 
-Handler = Callable[[Place, Any], None]
-
+Handler = Callable[[BatchContext, Any], None]
 
 HANDLERS: dict[type[e.Event], Handler] = {
     e.ServiceStarted: service.service_started,
@@ -76,9 +75,21 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.HealthChanged: replica.health_changed,
     e.ApplicationRemoved: deployer.application_removed,
 }
-HANDLERS = {
-    kind: deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))) for kind, handler in HANDLERS.items()
+
+
+def _dispatch(context: BatchContext, event: e.AnyEvent) -> None:
+    """Apply an event that is not a detail, unless an earlier one has said the same."""
+    if deployer.is_repeated(context, event):
+        return
+    HANDLERS[type(event)](context, event)
+    traces.extend_trace(context, event)
+    keep_recent(context, event)
+
+
+STEPS: dict[type[e.Event], Handler] = {
+    kind: handler if kind in DETAILS else _dispatch for kind, handler in HANDLERS.items()
 }
+"""How each kind of event is applied. Nearly all events are details: those go to their handlers without a call more."""
 
 
 def apply(
@@ -124,18 +135,19 @@ def apply_batch(state: State, batch: Batch, payload: bytes = b"", began: float =
     instance = known or _appeared(state, batch, began)
     instance.heard = state.clock
     if instance.ended == MISSED:
-        service.come_back(state, instance)
+        service.resume(state, instance)
     was_missing = bool(instance.missing)
     if not _admit(state, instance, batch):
         return False
     if payload:
         _check_chain(state, instance, batch, payload)
-    place, handlers = Place(state, instance, batch, was_missing or bool(instance.missing)), HANDLERS
+    context = BatchContext(state, instance, batch, was_missing or bool(instance.missing))
+    steps = STEPS
     for event in batch.events:
-        handlers[type(event)](place, event)
+        steps[type(event)](context, event)
     state.events += len(batch.events)
-    if place.gapped and not instance.missing:
-        _settle(place)
+    if context.gapped and not instance.missing:
+        _settle(context)
     return True
 
 
@@ -148,9 +160,9 @@ def _is_misfit(known: Instance | None, batch: Batch) -> bool:
 
 def _appeared(state: State, batch: Batch, began: float) -> Instance:
     """A new instance. What may have left the log before it was read is waited for, but not called missing."""
-    state.born += 1
-    instance = Instance(batch.instance, batch.service, batch.host, state.born)
-    if may_have_left(batch, state.told, max(began, state.began if state.first > 1 else 0.0)):
+    state.last_ordinal += 1
+    instance = Instance(batch.instance, batch.service, batch.host, state.last_ordinal)
+    if may_have_left(batch, state.last_stored, max(began, state.began if state.first > 1 else 0.0)):
         instance.first = batch.sequence
     state.instances[batch.instance] = instance
     return instance
@@ -228,14 +240,14 @@ def _give_up_the_oldest(state: State, instance: Instance, before: int) -> None:
             _abandon(state, instance, 1)
 
 
-def _settle(place: Place) -> None:
+def _settle(context: BatchContext) -> None:
     """No batch of the instance is missing: forget what was kept for one that comes late."""
-    instance = place.instance
-    replica.forget_ended_replicas(place)
-    traces.settle(place)
+    instance = context.instance
+    replica.forget_ended_replicas(context)
+    traces.settle(context)
     instance.positions.clear()
     instance.leap = None
     for listener in instance.listeners.values():
         listener.closed.clear()
-    if instance.silent:
+    if instance.stop_reported:
         instance.listeners.clear()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from schemas.codec import Batch
-from services.metrics_gateway.state.port import MANY, Backend
-from services.metrics_gateway.state.state import App, Instance, Listener, Port, State
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.instance import Instance
+from services.metrics_gateway.state.port import MANY, Backend, Listener, Port
+from services.metrics_gateway.state.state import State
 
 
-class Place:
+class BatchContext:
     """Made for each batch. `gapped`: a batch before this one was missing when it came, or it is that batch."""
 
     __slots__ = ("app", "gapped", "host", "instance", "ports", "sequence", "state")
@@ -37,11 +39,11 @@ class Place:
         if backend is None:
             backend = known[name] = self.state.new(Backend)
             if len(known) > MANY:
-                self.state.due = 0.0
+                self.state.next_expiry = 0.0
         backend.seen = self.state.clock
         return backend
 
-    def delivery(self, name: str = "") -> App:
+    def app_state(self, name: str = "") -> App:
         """An app on the batch's host: its own, or the one of this name."""
         key = (self.host, name or self.app)
         app = self.state.apps.get(key)

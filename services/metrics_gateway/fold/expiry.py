@@ -32,11 +32,11 @@ def advance(state: State, time: float, forget: bool = True) -> None:
 
     `forget`: whether what left is forgotten.
     """
-    if state.told and time > state.told:
-        state.clock += min(time - state.told, LONGEST_PAUSE)
-    state.told = time
-    if state.clock >= state.due:
-        state.due = state.clock + PERIOD
+    if state.last_stored and time > state.last_stored:
+        state.clock += min(time - state.last_stored, LONGEST_PAUSE)
+    state.last_stored = time
+    if state.clock >= state.next_expiry:
+        state.next_expiry = state.clock + PERIOD
         _miss_the_silent(state)
         if forget:
             _forget_backends(state)
@@ -45,7 +45,7 @@ def advance(state: State, time: float, forget: bool = True) -> None:
 
 
 def _miss_the_silent(state: State) -> None:
-    for instance in list(state.live()):
+    for instance in list(state.running()):
         if state.clock - instance.heard >= SILENCE:
             miss(state, instance)
 

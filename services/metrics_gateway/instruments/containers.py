@@ -9,7 +9,7 @@ from services.metrics_gateway.instruments.instrument import (
     PER_APP,
     Instrument,
     Labels,
-    Moment,
+    Measurement,
     Read,
     Section,
     Value,
@@ -19,8 +19,8 @@ from services.metrics_gateway.instruments.instrument import (
     per_app_and,
     per_known_app,
 )
+from services.metrics_gateway.state.application import App, Replica
 from services.metrics_gateway.state.histogram import HEALTHCHECK_DURATION
-from services.metrics_gateway.state.state import App, Replica
 
 PER_CONTAINER = ("container", "replica", *PER_APP)
 STATES = ("created", "running", "paused", "restarting", "exited", "dead")
@@ -31,8 +31,8 @@ _IMAGE = "img://"
 def _per_container(values: Callable[[App, Replica], Iterable[tuple[Labels, Value]]]) -> Read:
     """Of replicas that run or exited lately: any number of values, each with labels before those of the container."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, app in moment.state.apps.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, app in measurement.state.apps.items():
             for replica in app.replicas.values() if app.is_known else ():
                 if replica.running or replica.exited is not None:
                     own = (label(replica.id), _slot(replica), *app_labels(key))

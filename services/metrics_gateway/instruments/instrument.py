@@ -9,11 +9,14 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.histogram import Histogram
 from services.metrics_gateway.state.instance import MISSED
-from services.metrics_gateway.state.state import App, AppKey, Histogram, Port, PortKey, State
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import AppKey, PortKey, State
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
-Duty = Literal["snapshots", "metrics", "traces"]
+Role = Literal["snapshots", "metrics", "traces"]
 """What one gateway of several on a bus does alone: save the state, push metrics, push traces."""
 
 Labels: TypeAlias = tuple[str, ...]
@@ -27,11 +30,11 @@ LONGEST_LABEL = 200
 """A longer label value is cut, and told from others by a digest: stores refuse series for less."""
 
 
-class Moment(msgspec.Struct, frozen=True):
+class Measurement(msgspec.Struct, frozen=True):
     """What is measured: the folded state, and what only this process knows at `now`. Times are unix seconds.
 
     `pending`: messages of the log that are not folded yet; `fold_seconds`: time spent on those that are. `duties`:
-    whether this gateway has each of its possible duties now. `process` and `host`: which gateway this is.
+    whether this gateway has each of its possible roles now. `process` and `host`: which gateway this is.
     """
 
     state: State
@@ -43,12 +46,12 @@ class Moment(msgspec.Struct, frozen=True):
     pending: int = 0
     fold_seconds: float = 0.0
     otlp_spans: dict[str, int] = {}
-    duties: dict[Duty, bool] = {}
+    roles: dict[Role, bool] = {}
     process: str = ""
     host: str = ""
 
 
-Read: TypeAlias = Callable[[Moment], Iterator[tuple[Labels, Value]]]
+Read: TypeAlias = Callable[[Measurement], Iterator[tuple[Labels, Value]]]
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -96,8 +99,8 @@ def app_labels(key: AppKey) -> Labels:
 
 
 def per_port(value: Callable[[Port], Value]) -> Read:
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, totals in moment.state.ports.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in measurement.state.ports.items():
             yield port_labels(key), value(totals)
 
     return read
@@ -106,8 +109,8 @@ def per_port(value: Callable[[Port], Value]) -> Read:
 def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
     """One more label, before those of the port."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, totals in moment.state.ports.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in measurement.state.ports.items():
             labels = port_labels(key)
             for name, value in values(totals).items():
                 yield (label(name), *labels), value
@@ -118,8 +121,8 @@ def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
 def per_known_app(value: Callable[[App], Value]) -> Read:
     """What is true now: nothing of an app that is gone, or of which nobody can say how it is."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, app in moment.state.apps.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, app in measurement.state.apps.items():
             if app.is_known:
                 yield app_labels(key), value(app)
 
@@ -127,8 +130,8 @@ def per_known_app(value: Callable[[App], Value]) -> Read:
 
 
 def per_app(value: Callable[[App], Value]) -> Read:
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, totals in moment.state.apps.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in measurement.state.apps.items():
             yield app_labels(key), value(totals)
 
     return read
@@ -137,8 +140,8 @@ def per_app(value: Callable[[App], Value]) -> Read:
 def per_app_and(values: Callable[[App], Mapping[str, Value]]) -> Read:
     """One more label, before those of the app."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, totals in moment.state.apps.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in measurement.state.apps.items():
             labels = app_labels(key)
             for name, value in values(totals).items():
                 yield (label(name), *labels), value
@@ -146,9 +149,9 @@ def per_app_and(values: Callable[[App], Mapping[str, Value]]) -> Read:
     return read
 
 
-def single(value: Callable[[Moment], Value]) -> Read:
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        yield (), value(moment)
+def single(value: Callable[[Measurement], Value]) -> Read:
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        yield (), value(measurement)
 
     return read
 
@@ -157,15 +160,15 @@ def is_served(state: State, key: PortKey) -> bool:
     """Whether a port is to be served now, as far as anybody can say: not closed, nor of a host that was not heard."""
     host, name, _ = key
     app, port = state.apps.get((host, name)), state.ports[key]
-    keeper = state.instances.get(port.keeper)
-    is_lost = bool(port.keeper) and (keeper is None or keeper.ended == MISSED)
+    owner = state.instances.get(port.owner)
+    is_lost = bool(port.owner) and (owner is None or owner.ended == MISSED)
     return not (is_lost or port.is_closed or (app and app.removed))
 
 
 def open_connections(state: State) -> Counter[PortKey]:
-    """How many connections are open on each port, over all instances that live."""
+    """How many connections are open on each port, over all instances that projection."""
     counts: Counter[PortKey] = Counter(dict.fromkeys(state.ports, 0))
-    for instance in state.live():
+    for instance in state.running():
         for (app, port), listener in instance.listeners.items():
             counts[instance.host, app, port] += len(listener.open)
     return counts
@@ -174,7 +177,7 @@ def open_connections(state: State) -> Counter[PortKey]:
 def backends(state: State) -> dict[PortKey, dict[str, str]]:
     """The backends of each port that take new connections of at least one instance, with their addresses."""
     found: dict[PortKey, dict[str, str]] = {key: {} for key in state.ports}
-    for instance in state.live():
+    for instance in state.running():
         for (app, port), listener in instance.listeners.items():
             found[instance.host, app, port].update(listener.backends)
     return found

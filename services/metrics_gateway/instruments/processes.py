@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from operator import add
 
 from schemas.subjects import DEPLOYER_UNIT
-from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Read, Section, Value, label
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Measurement, Read, Section, Value, label
 from services.metrics_gateway.state.histogram import EVENT_LAG
 from services.metrics_gateway.state.instance import MISSED, Heartbeat
 from services.metrics_gateway.state.state import UnitKey
@@ -20,9 +20,9 @@ PER_UNIT = ("service", "unit", "host")
 def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, float], float]) -> Read:
     """Of every unit that runs, what the last heartbeats of its instances say, combined."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         found: dict[UnitKey, float] = {}
-        for instance in moment.state.live():
+        for instance in measurement.state.running():
             if instance.heartbeat:
                 key, own = (instance.service, instance.unit, instance.host), value(instance.heartbeat)
                 found[key] = combine(found[key], own) if key in found else own
@@ -32,40 +32,40 @@ def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, flo
     return read
 
 
-def _heard(moment: Moment) -> dict[UnitKey, tuple[bool, float]]:
+def _heard(measurement: Measurement) -> dict[UnitKey, tuple[bool, float]]:
     """Of every unit that runs or was missed lately: whether it was heard lately, and the time since it was heard."""
     found: dict[UnitKey, tuple[bool, float]] = {}
-    for instance in moment.state.instances.values():
-        silence = moment.state.clock - instance.heard
+    for instance in measurement.state.instances.values():
+        silence = measurement.state.clock - instance.heard
         is_up = instance.ended is None
         if not instance.unit or instance.parent or not (is_up or (instance.ended == MISSED and silence < REMEMBERED)):
             continue
         key = (instance.service, instance.unit, instance.host)
         other = found.get(key, (False, silence))
         found[key] = (is_up or other[0], min(silence, other[1]))
-    return {key: one for key, one in found.items() if not _is_removed(moment, key)}
+    return {key: one for key, one in found.items() if not _is_removed(measurement, key)}
 
 
-def _is_removed(moment: Moment, key: UnitKey) -> bool:
+def _is_removed(measurement: Measurement, key: UnitKey) -> bool:
     _, unit, host = key
-    app = moment.state.apps.get((host, unit.removeprefix(DEPLOYER_UNIT)))
+    app = measurement.state.apps.get((host, unit.removeprefix(DEPLOYER_UNIT)))
     return unit.startswith(DEPLOYER_UNIT) and app is not None and app.removed
 
 
-def _up(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for key, (is_up, _) in _heard(moment).items():
+def _up(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for key, (is_up, _) in _heard(measurement).items():
         yield tuple(map(label, key)), int(is_up)
 
 
-def _silence(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for key, (_, silence) in _heard(moment).items():
+def _silence(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for key, (_, silence) in _heard(measurement).items():
         yield tuple(map(label, key)), round(silence, 3)
 
 
-def _cpu(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+def _cpu(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
     """Of all instances that there ever were, so that a restart is no step back."""
-    totals = dict(moment.state.spent)
-    for instance in moment.state.instances.values():
+    totals = dict(measurement.state.spent)
+    for instance in measurement.state.instances.values():
         if instance.heartbeat:
             key = (instance.service, instance.unit, instance.host)
             totals[key] = totals.get(key, 0) + instance.heartbeat.nanoseconds
@@ -73,13 +73,13 @@ def _cpu(moment: Moment) -> Iterator[tuple[Labels, Value]]:
         yield tuple(map(label, key)), nanoseconds / 1e9
 
 
-def _lag(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for name, service in moment.state.services.items():
+def _lag(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for name, service in measurement.state.services.items():
         yield (label(name),), service.lag
 
 
-def _dropped(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for (host, service), count in moment.state.dropped.items():
+def _dropped(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for (host, service), count in measurement.state.dropped.items():
         yield (label(service), label(host)), count
 
 

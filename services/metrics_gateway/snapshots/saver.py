@@ -12,8 +12,8 @@ from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import Stream, describe
-from services.metrics_gateway.log_health import KINDS
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.log_health import WARNINGS
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.snapshots.snapshot import resume
 from services.metrics_gateway.snapshots.store import REPLACED, Store
@@ -28,14 +28,14 @@ class Saver:
 
     def __init__(
         self,
-        live: Live,
+        projection: Projection,
         bus: Bus,
         store: Store,
         logger: FilteringBoundLogger,
         interval: float = INTERVAL,
         events: int = EVENTS,
     ) -> None:
-        self._live = live
+        self._projection = projection
         self._bus = bus
         self._store = store
         self._log = logger
@@ -63,12 +63,12 @@ class Saver:
         # The state belongs to this stream whatever becomes of it: one made anew later is another.
         self._stream = stream.created
         if state:
-            self._live.state = state
+            self._projection.state = state
             self._position, self._tried_at = state.position, state.events
-            self._tell_what_is_lost(stream)
+            self._warn_lost_messages(stream)
         elif stream.first > 1:
             self._log.warning(BEGINS_LATE, messages=stream.first - 1)
-        self._live.state.log = self._live.state.log or stream.created
+        self._projection.state.log = self._projection.state.log or stream.created
 
     @property
     def stream(self) -> str:
@@ -77,13 +77,15 @@ class Saver:
 
     def follow(self, stream: Stream) -> None:
         """The log was made anew, or has lost its end: go on with what is in it, and keep the sums."""
-        self._log.warning(REPLACED, messages=stream.last, folded=self._live.state.position)
-        self._live.state.position = resume(self._live.state.position, self._stream, stream.created, stream.last)
+        self._log.warning(REPLACED, messages=stream.last, folded=self._projection.state.position)
+        self._projection.state.position = resume(
+            self._projection.state.position, self._stream, stream.created, stream.last
+        )
         self._stream, self._position = stream.created, -1
 
     def folded(self) -> None:
         """Say that there is more in the state."""
-        if self._live.state.events - self._tried_at >= self._events:
+        if self._projection.state.events - self._tried_at >= self._events:
             self._due.set()
 
     async def run(self) -> None:
@@ -104,38 +106,38 @@ class Saver:
 
     async def save(self) -> None:
         """Save the state if it has changed. If the bus does not take it, the next save makes up for it."""
-        state = self._live.state
-        if not self._live.does("snapshots"):
-            self._live.saved = time.time()  # another gateway does
+        state = self._projection.state
+        if not self._projection.has_role("snapshots"):
+            self._projection.saved = time.time()  # another gateway does
             return
-        if state.position == self._position or not self._live.is_whole or not self._bus.is_connected:
+        if state.position == self._position or not self._projection.is_whole or not self._bus.is_connected:
             return
         position, self._tried_at = state.position, state.events
         try:
             await self._survey()
             await self._store.save(snapshot.encode(state, self._stream))
         except BusError as error:
-            self._tell(str(error))
+            self._report(str(error))
             return
-        self._tell(None)
+        self._report(None)
         self._position = position
-        self._live.saved = time.time()
+        self._projection.saved = time.time()
 
     async def _survey(self) -> None:
         """Another gateway may have saved since this one looked: then what it saved last is not what is replaced."""
-        lease = self._live.leases.get("snapshots")
+        lease = self._projection.leases.get("snapshots")
         if lease and lease.acquisitions != self._acquisitions:
             acquisitions = lease.acquisitions
             await self._store.survey(await describe(self._bus))
             self._acquisitions = acquisitions
 
-    def _tell(self, problem: str | None) -> None:
+    def _report(self, problem: str | None) -> None:
         if problem and not self._failing:
             self._log.warning("cannot save a snapshot, trying again", reason=problem)
         if self._failing and not problem:
             self._log.info("snapshots are saved again")
         self._failing = problem is not None
 
-    def _tell_what_is_lost(self, stream: Stream) -> None:
-        if lost := self._live.pass_over(stream.first):
-            self._log.warning(KINDS["messages_lost"], count=lost, up_to=stream.first - 1)
+    def _warn_lost_messages(self, stream: Stream) -> None:
+        if lost := self._projection.skip_lost(stream.first):
+            self._log.warning(WARNINGS["messages_lost"], count=lost, up_to=stream.first - 1)

@@ -115,7 +115,11 @@ def _taken_apart(value: Any) -> str | dict[Any, msgspec.Raw] | list[msgspec.Raw]
         return str(value)
     if isinstance(value, list):
         return [_packed(item) for item in value]
-    items: Iterable[tuple[Any, Any]] = (
-        value.items() if isinstance(value, dict) else msgspec.structs.asdict(value).items()
-    )
+    items = value.items() if isinstance(value, dict) else _stored_fields(value)
     return {key: _packed(item) for key, item in items}
+
+
+def _stored_fields(part: msgspec.Struct) -> Iterable[tuple[str, Any]]:
+    """Return the fields of a part of the state under the names that they have in a snapshot."""
+    values = (getattr(part, name) for name in part.__struct_fields__)
+    return zip(part.__struct_encode_fields__, values, strict=True)

@@ -34,7 +34,7 @@ class Store:
             try:
                 if slot in found:
                     state = restore(found[slot])
-                    self._tell_what_changed(found[slot], stream)
+                    self._warn_replaced_stream(found[slot], stream)
                     return state
             except SnapshotError as error:
                 self._reject(slot, error)
@@ -59,7 +59,7 @@ class Store:
             self._reject(slot, error)
             return None
 
-    def _tell_what_changed(self, snapshot: Snapshot, stream: Stream) -> None:
+    def _warn_replaced_stream(self, snapshot: Snapshot, stream: Stream) -> None:
         if snapshot.stream != stream.created:
             self._log.warning(REPLACED, snapshot=snapshot.stream, log=stream.created)
 

@@ -9,8 +9,6 @@ from bisect import bisect_left
 
 import msgspec
 
-from schemas.limits import LARGEST as LARGEST
-
 CONNECTION_DURATION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 CONNECT_LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 HOLD_DURATION = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -52,7 +50,7 @@ class Histogram(msgspec.Struct):
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.nanoseconds += nanoseconds
 
-    def illustrate(self, exemplar: Exemplar) -> None:
+    def add_exemplar(self, exemplar: Exemplar) -> None:
         """Name a span for a duration that was observed."""
         bucket = bisect_left(self.bounds, exemplar.seconds)
         known = self.exemplars.get(bucket)

@@ -47,7 +47,7 @@ class Instance(msgspec.Struct):
     id: str
     service: str
     host: str
-    born: int
+    ordinal: int = msgspec.field(name="born")
     last: int = 0
     missing: set[int] = set()
     positions: dict[tuple[str, ...], int] = {}
@@ -59,7 +59,7 @@ class Instance(msgspec.Struct):
     heartbeat: Heartbeat | None = None
     heard: float = 0.0
     ended: str | None = None
-    silent: bool = False
+    stop_reported: bool = msgspec.field(default=False, name="silent")
     links: dict[int, bytes] = {}
     abandoned: int = 0
     leap: tuple[int, int] | None = None

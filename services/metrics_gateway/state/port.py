@@ -38,7 +38,7 @@ class Port(msgspec.Struct):
     """The totals of one proxy port, over all instances that ever served it.
 
     `refused` and `closed` are connections that ended, by reason, `cut` those that were closed at a drain's deadline.
-    `keeper` is the newest instance that opened the port; `is_closed`: it has closed it, and no other opened it since.
+    `owner` is the newest instance that opened the port; `is_closed`: it has closed it, and no other opened it since.
     """
 
     connections: int = 0
@@ -51,7 +51,7 @@ class Port(msgspec.Struct):
     latency: Histogram = msgspec.field(default_factory=lambda: Histogram.over(CONNECT_LATENCY))
     hold: Histogram = msgspec.field(default_factory=lambda: Histogram.over(HOLD_DURATION))
     backends: dict[str, Backend] = {}
-    keeper: str = ""
+    owner: str = msgspec.field(default="", name="keeper")
     is_closed: bool = False
 
     @property

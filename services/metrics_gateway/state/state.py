@@ -8,36 +8,11 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from schemas.events import AnyEvent
-from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment, Exit, Outcome, Phase, Replica
-from services.metrics_gateway.state.histogram import (
-    CONNECT_LATENCY,
-    CONNECTION_DURATION,
-    DEPLOYMENT_DURATION,
-    Histogram,
-)
-from services.metrics_gateway.state.instance import Heartbeat, Instance, Service
-from services.metrics_gateway.state.port import Backend, Listener, Port
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.instance import Instance, Service
+from services.metrics_gateway.state.port import Backend, Port
 from services.metrics_gateway.state.tracing import Tracing
-
-__all__ = [
-    "CONNECTION_DURATION",
-    "CONNECT_LATENCY",
-    "DEPLOYMENTS_KEPT",
-    "DEPLOYMENT_DURATION",
-    "App",
-    "Backend",
-    "Deployment",
-    "Exit",
-    "Heartbeat",
-    "Histogram",
-    "Instance",
-    "Listener",
-    "Outcome",
-    "Phase",
-    "Port",
-    "Replica",
-    "Service",
-]
 
 RECENT_KEPT = 500
 """So many events that are no details are kept at least (`recent`), and twice as many at most."""
@@ -105,10 +80,10 @@ class State(msgspec.Struct):
     abandoned: int = 0
     chain_breaks: int = 0
     dropped: dict[tuple[str, str], int] = {}
-    born: int = 0
+    last_ordinal: int = msgspec.field(default=0, name="born")
     instances: dict[str, Instance] = {}
     children: dict[str, dict[str, None]] = {}
-    over: dict[str, None] = {}
+    ended: dict[str, None] = msgspec.field(default_factory=dict, name="over")
     units: dict[tuple[str, str], str] = {}
     apps: dict[AppKey, App] = {}
     ports: dict[PortKey, Port] = {}
@@ -117,8 +92,8 @@ class State(msgspec.Struct):
     services: dict[str, Service] = {}
     spent: dict[UnitKey, int] = {}
     clock: float = 0.0
-    told: float = 0.0
-    due: float = 0.0
+    last_stored: float = msgspec.field(default=0.0, name="told")
+    next_expiry: float = msgspec.field(default=0.0, name="due")
     tracing: Tracing = msgspec.field(default_factory=Tracing)
     messages_lost: int = 0
     log: str = ""
@@ -132,7 +107,7 @@ class State(msgspec.Struct):
                 setattr(made, field, _over(getattr(made, field), bounds))
         return made
 
-    def live(self) -> Iterator[Instance]:
+    def running(self) -> Iterator[Instance]:
         """The instances that have not ended."""
         return (instance for instance in self.instances.values() if instance.ended is None)
 

@@ -9,18 +9,18 @@ import msgspec
 from schemas.events import AnyEvent
 from services.metrics_gateway.state.span import Span
 
-STORIES = 64
-EVENTS = 2000
-SPANS = 2048
+MAX_OPEN = 64
+MAX_EVENTS = 2000
+MAX_SPANS = 2048
 
 
-class Story(msgspec.Struct):
+class DeploymentTrace(msgspec.Struct):
     """The events of a deployment so far, in the order in which they came. `over`: it ended, but a batch is missing."""
 
     host: str
     app: str
     events: list[AnyEvent] = []
-    over: bool = False
+    ended: bool = msgspec.field(default=False, name="over")
 
 
 class Tracing(msgspec.Struct):
@@ -30,7 +30,7 @@ class Tracing(msgspec.Struct):
     that nobody took in time. `last` is the trace and the first span of each app's last deployment, by host and app.
     """
 
-    open: dict[str, Story] = {}
+    open: dict[str, DeploymentTrace] = {}
     finished: list[Span] = []
     dropped: int = 0
     last: dict[tuple[str, str], tuple[str, str]] = {}
@@ -38,7 +38,7 @@ class Tracing(msgspec.Struct):
     def add(self, spans: Iterable[Span], position: int) -> None:
         """Spans that are over with that message of the log."""
         self.finished += [msgspec.structs.replace(span, position=position) for span in spans]
-        surplus = len(self.finished) - SPANS
+        surplus = len(self.finished) - MAX_SPANS
         if surplus > 0:
             self.dropped += surplus
             del self.finished[:surplus]

@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 
 from services.metrics_gateway.instruments import instrument
-from services.metrics_gateway.state.state import PortKey, Replica, State
+from services.metrics_gateway.state.application import Replica
+from services.metrics_gateway.state.state import PortKey, State
 
 
 class BackendView(msgspec.Struct, frozen=True):

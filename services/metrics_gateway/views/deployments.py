@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from services.metrics_gateway.state.state import App, Deployment, State
+from services.metrics_gateway.state.application import App, Deployment
+from services.metrics_gateway.state.state import State
 from services.metrics_gateway.views.times import iso
 
 

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from schemas import events as e
 from schemas import subjects
-from services.metrics_gateway.fold.context import Place
-from services.metrics_gateway.state.state import RECENT_KEPT, Recent, State
+from services.metrics_gateway.fold.recent import DETAILS
+from services.metrics_gateway.state.state import RECENT_KEPT, State
 from services.metrics_gateway.views.times import iso
 
-DETAILS: frozenset[type[e.Event]] = frozenset(
-    {
-        e.ServiceHeartbeat,
-        e.ConnectionAccepted,
-        e.ConnectionEstablished,
-        e.ConnectionProgressed,
-        e.ConnectionClosed,
-        e.ConnectionRefused,
-        e.ConnectionTraced,
-        e.DialFailed,
-        e.BackendJoined,
-        e.BackendLeft,
-        e.HealthChecked,
-    }
-)
-"""What happens with every connection and probe, or in every worker: only who asks for it is told."""
-
 KINDS = {kind.__name__: kind for kind in e.EVENT_TYPES}
-NOTABLE = tuple(name for name, kind in KINDS.items() if kind not in DETAILS)
-
-Handler = Callable[[Place, Any], None]
 
 
 class EventView(msgspec.Struct, frozen=True):
@@ -64,21 +44,6 @@ class Wanted(msgspec.Struct, frozen=True):
         if self.app and app != self.app:
             return False
         return type(event).__name__ in self.kinds if self.kinds else type(event) not in DETAILS
-
-
-def remembered(kind: type[e.Event], handler: Handler) -> Handler:
-    """The handler of a kind of event, which is kept among the recent ones as well unless it is a detail."""
-    if kind in DETAILS:
-        return handler
-
-    def remember(place: Place, event: e.AnyEvent) -> None:
-        handler(place, event)
-        state = place.state
-        state.recent.append(Recent(state.position, place.instance.service, place.host, place.app, event))
-        if len(state.recent) > 2 * RECENT_KEPT:
-            del state.recent[:-RECENT_KEPT]
-
-    return remember
 
 
 def newest(state: State, wanted: Wanted, limit: int) -> Events:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.metrics_gateway.instruments.instrument import Duty, backends, open_connections
-from services.metrics_gateway.state.state import App, Deployment, Instance, Phase, Port, PortKey, Replica, State
+from services.metrics_gateway.instruments.instrument import Role, backends, open_connections
+from services.metrics_gateway.state.application import App, Deployment, Phase, Replica
+from services.metrics_gateway.state.instance import Instance
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import PortKey, State
 from services.metrics_gateway.views.times import iso
 from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 
@@ -90,13 +93,13 @@ class LogStatus(msgspec.Struct, frozen=True):
     bus_connected: bool
 
 
-class DutyStatus(msgspec.Struct, frozen=True):
+class RoleStatus(msgspec.Struct, frozen=True):
     """What one gateway of all on the bus does: save snapshots, push metrics, push traces.
 
     `host` and `instance` are of the one that was last seen to do it, empty if nobody was; `here`: this one does.
     """
 
-    duty: Duty
+    role: Role = msgspec.field(name="duty")
     host: str
     instance: str
     here: bool
@@ -110,7 +113,7 @@ class Status(msgspec.Struct, frozen=True):
     apps: list[AppStatus]
     proxies: list[ProxyStatus]
     services: list[ServiceStatus]
-    duties: list[DutyStatus]
+    roles: list[RoleStatus] = msgspec.field(name="duties")
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -136,7 +139,7 @@ class Containers(msgspec.Struct, frozen=True):
 
 
 def status(
-    state: State, log: LogStatus, version: str, traffic: Traffic | None = None, duties: Sequence[DutyStatus] = ()
+    state: State, log: LogStatus, version: str, traffic: Traffic | None = None, roles: Sequence[RoleStatus] = ()
 ) -> Status:
     """Everything at a glance, in a stable order."""
     return Status(
@@ -144,8 +147,10 @@ def status(
         log,
         [_app(*key, app) for key, app in sorted(state.apps.items(), key=lambda item: item[0]) if not app.removed],
         _proxies(state, traffic or Traffic()),
-        sorted((_service(instance) for instance in state.live()), key=lambda one: (one.host, one.unit, one.instance)),
-        list(duties),
+        sorted(
+            (_service(instance) for instance in state.running()), key=lambda one: (one.host, one.unit, one.instance)
+        ),
+        list(roles),
     )
 
 
@@ -195,7 +200,7 @@ def _deployment(deployment: Deployment) -> LastDeployment:
 def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
     listening = {
         (instance.host, app, port)
-        for instance in state.live()
+        for instance in state.running()
         for (app, port), listener in instance.listeners.items()
         if listener.address
     }

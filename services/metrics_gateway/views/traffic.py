@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.metrics_gateway.state.state import Port, PortKey, State
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import PortKey, State
 
 INTERVAL = 2.0
 """Seconds between two samples."""

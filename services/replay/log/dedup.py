@@ -85,7 +85,7 @@ class Digests:
         return self._rows.get(row, b"")[place * KEPT : (place + 1) * KEPT] == digest[:KEPT]
 
 
-class Presence:
+class SeenBatches:
     """Batches are told apart by instance and sequence, what is no batch by its content."""
 
     def __init__(self) -> None:

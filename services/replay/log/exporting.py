@@ -15,7 +15,7 @@ from schemas import subjects
 from services.common.bus.connection import Bus
 from services.common.errors import LogFileError
 from services.common.jetstream.log_reader import Stream
-from services.replay.log.log_range import Mark
+from services.replay.log.log_range import LogPosition
 from services.replay.log.logfile import Header, Reader, Record, Writer, beginning
 from services.replay.log.source import Readable, from_stream
 
@@ -55,7 +55,9 @@ def writing(path: str, header: Header, resume: bool) -> Iterator[Writer]:
         raise LogFileError(f"{path}: {error.strerror}; mend that and go on with --resume") from None
 
 
-async def export(log: Readable, writer: Writer, first: Mark | None, app: str, tell: Callable[[Writer], None]) -> int:
+async def export(
+    log: Readable, writer: Writer, first: LogPosition | None, app: str, on_progress: Callable[[Writer], None]
+) -> int:
     """Write the log, from a mark on; of one app, if it is named. A file that has records is gone on with.
 
     Returns how many messages that were asked for the log does not have any more.
@@ -69,11 +71,11 @@ async def export(log: Readable, writer: Writer, first: Mark | None, app: str, te
             is_begun = is_begun or first is None or first.is_reached(record.sequence, record.time)
             if is_begun:
                 _add(writer, record, app)
-        tell(writer)
+        on_progress(writer)
     return lost or 0
 
 
-def check_span(path: str, writer: Writer, first: Mark | None) -> None:
+def check_range(path: str, writer: Writer, first: LogPosition | None) -> None:
     """Raises LogFileError when going on with a file leaves a hole before the first place that is asked for."""
     last = writer.last
     if last and first and not first.is_reached(last.sequence + 1, last.time):
@@ -94,14 +96,14 @@ async def check_stream(path: str, writer: Writer, bus: Bus, stream: Stream, app:
             "Name another file"
         )
     async for records in from_stream(bus, last.sequence, last=last.sequence, created=stream.created):
-        if any((narrowed(record, app) if app else record) != last for record in records):
+        if any((filtered(record, app) if app else record) != last for record in records):
             raise LogFileError(
                 f"{path} ends with another message of sequence {last.sequence} than the log has, which had lost its "
                 "end: name another file"
             )
 
 
-def _lost(writer: Writer, record: Record, first: Mark | None) -> int:
+def _lost(writer: Writer, record: Record, first: LogPosition | None) -> int:
     """How many messages are missing before the first one that is read."""
     if first and not first.is_reached(record.sequence, record.time):
         return 0
@@ -109,7 +111,7 @@ def _lost(writer: Writer, record: Record, first: Mark | None) -> int:
     return max(0, record.sequence - max(writer.sequence + 1, asked))
 
 
-def narrowed(record: Record, app: str) -> Record | None:
+def filtered(record: Record, app: str) -> Record | None:
     """A message as it is kept in the log of one app; None if it is no batch.
 
     Batches of other apps stay, without events, so that no number of an instance's sequence is missing. The chain of
@@ -125,7 +127,7 @@ def narrowed(record: Record, app: str) -> Record | None:
 
 
 def _add(writer: Writer, record: Record, app: str) -> None:
-    kept = narrowed(record, app) if app else record
+    kept = filtered(record, app) if app else record
     if kept:
         writer.add(kept)
 

@@ -14,7 +14,7 @@ from schemas import subjects
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.jetstream.log_reader import BEGAN
-from services.replay.log.dedup import Presence
+from services.replay.log.dedup import SeenBatches
 from services.replay.log.logfile import Reader, Record
 from services.replay.log.source import from_stream
 
@@ -34,28 +34,26 @@ class Imported(msgspec.Struct):
     known: int = 0
 
 
-async def import_log(file: Reader, bus: Bus, tell: Callable[[Imported], None]) -> Imported:
+async def import_log(file: Reader, bus: Bus, on_progress: Callable[[Imported], None]) -> Imported:
     """Append the messages of a file to the stream, in their order, but for those that are there.
 
     Raises BusError, and LogFileError where the file is damaged, after everything before that is in the stream.
     """
-    presence, done = Presence(), Imported()
+    seen, done = SeenBatches(), Imported()
     began: float | None = None
     async for records in from_stream(bus):
         for record in records:
-            presence.add(record.payload)
+            seen.add(record.payload)
     for records in file:
         if began is None and records:
             began = records[0].time if records[0].sequence > 1 else 0.0
         new = [
-            (identity, _marked(record, began or 0.0))
-            for record in records
-            if (identity := presence.add(record.payload))
+            (identity, _marked(record, began or 0.0)) for record in records if (identity := seen.add(record.payload))
         ]
         done.known += len(records) - len(new)
         for start in range(0, len(new), WINDOW):
             done.added += await _publish(bus, new[start : start + WINDOW], file.name)
-            tell(done)
+            on_progress(done)
     return done
 
 

@@ -14,8 +14,8 @@ from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.jetstream import log_reader
 from services.replay.log import logfile
-from services.replay.log.dedup import Presence
-from services.replay.log.log_range import Mark
+from services.replay.log.dedup import SeenBatches
+from services.replay.log.log_range import LogPosition
 from services.replay.log.logfile import Record
 
 Log: TypeAlias = AsyncIterable[list[Record]]
@@ -66,7 +66,7 @@ class Readable:
     read. A log of which nothing can be read is a LogFileError.
     """
 
-    def __init__(self, log: Log, last: Mark | None = None) -> None:
+    def __init__(self, log: Log, last: LogPosition | None = None) -> None:
         self.damage: LogFileError | None = None
         self.is_cut = False
         self.behind = 0
@@ -92,7 +92,7 @@ class Readable:
                 raise
             self.damage = None if self.is_cut else error
 
-    def _before(self, last: Mark, records: list[Record]) -> list[Record]:
+    def _before(self, last: LogPosition, records: list[Record]) -> list[Record]:
         """Those of the next records that come before anything that is after the mark."""
         inside: list[Record] = []
         for record in records:
@@ -107,7 +107,7 @@ class Readable:
 
 async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[LoggedEvent]:
     """The events of a log, each once; those of one app and of services as a whole, and of one host, if it is named."""
-    known = Presence()
+    known = SeenBatches()
     async for records in log:
         for record in records:
             for event in recorded(record) if known.add(record.payload) else []:

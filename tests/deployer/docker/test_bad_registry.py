@@ -104,7 +104,7 @@ async def test_a_registry_that_cannot_be_read_leaves_what_runs_alone_and_is_told
     assert reason in failed.reason
     assert failed.streak == 3
     assert len(told) == 1
-    assert "running replicas are left alone" in told[0]
+    assert "running replicas stay" in told[0]
     assert not site.of(DeploymentFailed)
 
 

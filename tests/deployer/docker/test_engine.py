@@ -105,7 +105,7 @@ async def test_a_container_that_was_restarted_unseen_takes_no_traffic_before_it_
 async def test_a_container_that_could_not_be_stopped_while_the_engine_was_away_is_not_left_over(
     site: DockerSite, relay: Relay, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "PATIENCE", 0.2)
+    monkeypatch.setattr(engine, "RETRY_TIMEOUT", 0.2)
     monkeypatch.setattr(runtime, "KILL_INTERVAL", 0.1)
     site.release("1.0.0")
     async with site.deployer(docker_host=relay.url):

@@ -115,7 +115,7 @@ async def test_an_ordered_look_up_can_be_aborted(site: DockerSite, front: Front)
         hung = ordered(site, Deploy())
         await eventually(lambda: len(front.requests) > asked)
         reply = await site.ask(Abort("ann"))
-        assert reply == Reply(True, "what was to be deployed is no longer looked up: nothing is deployed")
+        assert reply == Reply(True, "the registry is no longer asked for a release: nothing is deployed")
         assert msgspec.json.decode(await hung, type=Reply) == Reply(False, "aborted by ann")
         assert (await site.ask(Abort(), ok=False)).message == "no deployment is under way: nothing to abort"
     assert len(site.of(DeploymentStarted)) == 1

@@ -27,9 +27,9 @@ from schemas.routing import Backend
 from services.common.errors import EngineError
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.streaming import Stream
-from tests.deployer.docker.images import HUNGRY, SERVE
 from tests.deployer.docker.site import DockerSite, serving, until_replaced
 from tests.deployer.waiting import eventually
+from tests.support.images import HUNGRY, SERVE
 
 
 def backend(site: DockerSite, replica: str) -> Backend | None:

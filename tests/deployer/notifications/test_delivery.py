@@ -18,16 +18,16 @@ import structlog
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, RegistryFailed, ReplicaExited
 from services.common import log
 from services.deployer.notifications import apprise_client, webhook
-from services.deployer.notifications.delivery_queue import MOST_WAITING, Courier, Deliver
+from services.deployer.notifications.delivery_queue import MOST_WAITING, Deliver, DeliveryQueue
 from services.deployer.notifications.errors import UndeliveredError
 from services.deployer.notifications.notice import Notice
 from services.deployer.notifications.target import Target
-from tests.conftest import free_port
 from tests.deployer.notifications.conftest import SECRET
 from tests.deployer.notifications.receiver import Receiver
-from tests.deployer.releases import CRASHING, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.ports import free_port
+from tests.support.releases import CRASHING, release
 
 QUICK = (0.01, 0.02, 0.03)
 
@@ -37,8 +37,8 @@ def notice(text: str = "text") -> Notice:
 
 
 @contextlib.asynccontextmanager
-async def courier(deliver: Deliver, deadline: float = 30.0) -> AsyncIterator[Courier]:
-    one = Courier("webhook://***", deliver, log.get("deployer"), QUICK, deadline)
+async def queue(deliver: Deliver, deadline: float = 30.0) -> AsyncIterator[DeliveryQueue]:
+    one = DeliveryQueue("webhook://***", deliver, log.get("deployer"), QUICK, deadline)
     running = asyncio.create_task(one.run())
     try:
         yield one
@@ -126,8 +126,8 @@ async def test_what_happened_last_is_still_told_when_the_deployer_stops(site: Si
 async def test_a_failed_attempt_is_repeated_with_the_same_bytes(receiver: Receiver) -> None:
     receiver.statuses = [500, 429, 503]
     with structlog.testing.capture_logs() as logs:
-        async with courier(to(receiver)) as one:
-            one.take(notice())
+        async with queue(to(receiver)) as one:
+            one.put(notice())
             await one.until_idle()
     assert len({request.body for request in receiver.requests}) == 1
     assert len(receiver.requests) == 4
@@ -137,8 +137,8 @@ async def test_a_failed_attempt_is_repeated_with_the_same_bytes(receiver: Receiv
 async def test_a_request_that_is_refused_for_good_is_not_repeated(receiver: Receiver) -> None:
     receiver.statuses = [404]
     with structlog.testing.capture_logs() as logs:
-        async with courier(to(receiver)) as one:
-            one.take(notice())
+        async with queue(to(receiver)) as one:
+            one.put(notice())
             await one.until_idle()
     assert len(receiver.requests) == 1
     assert [line["reason"] for line in logs] == ["HTTP status 404"]
@@ -147,9 +147,9 @@ async def test_a_request_that_is_refused_for_good_is_not_repeated(receiver: Rece
 async def test_a_dead_target_is_one_line_in_the_log_and_another_when_it_lives_again(receiver: Receiver) -> None:
     receiver.statuses = [500] * 12
     with structlog.testing.capture_logs() as logs:
-        async with courier(to(receiver)) as one:
+        async with queue(to(receiver)) as one:
             for number in range(4):
-                one.take(notice(str(number)))
+                one.put(notice(str(number)))
             await one.until_idle()
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("notices do not arrive", "warning"),
@@ -162,8 +162,8 @@ async def test_a_dead_target_is_one_line_in_the_log_and_another_when_it_lives_ag
 async def test_a_target_that_hangs_is_given_up_at_the_deadline(receiver: Receiver) -> None:
     receiver.hold.clear()
     with structlog.testing.capture_logs() as logs:
-        async with courier(to(receiver), deadline=0.5) as one:
-            one.take(notice())
+        async with queue(to(receiver), deadline=0.5) as one:
+            one.put(notice())
             await one.until_idle()
     assert [line["reason"] for line in logs] == ["no answer within 0.5 s"]
     assert 1 <= len(receiver.requests) <= 4  # on a busy machine an attempt may end before it arrives
@@ -172,11 +172,11 @@ async def test_a_target_that_hangs_is_given_up_at_the_deadline(receiver: Receive
 async def test_when_too_many_pile_up_the_oldest_are_lost_and_counted(receiver: Receiver) -> None:
     receiver.hold.clear()
     with structlog.testing.capture_logs() as logs:
-        async with courier(to(receiver)) as one:
-            one.take(notice("first"))
+        async with queue(to(receiver)) as one:
+            one.put(notice("first"))
             await eventually(lambda: receiver.requests)
             for number in range(MOST_WAITING + 7):
-                one.take(notice(str(number)))
+                one.put(notice(str(number)))
             receiver.hold.set()
             await one.until_idle()
     assert [request.notice["text"] for request in receiver.requests] == [
@@ -216,14 +216,14 @@ async def test_an_apprise_that_hangs_is_killed_at_the_deadline(receiver: Receive
     target = Target(f"json://{receiver.place}/s3cret?rto=60")
     sending = asyncio.create_task(apprise_client.deliver(target, notice()))
     await eventually(lambda: receiver.requests)
-    (messenger_pid,) = children()
+    (apprise_pid,) = children()
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
     assert sending.cancelled()
-    assert messenger_pid not in children()
+    assert apprise_pid not in children()
 
 
 def children() -> list[str]:
     """The processes that apprise runs in for us."""
     pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [pid for pid in pids if "messenger_process" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [pid for pid in pids if "apprise_process" in Path(f"/proc/{pid}/cmdline").read_text()]

@@ -19,7 +19,7 @@ from schemas.events import (
     ReplicaRetired,
 )
 from services.deployer.notifications.notice import Notice
-from services.deployer.notifications.notice_filter import MOST_ERRORS, QUIET, Digest
+from services.deployer.notifications.notice_filter import MOST_ERRORS, QUIET, NoticeFilter
 
 
 def exited(time: float, code: int = 1, release: str = "1.0.0", oom: bool = False) -> ReplicaExited:
@@ -30,8 +30,8 @@ def failing(reason: str, streak: int = 1) -> RegistryFailed:
     return RegistryFailed(0.0, "img://r", reason, streak)
 
 
-def kinds(digest: Digest, *events: Event) -> list[str]:
-    return [notice.kind for event in events if (notice := digest.observe(event))]
+def kinds(notice_filter: NoticeFilter, *events: Event) -> list[str]:
+    return [notice.kind for event in events if (notice := notice_filter.observe(event))]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def kinds(digest: Digest, *events: Event) -> list[str]:
     ],
 )
 def test_what_is_told_of_an_event(event: Event, level: str, title: str, text: str) -> None:
-    notice = Digest().observe(event)
+    notice = NoticeFilter().observe(event)
     assert notice
     assert (notice.level, notice.time) == (level, event.time)
     assert title in notice.title
@@ -77,48 +77,48 @@ def test_what_is_told_of_an_event(event: Event, level: str, title: str, text: st
     ],
 )
 def test_nothing_is_told_of_what_is_no_news(event: Event) -> None:
-    assert Digest().observe(event) is None
+    assert NoticeFilter().observe(event) is None
 
 
 def test_a_crash_of_the_release_that_is_being_deployed_is_left_to_its_deployment() -> None:
-    assert Digest().observe(exited(1.0, release="2.0.0"), deploying="2.0.0") is None
-    assert Digest().observe(exited(1.0, release="1.0.0"), deploying="2.0.0")
+    assert NoticeFilter().observe(exited(1.0, release="2.0.0"), deploying="2.0.0") is None
+    assert NoticeFilter().observe(exited(1.0, release="1.0.0"), deploying="2.0.0")
 
 
 def test_a_registry_that_keeps_failing_is_told_once_and_that_it_answers_again_once() -> None:
     streak = [failing("HTTP 500", number) for number in range(1, 50)]
     recovered = RegistryRecovered(9.0, "img://r", 49)
-    assert kinds(Digest(), *streak, recovered, recovered) == ["registry-failed", "registry-recovered"]
+    assert kinds(NoticeFilter(), *streak, recovered, recovered) == ["registry-failed", "registry-recovered"]
 
 
 def test_another_error_in_a_streak_is_told_but_not_each_time_that_it_alternates() -> None:
     alternating = [failing(reason) for _ in range(9) for reason in ("HTTP 500", "timeout")]
-    assert kinds(Digest(), *alternating) == ["registry-failed"] * 2
+    assert kinds(NoticeFilter(), *alternating) == ["registry-failed"] * 2
 
 
 def test_an_error_that_words_itself_anew_each_time_is_not_told_for_ever() -> None:
-    assert len(kinds(Digest(), *(failing(f"request {number} failed") for number in range(100)))) == MOST_ERRORS
+    assert len(kinds(NoticeFilter(), *(failing(f"request {number} failed") for number in range(100)))) == MOST_ERRORS
 
 
 def test_after_a_streak_the_same_error_is_news_again() -> None:
     story = [failing("HTTP 500"), RegistryRecovered(1.0, "img://r", 1)]
-    assert kinds(Digest(), *story, *story) == ["registry-failed", "registry-recovered"] * 2
+    assert kinds(NoticeFilter(), *story, *story) == ["registry-failed", "registry-recovered"] * 2
 
 
 def test_crashes_of_one_kind_are_told_once_until_there_is_none_for_a_while() -> None:
-    digest = Digest()
-    assert kinds(digest, *(exited(60.0 * number) for number in range(10))) == ["replica-crashed"]
-    assert digest.quiet(540.0 + QUIET - 1) == []
-    (over,) = digest.quiet(540.0 + QUIET)
+    notice_filter = NoticeFilter()
+    assert kinds(notice_filter, *(exited(60.0 * number) for number in range(10))) == ["replica-crashed"]
+    assert notice_filter.recoveries(540.0 + QUIET - 1) == []
+    (over,) = notice_filter.recoveries(540.0 + QUIET)
     assert (over.kind, over.title) == ("replicas-recovered", "the replicas of 1.0.0 stay up")
     assert "after 10 in all" in over.text
-    assert digest.quiet(1e9) == []
-    assert kinds(digest, exited(1e9)) == ["replica-crashed"]
+    assert notice_filter.recoveries(1e9) == []
+    assert kinds(notice_filter, exited(1e9)) == ["replica-crashed"]
 
 
 def test_running_out_of_memory_amid_other_crashes_is_news_and_so_is_another_release() -> None:
     events = [exited(1.0), exited(2.0, -9, oom=True), exited(3.0), exited(4.0, release="2.0.0")]
-    assert kinds(Digest(), *events) == ["replica-crashed"] * 3
+    assert kinds(NoticeFilter(), *events) == ["replica-crashed"] * 3
 
 
 STEPS = st.lists(
@@ -135,27 +135,27 @@ STEPS = st.lists(
 @given(STEPS)
 def test_every_streak_is_told_to_begin_and_to_end_exactly_once(steps: list[tuple[str, str, int]]) -> None:
     """Against the plain reading of a story: a streak is open or it is not, and holds the errors that it had so far."""
-    digest, now = Digest(), 0.0
+    notice_filter, now = NoticeFilter(), 0.0
     streaks: dict[str, set[object]] = {}
     last: dict[str, float] = {}
     for step, what, number in steps:
-        told: list[Notice | None]
+        reported: list[Notice | None]
         if step == "pass":
             now += number
-            told = list(digest.quiet(now))
+            reported = list(notice_filter.recoveries(now))
             over = [release for release, time in last.items() if now - time >= QUIET]
             for release in over:
                 del streaks[release], last[release]
-            assert {notice.kind for notice in told if notice} <= {"replicas-recovered"}
-            assert len(told) == len(over)
+            assert {notice.kind for notice in reported if notice} <= {"replicas-recovered"}
+            assert len(reported) == len(over)
         elif step == "recover":
-            told = [digest.observe(RegistryRecovered(now, "r", 1))]
-            assert (told != [None]) == bool(streaks.pop("registry", None))
+            reported = [notice_filter.observe(RegistryRecovered(now, "r", 1))]
+            assert (reported != [None]) == bool(streaks.pop("registry", None))
         else:
             key, error = (what, number) if step == "crash" else ("registry", what)
             event = exited(now, number, what) if step == "crash" else failing(what)
             errors = streaks.setdefault(key, set())
-            assert (digest.observe(event) is not None) == (error not in errors)
+            assert (notice_filter.observe(event) is not None) == (error not in errors)
             errors.add(error)
             if step == "crash":
                 last[key] = now

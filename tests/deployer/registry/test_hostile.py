@@ -13,9 +13,9 @@ import pytest
 
 from services.deployer.registry import parse
 from services.deployer.registry.oci import session, transport
-from tests.conftest import free_port
 from tests.deployer.registry.hostile import DRIP, HANG, Hostile, Request, reply, tags
 from tests.deployer.registry.looking import failure, images
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_a_host_that_does_not_exist_is_told() -> None:
     ("problem", "line"),
     [
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "its name cannot be looked up (Temporary failure)"),
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no such host: mend --registry"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no such host: fix --registry"),
         (OSError(errno.EMFILE, "Too many open files"), "cannot be reached (Too many open files)"),
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "cannot be reached (Network is unreachable)"),
         (OSError("all attempts failed"), "cannot be reached"),

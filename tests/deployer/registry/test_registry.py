@@ -12,7 +12,7 @@ import pytest
 
 from services.common.errors import RegistryError
 from services.deployer import registry
-from tests.deployer.registry.docker_registry import INDEX, PASSWORD, USERNAME, DockerRegistry
+from tests.support.docker_registry import INDEX, PASSWORD, USERNAME, DockerRegistry
 
 
 def images(server: DockerRegistry, place: str) -> registry.Registry:
@@ -115,7 +115,7 @@ async def test_looking_again_and_again_gets_no_manifest(
 
 
 async def test_a_repository_that_is_not_there_is_told(docker_registry: DockerRegistry) -> None:
-    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:\d+/none: no such repository \(404\); mend --registry"):
+    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:\d+/none: no such repository \(404\); fix --registry"):
         await images(docker_registry, "none").offered()
     with pytest.raises(RegistryError, match=r"there is no image latest \(404\)"):
         await images(docker_registry, "none:latest").offered()

@@ -17,7 +17,7 @@ from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.access import bearer, check, is_local
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.settings import GatewaySettings
-from tests.metrics_gateway.process import Gateway, Launch
+from tests.support.gateway_process import Gateway, Launch
 
 READ = ["/api/status", "/api/containers", "/api/deployments", "/api/backends", "/api/events", "/schema"]
 READ += ["/api/events/stream?follow=false", "/api/stream?follow=false"]

@@ -10,13 +10,14 @@ import pytest
 
 from schemas import events as e
 from services.common.bus.connection import Bus
-from services.metrics_gateway.state.state import DEPLOYMENTS_KEPT, RECENT_KEPT
+from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT
+from services.metrics_gateway.state.state import RECENT_KEPT
 from services.metrics_gateway.views.backends import backends
 from services.metrics_gateway.views.deployments import deployments
-from services.metrics_gateway.views.events import DETAILS, KINDS, NOTABLE, Wanted, newest
+from services.metrics_gateway.views.events import Wanted, newest
 from services.metrics_gateway.views.times import iso
 from tests.metrics_gateway.events import Log, accepted, started
-from tests.metrics_gateway.process import Gateway, Launch, publishing
+from tests.support.gateway_process import Gateway, Launch, publishing
 
 
 def deployed(number: int, outcome: e.AnyEvent | None = None) -> list[e.AnyEvent]:
@@ -116,10 +117,6 @@ def test_of_many_events_the_last_ones_are_remembered_and_details_are_not() -> No
     assert found[0].details["replica"] == f"r{3 * RECENT_KEPT - 1}"
     assert {one.kind for one in found} == {"ReplicaReady"}
     assert len(log.state.recent) <= 2 * RECENT_KEPT
-
-
-def test_every_kind_of_event_is_a_detail_or_notable() -> None:
-    assert set(NOTABLE) | {kind.__name__ for kind in DETAILS} == set(KINDS)
 
 
 def test_a_backend_that_nobody_deployed_is_told_as_well() -> None:

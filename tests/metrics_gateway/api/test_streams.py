@@ -21,7 +21,7 @@ from services.common.jetstream.provisioning import ensure_streams
 from services.metrics_gateway.api import server, streams
 from services.metrics_gateway.api.stream_routes import Gap, beginning
 from services.metrics_gateway.api.streams import COMMENT, kept_alive, message
-from tests.metrics_gateway.process import Gateway, publishing
+from tests.support.gateway_process import Gateway, publishing
 
 DEADLINE = 30.0
 

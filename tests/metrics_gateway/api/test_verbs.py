@@ -17,7 +17,7 @@ from services.common.bus.connection import Bus
 from services.metrics_gateway.api.commands import target, trace_context
 from tests.metrics_gateway.api.conftest import Deployer
 from tests.metrics_gateway.events import Log
-from tests.metrics_gateway.process import Gateway, publishing
+from tests.support.gateway_process import Gateway, publishing
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -14,7 +14,7 @@ from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.state.span import Span
 from services.metrics_gateway.state.state import State
-from services.metrics_gateway.state.tracing import SPANS, STORIES
+from services.metrics_gateway.state.tracing import MAX_OPEN, MAX_SPANS
 from tests.metrics_gateway.recording import LOG, read
 from tests.metrics_gateway.traces.story import OTHER, TRACE, failed, succeeded
 
@@ -140,10 +140,10 @@ def test_a_replay_gives_the_same_spans_with_the_same_ids() -> None:
 
 
 def test_deployments_that_never_end_and_spans_that_nobody_takes_are_bounded() -> None:
-    unfinished = [succeeded(f"d{number}")[0] for number in range(STORIES + 20)]
-    assert len(fold(unfinished).tracing.open) == STORIES
-    many = fold(*(succeeded(f"d{number}", f"{number + 1:032x}") for number in range(SPANS // 8 + 5)))
-    assert len(many.tracing.finished) == SPANS
+    unfinished = [succeeded(f"d{number}")[0] for number in range(MAX_OPEN + 20)]
+    assert len(fold(unfinished).tracing.open) == MAX_OPEN
+    many = fold(*(succeeded(f"d{number}", f"{number + 1:032x}") for number in range(MAX_SPANS // 8 + 5)))
+    assert len(many.tracing.finished) == MAX_SPANS
     assert many.tracing.dropped == 5 * 8
 
 

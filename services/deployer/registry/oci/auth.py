@@ -107,14 +107,14 @@ class Auth:
 
     def _tried(self) -> str:
         if self._search is None:
-            return "it asked for no credentials: mend --registry, or what it allows to everybody"
+            return "it asked for no credentials: fix --registry, or what it allows to everybody"
         if self._asked is None:
             return "it asks for an authentication that is neither Bearer nor Basic"
         problems = "".join(f"; {problem}" for problem in self._search.problems)
         if self._search.found and self._asked.scheme == "basic" and not self._search.found.username:
             return f"it asks for a name and a password, and {self._search.found.source} has an identity token{problems}"
         if self._search.found:
-            return f"tried the credentials of {self._search.found.source}: mend them{problems}"
+            return f"tried the credentials of {self._search.found.source}: fix them{problems}"
         login = "docker login" if self._reference.host == HUB else f"docker login {self._reference.host}"
         return f"there are no credentials for it: set {USERNAME} and {PASSWORD}, or use `{login}`{problems}"
 

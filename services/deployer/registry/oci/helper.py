@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from services.common.errors import RegistryError
+from services.common.process.environment import foreign
 
 TIMEOUT = 10.0
 
@@ -63,7 +64,7 @@ async def _run(program: str, server: str, environment: Mapping[str, str]) -> tup
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={name: value for name, value in environment.items() if not name.startswith("LONGSHORE_")},
+        env=foreign(environment),
         start_new_session=True,
     )
     try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from schemas.routing import Artifact
 from services.common.errors import RegistryError
+from services.common.text import first_few
 from services.deployer.registry.oci import reference
 from services.deployer.registry.oci.source import Source
 
@@ -39,7 +39,8 @@ class Images:
             releases = await asyncio.to_thread(self._source.newest_first, tags)
             self._tags, self._releases = tags, releases
         if not self._releases:
-            raise RegistryError(f"{self.url}: none of the tags is a {self._source.kind} that is wanted: {_some(tags)}")
+            names = first_few(sorted(tag for tag in tags if reference.is_tag(tag))) or "there are none"
+            raise RegistryError(f"{self.url}: none of the tags is a {self._source.kind} that is wanted: {names}")
         return [*self._releases]
 
     async def resolve(self, release: str, known: Artifact | None = None) -> Artifact:
@@ -83,8 +84,3 @@ def release_of(tag: str, digest: str) -> str:
     """The name of what a tag stands for: `latest@sha256:3f2a9c0d1e4b`. It changes with every push of other content."""
     algorithm, _, text = digest.partition(":")
     return f"{tag}@{algorithm}:{text[:SHORT]}"
-
-
-def _some(tags: list[str]) -> str:
-    shown = heapq.nsmallest(5, (tag for tag in tags if reference.is_tag(tag)))
-    return ", ".join(shown) + (f" and {len(tags) - 5} more" if len(tags) > 5 else "") if shown else "there are none"

@@ -98,7 +98,7 @@ class Repository:
     def _missing(self, is_later_page: bool) -> RegistryError:
         if is_later_page:
             return RegistryError(f"{self._name}: the next page of its list of tags is not there (404): no registry?")
-        return RegistryError(f"{self._name}: no such repository (404); mend --registry, or push an image first")
+        return RegistryError(f"{self._name}: no such repository (404); fix --registry, or push an image first")
 
     def _next(self, answer: Answer) -> str:
         """Return the URL of the page behind an answer; empty: it is the last one."""

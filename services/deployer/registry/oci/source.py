@@ -71,9 +71,9 @@ def _source(where: Reference, options: dict[str, str]) -> Source:
     pre_releases, is_insecure = _switch(options, "pre-release"), _switch(options, "insecure")
     wanted, calver = options.get("constraint"), options.get("calver")
     if where.tag and options.keys() - {"insecure"}:
-        raise SettingsError(f"the tag {where.tag} is followed as it is: options that choose among tags need it away")
+        raise SettingsError(f"the tag {where.tag} is followed as it is; omit it, or the options that choose among tags")
     if wanted is not None and calver is not None:
-        raise SettingsError("constraint is for semantic versions: leave it or calver away")
+        raise SettingsError("constraint and calver cannot be combined; omit one of them")
     order = CalVer(calver) if calver is not None else None
     return Source(
         where,

@@ -48,7 +48,7 @@ class Transport:
             if answer.status not in _REDIRECTS or not target:
                 return answer
             url = join(url, target)
-        raise RegistryError(f"{home} redirects more than {MAX_REDIRECTS} times: mend --registry")
+        raise RegistryError(f"{home} redirects more than {MAX_REDIRECTS} times: fix --registry")
 
     async def post(self, url: str, form: Mapping[str, str]) -> Answer:
         """The answer to a form; a redirect is not followed. Raises RegistryError when there is no whole answer."""
@@ -127,18 +127,18 @@ def words(error: BaseException) -> str:
     if isinstance(error, httpx.ConnectTimeout):
         return "does not take the connection in time: is it up, and does it speak https?"
     if isinstance(error, httpx.ProxyError):
-        return "the proxy of HTTPS_PROXY or its like does not connect to it: mend that, or name the host in NO_PROXY"
+        return "the proxy of HTTPS_PROXY or its like does not connect to it: fix that, or name the host in NO_PROXY"
     reason = ""
     seen: BaseException | None = error
     while seen:
         if isinstance(seen, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({seen.verify_message}): mend it, or name the CA by SSL_CERT_FILE"
+            return f"its certificate is not trusted ({seen.verify_message}): fix it, or name the CA by SSL_CERT_FILE"
         if isinstance(seen, ssl.SSLError):
             return "speaks no TLS that we do: if it has none, use ?insecure=true"
         if isinstance(seen, socket.gaierror):
             # Names that are not there are the registry's; everything else is this machine's resolver.
             is_unknown = seen.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
-            return "no such host: mend --registry" if is_unknown else f"its name cannot be looked up ({seen.strerror})"
+            return "no such host: fix --registry" if is_unknown else f"its name cannot be looked up ({seen.strerror})"
         if isinstance(seen, ConnectionRefusedError):
             return "refuses the connection: is it up?"
         reason = seen.strerror if isinstance(seen, OSError) and seen.strerror else reason

@@ -32,12 +32,12 @@ SHORT = {
 
 FORBIDDEN = {
     "detach": "every container runs in the background",
-    "interactive": "nobody sits in front of it",
+    "interactive": "a container in the background has no terminal",
     "name": "containers are named after application, release and replica",
     "publish": "ports come from the option --port",
     "publish-all": "ports come from the option --port",
     "rm": "Longshore removes its containers itself",
-    "tty": "nobody sits in front of it",
+    "tty": "a container in the background has no terminal",
 }
 
 SWITCHES = ("no-healthcheck", "read-only")
@@ -67,7 +67,7 @@ def parse(words: Sequence[str]) -> Arguments:
         except ValueError as error:
             raise SettingsError(f"-- --{name}: {error}") from None
     if "no-healthcheck" in names and any(name.startswith("health-") for name in names):
-        raise SettingsError("-- --no-healthcheck: leave the other --health options away")
+        raise SettingsError("-- --no-healthcheck: given with other --health options; omit them")
     return arguments
 
 

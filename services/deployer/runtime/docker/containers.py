@@ -22,21 +22,21 @@ class Containers:
     async def find(self, labels: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """Those with these labels, whatever they do, by name; one that is just being removed may have none any more."""
         chosen = {"label": [f"{name}={value}" for name, value in labels.items()]}
-        found: list[dict[str, Any]] = await self._engine.insist(
+        found: list[dict[str, Any]] = await self._engine.call_with_retry(
             lambda client: client.containers(all=True, filters=chosen)
         )
         return {one["Names"][0].removeprefix("/"): one for one in found if one["Names"]}
 
     async def create(self, name: str, body: dict[str, Any]) -> None:
-        await self._engine.insist(lambda client: client.create_container_from_config(body, name))
+        await self._engine.call_with_retry(lambda client: client.create_container_from_config(body, name))
 
     async def start(self, name: str) -> None:
-        await self._engine.insist(lambda client: client.start(name))
+        await self._engine.call_with_retry(lambda client: client.start(name))
 
     async def inspect(self, name: str) -> dict[str, Any] | None:
         """None: there is no such container."""
         try:
-            found: dict[str, Any] = await self._engine.insist(lambda client: client.inspect_container(name))
+            found: dict[str, Any] = await self._engine.call_with_retry(lambda client: client.inspect_container(name))
         except EngineError as error:
             if error.status == 404:
                 return None
@@ -46,7 +46,7 @@ class Containers:
     async def kill(self, name: str, signal: str) -> None:
         """Send a signal. One that waits for its next start is removed instead: it cannot take any."""
         try:
-            await self._engine.insist(lambda client: client.kill(name, signal))
+            await self._engine.call_with_retry(lambda client: client.kill(name, signal))
         except EngineError as error:
             if error.status != 409:
                 raise
@@ -58,12 +58,12 @@ class Containers:
         policy = ((container or {}).get("HostConfig") or {}).get("RestartPolicy") or {}
         if policy.get("Name") not in (None, "", "no"):
             never = {"Name": "no"}
-            await self._engine.insist(lambda client: client.update_container(name, restart_policy=never))
+            await self._engine.call_with_retry(lambda client: client.update_container(name, restart_policy=never))
 
     async def remove(self, name: str) -> None:
         """Remove it with the volumes that have no name; it may be gone already."""
         try:
-            await self._engine.insist(lambda client: client.remove_container(name, v=True, force=True))
+            await self._engine.call_with_retry(lambda client: client.remove_container(name, v=True, force=True))
         except EngineError as error:
             if error.status not in (404, 409):  # 409: somebody else is just removing it
                 raise

@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.routing import Artifact
 from services.common.errors import ReleaseError
+from services.common.text import first_few
 from services.deployer import signals
 from services.deployer.runtime.docker.arguments import LABELS, Arguments
 from services.deployer.runtime.docker.state import HOST, Dial
@@ -76,7 +77,9 @@ def replica_ports(wanted: Sequence[Port], image: Mapping[str, Any], artifact: Ar
         known = exposed(image)
         if len(known) != 1:
             proxy = next(port.proxy for port in wanted if not port.replica)
-            problem = f"exposes the TCP ports {_some(known)}" if known else "exposes no TCP port"
+            problem = (
+                f"exposes the TCP ports {first_few([str(port) for port in known])}" if known else "exposes no TCP port"
+            )
             raise ReleaseError(f"{artifact.location} {problem}: name one with --port {proxy}:CONTAINER-PORT")
         ports[0] = known[0]
     return ports
@@ -109,8 +112,3 @@ def create(
         "HostConfig": {**arguments.host, "PortBindings": bindings},
         **({"Cmd": list(command)} if command else {}),
     }
-
-
-def _some(ports: list[int]) -> str:
-    shown = ", ".join(map(str, ports[:5]))
-    return f"{shown} and {len(ports) - 5} more" if len(ports) > 5 else shown

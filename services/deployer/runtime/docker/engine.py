@@ -25,7 +25,7 @@ SCHEMES = ("unix://", "tcp://", "http://", "https://")
 TIMEOUT = 30.0
 THREADS = 10
 """Calls at a time, as many as the SDK keeps connections: one that hangs leaves room for the others."""
-PATIENCE = 30.0
+RETRY_TIMEOUT = 30.0
 RETRY = 0.5
 
 T = TypeVar("T")
@@ -56,9 +56,9 @@ class Engine:
             raise self._away("this deployer stops") from None
         return await doing
 
-    async def insist(self, work: Callable[[docker.APIClient], T]) -> T:
+    async def call_with_retry(self, work: Callable[[docker.APIClient], T]) -> T:
         """The same for something that an engine which is just being restarted may be asked for again."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + RETRY_TIMEOUT
         while True:
             try:
                 return await self.call(work)

@@ -82,7 +82,7 @@ class Images:
 
     async def _find(self, location: str) -> dict[str, Any] | None:
         try:
-            image: dict[str, Any] = await self._engine.insist(lambda client: client.inspect_image(location))
+            image: dict[str, Any] = await self._engine.call_with_retry(lambda client: client.inspect_image(location))
         except EngineError as error:
             if error.status == 404:
                 return None
@@ -110,13 +110,13 @@ class Images:
             async for progress in stream.objects():
                 if error := progress.get("error"):
                     return one_line(str(error))
-                self._log.debug("pull", image=location, **_told(progress))
+                self._log.debug("pull", image=location, **_progress_fields(progress))
         finally:
             await stream.close()
         return ""
 
     async def _check_platform(self, image: Mapping[str, Any], location: str) -> None:
-        engine = await self._engine.insist(lambda client: client.version())
+        engine = await self._engine.call_with_retry(lambda client: client.version())
         if problem := mismatch(engine, image):
             raise ReleaseError(f"{location} {problem}")
 
@@ -150,5 +150,5 @@ def login(found: Credentials | None) -> dict[str, str]:
     return {**pair, "identitytoken": found.identity_token} if found.identity_token else pair
 
 
-def _told(progress: Mapping[str, Any]) -> dict[str, str]:
+def _progress_fields(progress: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(progress[name]) for name in ("id", "status", "progress") if progress.get(name)}

@@ -27,7 +27,7 @@ from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.watch import Watch, Watched
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
-from services.deployer.runtime.replica_dir import Folder, Record, prune
+from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prune
 from services.deployer.settings import DeployerSettings
 
 KILL_INTERVAL = 5.0
@@ -59,7 +59,7 @@ class DockerRuntime:
         )
         self._readiness = Readiness(settings, self._watch.watched, lambda: self.on_change())
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._log = log.get("deployer")
 
     async def adopt(self) -> list[Found]:
@@ -68,13 +68,13 @@ class DockerRuntime:
         for name, container in (await self._containers.find(self._labels)).items():
             record = records.pop(name, None)
             if record is None or create_request.own(container["Labels"]) != self._own_labels(record):
-                self._tell_lie(name)
-            elif one := await self._adopt(Folder(self._root / name), record):
+                self._warn_foreign_container(name)
+            elif one := await self._adopt(ReplicaDirectory(self._root / name), record):
                 found.append(one)
         found += [
             Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), **folder.marks)
             for record in records.values()
-            if not (folder := Folder(self._root / record.id)).is_forgotten
+            if not (folder := ReplicaDirectory(self._root / record.id)).is_forgotten
         ]
         # What serves is to go on serving: it is asked before anything is held against it.
         await asyncio.gather(*map(self._readiness.ask, self._watch.watched.values()))
@@ -100,7 +100,7 @@ class DockerRuntime:
 
     async def start(self, spec: Spec) -> Running:
         """Create and start a container."""
-        folder = Folder(self._root / spec.id)
+        folder = ReplicaDirectory(self._root / spec.id)
         try:
             return await self._start(spec, folder)
         except (EngineError, OSError, ReleaseError) as error:
@@ -129,12 +129,12 @@ class DockerRuntime:
 
     def forget(self, replica: str) -> None:
         """Remove the container with its anonymous volumes."""
-        Folder(self._root / replica).mark_forgotten()
+        ReplicaDirectory(self._root / replica).mark_forgotten()
         self._spawn(self._containers.remove(replica), f"remove {replica}")
         prune(self._root)
 
     def output(self, replica: str) -> str:
-        return str(Folder(self._root / replica).output)
+        return str(ReplicaDirectory(self._root / replica).output)
 
     def problem(self, replica: str) -> str:
         """It must run; and without a health path answer, and the image's own HEALTHCHECK must say healthy."""
@@ -155,7 +155,7 @@ class DockerRuntime:
             task.cancel()
         self._engine.close()
 
-    async def _start(self, spec: Spec, folder: Folder) -> Running:
+    async def _start(self, spec: Spec, folder: ReplicaDirectory) -> Running:
         settings = self._settings
         image = await self._images.need(spec.artifact)
         ports = create_request.replica_ports(settings.ports, image, spec.artifact)
@@ -173,7 +173,7 @@ class DockerRuntime:
             raise ReleaseError(f"{spec.id} was removed by hand while it started")
         return self._add(folder, record, container)
 
-    async def _adopt(self, folder: Folder, record: Record) -> Found | None:
+    async def _adopt(self, folder: ReplicaDirectory, record: Record) -> Found | None:
         container = await self._containers.inspect(record.id)
         if container is None or folder.is_forgotten or container["State"]["Status"] in ("created", "configured"):
             folder.mark_forgotten()
@@ -188,7 +188,7 @@ class DockerRuntime:
         is_outdated = record.options != wanted(self._settings)
         return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
 
-    def _add(self, folder: Folder, record: Record, container: Mapping[str, Any]) -> Running:
+    def _add(self, folder: ReplicaDirectory, record: Record, container: Mapping[str, Any]) -> Running:
         watched = Watched(folder, states.read(container), is_draining=folder.is_draining)
         self._watch.add(watched)
         if self._readiness.is_wanted:
@@ -222,7 +222,7 @@ class DockerRuntime:
             await asyncio.sleep(KILL_INTERVAL)
 
     def _restarted(self, replica: str, container: Mapping[str, Any]) -> None:
-        if record := Folder(self._root / replica).record:
+        if record := ReplicaDirectory(self._root / replica).record:
             watched = self._watch.watched[replica]
             if watched.place:
                 self._readiness.expect(watched, self._place(record, container))
@@ -246,17 +246,21 @@ class DockerRuntime:
         return create_request.labels(record, self._settings.app, self._instance)
 
     def _records(self) -> list[tuple[str, Record]]:
-        folders = [Folder(path) for path in self._root.iterdir() if path.is_dir()] if self._root.is_dir() else []
+        folders = (
+            [ReplicaDirectory(path) for path in self._root.iterdir() if path.is_dir()] if self._root.is_dir() else []
+        )
         return [(record.id, record) for folder in folders if (record := folder.record)]
 
-    def _tell_lie(self, name: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
+    def _warn_foreign_container(self, name: str) -> None:
+        if name not in self._warned:
+            self._warned.add(name)
             self._log.warning("a container has our labels, but is none that we started: left alone", container=name)
 
     async def _clear_away(self) -> None:
         """Remove what was to be removed while the engine was away."""
-        forgotten = {record.id for _, record in self._records() if Folder(self._root / record.id).is_forgotten}
+        forgotten = {
+            record.id for _, record in self._records() if ReplicaDirectory(self._root / record.id).is_forgotten
+        }
         for name in await self._containers.find(self._labels) if forgotten else ():
             if name in forgotten:
                 await self._containers.remove(name)

@@ -18,7 +18,7 @@ from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.state import State
 from services.deployer.runtime.protocol import Exit
-from services.deployer.runtime.replica_dir import Folder
+from services.deployer.runtime.replica_dir import ReplicaDirectory
 
 SILENCE = 60.0
 RETRY = 0.5
@@ -51,7 +51,7 @@ class Watched(msgspec.Struct):
     `over_since`: when that was first seen to have happened, on the loop's clock.
     """
 
-    folder: Folder
+    folder: ReplicaDirectory
     state: State
     is_stopping: bool = False
     is_draining: bool = False
@@ -199,9 +199,9 @@ class Watch:
             return
         watched.state = now
         if now.status == "restarting":
-            self._tell_down(watched, now.code)
+            self._report_down(watched, now.code)
         elif now.is_up and (watched.is_down or now.started != before.started):
-            self._tell_down(watched, self._codes.get(watched.id, UNSEEN))
+            self._report_down(watched, self._codes.get(watched.id, UNSEEN))
             watched.is_down, watched.is_asked, watched.over_since = False, False, None
             self._oom.discard(watched.id)
             self._restarted(watched.id, container)
@@ -220,7 +220,7 @@ class Watch:
         loop.call_at(until, self.look, watched.id)
         return True
 
-    def _tell_down(self, watched: Watched, code: int) -> None:
+    def _report_down(self, watched: Watched, code: int) -> None:
         if not watched.is_down:
             watched.is_down = True
             self._ended(Exit(watched.id, code, watched.id in self._oom, restarts=True))
