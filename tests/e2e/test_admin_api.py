@@ -74,7 +74,7 @@ def test_every_command_of_the_page_does_what_the_page_says(server: Callable[...,
     token = (Path(one.state) / "admin-token").read_text().strip()
     body = json.dumps({"replica": replica})
     drain = f"curl -fsS -H 'Authorization: Bearer {token}' --json '{body}' localhost:17539/api/drain"
-    assert answers(run(drain, one))[0]["message"].startswith(f"replica {replica} goes")
+    assert answers(run(drain, one))[0]["message"].startswith(f"replica {replica} is stopped")
     wait_for("it is replaced", lambda: replica not in [each["id"] for each in one.status()["replicas"]])
 
 

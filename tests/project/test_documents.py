@@ -88,3 +88,12 @@ def test_a_command_with_a_wrong_word_would_be_found() -> None:
     assert unknown(["longshore", "status", "--jason"]) == ["--jason"]
     assert unknown(["longshore", "bus", "config", "--help"]) == []
     assert sum(len(commands(page)) for page in PAGES) > 30
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_of_this_repository_exists(page: Path) -> None:
+    if page.name != "CHANGELOG.md":  # it names files of its time
+        paths = re.findall(
+            r"`((?:services|schemas|longshore|tests|docs|compose|packaging|examples)/[\w./-]+)`", page.read_text()
+        )
+        assert [path for path in paths if not (ROOT / path).exists()] == []

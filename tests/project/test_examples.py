@@ -11,15 +11,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support import images
+from tests.support.docker_registry import DockerRegistry
+from tests.support.engine import connect
 from tests.support.harness import LONGSHORE, clean_environment, wait_for
 from tests.support.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LOG = EXAMPLES.parent / "tests" / "replay" / "golden-v1.log"
+SERVE = "trap 'exit 0' TERM; echo well >/www/health; httpd -f -p 3000 -h /www & wait"
 
 
 @pytest.fixture
@@ -44,18 +52,55 @@ def test_the_whole_configuration_is_accepted_up_to_the_missing_engine(configurat
     assert f"no container engine answers at unix://{configuration.parent}/none.sock" in done.stderr
 
 
-@pytest.mark.e2e
+@pytest.fixture
+def image_registry(tmp_path: Path) -> Iterator[str]:
+    """Start a registry with the image of the example, and return its address; skip where no engine answers."""
+    connect().close()
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    registry = DockerRegistry(folder)
+    registry.start()
+    images.publish(registry.host, "myorg/api", "1.0.0", SERVE)
+    yield registry.host
+    registry.stop()
+
+
+@contextmanager
+def running(configuration: Path) -> Iterator[None]:
+    """Run `longshore up` with the configuration, and stop it and its replicas."""
+    with (configuration.parent / "longshore.log").open("wb") as log:
+        process = subprocess.Popen([LONGSHORE, "up", "--file", configuration], stderr=log, env=clean_environment())
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@pytest.mark.system
 def test_the_release_is_deployed_and_the_hook_records_it(configuration: Path, tmp_path: Path) -> None:
     configuration.write_text(configuration.read_text().partition("\n[app.api]")[0])
     record = tmp_path / "state" / "deployments.txt"
-    with (tmp_path / "longshore.log").open("wb") as log:
-        running = subprocess.Popen([LONGSHORE, "up", "--file", configuration], stderr=log, env=clean_environment())
-    try:
+    with running(configuration):
         wait_for("the hook has run", lambda: record.exists() and record.read_text(), 60)
-    finally:
-        running.send_signal(signal.SIGTERM)
-        running.wait(60)
     assert re.fullmatch(r"web 1\.0\.0 after nothing, [0-9.]+ s\n", record.read_text())
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_both_applications_serve(configuration: Path, image_registry: str) -> None:
+    configuration.write_text(configuration.read_text().replace("ghcr.io", image_registry))
+    ports = [int(port) for port in re.findall(r'^port = \["?(\d+)', configuration.read_text(), re.MULTILINE)]
+    with running(configuration):
+        for port in ports:
+            wait_for(f"port {port} answers", partial(answers, port), 120)
+
+
+def answers(port: int) -> bool:
+    """Whether an application answers with status 200."""
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
+        return bool(reply.status == 200)
+    return False
 
 
 def test_the_replay_test_passes_on_an_exported_log(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 async def describe(bus: Bus) -> Stream:
-    """Return the present log. Raises BusError, DeniedError at once when this account may not ask."""
+    """Return the log's state. Raises BusError, DeniedError at once when this account may not ask."""
     try:
         info = await bus.unless_denied(subjects.STREAM, bus.jetstream.stream_info(subjects.STREAM))
     except (nats.errors.Error, TimeoutError) as error:
