@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from services.common.version import VERSION as __version__
+from services.common.version import VERSION as __version__  # noqa: N811 - the name that tools read
 
 __all__ = ["__version__"]

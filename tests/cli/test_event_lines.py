@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.events import CommandAnswered, ConnectionClosed, Event
+from schemas.events import AnyEvent, CommandAnswered, ConnectionClosed
 from services.cli.output import clock
 from services.cli.verbs import _as_line
 from services.client.client import LoggedEvent
 
 
-def line(event: Event) -> str:
-    return _as_line(LoggedEvent(1, "proxy", "here", "web", event))  # any event
+def line(event: AnyEvent) -> str:
+    return _as_line(LoggedEvent(1, "proxy", "here", "web", event))
 
 
 def test_a_time_is_shown_as_date_and_time() -> None:
