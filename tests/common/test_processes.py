@@ -129,7 +129,7 @@ while True:
 
 
 async def test_a_child_whose_pulse_stops_is_killed_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "WATCH", 0.5)
+    monkeypatch.setattr(processes, "CHECK_INTERVAL", 0.5)
     child = Child("beating", [sys.executable, "-c", BEATING], has_watchdog=True)
     await child.start()
     first = child.pid
@@ -143,7 +143,7 @@ async def test_a_child_whose_pulse_stops_is_killed_and_started_again(monkeypatch
 
 
 async def test_a_child_that_has_not_given_a_sign_of_life_yet_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "WATCH", 0.02)
+    monkeypatch.setattr(processes, "CHECK_INTERVAL", 0.02)
     child = Child("sleeper", SLEEP, has_watchdog=True)
     await child.start()
     first = child.pid

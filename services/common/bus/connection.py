@@ -128,10 +128,10 @@ class Bus:
         timeout: float = ANSWER_TIMEOUT,
         headers: dict[str, str] | None = None,
     ) -> bytes:
-        """Return the reply to a command.
+        """Send a command and return the reply.
 
-        Raises BusError: the bus is away, nothing listens, or no answer comes in time; DeniedError at once when this
-        account may not send it. Its executor begins no change any more when half of `timeout` (seconds) is over.
+        Raises BusError: bus away, no responder, or no answer in time; DeniedError at once when this account may not
+        send it. The responder begins no change after half of `timeout` (seconds).
         """
         payload = msgspec.json.encode(command)
         sending = requests.request(self.client, subject, payload, timeout, headers or {})

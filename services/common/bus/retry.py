@@ -10,6 +10,8 @@ import nats.errors
 import nats.js.errors
 
 RETRY = 0.2
+"""Seconds between two attempts: an election takes seconds."""
+
 NO_LEADER_ERRORS = (
     nats.errors.NoRespondersError,
     nats.js.errors.NoStreamResponseError,

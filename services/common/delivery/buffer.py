@@ -27,7 +27,10 @@ MEMORY = 4 << 20
 """Bytes of stored batches that stay in memory, too, so that a short outage needs no reads."""
 
 RETRY = 2.0
+"""Seconds until a disk that failed is tried again: space may be freed at any time."""
+
 ADOPT_INTERVAL = 5.0
+"""Seconds between two looks for the files of dead processes; one look lists a folder."""
 
 T = TypeVar("T")
 
@@ -183,7 +186,7 @@ class Buffer:
         return batches
 
     def _stored(self, batch: QueuedBatch) -> None:
-        _report_durable(batch)
+        batch.report_durable()
         if batch.is_finished:  # meanwhile
             self._finished.append(batch)
             self._changed.set()
@@ -203,7 +206,7 @@ class Buffer:
 
     def _finish(self, batch: QueuedBatch) -> None:
         batch.is_finished = True
-        _report_durable(batch)
+        batch.report_durable()
         if not batch.spool:
             self._unstored.pop(batch, None)  # a disk that hangs must not keep what the bus has in memory
         if batch.spool and not self._is_spilled:
@@ -234,7 +237,7 @@ class Buffer:
         """Drop a batch. Its sender must not keep it either: a batch that is counted as lost is never sent."""
         batch.is_finished = True
         self._unstored.pop(batch, None)
-        _report_durable(batch)
+        batch.report_durable()
         self._count_lost(codec.kinds(batch.payload))
 
     def _count_lost(self, kinds: Counter[str]) -> None:
@@ -289,12 +292,6 @@ class Buffer:
         self._failing.discard(what)
         if not self._failing:
             self._outage.recovered()
-
-
-def _report_durable(batch: QueuedBatch) -> None:
-    if batch.on_durable:
-        batch.on_durable()
-        batch.on_durable = None
 
 
 def _nothing() -> None:

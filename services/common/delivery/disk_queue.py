@@ -34,6 +34,7 @@ ROOM = 0.9
 
 _TRIM_AT_ONCE = 64
 _SHRINK_ABOVE = 8 << 20
+"""Bytes: SQLite never gives pages back, so a larger file that is empty is closed, which removes it."""
 
 
 class DiskQueue:

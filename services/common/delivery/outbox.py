@@ -32,10 +32,17 @@ FLUSH_INTERVAL = 0.005
 """Seconds for which events are gathered into a batch."""
 
 FLUSH_EVENTS = 512
+"""Events that fill a batch at once: some 50 KB, far below the server's limit for a message."""
+
 WINDOW = 64
+"""Batches in flight: enough to hide a round trip, few enough to repeat after a lost connection."""
+
 ACK_TIMEOUT = 5.0
 RETRY = 0.05
+"""Seconds until refused batches are sent again: an election takes longer, but its end should not cost a second."""
+
 MEMORY_LIMIT = 64 << 20
+"""Bytes of batches in memory when the disk takes none: some 600,000 events."""
 
 
 class Outbox:

@@ -57,6 +57,12 @@ class QueuedBatch(msgspec.Struct, eq=False):
     on_durable: Callable[[], None] | None = None
     is_read: bool = False
 
+    def report_durable(self) -> None:
+        """Call `on_durable`, once."""
+        if self.on_durable:
+            self.on_durable()
+            self.on_durable = None
+
 
 class Spool:
     """A file that this process owns while it is open. Every method raises SpoolError.

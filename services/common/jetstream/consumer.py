@@ -21,8 +21,12 @@ from services.common.bus.connection import Bus
 from services.common.bus.nats_client import AwayError
 
 BATCH = 500
+"""Messages in a request: enough that a backlog streams, few enough that the event loop does other work in between."""
+
 EXPIRES = 30.0
 IDLE = 120.0
+"""Seconds after the last request until the server deletes a consumer whose reader died."""
+
 HEARTBEAT = 3.0
 SILENCE = 8.0
 """Seconds without a message or a heartbeat after which the consumer is lost: in a cluster, its server may be gone while

@@ -27,6 +27,8 @@ UNKNOWN = "?"
 """The holder of a lease whose value cannot be read."""
 
 TERM = 3.0
+"""Seconds without a renewal after which a lease is free: three renewals in a row have failed by then."""
+
 RENEWAL = 1.0
 POLL_INTERVAL = 0.5
 """Seconds between two polls of an instance that waits."""

@@ -17,8 +17,10 @@ from services.common.process.watchdog import VARIABLE, WatchdogMonitor
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 10.0
 STABLE_AFTER = 10.0
-WATCH = 5.0
-LONGEST_SILENCE = 5
+"""Seconds of uptime after which a crash is a new one, and the back-off starts again."""
+
+CHECK_INTERVAL = 5.0
+MOST_MISSED_CHECKS = 5
 """A program that misses so many checks in a row hangs: it pings every 5 seconds, once a check."""
 
 SUPERVISED = "LONGSHORE_SUPERVISED"
@@ -145,8 +147,8 @@ class Child:
     async def _watch(self) -> None:
         """Kill the program when it hangs. Checks are counted, not seconds: the whole host may have been stopped."""
         while True:
-            await asyncio.sleep(WATCH)
-            if self._monitor and self._process and self._monitor.missed_checks() > LONGEST_SILENCE:
+            await asyncio.sleep(CHECK_INTERVAL)
+            if self._monitor and self._process and self._monitor.missed_checks() > MOST_MISSED_CHECKS:
                 self._log.error("hangs, killed", child=self.name, pid=self.pid)
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()

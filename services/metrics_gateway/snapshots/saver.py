@@ -12,6 +12,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import Stream, describe
+from services.common.log import Outage
 from services.metrics_gateway.log_health import WARNINGS
 from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.snapshots import snapshot
@@ -48,7 +49,7 @@ class Saver:
         self._stream = ""
         self._position = 0
         self._tried_at = 0
-        self._failing = False
+        self._outage = Outage(logger, "cannot save a snapshot, trying again", recovery="snapshots are saved again")
         self._due = asyncio.Event()
         self._closing = False
         self._acquisitions = 0
@@ -121,9 +122,9 @@ class Saver:
             await self._survey()
             await self._store.save(snapshot.encode(state, self._stream))
         except BusError as error:
-            self._report(str(error))
+            self._outage.failed(str(error))
             return
-        self._report(None)
+        self._outage.recovered()
         self._position = position
         self._projection.saved = time.time()
 
@@ -134,13 +135,6 @@ class Saver:
             acquisitions = lease.acquisitions
             await self._store.survey(await describe(self._bus))
             self._acquisitions = acquisitions
-
-    def _report(self, problem: str | None) -> None:
-        if problem and not self._failing:
-            self._log.warning("cannot save a snapshot, trying again", reason=problem)
-        if self._failing and not problem:
-            self._log.info("snapshots are saved again")
-        self._failing = problem is not None
 
     def _warn_lost_messages(self, stream: Stream) -> None:
         if lost := self._projection.skip_lost(stream.first):
