@@ -77,7 +77,7 @@ def running(configuration: Path) -> Iterator[None]:
         process.wait(60)
 
 
-@pytest.mark.e2e
+@pytest.mark.system
 def test_the_release_is_deployed_and_the_hook_records_it(configuration: Path, tmp_path: Path) -> None:
     configuration.write_text(configuration.read_text().partition("\n[app.api]")[0])
     record = tmp_path / "state" / "deployments.txt"
@@ -86,7 +86,7 @@ def test_the_release_is_deployed_and_the_hook_records_it(configuration: Path, tm
     assert re.fullmatch(r"web 1\.0\.0 after nothing, [0-9.]+ s\n", record.read_text())
 
 
-@pytest.mark.e2e
+@pytest.mark.system
 @pytest.mark.timeout(300)
 def test_both_applications_serve(configuration: Path, image_registry: str) -> None:
     configuration.write_text(configuration.read_text().replace("ghcr.io", image_registry))
