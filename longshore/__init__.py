@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from services.common.version import VERSION as __version__
 
 __all__ = ["__version__"]
-
-__version__ = version("longshore")

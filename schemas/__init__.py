@@ -1,1 +1,1 @@
-"""What travels between the services: events, commands, routing values, and the subjects they travel on."""
+"""The wire format between the services: events, commands, routing values, and their subjects."""

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document of everything that travels, made from the types."""
+"""The AsyncAPI 3 document of everything on the bus, made from the types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.events import EVENT_TYPES, Event
 MSGPACK, JSON = "application/msgpack", "application/json"
 
 DIALECT = "application/schema+json;version=draft-2020-12"
-"""Of the schemas: AsyncAPI's own has no word for the places of an array."""
+"""The schemas' dialect: AsyncAPI's own has no word for the places of an array."""
 
 VALUES: dict[str, type[msgspec.Struct]] = {
     subjects.ROUTES: routing.Route,
@@ -24,7 +24,7 @@ VALUES: dict[str, type[msgspec.Struct]] = {
     subjects.DECISIONS: routing.Decisions,
     subjects.LEASES: routing.Lease,
 }
-"""What the keys of each bucket hold."""
+"""The type of the values in each bucket."""
 
 SENDS = {
     "proxy": ("events", subjects.SERVING),
@@ -40,14 +40,14 @@ RECEIVES = {
     "gateway": ("events",),
     "cli": ("events", *VALUES),
 }
-"""Who sends to which channel, and who receives from it."""
+"""The channels that each service sends to, and those that it receives from."""
 
 COMMANDS: tuple[type[msgspec.Struct], ...] = get_args(commands.Command)
 Document = dict[str, Any]
 
 
 def document(version: str) -> Document:
-    """The document, of this version of Longshore."""
+    """Return the document of this version of Longshore."""
     texts: tuple[type[msgspec.Struct], ...] = (*COMMANDS, commands.Reply, *VALUES.values())
     _, schemas = msgspec.json.schema_components([Batch, *texts], ref_template="#/components/schemas/{name}/schema")
     return {
@@ -55,7 +55,7 @@ def document(version: str) -> Document:
         "info": {
             "title": "Longshore",
             "version": version,
-            "description": "What travels on the bus: events, which are kept; requests; and key-value buckets.",
+            "description": "Messages on the bus: events, which are kept; requests; and key-value buckets.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": MSGPACK,
@@ -83,7 +83,7 @@ def document(version: str) -> Document:
 
 
 def text(version: str) -> str:
-    """The document as it is written to docs/reference/asyncapi.json."""
+    """Return the document as the file docs/reference/asyncapi.json holds it."""
     return msgspec.json.format(msgspec.json.encode(document(version)), indent=2).decode() + "\n"
 
 
@@ -93,9 +93,9 @@ def _events() -> Document:
         "description": f"The log: stream {subjects.STREAM}. Each message is a batch of events, a MessagePack array.",
         "messages": {"Batch": {"$ref": "#/components/messages/Batch"}},
         "parameters": {
-            "service": {"description": "Who publishes.", "enum": list(subjects.SERVICES)},
-            "app": {"description": f"Which application; {subjects.NO_APP} for what concerns the service as a whole."},
-            "host": {"description": "From which host; older logs have subjects without it."},
+            "service": {"description": "The service that publishes.", "enum": list(subjects.SERVICES)},
+            "app": {"description": f"The application; {subjects.NO_APP} for events about the service as a whole."},
+            "host": {"description": "The host that publishes; older logs have subjects without it."},
         },
     }
 
@@ -106,11 +106,11 @@ def _commands() -> Document:
         "description": "Requests to the deployer of an application on a host. First a request without content "
         "and with the header `Longshore-Ask: clock` asks for the deployer's clock, `<process>:<seconds>`. Then the "
         "command is sent with the header `Longshore-Deadline`, a later time on that clock: the deployer begins no "
-        "change after it, and obeys no command without it.",
+        "change after it, and refuses a command without it.",
         "messages": {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in COMMANDS},
         "parameters": {
-            "app": {"description": "Which application."},
-            "host": {"description": "On which host; what cannot be part of a subject is an underscore."},
+            "app": {"description": "The application."},
+            "host": {"description": "The host; a character that a subject cannot hold is an underscore."},
         },
     }
 
@@ -118,7 +118,7 @@ def _commands() -> Document:
 def _replies() -> Document:
     return {
         "address": None,
-        "description": "Where whoever asks waits for the answer: an inbox of its own.",
+        "description": "An inbox on which the sender of a request waits for the answer.",
         "messages": {"Reply": {"$ref": "#/components/messages/Reply"}},
     }
 
@@ -129,7 +129,7 @@ def _bucket(name: str) -> Document:
         "address": f"$KV.{name}.{{key}}",
         "description": f"Key-value bucket {name}: {_first_line(VALUES[name])}",
         "messages": {kind: {"$ref": f"#/components/messages/{kind}"}},
-        "parameters": {"key": {"description": "Host, application and, but for decisions, what it is about."}},
+        "parameters": {"key": {"description": "Host, application and, except for decisions, the port or replica."}},
     }
 
 
@@ -172,17 +172,17 @@ def _headers() -> Document:
         "type": "object",
         "description": "NATS headers of a batch.",
         "properties": {
-            "Nats-Msg-Id": {"type": "string", "description": "<instance>:<sequence>, by which a repeat is dropped."},
+            "Nats-Msg-Id": {"type": "string", "description": "<instance>:<sequence>; the server drops a repeat."},
             "Longshore-Stored": {
                 "type": "string",
-                "description": "Of an imported message: when it was stored before, in unix seconds.",
+                "description": "Of an imported message: the time at which it was stored first, in unix seconds.",
             },
         },
     }
 
 
 def _titled(schema: Document) -> Document:
-    """A schema whose array says which field stands where, which JSON Schema has no word for but a title."""
+    """Return a schema with the name of each place of its array as a title: JSON Schema has no other word for it."""
     kind = _ARRAYS.get(schema.get("title", ""))
     if kind and "prefixItems" in schema:
         tag = ["tag"] if issubclass(kind, Event) else []

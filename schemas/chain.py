@@ -1,6 +1,6 @@
 """The chain of an instance's batches: each carries the digest (SHA-256) of the one before it.
 
-A batch that is changed, taken out or put in between no longer fits its neighbours.
+A batch that was changed, removed or inserted no longer fits its neighbours.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class _Envelope(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Sealer:
-    """Makes the batches of one instance: numbers them from 1, and chains them."""
+    """The maker of an instance's batches: it numbers them from 1, and chains them."""
 
     def __init__(self, service: str, host: str, instance: str, sequence: int = 0, head: bytes = b"") -> None:
-        """`sequence` and `head`: number and digest of the last batch, where somebody else began the chain."""
+        """`sequence` and `head`: number and digest of the last batch, where another process began the chain."""
         self.service = service
         self.host = host
         self.instance = instance
@@ -46,7 +46,7 @@ class Sealer:
         return self._head
 
     def seal(self, app: str, events: msgspec.Raw) -> bytes:
-        """The next batch, as it travels."""
+        """Return the next batch, encoded."""
         self.sequence += 1
         batch = _Envelope(self.service, self.host, app, self.instance, self.sequence, events, self.head)
         payload = _encoder.encode(batch)
@@ -54,25 +54,25 @@ class Sealer:
         return payload
 
     def follow(self, sequence: int, payload: bytes) -> None:
-        """Go on after a batch that another process has sealed; its digest is computed only if a batch follows."""
+        """Continue after a batch that another process has sealed; its digest is computed only if a batch follows."""
         self.sequence, self._followed = sequence, payload
 
 
 def digest(payload: bytes) -> bytes:
-    """What the next batch of the instance says about this one."""
+    """Return the digest that the next batch of the instance carries for this one."""
     return sha256(payload).digest()
 
 
 def beginning(instance: str) -> bytes:
-    """What the first batch of an instance carries."""
+    """Return the digest that the first batch of an instance carries."""
     return digest(instance.encode())
 
 
 def fits(links: dict[int, bytes], batch: Batch, payload: bytes) -> bool:
-    """Whether a batch fits those of its instance that are known, in whatever order they come.
+    """Report whether a batch fits the known batches of its instance, in whatever order they come.
 
-    `links` is kept for an instance from batch to batch, empty before the first: the digests that have only one
-    end yet, by the sequence of the batch after them. An instance of a version that did not chain never does.
+    The caller keeps `links` for each instance from batch to batch, empty before the first: the digests that have only
+    one end yet, by the sequence of the batch after them. The batches of an older version, all without `previous`, fit.
     """
     if batch.sequence == 1:
         links[1] = beginning(batch.instance) if batch.previous else b""

@@ -16,7 +16,7 @@ from schemas.limits import Identity, Name, Sequence
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):
-    """One message of the log: who says it, its place in that instance's sequence (from 1), and what happened.
+    """One message of the log: its writer, its place in that instance's sequence (from 1), and the events.
 
     `previous`: the digest of the instance's batch before this one (`schemas.chain`); empty in old logs.
     """
@@ -31,7 +31,7 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A batch as far as this reader takes it: `unknown` events it does not know, `malformed` have impossible values."""
+    """A batch, and its events that this reader skipped: of `unknown` kinds, or `malformed`, with impossible values."""
 
     batch: Batch
     unknown: int
@@ -39,7 +39,7 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 class MisfitError(msgspec.ValidationError):
-    """A batch says that it is of another service, host or application than its subject, which accounts are held to."""
+    """A batch names another service, host or application than its subject, to which an account is bound."""
 
 
 class _RawBatch(msgspec.Struct, array_like=True):
@@ -77,18 +77,19 @@ _heads = msgspec.msgpack.Decoder(_Heads)
 
 
 def encode(batch: Batch) -> bytes:
-    """The batch as it travels."""
+    """Return the batch as it is published."""
     return _encoder.encode(batch)
 
 
 def decode(payload: bytes, subject: str = "") -> Decoded:
-    """The batch in `payload`, which was published on `subject` (empty: not known).
+    """Return the batch in `payload`, which was published on `subject` (empty: unknown).
 
-    Raises MisfitError if it cannot be from there, msgspec.ValidationError or msgspec.DecodeError if it is no batch.
+    Raises MisfitError if it cannot be from that subject, msgspec.ValidationError or msgspec.DecodeError if it is no
+    batch.
     """
     try:
         decoded = _decode(payload)
-    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets through for what is not a batch
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec raises these for bytes that are no batch
         raise msgspec.DecodeError(str(error)) from None
     batch = decoded.batch
     if subject and not subjects.fits(subject, batch.service, batch.host, batch.app):
@@ -97,27 +98,27 @@ def decode(payload: bytes, subject: str = "") -> Decoded:
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
-    """Events without an envelope, as a batch holds them. Text that is no UTF-8 gets U+FFFD for what is none."""
+    """Encode events without an envelope, as a batch holds them. Surrogates, which UTF-8 cannot hold, become U+FFFD."""
     return _encoded(events)
 
 
 def encode_event(event: Event) -> bytes:
-    """One event, for `joined`."""
+    """Encode one event, for `joined`."""
     return _encoded(event)
 
 
 def joined(events: Iterable[bytes]) -> bytes:
-    """Events that are encoded already, as `encode_events` would have them."""
+    """Join encoded events, as `encode_events` encodes them."""
     return _encoder.encode([msgspec.Raw(event) for event in events])
 
 
 def kind(event: bytes) -> str:
-    """The kind of an encoded event."""
+    """Return the kind of an encoded event."""
     return _name(_head.decode(event))
 
 
 def decode_events(payload: bytes) -> list[AnyEvent]:
-    """The events in `payload`, all of which must be known. Raises as `decode` does."""
+    """Return the events in `payload`, all of which must be known. Raises as `decode` does."""
     try:
         return _events.decode(payload)
     except (UnicodeDecodeError, RecursionError) as error:
@@ -125,7 +126,7 @@ def decode_events(payload: bytes) -> list[AnyEvent]:
 
 
 def value(payload: bytes, kind: Any) -> Any:
-    """A bucket's value or a command of a kind, from JSON. Raises msgspec.ValidationError or msgspec.DecodeError."""
+    """Decode a bucket's value or a command from JSON. Raises msgspec.ValidationError or msgspec.DecodeError."""
     try:
         return msgspec.json.decode(payload, type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
@@ -133,7 +134,7 @@ def value(payload: bytes, kind: Any) -> Any:
 
 
 def kinds(payload: bytes) -> Counter[str]:
-    """How many events of which kind a batch holds. Raises as `decode` does."""
+    """Count the events of a batch by kind. Raises as `decode` does."""
     return Counter(map(_name, _heads.decode(payload).events))
 
 

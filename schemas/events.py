@@ -14,7 +14,7 @@ import msgspec
 from schemas.limits import Count, Name, Number, Port, Seconds, Text
 
 UNSEEN = -1000
-"""The exit code of a replica whose end nobody saw."""
+"""The exit code of a replica whose exit was not seen."""
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -62,7 +62,7 @@ class ServiceStarted(Event, tag=1, frozen=True, gc=False):
 class ServiceHeartbeat(Event, tag=2, kw_only=True, frozen=True, gc=False):
     """Published every few seconds: resident memory, CPU time used since start, and delay of the event loop.
 
-    `spool_batches` and `spool_bytes`: what waits for the bus, in memory or on disk.
+    `spool_batches` and `spool_bytes`: the batches that wait for the bus, in memory or on disk.
     """
 
     rss: Count
@@ -79,9 +79,9 @@ class ServiceStopped(Event, tag=3, frozen=True, gc=False):
 
 
 class EventsDropped(Event, tag=4, frozen=True, gc=False):
-    """So many events are lost, of which kind: the spool for an unreachable bus was full, or is damaged.
+    """Events are lost, counted by kind: the spool for an unreachable bus was full, or is damaged.
 
-    They are this instance's, or those of earlier ones of its service whose spool it took over.
+    They are events of this instance, or of earlier instances of its service whose spool it took over.
     """
 
     count: Count
@@ -186,11 +186,12 @@ class BackendDrained(Event, tag=21, frozen=True, gc=False):
 
 
 class ConnectionTraced(_ConnectionEvent, tag=22, kw_only=True, frozen=True, gc=False):
-    """A sampled connection ended, which ConnectionClosed told as well: when what happened, in seconds since its accept.
+    """The times of a sampled connection that ended, in seconds since its accept; other events report its end as well.
 
     `held`, `latency`, `attempts`: as in ConnectionEstablished, which came after `established`. `first_byte`: when the
-    client was sent the first byte, -1 if none was. `bytes_in`, `bytes_out`, `reason`: as in ConnectionClosed. One that
-    ended without a backend has none here, `established` is -1, and `reason` may be that of ConnectionRefused.
+    client was sent the first byte, -1 if none was. `bytes_in`, `bytes_out`, `reason`: as in ConnectionClosed. A
+    connection that ended without a backend has an empty `backend`, `established` is -1, and `reason` may be that of
+    ConnectionRefused.
     """
 
     backend: Name
@@ -219,7 +220,7 @@ class ReleaseFound(Event, tag=30, frozen=True, gc=False):
 class DeploymentStarted(_DeploymentEvent, tag=31, kw_only=True, frozen=True, gc=False):
     """A deployment began. `deployment` is a UUIDv7 and `trace` a W3C trace id; `by`: "registry" or a person.
 
-    `resolved`: seconds that it took before to find out what the release stands for. `parent`: the W3C span id of the
+    `resolved`: seconds that it took before to resolve the release. `parent`: the W3C span id of the
     command that asked for it, if one did; `trace` is that command's trace then.
     """
 
@@ -241,8 +242,8 @@ class ImagePulled(_DeploymentEvent, tag=32, frozen=True, gc=False):
 class ReplicaStarted(_ReplicaEvent, tag=33, kw_only=True, frozen=True, gc=False):
     """A replica's process or container runs. `deployment` is empty when it replaces one that died.
 
-    `slot`: its number among the replicas of its release, from 0 (-1: not told). `duration`: what the start took, 0
-    when its engine started it again.
+    `slot`: its number among the replicas of its release, from 0 (-1: unknown). `duration`: seconds that the start
+    took, 0 when its engine started it again.
     """
 
     release: Name
@@ -261,7 +262,7 @@ class ReplicaReady(_ReplicaEvent, tag=34, frozen=True, gc=False):
 class ReplicaRetired(_ReplicaEvent, tag=35, kw_only=True, frozen=True, gc=False):
     """A replica was stopped on purpose. `reason`: "replaced", "rolled back", "scaled down", "stopped".
 
-    `duration`: what the stop took, 0 where it is not known.
+    `duration`: seconds that the stop took, 0 where it is not known.
     """
 
     reason: Text
@@ -269,7 +270,7 @@ class ReplicaRetired(_ReplicaEvent, tag=35, kw_only=True, frozen=True, gc=False)
 
 
 class ReplicaExited(Event, tag=36, frozen=True, gc=False):
-    """A replica ended by itself. `code`: exit status, -N for signal N, or -1000 when nobody saw it."""
+    """A replica ended by itself. `code`: exit status, -N for signal N, or -1000 when the exit was not seen."""
 
     replica: Name
     release: Name
@@ -298,7 +299,7 @@ class DeploymentRolledBack(_DeploymentEvent, tag=39, frozen=True, gc=False):
 
 
 class ReleaseQuarantined(Event, tag=40, frozen=True, gc=False):
-    """The release is not tried again until a newer one appears or someone says retry."""
+    """The release is not deployed again until a newer release appears or an operator retries it."""
 
     release: Name
     reason: Text
@@ -320,7 +321,7 @@ class RegistryFailed(Event, tag=42, frozen=True, gc=False):
 
 
 class ReplicaAdopted(Event, tag=43, kw_only=True, frozen=True, gc=False):
-    """A restarted deployer found this replica running and goes on with it. `slot` as in ReplicaStarted."""
+    """A restarted deployer found this replica running and manages it. `slot` as in ReplicaStarted."""
 
     replica: Name
     release: Name
@@ -336,7 +337,7 @@ class ReplicaRouted(_ReplicaEvent, tag=44, frozen=True, gc=False):
 
 
 class ReplicaDraining(_ReplicaEvent, tag=45, frozen=True, gc=False):
-    """The replica takes no new connections and keeps those that it has."""
+    """The replica takes no new connections and keeps its open ones."""
 
 
 class DeploymentsPaused(Event, tag=46, frozen=True, gc=False):
@@ -359,9 +360,9 @@ class RegistryRecovered(Event, tag=48, frozen=True, gc=False):
 
 
 class ReplicaDrained(_ReplicaEvent, tag=49, kw_only=True, frozen=True, gc=False):
-    """The replica leaves the route and is stopped next; `cut` connections it still had at the end of the drain time.
+    """The replica leaves the route and is stopped next; `cut`: its connections at the end of the drain time.
 
-    `duration`: for how long it drained.
+    `duration`: seconds that it drained.
     """
 
     cut: Count = 0
@@ -369,18 +370,19 @@ class ReplicaDrained(_ReplicaEvent, tag=49, kw_only=True, frozen=True, gc=False)
 
 
 class ScaleSet(Event, tag=50, frozen=True, gc=False):
-    """The deployer is to keep so many replicas running; told whenever it starts."""
+    """The deployer keeps this many replicas running; recorded at each of its starts."""
 
     replicas: Count
 
 
 class CommandAnswered(Event, tag=51, kw_only=True, frozen=True, gc=False):
-    """Somebody asked the deployer for something, and has the answer, `duration` seconds later.
+    """The deployer answered a command, `duration` seconds after it received it.
 
-    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"; `deployment`: the one that it started
-    or aborted.
-    `trace`, `span`, `parent`: W3C ids of the trace, of the command, and of who asked. Where `caller` is "cli", that is
-    a command line whose span nobody else tells: it asked at `sent` (unix seconds) and has the parent `caller_parent`.
+    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"; `deployment`: the deployment that it
+    started or aborted.
+    `trace`, `span`, `parent`: W3C ids of the trace, of the command, and of its sender. With the `caller` "cli", the
+    sender is a command line that reports no span itself: it sent the command at `sent` (unix seconds), and its span has
+    the parent `caller_parent`.
     """
 
     command: Name
@@ -398,7 +400,7 @@ class CommandAnswered(Event, tag=51, kw_only=True, frozen=True, gc=False):
 
 
 class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
-    """The application was taken off its host for good, until a deployer of it starts again. `by`: who took it off."""
+    """The application was removed from its host, until a deployer of it starts again. `by`: the operator."""
 
     by: Name = ""
 

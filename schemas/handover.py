@@ -1,4 +1,4 @@
-"""What a proxy worker leaves behind in a file when its master is gone: the batches that nobody else has."""
+"""The file that a proxy worker leaves when its master is gone: the batches that no other process has."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _batches = msgspec.msgpack.Decoder(list[SealedBatch])
 
 
 def encode(batches: list[SealedBatch]) -> bytes:
-    """The file's content."""
+    """Return the content of a file."""
     return _encoder.encode(batches)
 
 
 def decode(content: bytes) -> list[SealedBatch]:
-    """What a file holds. Raises msgspec.MsgspecError."""
+    """Return the batches in a file. Raises msgspec.MsgspecError."""
     return _batches.decode(content)

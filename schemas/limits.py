@@ -1,7 +1,7 @@
-"""What a value that travels can be at all: beyond these limits it is damage or forgery, and no reader takes it.
+"""The limits of values on the wire: beyond them a value is damage or forgery, and no reader takes it.
 
-The types of events and of the buckets' values carry them, so that whoever decodes has checked everything. They are
-wider than anything that is true, so that no honest writer ever meets them.
+The types of events and of the buckets' values carry the limits, so that decoding checks every value. The limits are
+wider than any true value, so that no honest writer meets them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 from msgspec import Meta
 
 LARGEST = 1e10
-"""No duration, and no time (unix seconds), is as large: that is in 2286."""
+"""Every duration, and every time (unix seconds), is smaller: as a time, this is in 2286."""
 
 _MOST = 2**53
 """Whole numbers up to here are exact as floats too, which is what metrics are read as."""
@@ -28,19 +28,19 @@ Seconds: TypeAlias = Annotated[float, Meta(gt=-LARGEST, lt=LARGEST)]
 """A duration, or a time. A duration is below zero when a clock was set back meanwhile."""
 
 Interval: TypeAlias = Annotated[float, Meta(ge=0.001, lt=LARGEST)]
-"""A duration that somebody has set, after which something is done again: none would keep a processor busy."""
+"""A configured pause between two rounds of a loop; above zero, so that the loop does not keep a processor busy."""
 
 Name: TypeAlias = Annotated[str, Meta(max_length=1024)]
-"""What names something, and becomes a key or a label."""
+"""A name, which becomes a key or a label."""
 
 Identity: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 Text: TypeAlias = Annotated[str, Meta(max_length=1 << 16)]
-"""What is said to people."""
+"""A text for people."""
 
 
 def is_address(host: str) -> bool:
-    """Whether it is an IP address that every process of the host takes for the same: no name, and no zone."""
+    """Report whether `host` is an IP address without a zone, which every process of the host reads alike."""
     try:
         return not getattr(ipaddress.ip_address(host), "scope_id", None)
     except ValueError:
@@ -48,5 +48,5 @@ def is_address(host: str) -> bool:
 
 
 def bare(kind: type) -> dict[str, Any]:
-    """The types of a struct's fields without their limits."""
+    """Return the types of a struct's fields without their limits."""
     return get_type_hints(kind)

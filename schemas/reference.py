@@ -47,7 +47,7 @@ service, app or host is not that of its subject is skipped as a whole.
 
 
 def markdown() -> str:
-    """The page. Raises ValueError for an event whose tag is in no section."""
+    """Return the page. Raises ValueError for an event whose tag is in no section."""
     lost = [kind.__name__ for kind in EVENT_TYPES if not any(tag_of(kind) in tags for tags in SECTIONS.values())]
     if lost:
         raise ValueError(f"no section has the tag of {', '.join(lost)}: add one in schemas/reference.py")
@@ -59,7 +59,7 @@ def markdown() -> str:
 
 
 def tag_of(kind: type[Event]) -> int:
-    """The number that an event starts with on the wire."""
+    """Return the number that an event starts with on the wire."""
     tag = kind.__struct_config__.tag
     if not isinstance(tag, int):
         raise TypeError(f"{kind.__name__} has no number for a tag")
@@ -67,7 +67,7 @@ def tag_of(kind: type[Event]) -> int:
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> object:
-    """What a reader takes a field for that an old writer does not know."""
+    """Return the value that a reader assumes for a field of an older writer."""
     return field.default_factory() if field.default is msgspec.NODEFAULT else field.default
 
 

@@ -1,4 +1,4 @@
-"""The values of the key-value buckets: what is true now. Written by one service, watched by others."""
+"""The values of the key-value buckets: the present state. One service writes a bucket, others watch it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def authority(host: str, port: int) -> str:
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """Where one replica answers for one proxy port. `id` is the replica's."""
+    """The address of a replica for one proxy port. `id` is the replica's."""
 
     id: Identity
     host: Name
@@ -35,9 +35,9 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """What the proxy makes of a Route: all its workers follow `generation`.
+    """The proxy's answer to a Route: all its workers follow `generation`.
 
-    `draining` counts the open connections of each draining backend; one that is not in it has none left.
+    `draining` counts the open connections of each draining backend; a backend that is not in it has none left.
     """
 
     app: Name
@@ -47,7 +47,7 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """How a replica is probed. Without a path: the port accepts a connection. Times in seconds."""
+    """The probe of a replica. Without a path, the port must accept a connection. Times in seconds."""
 
     path: Text = ""
     interval: Interval = 2.0
@@ -71,8 +71,8 @@ class Replica(msgspec.Struct, frozen=True):
 class Health(msgspec.Struct, frozen=True):
     """The verdict on a replica since `since` (unix seconds), with the reason of the last failure.
 
-    `starting`: it has never been healthy so far; `reason` is why not, and it is no verdict yet. `pid`: of the process
-    that was probed (0: unknown).
+    `starting`: it has never been healthy so far; `reason` says why not, and it is no verdict yet. `pid`: the probed
+    process (0: unknown).
     """
 
     app: Name
@@ -85,16 +85,16 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """What a release's name stood for when it was resolved: its digest, and where its runtime finds it."""
+    """The result of resolving a release's name: its digest, and the location at which its runtime finds it."""
 
     digest: Name = ""
     location: Text = ""
 
 
 class Ongoing(msgspec.Struct, frozen=True):
-    """A deployment that has begun and not ended; a restarted deployer goes on with it.
+    """A deployment that has begun and not ended; a restarted deployer resumes it.
 
-    `pinned` is what Decisions.pinned becomes when it succeeds. `failed`: it is being undone. `started` is in unix
+    `pinned` is the value of Decisions.pinned after success. `failed`: it is being undone. `started` is in unix
     seconds.
     """
 
@@ -109,13 +109,13 @@ class Ongoing(msgspec.Struct, frozen=True):
 
 
 class Decisions(msgspec.Struct, frozen=True):
-    """What the deployer of an app on a host has decided; survives every restart.
+    """The decisions of the deployer of an app on a host; they survive every restart.
 
-    `current` serves, `previous` is what a rollback returns to, `pinned` is what an operator chose over the
+    `current` serves, a rollback returns to `previous`, `pinned` is the release that an operator chose over the
     registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
-    release that was announced. `artifacts` holds what the releases named here stand for. `telling`: the encoded events
-    of the last decision, until they are on the log; the next deployer records them if this one could not. `removed`:
-    the application was taken off the host, and no deployer of it has started since.
+    release that was announced. `artifacts` holds the resolved releases named here. `telling`: the encoded events of the
+    last decision, until they are on the log; the next deployer publishes them if this one could not. `removed`: the
+    application was removed from the host, and no deployer of it has started since.
     """
 
     current: Name = ""

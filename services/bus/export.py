@@ -19,18 +19,18 @@ from services.common.files import replace_atomically
 Way = Literal["nkey", "password"]
 SUFFIX: dict[Way, str] = {"nkey": ".nk", "password": ".password"}
 
-PEOPLE = "cli"
+COMMAND_LINE = "cli"
 
 
 def export(folder: Path, way: Way, hosts: Sequence[str] = ()) -> str:
-    """The configuration; each account's secret is in a file of `folder`, which is kept if it is there.
+    """Return the configuration. Each account's secret is in a file of `folder`; an existing file is kept.
 
-    With `hosts`, the services of each get accounts that write what is that host's, in a folder of its name; the command
-    line gets one for all hosts, too. Raises BusError when a file cannot be written, SettingsError when one holds no
-    secret or two hosts are the same for the bus.
+    With `hosts`, the services of each host get accounts of their own, which write only that host's keys, in a folder of
+    its name; the command line also gets one for all hosts. Raises BusError when a file cannot be written, SettingsError
+    when one holds no secret or two hosts are the same for the bus.
     """
     _check(hosts)
-    where = [(service, host) for host in hosts for service in ACCESS] + [(PEOPLE, "")]
+    where = [(service, host) for host in hosts for service in ACCESS] + [(COMMAND_LINE, "")]
     try:
         admin = _sign_in(ADMIN, "", folder, way)
         users = [
@@ -40,7 +40,7 @@ def export(folder: Path, way: Way, hosts: Sequence[str] = ()) -> str:
     except OSError as error:
         raise BusError(f"--out {folder}: {error.strerror}: {error.filename}") from None
     block = msgspec.json.format(msgspec.json.encode(accounts(admin, users))).decode()
-    return f"{_how(folder, way, bool(hosts))}accounts: {block}\n"
+    return f"{_instructions(folder, way, bool(hosts))}accounts: {block}\n"
 
 
 def _check(hosts: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ def _kept(file: Path, make: Callable[[], str]) -> str:
     return file.read_text().strip()
 
 
-def _how(folder: Path, way: Way, has_hosts: bool) -> str:
+def _instructions(folder: Path, way: Way, has_hosts: bool) -> str:
     of_host = _options(
         folder / "{host}" if has_hosts else folder, "longshore-{service}-{host}" if has_hosts else "", way
     )
@@ -87,7 +87,7 @@ def _how(folder: Path, way: Way, has_hosts: bool) -> str:
 #   longshore bus setup --nats-url nats://HOST:4222 {of_all}
 # Each host needs the files of the services that run there ({", ".join(ACCESS)}), and starts them with
 #   --nats-url nats://HOST:4222 {of_host}
-# Whoever has `gateway`{" or the `cli` for all hosts" if has_hosts else " or `cli`"} may command every deployer.
+# The account `gateway`{" or the `cli` for all hosts" if has_hosts else " or `cli`"} may command every deployer.
 """
 
 

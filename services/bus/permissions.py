@@ -1,4 +1,4 @@
-"""Who may do what on the bus: each service gets an account with just the subjects that it needs."""
+"""The permissions on the bus: each service gets an account with just the subjects that it needs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from schemas import subjects
 
 ADMIN = "admin"
 SYSTEM = "system"
-"""The server's own account: it says how the server is, and sees nothing of the log."""
+"""The server's own account: it reports the server's health, and sees nothing of the log."""
 
 
 class Access(msgspec.Struct, frozen=True):
-    """What a service does: events that it publishes, the log, buckets and objects that it reads or writes, commands.
+    """The needs of a service: the log, buckets and objects that it reads or writes, and its commands.
 
-    `leases`: how the keys of its leases begin. `all_hosts`: its commands and leases are not only about its own host.
+    `leases`: the prefix of its leases' keys. `all_hosts`: its commands and leases are not only about its own host.
     """
 
     publishes: bool = True
@@ -54,9 +54,9 @@ ACCESS = {
 
 
 def permissions(service: str, access: Access, host: str = "") -> dict[str, Any]:
-    """The `permissions` block of a service's account: what is not allowed is denied.
+    """Return the `permissions` block of a service's account; the server denies everything else.
 
-    `host`: the only one whose keys and events it may write, and whose deployers it may command; empty: all.
+    `host`: the only host whose keys and events it may write, and whose deployers it may command; empty: all.
     """
     at = subjects.token(host) if host else ""
     publish = ["$JS.API.INFO"]
@@ -85,7 +85,7 @@ def permissions(service: str, access: Access, host: str = "") -> dict[str, Any]:
 
 
 def commands(service: str, host: str = "") -> str:
-    """Where a service takes commands for its applications on a host; empty: on any."""
+    """Return the subject on which a service takes commands for its applications on a host; empty: on any host."""
     return f"{subjects.COMMANDS}.{service}.*.{subjects.token(host)}" if host else f"{subjects.COMMANDS}.{service}.>"
 
 

@@ -1,4 +1,4 @@
-"""After a write that failed, nats-server refuses all others to that stream for ever: it is started anew when it can."""
+"""Recovery from a full disk: after a failed write, nats-server refuses all others to the stream until a restart."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from services.common.bus.connection import Bus
 
 INTERVAL = 2.0
 ROOM = 16 << 20
-"""Bytes that must be free again: less would soon be full."""
+"""Bytes that must be free before a restart: with less, the disk would soon be full again."""
 
 CANNOT_WRITE = "the bus cannot write: events wait with their services until there is room"
-CAN_WRITE = "there is room again: starting the bus anew, which could not write"
+CAN_WRITE = "there is room again: restarting the bus, which could not write"
 
 _HEALTH = "$SYS.REQ.SERVER.PING.HEALTHZ"
 
@@ -32,7 +32,7 @@ class _Health(msgspec.Struct):
 async def recover(system: Bus, free: Callable[[], int], restart: Callable[[], None]) -> None:
     """Restart a server that could not write once there is room, until cancelled. Needs the system account."""
     logger = log.get("bus")
-    is_told = False
+    is_logged = False
     while True:
         await asyncio.sleep(INTERVAL)
         await system.until_connected()
@@ -40,14 +40,14 @@ async def recover(system: Bus, free: Callable[[], int], restart: Callable[[], No
         if problem and free() >= ROOM:
             logger.warning(CAN_WRITE, reason=problem)
             restart()
-            is_told = False
-        elif problem and not is_told:
+            is_logged = False
+        elif problem and not is_logged:
             logger.error(CANNOT_WRITE, reason=problem)
-            is_told = True
+            is_logged = True
 
 
 async def _write_error(system: Bus) -> str:
-    """Why a stream takes nothing any more; empty while all do, or the server does not answer."""
+    """Return why a stream takes no messages; empty while all do, or when the server does not answer."""
     try:
         answer = await system.client.request(_HEALTH, timeout=INTERVAL)
         error = msgspec.json.decode(answer.data, type=_Health).data.error

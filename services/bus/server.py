@@ -27,7 +27,7 @@ from services.common.process.state_lock import lock
 STOP_TIMEOUT = 10.0
 LEAST_BYTES = 64 << 20
 RUNTIME = ("GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT")
-"""Variables by which the runtime of a Go program is set up."""
+"""Variables that configure the runtime of a Go program."""
 MAINTENANCE_RETRY = 2.0
 """Seconds until failed maintenance is started again: a lasting failure must not fill the log."""
 
@@ -51,7 +51,7 @@ class Server:
     async def start(self) -> None:
         """Return when the server answers and has its stream and buckets. Raises BusError."""
         program = binary.find(self._program)
-        # The server holds the lock too: one that outlives a killed parent for a moment still owns the store.
+        # The server holds the lock, too: a server that outlives a killed parent for a moment still owns the store.
         held = self._resources.enter_context(lock(self._settings.state_dir, "bus", wait=STOP_TIMEOUT))
         try:
             await self._start(program, held)
@@ -73,7 +73,7 @@ class Server:
     async def _start(self, program: str, held: int) -> None:
         config = configuration.prepare(self._settings.state_dir)
         command, variables = [program, "--config", str(config)], usual(os.environ, RUNTIME)
-        self._child = Child("bus", command, variables, pass_fds=[held], on_exit=self._note)
+        self._child = Child("bus", command, variables, pass_fds=[held], on_exit=self._record_exit)
         await self._child.start()
         try:
             await self._create_streams()
@@ -115,14 +115,14 @@ class Server:
             os.kill(self.pid, signal.SIGTERM)
 
     def _free(self) -> int:
-        """Bytes."""
+        """Return the free space in bytes."""
         return shutil.disk_usage(self._settings.state_dir).free
 
-    def _note(self, _child: Child, code: int) -> bool:
+    def _record_exit(self, _child: Child, code: int) -> bool:
         self._failure = describe_exit(code)
         return True
 
 
 def usual_bytes(free: int) -> int:
-    """How much a new log may take of a disk that has so much room: it is not to fill it."""
+    """Return the bytes that a new log may take of the `free` bytes of a disk, so that it does not fill it."""
     return min(MAX_BYTES, max(LEAST_BYTES, free // 2))

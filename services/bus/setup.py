@@ -1,4 +1,4 @@
-"""`longshore bus setup`: what the bus must hold, created or changed on a nats-server that runs already."""
+"""`longshore bus setup`: create or change streams and buckets on a nats-server that runs already."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from services.common.jetstream.stream_guard import purge_old_markers
 
 
 def run(settings: BusSettings) -> None:
-    """Return when everything is there, and what is left of deleted keys is gone. Raises LongshoreError."""
+    """Create what is missing, and remove the markers of deleted keys. Raises LongshoreError."""
     if not settings.nats_url:
-        raise SettingsError("--nats-url is missing: the embedded bus sets itself up")
+        raise SettingsError("--nats-url is missing: the embedded bus creates its streams itself")
     asyncio.run(_run(settings))
 
 

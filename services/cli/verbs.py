@@ -25,6 +25,8 @@ from services.common.errors import LongshoreError, SettingsError
 from services.replay.deployments import History
 
 PANEL = "Ask and tell"
+TIMES = ("sent",)
+"""Fields of events that are unix times, besides `time`, which begins the line."""
 OF_SERVICES = ("nats_replicas", "max_age", "max_bytes", "spool_limit", "log_format", "log_level")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
@@ -247,13 +249,16 @@ def _as_object(recorded: LoggedEvent) -> dict[str, Any]:
 
 def _as_line(recorded: LoggedEvent) -> str:
     event = recorded.event
-    details = " ".join(f"{name}={_short(value)}" for name, value in _fields(event).items() if name != "time")
+    details = " ".join(f"{name}={_shown(name, value)}" for name, value in _fields(event).items() if name != "time")
     return f"{output.clock(event.time)} {recorded.service}/{recorded.app} {type(event).__name__} {details}"
 
 
-def _short(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    """Return a field's value: a time as date and time, other numbers in full, a text with blanks in quotes."""
+    if name in TIMES:
+        value = output.clock(value) if value else ""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.6f}".rstrip("0").rstrip(".")
     return msgspec.json.encode(value).decode() if isinstance(value, str) and (" " in value or not value) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""The other end of the command line: the bus of a running Longshore, its buckets, its log and its deployers."""
+"""The client of a running Longshore: its bus, its buckets, its log and its deployers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Target(Settings, frozen=True, kw_only=True):
-    """Which application on which host is meant. An empty app: the only one there."""
+    """The application and the host that a command is for. An empty app: the only one on the host."""
 
     app: App = ""
 
@@ -86,7 +86,7 @@ class Client:
         return found
 
     async def app(self) -> str:
-        """The application that is meant. Raises LongshoreError when that is not clear."""
+        """Return the target's application, or the only one on its host. Raises LongshoreError when there is not one."""
         if self.target.app:
             return self.target.app
         decisions = await self.values(subjects.DECISIONS, Decisions)
@@ -98,7 +98,7 @@ class Client:
         return apps[0]
 
     async def send(self, command: Command) -> Reply:
-        """The deployer's answer. Raises LongshoreError when it refuses."""
+        """Send a command to the deployer and return its answer. Raises LongshoreError when it refuses."""
         subject = subjects.commands(await self.app(), self.target.host)
         reply: Reply = codec.value(await self._bus.request(subject, command, headers=tracing.begin()), Reply)
         if not reply.ok:
@@ -111,7 +111,7 @@ class Client:
     async def events(
         self, start: int, service: str = "*", app: str = "*", until: int | None = None
     ) -> AsyncIterator[LoggedEvent]:
-        """Events from a stream sequence on, to `until` (inclusive) or for ever."""
+        """Yield events from a stream sequence on, to `until` (inclusive) or indefinitely."""
         if until is not None and start > until:
             return
         async for messages in log_reader.read(self._bus, start, subjects.events(service, app), wait=until is None):
@@ -130,7 +130,7 @@ def _add(found: dict[str, T], bucket: str, key: str, value: bytes, kind: type[T]
 
 
 def _logged_events(message: log_reader.LogMessage) -> list[LoggedEvent]:
-    """The events of a message; none if it is not one of ours (the gateway counts those)."""
+    """Return the events of a message; none if it is no batch (the gateway counts those)."""
     try:
         batch = codec.decode(message.payload, message.subject).batch
     except msgspec.MsgspecError:
@@ -140,7 +140,7 @@ def _logged_events(message: log_reader.LogMessage) -> list[LoggedEvent]:
 
 @asynccontextmanager
 async def connect(target: Target, account: str = "cli") -> AsyncIterator[Client]:
-    """The bus of the target. Raises BusError when it cannot be reached."""
+    """Connect to the bus of the target. Raises BusError when it cannot be reached."""
     found = credentials.find(target, account)
     try:
         bus = await Bus.connect(account, found, min(target.bus_timeout, 3.0))

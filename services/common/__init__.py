@@ -1,1 +1,1 @@
-"""What every service does alike: bus, outbox, settings, logging, lifecycle."""
+"""The parts that every service shares: bus, outbox, settings, logging, lifecycle."""

@@ -1,4 +1,4 @@
-"""The one family of errors that a user sees: each message says what, where, and what to do.
+"""The errors that a user sees: each message says the problem, the place, and the remedy.
 
 The command line prints such an error as one line on stderr, without a traceback.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 
 def reason(error: BaseException) -> str:
-    """What an error says; what kind it is, in words, where it says nothing, as a TimeoutError often does."""
+    """Return the message of an error, or its kind in words when it has no message, as a TimeoutError often has not."""
     said = (isinstance(error, OSError) and error.strerror) or str(error)
     kind = type(error).__name__.removesuffix("Error").removesuffix("Exception")
     return said or "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip() or "error"
 
 
 class LongshoreError(Exception):
-    """Anything that a user can mend. Ends a command with exit code 1."""
+    """An error that a user can fix. Ends a command with exit code 1."""
 
     exit_code = 1
 
@@ -26,11 +26,11 @@ class SettingsError(LongshoreError):
 
 
 class ExpiredError(LongshoreError):
-    """A certificate is over: nobody accepts it any more."""
+    """A certificate has expired: no peer accepts it."""
 
 
 class BusError(LongshoreError):
-    """The bus cannot be reached, refuses us, or is too old."""
+    """The bus cannot be reached, refuses the account, or is too old."""
 
 
 class DeniedError(BusError):
@@ -44,13 +44,13 @@ class DeniedError(BusError):
 
 
 class ObjectError(BusError):
-    """An object on the bus is damaged or not all there."""
+    """An object on the bus is damaged or incomplete."""
 
 
 class RegistryError(LongshoreError):
     """The registry cannot be read, or offers nothing that can be deployed.
 
-    `retry_after`: how many seconds it asked to be left alone for, if it did.
+    `retry_after`: the pause in seconds that it asked for, if it did.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -63,7 +63,7 @@ class ReleaseError(LongshoreError):
 
 
 class EngineError(LongshoreError):
-    """The container engine refuses what it is asked for. `status`: of its answer, as in HTTP."""
+    """The container engine refuses a request. `status`: the HTTP status of its answer."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -71,12 +71,12 @@ class EngineError(LongshoreError):
 
 
 class EngineAwayError(EngineError):
-    """The container engine does not answer, or does not let us in."""
+    """The container engine does not answer, or refuses access."""
 
 
 class PortTakenError(LongshoreError):
-    """Somebody else listens on a port that we need."""
+    """Another process listens on a port that Longshore needs."""
 
 
 class LogFileError(LongshoreError):
-    """A log file is damaged, not all there, or of a version that we do not know."""
+    """A log file is damaged, incomplete, or of an unknown version."""

@@ -1,4 +1,4 @@
-"""Logging: structlog, as text for people or one JSON object a line for machines, on stderr."""
+"""Logging: structlog on stderr, as text for people or as one JSON object a line for machines."""
 
 from __future__ import annotations
 

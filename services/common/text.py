@@ -8,9 +8,9 @@ _FEW = 5
 
 
 def lines(text: str) -> list[str]:
-    r"""The lines of a file: they end with \n, or \r\n, and with nothing else.
+    r"""Return the lines of a text, which end with \n or \r\n and with nothing else.
 
-    `str.splitlines` knows eleven ends of a line, such as a form feed or U+2028, and would cut a value at each.
+    `str.splitlines` knows eleven line ends, such as a form feed or U+2028, and would cut a value at each.
     """
     found = [line.removesuffix("\r") for line in text.split("\n")]
     return found if found[-1] else found[:-1]

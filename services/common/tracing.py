@@ -1,4 +1,4 @@
-"""W3C Trace Context (level 1) on the way of a command: from who asks, through the bus, to who obeys."""
+"""W3C Trace Context (level 1) of a command, from its sender through the bus to the deployer."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """Who asked: a trace and a span of it; empty where nobody said.
+    """The trace and the span of a command's sender; empty when the command carries none.
 
-    `caller` is "cli" for a command line, which nobody else tells of; it has the parent `caller_parent` and asked at
-    `sent` (unix seconds).
+    `caller` is "cli" for a command line, which reports no span itself: it has the parent `caller_parent` and sent the
+    command at `sent` (unix seconds).
     """
 
     trace: str = ""
@@ -33,13 +33,13 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 def parse(traceparent: str) -> tuple[str, str] | None:
-    """Trace and span of a traceparent header, None if it is not one."""
+    """Return trace and span of a traceparent header, None if it is invalid."""
     match = _TRACEPARENT.fullmatch(traceparent.strip())
     return (match[1], match[2]) if match else None
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Whether who asks wants the trace to be kept; also who does not say."""
+    """Report whether the sender wants the trace to be kept; without a valid header, it does."""
     match = _TRACEPARENT.fullmatch(traceparent.strip())
     return match is None or bool(int(match[3], 16) & 1)
 
@@ -49,14 +49,14 @@ def traceparent(trace: str, span: str) -> str:
 
 
 def begin() -> dict[str, str]:
-    """The headers of a command that a command line sends: the root of a trace, or of TRACEPARENT's span."""
+    """Return the headers of a command from a command line: a new trace, or a child of the variable TRACEPARENT."""
     above = parse(os.environ.get("TRACEPARENT", ""))
     trace, parent = above or (trace_id(), "")
     return {TRACEPARENT: traceparent(trace, span_id()), CALLER: f"{CLI};{time.time()};{parent}"}
 
 
 def cause(headers: Mapping[str, str]) -> Cause:
-    """Who sent a command with these headers. What is malformed is left out."""
+    """Return the sender that these headers of a command name. Malformed parts are omitted."""
     found = parse(headers.get(TRACEPARENT, ""))
     if not found:
         return Cause()

@@ -46,9 +46,9 @@ def run(settings: DeployerSettings) -> None:
 
 
 def check(settings: DeployerSettings) -> None:
-    """Raises LongshoreError for what would keep the service from working, before anything is started.
+    """Raise LongshoreError for anything that would keep the service from working, before it starts.
 
-    A registry without a release is an error as long as nothing was ever deployed from it: that is a wrong path.
+    A registry without a release is an error as long as nothing was ever deployed from it: the path is wrong then.
     """
     settings.check_complete()
     notifier.check(settings.notify, os.environ)
@@ -59,7 +59,7 @@ def check(settings: DeployerSettings) -> None:
     source = registry.parse(settings.registry)
     if not any(replicas(settings).glob("*/")) and not asyncio.run(source.offered()):
         raise RegistryError(
-            f"{source.url} offers no release that can be started: put one there as VERSION/run, an executable "
+            f"{source.url} offers no release that can be started; put one there as VERSION/run, an executable "
             "file, such as 1.0.0/run"
         )
 
@@ -84,7 +84,7 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
 
 @contextlib.asynccontextmanager
 async def _holding_leadership(context: Context, settings: DeployerSettings) -> AsyncIterator[Leadership]:
-    """Have the application while inside, and write nothing to the buckets at any moment without it."""
+    """Hold the lease inside, and write nothing to the buckets at any moment without it."""
     leadership = Leadership(context.bus, settings)
     await leadership.take(context.stopping)
     context.bus.guard = leadership.check
@@ -96,7 +96,7 @@ async def _holding_leadership(context: Context, settings: DeployerSettings) -> A
 
 
 def open_runtime(settings: DeployerSettings) -> Runtime:
-    """What the replicas run in. The SDK of the engine is loaded for containers alone."""
+    """Return the runtime of the replicas. Only containers load the SDK of the engine."""
     if settings.runtime == "process":
         if names := environment.withheld(os.environ, settings.pass_env):
             log.get("deployer").info(
@@ -109,5 +109,5 @@ def open_runtime(settings: DeployerSettings) -> Runtime:
 
 
 def replicas(settings: DeployerSettings) -> Path:
-    """Where the replicas' folders are."""
+    """Return the parent of the replicas' folders."""
     return Path(settings.state_dir) / "replicas" / settings.app

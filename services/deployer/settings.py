@@ -27,14 +27,14 @@ MOST_REPLICAS = 1000
 
 
 class Port(msgspec.Struct, frozen=True):
-    """A port of the proxy, and the replicas' port behind it (0: the one that a replica is given)."""
+    """A port of the proxy, and the replicas' port behind it (0: the port that a replica is given)."""
 
     proxy: int
     replica: int = 0
 
 
 def parse_port(text: str) -> Port:
-    """`8080` or `8080:3000`. Raises SettingsError."""
+    """Parse `8080` or `8080:3000`. Raises SettingsError."""
     proxy, separator, replica = text.partition(":")
     try:
         port = Port(_number(proxy), _number(replica) if separator else 0)
@@ -186,25 +186,29 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
 
     @property
     def ports(self) -> list[Port]:
+        """The ports of --port."""
         return [parse_port(text) for text in self.port]
 
     @property
     def proxy_ports(self) -> list[int]:
+        """The ports of the proxy."""
         return [port.proxy for port in self.ports]
 
     def check_complete(self) -> None:
-        """Raises LongshoreError when something is missing that only a running deployer needs."""
+        """Raise LongshoreError if an option is missing that only a running deployer needs."""
         if not self.registry:
-            raise SettingsError(f"--registry is missing: say where releases come from, such as {registry.KNOWN}")
+            raise SettingsError(f"--registry is missing; name the source of releases, such as {registry.KNOWN}")
         if not self.port:
-            raise SettingsError("--port is missing: say on which port the proxy serves the application, such as 8080")
+            raise SettingsError(
+                "--port is missing; name the port on which the proxy serves the application, such as 8080"
+            )
 
     def _check_runtime(self) -> None:
         if self.keep_images < 0:
             raise SettingsError(f"--keep-images {self.keep_images}: use 0 or more")
         if self.runtime != "docker" and (self.docker_args or self.cmd):
             raise SettingsError(
-                "--cmd and what stands after -- are for containers; a process is what its file run does"
+                "--cmd and the words after -- are for containers; put them into the file run of a process"
             )
         images = self.registry.startswith("img://")
         if self.registry and images != (self.runtime == "docker"):
@@ -233,4 +237,4 @@ def _check_health_path(path: str) -> None:
     if path and not path.startswith("/"):
         raise SettingsError(f"--health-path {path!r}: must start with a slash, such as /{path}")
     if any(character.isspace() or not character.isprintable() for character in path):
-        raise SettingsError(f"--health-path {path!r}: holds a blank; write it as %20")
+        raise SettingsError(f"--health-path {path!r}: contains a blank; write it as %20")

@@ -1,4 +1,4 @@
-"""Names of signals, as people write them. Pure."""
+"""Names of signals. Pure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import signal
 NONE = "none"
 _REALTIME = re.compile(r"SIGRTMIN\+([0-9]{1,2})")
 _USELESS = (signal.SIGKILL, signal.SIGSTOP)
-"""No process ever sees them, so none can close its connections because of them."""
+"""No process can handle them, so none can close its connections because of them."""
 
 
 def parse(text: str) -> str:
-    """The full name of a signal (TERM, sigterm, SIGTERM, RTMIN+3), empty for none. Raises ValueError."""
+    """Return the full name of a signal (TERM, sigterm, SIGTERM, RTMIN+3), empty for none. Raises ValueError."""
     if text.lower() in ("", NONE):
         return ""
     name = f"SIG{text.upper().removeprefix('SIG')}"
     if number(name) is None:
-        raise ValueError(f"{text!r} is no signal: use a name such as SIGTERM, or {NONE}")
+        raise ValueError(f"{text!r} is not a signal; use a name such as SIGTERM, or {NONE}")
     if number(name) in _USELESS:
-        raise ValueError(f"{name} cannot be caught, so no connection is closed because of it: use another one")
+        raise ValueError(f"{name} cannot be caught, so no connection is closed because of it; use another one")
     return name
 
 
 def number(name: str) -> int | None:
-    """The number of a signal by its full name; None: there is no such signal."""
+    """Return the number of a signal by its full name, None if there is no such signal."""
     if match := _REALTIME.fullmatch(name):
         found = signal.SIGRTMIN + int(match[1])
         return found if found <= signal.SIGRTMAX else None

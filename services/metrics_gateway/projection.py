@@ -1,4 +1,4 @@
-"""What a running gateway holds: the state, and how near it is to the log's end."""
+"""The state of a running gateway, and its distance from the end of the log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from services.metrics_gateway.state.state import State
 
 
 class Projection:
-    """Folds what the reader brings. Nothing is shown before `is_caught_up`, so that no counter is seen to go back.
+    """Folds the messages of the log into the state.
 
-    `is_whole`: no message is applied by half. `saved`: when the state was last saved, or this began (unix
-    seconds). `leases`: of what only one gateway of several on the bus does.
+    Nothing is shown before `is_caught_up`, so that no counter goes back. `is_whole`: no message is applied by half.
+    `saved` is when the state was last saved, or the gateway started (unix seconds). `leases` are those of this
+    gateway's roles.
     """
 
     def __init__(self, bus: Bus, process: str = "", host: str = "") -> None:
@@ -42,6 +43,7 @@ class Projection:
 
     @property
     def is_connected(self) -> bool:
+        """Whether the bus is connected."""
         return self._bus.is_connected
 
     @property
@@ -50,14 +52,14 @@ class Projection:
         return max(0.0, time.time() - self.state.time)
 
     def has_role(self, role: Role) -> bool:
-        """Whether it is for this gateway to do that now. To be asked right before each time."""
+        """Return whether this gateway has the role now. Ask right before each action."""
         lease = self.leases.get(role)
         return lease is None or lease.is_held
 
     async def is_behind(self, position: int) -> bool:
-        """Whether the log holds messages up to `position` that are not folded yet. Raises BusError.
+        """Return whether the log holds messages up to `position` that are not folded yet. Raises BusError.
 
-        A log that was made anew, or has lost its end, may never reach it.
+        A log that was created again, or has lost its end, may never reach the position.
         """
         return self.state.position < position <= (await describe(self._bus)).last
 
@@ -75,9 +77,9 @@ class Projection:
         self.pending = message.pending
 
     def skip_lost(self, first: int) -> int:
-        """The next message is that of sequence `first`: how many left the log between it and the state, now counted.
+        """Move to the message of sequence `first`. Return how many before it have left the log, after counting them.
 
-        What was there before anything was ever folded is not counted.
+        Messages from before anything was folded do not count.
         """
         lost = max(0, first - self.state.position - 1) if self.state.position else 0
         self.state.messages_lost += lost
@@ -85,18 +87,19 @@ class Projection:
         return lost
 
     def measurement(self) -> Measurement:
-        """What the instruments measure now."""
+        """Return the present input of the instruments."""
+        dropped = self.otlp_spans["dropped"] + self.state.tracing.dropped
         return Measurement(
             self.state,
-            time.time(),
-            VERSION,
-            self.is_connected,
-            dict(self.otlp_exports),
-            self.saved,
-            self.pending,
-            self.fold_seconds,
-            dict(self.otlp_spans) | {"dropped": self.otlp_spans["dropped"] + self.state.tracing.dropped},
-            {role: lease.is_held for role, lease in self.leases.items()},
-            self._process,
-            self._host,
+            now=time.time(),
+            version=VERSION,
+            bus_connected=self.is_connected,
+            otlp_exports=dict(self.otlp_exports),
+            saved=self.saved,
+            pending=self.pending,
+            fold_seconds=self.fold_seconds,
+            otlp_spans=dict(self.otlp_spans) | {"dropped": dropped},
+            roles={role: lease.is_held for role, lease in self.leases.items()},
+            process=self._process,
+            host=self._host,
         )

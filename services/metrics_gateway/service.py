@@ -1,4 +1,4 @@
-"""The metrics gateway as a process: it follows the log and answers for it."""
+"""The process of the metrics gateway: it follows the log and serves the admin API."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from services.metrics_gateway.traces.requests import traced
 from services.metrics_gateway.views.traffic import INTERVAL, Traffic
 
 if TYPE_CHECKING:
-    from services.metrics_gateway.export.spans_pusher import Tracer
+    from services.metrics_gateway.export.spans_pusher import SpansPusher
 
 SERVICE = "gateway"
 SHARED = {"service.name": "longshore"}
-"""What every gateway of a log says of itself."""
+"""The attributes that are the same for every gateway of a log."""
 
 SLICE = 0.002
-"""Seconds for which a backlog is folded before requests get their turn."""
+"""Seconds of folding a backlog, after which the event loop may answer requests."""
 
 SAVE_TIMEOUT = 3.0
 """Seconds for the last snapshot when the service stops."""
@@ -57,8 +57,8 @@ SAVE_TIMEOUT = 3.0
 def run(settings: GatewaySettings) -> None:
     """Run the gateway until SIGTERM or SIGINT.
 
-    Raises PortTakenError, SettingsError and ExpiredError before anything has started; the last not when a supervisor
-    starts it: what has expired is to cost no more than the pushes, and never traffic.
+    Raises PortTakenError, SettingsError and ExpiredError before anything has started. Under a supervisor, an expired
+    certificate does not raise: it costs the pushes, and must never cost traffic.
     """
     if SUPERVISED not in os.environ:
         settings.check_dates(time.time())
@@ -72,7 +72,7 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     for problem in settings.expired(time.time()):
         context.log.warning("the collector will refuse a certificate", reason=problem)
     for problem in dict.fromkeys(filter(None, map(settings.problem, SIGNALS))):
-        context.log.warning("pushes no telemetry: it is only asked for by a variable that does not fit", reason=problem)
+        context.log.warning("pushes no telemetry: a variable asks for it and cannot be used", reason=problem)
     projection = Projection(context.bus, context.instance, context.host)
     resource = describe(context)
     traffic = Traffic()
@@ -82,24 +82,24 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     objects = Objects(context.bus, subjects.SNAPSHOTS)
     saver = Saver(projection, context.bus, Store(objects, context.log), context.log)
     folding = context.spawn(follow(projection, context.bus, saver), "fold")
-    if settings.nats_url:  # the embedded bus looks after its own
+    if settings.nats_url:  # the embedded bus recreates its stream itself
         context.spawn(recreate_missing_stream(context.bus, limits(settings)), "stream guard")
     context.spawn(_sampling(projection, traffic), "traffic")
     async with (
         _leasing(settings, projection, context),
         _saving(saver, context),
         _pushing(settings, projection, objects, context),
-        _tracing(settings, projection, resource, context) as tracer,
+        _tracing(settings, projection, resource, context) as spans,
     ):
-        if tracer:
-            app = traced(app, tracer.record)
+        if spans:
+            app = traced(app, spans.record)
         context.log.info("admin API", address=settings.admin_address, port=settings.admin_port)
         await api.serve(app, listener, context.stopping)
-        folding.cancel()  # what is pushed last is what is saved last
+        folding.cancel()  # the last push and the last snapshot have the same state
 
 
 async def follow(projection: Projection, bus: Bus, saver: Saver) -> None:
-    """Fold the log from the newest snapshot on, for ever."""
+    """Fold the log from the newest snapshot on, until cancelled."""
     health = LogHealth(log.get(SERVICE))
     await saver.restore()
     health.start(projection.state)
@@ -123,7 +123,7 @@ async def _fold(projection: Projection, messages: list[LogMessage]) -> None:
 
 
 async def _sampling(projection: Projection, traffic: Traffic) -> None:
-    """Measure rates, for ever; not while the past is read, which is no traffic of now."""
+    """Sample rates until cancelled, but not while reading the past: that is not present traffic."""
     while True:
         if projection.is_caught_up:
             traffic.sample(projection.state, time.monotonic())
@@ -131,16 +131,16 @@ async def _sampling(projection: Projection, traffic: Traffic) -> None:
 
 
 def describe(context: Context) -> Resource:
-    """This process, for /metrics and traces; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
+    """Return the attributes of this process, for /metrics and traces. OTEL_* variables override them."""
     own = {"service.version": VERSION, "service.instance.id": context.instance, "host.name": context.host}
     return _with_variables(Resource.create(SHARED | own))
 
 
 def describe_counted() -> Resource:
-    """What the pushed metrics are about, the same in every process that pushes them; variables as in `describe`.
+    """Return the attributes of the pushed metrics; OTEL_* variables override them.
 
-    Stores make labels of these attributes, so one that changes with a restart, an upgrade or a takeover would begin new
-    series beside the old ones.
+    They are the same in every process that pushes. Stores make labels of them, so an attribute that changes with a
+    restart, an upgrade or a takeover would begin new series beside the old ones.
     """
     return _with_variables(Resource(SHARED))
 
@@ -151,13 +151,13 @@ def _with_variables(own: Resource) -> Resource:
 
 
 def _text(value: Any) -> Any:
-    """Text without what is no UTF-8 in a variable of the environment."""
+    """Return the text, with replacement characters for bytes of a variable that are not UTF-8."""
     return value.encode(errors="surrogateescape").decode(errors="replace") if isinstance(value, str) else value
 
 
 @asynccontextmanager
 async def _leasing(settings: GatewaySettings, projection: Projection, context: Context) -> AsyncIterator[None]:
-    """Ask for each role that this gateway can have while inside, and give them back at the end."""
+    """Compete for each role that this gateway can have while inside, and release them at the end."""
     roles: list[Role] = ["snapshots", *(signal for signal in SIGNALS if settings.pushes(signal))]
     projection.leases = {
         role: Lease(context.bus, f"{SERVICE}.{role}", context.instance, context.host) for role in roles
@@ -172,7 +172,7 @@ async def _leasing(settings: GatewaySettings, projection: Projection, context: C
 
 @asynccontextmanager
 async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
-    """Save the state now and then while inside, and at the end."""
+    """Save the state from time to time while inside, and at the end."""
     running = context.spawn(saver.run(), "snapshots")
     try:
         yield
@@ -185,14 +185,14 @@ async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
 async def _pushing(
     settings: GatewaySettings, projection: Projection, objects: Objects, context: Context
 ) -> AsyncIterator[None]:
-    """If metrics are to be pushed, push while inside. The exporter is only loaded then: it is large."""
+    """Push metrics while inside, if configured. The exporter is large, so only then is it loaded."""
     if not settings.pushes("metrics"):
         yield
         return
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a push that fails is told once, by us
-    from services.metrics_gateway.export.metrics_pusher import Pusher
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the pusher logs a failure once
+    from services.metrics_gateway.export.metrics_pusher import MetricsPusher
 
-    pusher = Pusher(settings, projection, describe_counted(), objects)
+    pusher = MetricsPusher(settings, projection, describe_counted(), objects)
     running = context.spawn(pusher.run(), "otlp")
     try:
         yield
@@ -204,22 +204,22 @@ async def _pushing(
 @asynccontextmanager
 async def _tracing(
     settings: GatewaySettings, projection: Projection, resource: Resource, context: Context
-) -> AsyncIterator[Tracer | None]:
-    """With an endpoint for traces, push them while inside; else forget them."""
+) -> AsyncIterator[SpansPusher | None]:
+    """Push traces while inside, if configured; else drop them."""
     if not settings.pushes("traces"):
         context.spawn(_discarding(projection), "traces")
         yield None
         return
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from services.metrics_gateway.export.spans_pusher import Tracer
+    from services.metrics_gateway.export.spans_pusher import SpansPusher
 
-    tracer = Tracer(settings, projection, resource)
-    running = context.spawn(tracer.run(), "traces")
+    pusher = SpansPusher(settings, projection, resource)
+    running = context.spawn(pusher.run(), "traces")
     try:
-        yield tracer
+        yield pusher
     finally:
         running.cancel()
-        await tracer.close()
+        await pusher.close()
 
 
 async def _discarding(projection: Projection) -> None:

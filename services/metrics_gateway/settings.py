@@ -15,7 +15,7 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 class GatewaySettings(TelemetrySettings, frozen=True, kw_only=True):
-    """Where the admin API listens, who may ask it, and what telemetry there is."""
+    """The address of the admin API, its tokens, and the telemetry options."""
 
     admin_port: Annotated[int, Option("Port of /metrics, /api and /healthz.", "Telemetry")] = 17539
     admin_address: Annotated[

@@ -15,19 +15,19 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def frame(message: Message) -> bytes:
-    """A message, ready to be sent."""
+    """Return a message as bytes, ready to be sent."""
     body = _encoder.encode(message)
     return _LENGTH.pack(len(body)) + body
 
 
 class Unframer:
-    """Puts messages together again from whatever pieces the socket hands out."""
+    """Reassembles messages from the pieces that the socket delivers."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that `data` completes, in order."""
+        """Yield the messages that `data` completes, in order."""
         self._buffer += data
         while len(self._buffer) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer)

@@ -1,4 +1,4 @@
-"""What the master and its workers tell each other."""
+"""The messages between the master and its workers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Listening(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Limits(msgspec.Struct, array_like=True, frozen=True):
-    """How long things may take, in seconds, how many connections a worker may have (0: as many as it can).
+    """The limits of a worker. Times are seconds; `max_connections` is 0 for as many as the open files allow.
 
-    `trace_connections` is the share of them that is traced, from 0 to 1.
+    `trace_connections` is the share of connections that is traced, from 0 to 1.
     """
 
     hold: float = 10.0
@@ -39,11 +39,11 @@ class Limits(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ApplyRoute(msgspec.Struct, array_like=True, tag=1, frozen=True):
-    """Send connections of this port to these backends from now on; cut those to any other.
+    """Send connections of this port to these backends from now on; cut connections to any other backend.
 
-    `ejected` are skipped until they are admitted; it concerns only backends that the worker does not know yet.
-    `admissions`: a number for each backend, another one whenever it is let in: it joins, has a new address, comes
-    back from draining, or is tried again. What a worker says of a backend, it says of one admission.
+    `ejected` backends are skipped until they are readmitted; this concerns only backends that are new to the worker.
+    `admissions` has a number for each backend, a new one whenever the backend is let in: it joins, has a new address,
+    returns from draining, or is readmitted. Each message of a worker about a backend concerns one admission.
     """
 
     app: str
@@ -55,9 +55,9 @@ class ApplyRoute(msgspec.Struct, array_like=True, tag=1, frozen=True):
 
 
 class WorkerIdentity(msgspec.Struct, array_like=True, frozen=True):
-    """Who a worker is on the log, the last batch that was sealed for it, and where it leaves what nobody takes.
+    """The identity of a worker on the log, its last sealed batch, and the folder for unacknowledged batches.
 
-    `blackbox`: a descriptor that it inherited (`services.proxy.crash.blackbox`), -1: none.
+    `blackbox`: a descriptor that the worker inherited (`services.proxy.crash.blackbox`); -1: none.
     """
 
     host: str = ""
@@ -69,7 +69,7 @@ class WorkerIdentity(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Start(msgspec.Struct, array_like=True, tag=2, frozen=True):
-    """The first message: follow these routes, then accept on these sockets."""
+    """The first message: apply these routes, then accept on these sockets."""
 
     limits: Limits
     listening: list[Listening]
@@ -86,7 +86,7 @@ class Eject(msgspec.Struct, array_like=True, tag=3, frozen=True):
 
 
 class Readmit(msgspec.Struct, array_like=True, tag=4, frozen=True):
-    """Try a backend again, which answers; the first success of a client is to be reported."""
+    """Dial a backend again, which answers now; report the first connection that it takes."""
 
     app: str
     port: int
@@ -99,7 +99,7 @@ class Stop(msgspec.Struct, array_like=True, tag=5, frozen=True):
 
 
 class BatchAck(msgspec.Struct, array_like=True, tag=6, frozen=True):
-    """A batch that was recorded is on the bus or on disk."""
+    """A sealed batch is on the bus or on disk."""
 
     sequence: int
 
@@ -108,7 +108,7 @@ class BatchAck(msgspec.Struct, array_like=True, tag=6, frozen=True):
 
 
 class RouteApplied(msgspec.Struct, array_like=True, tag=10, frozen=True):
-    """The worker follows a revision. Open connections of each draining backend that has any, and those just cut."""
+    """The worker has applied a revision. `draining` and `cut`: open and just cut connections by backend."""
 
     app: str
     port: int
@@ -118,7 +118,7 @@ class RouteApplied(msgspec.Struct, array_like=True, tag=10, frozen=True):
 
 
 class DialFailure(msgspec.Struct, array_like=True, tag=11, frozen=True):
-    """A dial failed; the worker skips this backend until it is admitted or its address changes."""
+    """A dial failed; the worker skips this backend until it is readmitted or its address changes."""
 
     app: str
     port: int
@@ -128,7 +128,7 @@ class DialFailure(msgspec.Struct, array_like=True, tag=11, frozen=True):
 
 
 class BackendRecovered(msgspec.Struct, array_like=True, tag=12, frozen=True):
-    """A backend that was admitted again took a connection."""
+    """A readmitted backend took a connection."""
 
     app: str
     port: int
@@ -147,7 +147,7 @@ class BatchSealed(msgspec.Struct, array_like=True, tag=13, frozen=True):
 
 
 class Blocked(msgspec.Struct, array_like=True, tag=14, frozen=True):
-    """This host keeps the worker from dialing a backend: no free port, no network, a firewall rule."""
+    """The host keeps the worker from dialing a backend: no free port, no network, a firewall rule."""
 
     app: str
     port: int

@@ -21,14 +21,17 @@ from services.proxy.sockets.activation import activated, hand
 from services.proxy.sockets.listeners import VARIABLE, Listener, complete, inherited, parse
 
 ROUTES_TIMEOUT = 5.0
+"""Seconds to wait for the routes on the bus before those of the last master are served."""
+
 STOP_MARGIN = 10.0
+"""Seconds, beyond the drain time and the kill of a worker, that the master has to send its last events."""
 
 
 def run(settings: ProxySettings) -> None:
     """Forward connections until SIGTERM or SIGINT, then drain. Raises LongshoreError when it cannot.
 
-    Listening sockets that LONGSHORE_LISTEN_FDS names are used instead of new ones, one worker for each; else those
-    that systemd hands over (LISTEN_FDS).
+    The proxy uses the listening sockets that LONGSHORE_LISTEN_FDS names, one worker for each; without them the sockets
+    that systemd passes (LISTEN_FDS); it opens only those that are missing.
     """
     listeners = inherited(os.environ) or _listeners(settings)
     os.environ.pop(VARIABLE, None)
@@ -51,13 +54,16 @@ def run(settings: ProxySettings) -> None:
 
 
 def _listeners(settings: ProxySettings) -> list[Listener]:
-    """Those that we were given, and new ones."""
+    """Return listeners on the sockets from systemd, and on new ones for the other ports."""
     given = activated(os.environ, os.getpid())
     try:
         return complete(hand(given, settings.listen, settings.workers), settings.listen, settings.workers)
     finally:
         for port in given.keys() - {parse(item).port for item in settings.listen}:
-            log.get("proxy").warning("no --listen names the port of this socket: its clients get no answer", port=port)
+            log.get("proxy").warning(
+                "no --listen names the port of this socket: its clients get no answer; add one",
+                port=port,
+            )
         for socket in given.values():
             socket.close()
 
@@ -83,7 +89,7 @@ async def serve(context: Context, settings: ProxySettings, listeners: list[Liste
         routes.load_cached()
     master.start()
     await context.stopping.wait()
-    publishing.cancel()  # from now on it is for the next master to say what is served
+    publishing.cancel()  # from now on the next master reports what is served
     await master.stop()
 
 

@@ -1,4 +1,4 @@
-"""The proxy's options."""
+"""Options of the proxy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from services.proxy.messages import Balance
 from services.proxy.sockets.listeners import parse
 
 MAX_DEFAULT_WORKERS = 4
+"""Each worker costs memory; a busy host asks for more with --workers."""
+
 MAX_WORKERS = 64
 
 
 def default_workers() -> int:
-    """One for each core that this process may use, at most 4."""
+    """Return the default: one worker for each core that this process may use, at most 4."""
     return min(len(os.sched_getaffinity(0)), MAX_DEFAULT_WORKERS)
 
 
@@ -50,7 +52,7 @@ class ProxySettings(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= MAX_WORKERS:
-            raise SettingsError(f"--workers {self.workers}: use 1 to {MAX_WORKERS}, one for each core or less")
+            raise SettingsError(f"--workers {self.workers}: use 1 to {MAX_WORKERS}, at most one for each core")
         check_duration("--hold", self.hold)
         check_positive("--connect-timeout", self.connect_timeout)
         check_duration("--idle-timeout", self.idle_timeout)

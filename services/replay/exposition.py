@@ -1,4 +1,4 @@
-"""Replayed metrics as text: what a scrape shows, OpenMetrics with timestamps, or JSON."""
+"""Replayed metrics as text: as in a scrape, as OpenMetrics with timestamps, or as JSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from services.metrics_gateway.state.histogram import Histogram
 from services.replay.measure import Readings
 
 WITHOUT_ZERO = ("dewy.container.last_terminated.exit_code", "dewy.container.started.timestamp")
-"""Gauges of which 0 means something: an exit status, a time."""
+"""Gauges for which 0 is a real value: an exit status, a time."""
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One series at one moment; `value` is that of a counter or gauge, the last three are a histogram's."""
+    """One series at one moment. `value` is that of a counter or gauge, the last three are a histogram's."""
 
     metric: str
     prometheus: str
@@ -36,25 +36,25 @@ class Point(msgspec.Struct, frozen=True):
 
 
 def text(readings: Readings) -> str:
-    """As a scrape would have shown it."""
+    """Return the readings as in a scrape."""
     return text_format.text(metric for one, values in readings for metric in families(one, values)).decode()
 
 
 def points(readings: Readings, time: float) -> Iterator[Point]:
-    """One for each series."""
+    """Yield a point for each series."""
     for instrument, values in readings:
         for labels, value in values:
             yield _point(instrument, labels, value, time)
 
 
 class Series:
-    """Samples of many moments, given back as OpenMetrics, which wants each series in one piece.
+    """Samples of many moments, as OpenMetrics, which wants each series in one piece.
 
-    They wait in a temporary file, so memory is not bounded by their number but by that of the series. Leaving the block
-    raises LongshoreError when there is no room for it.
+    They wait in a temporary file, so memory grows with the number of series, not of samples. Leaving the block raises
+    LongshoreError if the disk has no room for it.
 
-    A gauge that is gone has a last sample of 0, or NaN where 0 means something: a scrape marks such a series as stale,
-    which the format cannot, and a store would go on with its last value for minutes.
+    A gauge that is gone has a last sample of 0, or NaN where 0 is a real value. A scrape marks such a series as stale,
+    but the format cannot, and a store would repeat its last value for minutes.
     """
 
     def __init__(self) -> None:
@@ -66,11 +66,11 @@ class Series:
         self._samples.execute("BEGIN")
 
     def add(self, readings: Readings, time: float) -> None:
-        """The readings of a moment, later than those before."""
+        """Add the readings of a moment, later than those before."""
         self._samples.executemany("INSERT INTO samples VALUES (?, ?, ?, ?)", self._rows(readings, time))
 
     def write(self, write: Callable[[str], object]) -> None:
-        """Everything, as a text that ends with # EOF."""
+        """Write everything, as a text that ends with # EOF."""
         heads = {number: text_format.openmetrics_head(metric) for number, metric in self._metrics.values()}
         last = None
         for metric, lines in self._samples.execute("SELECT metric, lines FROM samples ORDER BY metric, series, time"):
@@ -87,11 +87,11 @@ class Series:
         self._samples.close()
         if isinstance(error, sqlite3.Error):
             raise LongshoreError(
-                f"the temporary file for the samples: {error}: name a folder with more room in TMPDIR"
+                f"the temporary file for the samples: {error}: set TMPDIR to a folder with more room"
             ) from error
 
     def _gone(self, instrument: Instrument, found: list[tuple[Labels, Value]]) -> list[tuple[Labels, Value]]:
-        """A last value for each series of a gauge that was there at the moment before and is not now."""
+        """Return a last value for each series of a gauge that was there at the moment before and is not now."""
         if instrument.kind not in ("gauge", "updowncounter"):
             return []
         before, now = self._present.get(instrument.name, set()), {labels for labels, _ in found}

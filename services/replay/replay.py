@@ -1,4 +1,4 @@
-"""The gateway's fold over a log that is over: one moment of it, or many in a row."""
+"""The gateway's fold over a finished log: one moment of it, or many in a row."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from services.replay.log.source import Log, Readable
 from services.replay.measure import Readings, increase, kept, measure
 
 LONGEST_GAP = 10_000
-"""Samples of an unchanged state between two messages; more of them tell nothing. 15 s apart, they are of 41 hours. A
+"""Samples of an unchanged state between two messages; more of them show nothing. 15 s apart, they cover 41 hours. A
 clock that is set from 1970 to now would make a hundred million."""
 
 
 class View(msgspec.Struct, frozen=True):
-    """What of a log is looked at: between which moments, of which app (empty: all), in which buckets."""
+    """The part of a log to look at: a range, an app (empty: all), and buckets."""
 
     range: LogRange = LogRange()
     app: str = ""
@@ -49,12 +49,13 @@ class Replay:
 
     @property
     def damage(self) -> LogFileError | None:
+        """The error that ended the log early."""
         return self.log.damage
 
     async def moment(self, log: Log) -> tuple[float, Readings]:
-        """The metrics at the end of the span, and when that was; since its beginning, if it has one.
+        """Return the metrics at the end of the range and its time; the growth, if the range has a beginning.
 
-        What the fold forgets inside the span is counted in a state of its own that forgets nothing.
+        A second state that forgets nothing counts what the fold forgets inside the range.
         """
         before: Readings = []
         counted: State | None = None
@@ -73,9 +74,9 @@ class Replay:
         return now, increase(readings, totals, before if counted else readings)
 
     async def series(self, log: Log, every: float) -> AsyncIterator[tuple[float, Readings]]:
-        """The metrics of every `every` seconds of the span, each as it stood then; the last one has everything.
+        """Yield the metrics at every `every` seconds of the range; the last ones are complete.
 
-        The moments are multiples of `every`, or count from the time at which the span begins.
+        The moments are multiples of `every`, or count from the time at which the range begins.
         """
         clock = _Clock(every, self._view.range)
         async for record in self._records(log):
@@ -93,7 +94,7 @@ class Replay:
         return measure(state, now, self._view.app)
 
     def _now(self) -> float:
-        """The moment at which a log ends: when the span says so, else when its last message was stored."""
+        """Return the last moment: the end of the range, or when the last message was stored."""
         end = self._end() if self.log.is_cut else None
         return self.state.time if end is None else end
 
@@ -117,7 +118,7 @@ async def _nothing() -> AsyncIterator[list[Record]]:
 
 
 class _Clock:
-    """The moments of a series. `given`: the latest one that was given. `gaps`: times of which only the first was."""
+    """The moments of a series. `given` is the latest one so far. `gaps` are times with only their first moment."""
 
     def __init__(self, every: float, log_range: LogRange) -> None:
         self.is_running = False
@@ -137,7 +138,7 @@ class _Clock:
         self._go_to(time)
 
     def until(self, time: float) -> Iterator[float]:
-        """The moments before `time` that have not been given."""
+        """Yield the moments before `time` that are still to come."""
         if self.is_running and time - self._next > LONGEST_GAP * self._every:
             self.gaps.append((self._next, time))
             yield self._give()
@@ -146,7 +147,7 @@ class _Clock:
             yield self._give()
 
     def last(self, time: float, end: float | None) -> Iterator[float]:
-        """The moments that remain: to `end` if the log goes on after it, else to the first that has everything."""
+        """Yield the remaining moments: to `end` if the log continues after it, else to the first complete one."""
         if not self.is_running:
             return
         yield from self.until(time if end is None else end)

@@ -23,7 +23,7 @@ Stop: TypeAlias = int | Callable[[AnyEvent], bool] | None
 
 
 class ReplayPoint(msgspec.Struct, frozen=True):
-    """A moment: what the gateway knew, when (unix seconds), and the event that had just been told, if there was one."""
+    """A moment: the gateway's state, the time (unix seconds), and the last event before it, if there was one."""
 
     state: State
     time: float
@@ -31,14 +31,15 @@ class ReplayPoint(msgspec.Struct, frozen=True):
 
     @property
     def readings(self) -> Readings:
+        """The readings of all instruments."""
         return measure(self.state, self.time)
 
     def metrics(self) -> str:
-        """What a scrape would have shown."""
+        """Return the metrics as in a scrape."""
         return text(self.readings)
 
     def value(self, metric: str, **labels: str) -> Value:
-        """A series by the metric's name, OpenTelemetry's or that on /metrics. Raises LookupError if there is none."""
+        """Return a series by the metric's OpenTelemetry or /metrics name. Raises LookupError if there is none."""
         for one, values in self.readings:
             if metric in (one.name, one.prometheus, *one.aliases):
                 for found, value in values:
@@ -48,17 +49,17 @@ class ReplayPoint(msgspec.Struct, frozen=True):
 
 
 class TimeTravel:
-    """A log file, to be replayed as often as one likes."""
+    """A log file, to be replayed any number of times."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
 
     def events(self) -> list[AnyEvent]:
-        """All events in the order of the log; `to(n)` is the moment after the n-th, counted from 1."""
+        """Return all events in the order of the log. `to(n)` is the moment after the n-th, counted from 1."""
         return [event for record in self._records() for event in _events(record)]
 
     def to(self, stop: Stop = None) -> ReplayPoint:
-        """The moment after event number `stop`, after the first for which it is true, or at the end of the log.
+        """Return the moment after event number `stop`, after the first event that fits it, or at the end of the log.
 
         Raises LookupError if there is no such event.
         """
@@ -90,6 +91,6 @@ def _events(record: Record) -> list[AnyEvent]:
 
 
 def _cut(payload: bytes, count: int) -> bytes:
-    """The batch with its first events only."""
+    """Return the batch with its first events only."""
     batch: Batch = codec.decode(payload).batch
     return codec.encode(msgspec.structs.replace(batch, events=batch.events[:count]))

@@ -83,7 +83,7 @@ async def test_a_server_is_trusted_whose_certificate_the_given_authority_signed(
 
 async def test_a_certificate_for_another_name_is_told(encrypted: ConfiguredServer, authority: Authority) -> None:
     url = encrypted.url.replace("localhost", "127.0.0.1")
-    assert "another name: use that one in --nats-url" in await _problem(
+    assert "another name: use its name in --nats-url" in await _problem(
         nats_url=[url], nats_ca=str(authority.certificate)
     )
 
@@ -172,7 +172,7 @@ async def test_a_token_in_the_url_is_decoded_too(tmp_path: Path) -> None:
     with serving(tmp_path, 'authorization { token: "t@k/n%" }') as server:
         await _works(nats_url=[server.url.replace("//", f"//{quote('t@k/n%', safe='')}@")])
         line = await _problem(nats_url=[server.url.replace("//", "//another@")])
-        assert line.endswith("mend them in --nats-url")
+        assert line.endswith("fix them in --nats-url")
 
 
 async def test_each_server_has_the_sign_in_of_its_own_url(tmp_path: Path) -> None:
@@ -199,9 +199,9 @@ async def test_a_wrong_password_is_told_at_once_without_showing_it(with_user: Co
         line = await _problem(
             timeout=60, nats_url=[with_user.url], nats_user="longshore-proxy", nats_password="wrong-s3cret"
         )
-        assert line.endswith("mend --nats-user and --nats-password")
+        assert line.endswith("fix --nats-user and --nats-password")
         line = await _problem(timeout=60, nats_url=[with_user.url.replace("//", "//longshore-proxy:wrong-s3cret@")])
-        assert line.endswith("mend them in --nats-url")
+        assert line.endswith("fix them in --nats-url")
         line = await _problem(timeout=60, nats_url=[with_user.url])
         assert line.endswith("none is given (--nats-user, --nats-nkey-file or --nats-creds)")
 
@@ -329,12 +329,12 @@ async def test_a_service_comes_back_after_its_password_was_wrong_for_a_while(tmp
         server.reload()
         async with asyncio.timeout(30):
             await bus.until_lost()
-            while not any("refuses us" in line["event"] for line in lines):  # noqa: ASYNC110 - a line is no event
+            while not any("refuses the connection" in line["event"] for line in lines):  # noqa: ASYNC110 - a line is no event
                 await asyncio.sleep(0.05)
         server.write(USER)
         server.reload()
         async with asyncio.timeout(30):
             await bus.until_connected()
         await bus.close()
-    told = [line for line in lines if "refuses us" in line["event"]]
-    assert [line["reason"] for line in told] == ["wrong user or password: mend --nats-user and --nats-password"]
+    told = [line for line in lines if "refuses the connection" in line["event"]]
+    assert [line["reason"] for line in told] == ["wrong user or password: fix --nats-user and --nats-password"]

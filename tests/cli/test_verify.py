@@ -50,7 +50,7 @@ async def test_a_message_that_somebody_deleted_is_told(bus: Bus, nats_server: Na
     done = longshore("verify", *bus_of(nats_server), code=1)
     said = done.stderr.decode().splitlines()
     assert said[0] == "hole: messages 3 to 3 are not in the stream"
-    assert said[1] == "gap: batch 3 of proxy on web-1 (p-1) not there"
+    assert said[1] == "gap: batch 3 of proxy on web-1 (p-1) missing"
     assert said[2].startswith("longshore: the log is not whole (hole: 1, gap: 1): see above")
 
 
@@ -133,7 +133,7 @@ def test_a_log_must_go_on_from_the_heads_that_were_kept(tmp_path: Path) -> None:
     kept.write_text("{}")
     assert "heads.json: not a list of heads" in fails("verify", forged, "--heads", str(kept))
     kept.write_text("")
-    assert "heads.json: holds no heads" in fails("verify", forged, "--heads", str(kept))
+    assert "heads.json: no heads in it" in fails("verify", forged, "--heads", str(kept))
     assert "No such file or directory" in fails("verify", forged, "--heads", str(tmp_path / "none"))
 
 

@@ -122,7 +122,7 @@ from services.common.process.watchdog import WatchdogPing
 ping = WatchdogPing(os.environ)
 assert "LONGSHORE_PULSE_FD" not in os.environ
 while True:
-    ping.beat()
+    ping.ping()
     time.sleep(0.05)
 """
 
@@ -155,7 +155,7 @@ def test_a_pulse_that_nobody_takes_harms_nobody() -> None:
     reader, writer = os.pipe()
     ping = WatchdogPing({VARIABLE: str(writer)})
     for _ in range(100_000):
-        ping.beat()
+        ping.ping()
     os.close(reader)
     os.close(writer)
-    WatchdogPing({}).beat()
+    WatchdogPing({}).ping()

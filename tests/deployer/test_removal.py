@@ -69,7 +69,7 @@ async def test_what_is_true_of_it_ends_and_what_was_decided_is_kept(
 async def test_one_that_a_deployer_still_has_is_left_alone(
     bus: Bus, nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(removal, "TURN", 1.0)
+    monkeypatch.setattr(removal, "LEASE_TIMEOUT", 1.0)
     await deploy(bus, "web")
     await bus.put(
         subjects.LEASES,

@@ -27,7 +27,7 @@ from tests.support.releases import release
         ({"hook_timeout": 0.0}, "--hook-timeout 0: use a number above 0"),
         ({"drain_time": -1.0}, "--drain-time -1: use 0 or more seconds"),
         ({"health_path": "up"}, "--health-path 'up': must start with a slash, such as /up"),
-        ({"health_path": "/a b"}, "--health-path '/a b': holds a blank"),
+        ({"health_path": "/a b"}, "--health-path '/a b': contains a blank"),
         ({"settle": 30.0}, "--settle 30: no replica could be ready within --health-timeout 30"),
         ({"port": ["http"]}, "--port 'http': use PORT or PROXY-PORT:REPLICA-PORT"),
         ({"port": ["80:90:100"]}, "--port '80:90:100'"),
@@ -48,8 +48,8 @@ from tests.support.releases import release
         ({"registry": "dir:///tmp?x"}, "malformed"),
         ({"registry": "dir:///tmp/a#b"}, "a # ends the path of a URL; write %23 for one in a folder's name"),
         ({"registry": f"dir:///tmp/{'a' * 300}"}, "cannot be read (File name too long); fix the path"),
-        ({"registry": "dir:///tmp/a%0Ab"}, "holds characters that cannot be printed"),
-        ({"registry": "dir:///tm\np"}, "holds characters that cannot be printed"),
+        ({"registry": "dir:///tmp/a%0Ab"}, "contains unprintable characters; remove them"),
+        ({"registry": "dir:///tm\np"}, "contains unprintable characters; remove them"),
         ({"registry": "dir:///tmp#"}, "a # ends the path of a URL"),
         ({"registry": "dir:///tmp?pre-release=true&pre-release=false"}, "an option is given twice"),
         ({"registry": "dir://[/tmp"}, "malformed"),
@@ -89,7 +89,7 @@ def test_what_only_a_running_deployer_needs_is_asked_for_when_it_starts(options:
 def test_a_registry_without_a_release_is_refused_before_anything_starts(registry: Path, state_dir: Path) -> None:
     settings = DeployerSettings(registry=f"dir://{registry}", port=["8080"], state_dir=str(state_dir))
     release(registry, "1.0.0").joinpath("run").unlink()
-    with pytest.raises(RegistryError, match="offers no release that can be started: put one there as VERSION/run"):
+    with pytest.raises(RegistryError, match="offers no release that can be started; put one there as VERSION/run"):
         check(settings)
     (state_dir / "replicas" / "app" / "app-1_0_0-0-x").mkdir(parents=True)
     check(settings)

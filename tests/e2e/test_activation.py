@@ -221,7 +221,7 @@ def test_two_sockets_of_one_port_are_an_error_not_a_queue_that_is_never_served(m
         port = one.getsockname()[1]
         with socket.create_server(("::1", port), family=socket.AF_INET6) as other:
             monkeypatch.setattr("services.proxy.sockets.activation.FIRST", _consecutive(one, other))
-            with pytest.raises(SettingsError, match=f"two sockets are of port {port}"):
+            with pytest.raises(SettingsError, match=f"two sockets have port {port}"):
                 activated({"LISTEN_PID": "7", "LISTEN_FDS": "2"}, 7)
 
 

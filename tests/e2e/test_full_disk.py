@@ -46,7 +46,7 @@ def _be_full_for_a_while(one: Server, disk: Disk, traffic: Traffic) -> None:
     wait_for("the bus cannot write", lambda: "the bus cannot write" in one.log.read_text(), SETTLED)
     traffic.wait_for_more(300)
     disk.free()
-    wait_for("there is room again", lambda: "starting the bus anew" in one.log.read_text(), SETTLED)
+    wait_for("there is room again", lambda: "restarting the bus" in one.log.read_text(), SETTLED)
 
 
 def _counted(one: Server) -> float:

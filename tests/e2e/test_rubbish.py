@@ -108,7 +108,7 @@ def test_random_bytes_on_every_subject_harm_nothing(server: Callable[..., Server
     log = one.log.read_text()
     assert "Traceback" not in log
     gateways = 2
-    assert 1 <= log.count("messages of the log are no batches of events") <= gateways
+    assert 1 <= log.count("messages of the log are not batches of events") <= gateways
 
 
 def _counted(one: Server) -> float:

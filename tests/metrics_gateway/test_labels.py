@@ -136,7 +136,7 @@ async def test_a_batch_whose_text_is_no_utf_8_is_passed_over_and_the_rest_counts
         assert (await asyncio.to_thread(check_metrics, text.encode())).returncode == 0
         await check_scrape(gateway, "web")
         await check_push(receiver)
-    assert gateway.log.read_text().count("are no batches of events") == 1
+    assert gateway.log.read_text().count("are not batches of events") == 1
 
 
 def broken_at(kind: type[Event]) -> Iterator[bytes]:

@@ -50,7 +50,7 @@ def test_signals_are_named_by_words(words: str, signals: set[str]) -> None:
 
 @pytest.mark.parametrize("words", ["metrix", "metrics,trace", "metrics,", ",", "metrics traces", "logs", "true,x"])
 def test_a_word_that_is_no_signal_is_refused_in_one_line(words: str) -> None:
-    with pytest.raises(SettingsError, match="is no signal; use metrics, traces or both") as refusal:
+    with pytest.raises(SettingsError, match="is not a signal; use metrics, traces or both") as refusal:
         GatewaySettings(telemetry_signals=words)
     assert "--telemetry-signals" in str(refusal.value)
     assert "\n" not in str(refusal.value)

@@ -246,7 +246,7 @@ def all_gateways_die() -> Recording:
 
 def silent(service: str, host: str, **more: str) -> tuple[dict[str, str], str]:
     labels = {"service": service, "host": host, **more}
-    return labels, f"{service} on {host} has not been heard of for a minute"
+    return labels, f"{service} on {host} has not published for a minute"
 
 
 def gone(host: str) -> Fired:

@@ -64,7 +64,7 @@ def test_what_was_tried_ejected_or_drains_is_passed_over() -> None:
     assert set(picks(subject, 6)) == {"a", "d"}
     assert picks(subject, 2, ("a",)) == "dd"
     assert picks(subject, 1, ("a", "d")) == "-"
-    subject.admit("c", 0)
+    subject.readmit("c", 0)
     assert set(picks(subject, 6)) == {"a", "c", "d"}
 
 
@@ -100,7 +100,7 @@ def test_a_target_is_tried_again_in_a_round_once_it_is_admitted_again() -> None:
     assert subject.has_ready
     assert subject.pick(tried) is None
     subject.eject("a")
-    subject.admit("a", 1)
+    subject.readmit("a", 1)
     again = subject.pick(tried)
     assert again
     assert again.id == "a"
@@ -137,7 +137,7 @@ def test_a_backend_is_on_probation_from_its_admission_to_its_next_address() -> N
     target = subject.targets["a"]
     assert not target.on_probation
     subject.eject("a")
-    subject.admit("a", 1)
+    subject.readmit("a", 1)
     assert target.on_probation
     subject.follow([backend("a")], [], {"a": 1})
     assert target.on_probation

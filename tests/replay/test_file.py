@@ -140,7 +140,7 @@ async def test_a_file_of_one_app_is_compared_with_the_stream_as_well(bus: Bus, t
     assert contents(path) == found
     await purged(bus, 80)
     await publish(bus, recorded()[100:140])
-    with pytest.raises(LogFileError, match="ends with another message of sequence 100"):
+    with pytest.raises(LogFileError, match="ends with a message of sequence 100 that differs"):
         await resumed(bus, path, same, "shop")
 
 
@@ -164,7 +164,7 @@ async def test_a_place_that_leaves_a_hole_in_the_file_is_refused(bus: Bus, tmp_p
     await exported(bus, path, parse_range("5", ""))
     await publish(bus, recorded()[20:40])
     before = path.read_bytes()
-    with pytest.raises(LogFileError, match="ends with sequence 20, before --from: leave --from out"):
+    with pytest.raises(LogFileError, match="ends with sequence 20, before --from: omit --from"):
         await exported(bus, path, parse_range("22", ""), resume=True)
     assert path.read_bytes() == before
     found = await exported(bus, path, parse_range("5", ""), resume=True)
@@ -230,7 +230,7 @@ async def header(bus: Bus) -> Header:
 async def test_an_export_does_not_touch_a_file_that_is_there_or_holds_another_log(bus: Bus, tmp_path: Path) -> None:
     path = write(tmp_path / "a.log", recorded())
     before = path.read_bytes()
-    with pytest.raises(LogFileError, match="is there already: go on with it with --resume"):
+    with pytest.raises(LogFileError, match="exists already: continue it with --resume"):
         await exported(bus, path)
     with pytest.raises(LogFileError, match="holds another log"):
         await exported(bus, path, resume=True)
@@ -247,7 +247,7 @@ async def test_a_disk_that_is_full_is_one_line_and_what_was_written_stays_usable
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(LogFileError, match="File too large; mend that and go on with --resume"):
+        with pytest.raises(LogFileError, match="File too large; fix that and continue with --resume"):
             _fill(path, noise)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -381,7 +381,7 @@ def without_times(text: str) -> list[str]:
 async def test_a_record_for_no_event_s_subject_is_refused(bus: Bus, tmp_path: Path) -> None:
     for subject in ("$JS.API.STREAM.DELETE.LONGSHORE", "longshore.commands.deployer.a.b", "longshore.events.>", ""):
         path = write(tmp_path / "a.log", [Record(7, 1.0, subject, b"")])
-        with pytest.raises(LogFileError, match=r"the record of sequence 7 is for .*: no event"):
+        with pytest.raises(LogFileError, match=r"record 7 has the subject .*, which is not one of events"):
             await import_(bus, path)
     assert await stored(bus) == []
 

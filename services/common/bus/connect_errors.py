@@ -1,4 +1,4 @@
-"""Why a server does not let us in, in words that name the option to mend."""
+"""The reasons for which a server refuses a connection, with the option to fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OWN_REFUSED = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN", "UNSUPPO
 
 
 def explain(error: BaseException | None, credentials: Credentials) -> str:
-    """One line without the servers' secrets; empty when it may pass with time."""
+    """Describe a connect error in one line without secrets; empty when a retry may help."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _of_server(error, credentials)
     if isinstance(error, ssl.SSLError):
@@ -26,18 +26,18 @@ def explain(error: BaseException | None, credentials: Credentials) -> str:
     if isinstance(error, SignInError):
         return str(error)
     if is_refusal(error):
-        return _who(credentials)
+        return _wrong_account(credentials)
     return ""
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Whether the server does not know the account."""
+    """Report whether the server does not know the account."""
     text = str(error).lower()
     return isinstance(error, nats.errors.AuthorizationError) or "authorization" in text or "authentication" in text
 
 
 def forbidden(error: Exception) -> str:
-    """The subject that an account may not use, in lower case, as the server's error says it; empty for others."""
+    """Return the subject of a permissions violation, in lower case as the server's error has it; else empty."""
     text = str(error)
     return text.partition('"')[2].partition('"')[0] if "permissions violation" in text.lower() else ""
 
@@ -46,7 +46,7 @@ def _of_server(error: ssl.SSLCertVerificationError, credentials: Credentials) ->
     if error.verify_code == _EXPIRED:
         return "the server's certificate, or its authority's, has expired: renew it there (and in --nats-ca)"
     if error.verify_code in _OTHER_NAME:
-        return f"the server's certificate is for another name: use that one in --nats-url ({error.verify_message})"
+        return f"the server's certificate is for another name: use its name in --nats-url ({error.verify_message})"
     if error.verify_code in _UNKNOWN_SIGNER:
         signer = credentials.certificates.ca
         if signer:
@@ -66,13 +66,13 @@ def _of_client(error: ssl.SSLError, credentials: Credentials) -> str:
     return ""
 
 
-def _who(credentials: Credentials) -> str:
+def _wrong_account(credentials: Credentials) -> str:
     if credentials.nkey_file:
         return f"it does not know the key of --nats-nkey-file {credentials.nkey_file}"
     if credentials.creds:
         return f"--nats-creds {credentials.creds} is for another account, expired or revoked"
     if credentials.user:
-        return "wrong user or password: mend --nats-user and --nats-password"
+        return "wrong user or password: fix --nats-user and --nats-password"
     if any("@" in server for server in credentials.servers):
-        return "wrong user or password: mend them in --nats-url"
+        return "wrong user or password: fix them in --nats-url"
     return "wrong user or password: none is given (--nats-user, --nats-nkey-file or --nats-creds)"

@@ -1,4 +1,4 @@
-"""The bus: one connection to NATS JetStream, and the few things that services do with it."""
+"""The bus: one connection to NATS JetStream, and the operations that services need."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from services.common.errors import BusError
 OLDEST_SERVER = (2, 10)
 REQUEST_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 30.0
-"""Seconds for the answer to a command. A change is begun within half of it, which is longer than whoever answers asks
-others for it, and takes at most the other half (two writes and the wait for the events)."""
+"""Seconds for the answer to a command. The deployer begins a change within the first half, which is longer than its own
+requests take, and ends it within the second half (two writes and the wait for the events)."""
 
 T = TypeVar("T")
 
 
 class Bus:
-    """A connection that reconnects for ever. Create it with `Bus.connect`."""
+    """A connection that reconnects indefinitely. Create it with `Bus.connect`."""
 
     def __init__(self, service: str, credentials: Credentials = Credentials([])) -> None:  # noqa: B008 - frozen
         self.service = service
@@ -50,7 +50,7 @@ class Bus:
         self._reason = ""
         self._last_error: Exception | None = None
         self.guard: Callable[[], None] = lambda: None
-        """Called before each `put` and `delete`; raises BusError when nothing may be written now."""
+        """A check before each `put` and `delete`: it raises BusError when nothing may be written now."""
         self._later: asyncio.Task[None] | None = None
         self._responder = Responder(service)
         self._buckets = Buckets(lambda: self.jetstream)
@@ -60,9 +60,9 @@ class Bus:
     async def connect(
         cls, service: str, credentials: Credentials, timeout: float = 10.0, is_needed: bool = True
     ) -> Bus:
-        """A bus that is connected. Raises BusError: unreachable within `timeout` seconds, refused, too old.
+        """Connect to the bus. Raises BusError: unreachable within `timeout` seconds, refused, too old.
 
-        One that is not needed at once goes on trying when it is not reached in time, and does not raise for that.
+        If the bus is not needed at once and not reached in time, the connection is retried in the background instead.
         """
         bus = cls(service, credentials)
         await bus._connect(timeout, is_needed)
@@ -85,40 +85,40 @@ class Bus:
         await self._lost.wait()
 
     async def close(self) -> None:
-        """Close the connection; what was published before is flushed first if the bus answers."""
+        """Close the connection; if the bus answers, pending messages are flushed first."""
         await self._responder.close()
         if self.client.is_closed:
             return
         if self._later and not self._later.done():
-            await self._give_up(self._later)
+            await self._abandon(self._later)
             return
         try:
             async with asyncio.timeout(2):
                 await self.client.flush(1)
         except (TimeoutError, nats.errors.Error):
             pass
-        with contextlib.suppress(OSError):  # what still waits for a bus that is away cannot be sent
+        with contextlib.suppress(OSError):  # pending messages cannot be sent while the bus is away
             await self.client.close()
 
     async def put(self, bucket: str, key: str, value: msgspec.Struct) -> None:
-        """Set a key. Raises BusError when the bus does not take it; it does not take it later either."""
+        """Set a key. Raises BusError when the bus does not take it; then it is not written later either."""
         content = msgspec.json.encode(value)
         await self._call(
             f"cannot write {key} in {bucket}", bucket, lambda: self._buckets.put(bucket, key, content, self.guard)
         )
 
     async def get(self, bucket: str, key: str) -> bytes | None:
-        """The value of a key, None if it has none. Raises BusError."""
+        """Return the value of a key, None if it has none. Raises BusError."""
         return await self._call(f"cannot read {key} in {bucket}", bucket, lambda: self._buckets.get(bucket, key))
 
     async def delete(self, bucket: str, key: str) -> None:
-        """Delete a key, also one that is not there. Raises BusError."""
+        """Delete a key, which need not exist. Raises BusError."""
         await self._call(
             f"cannot delete {key} in {bucket}", bucket, lambda: self._buckets.delete(bucket, key, self.guard)
         )
 
     async def unless_denied(self, name: str, call: Awaitable[T]) -> T:
-        """What a call gives that uses subjects with `name`. Raises DeniedError at once when this account may not."""
+        """Await a call that uses subjects with `name`. Raises DeniedError at once when the account may not."""
         return await self._permission_errors.unless_denied(name, call)
 
     async def request(
@@ -138,9 +138,9 @@ class Bus:
         return await self.unless_denied(subject, sending)
 
     async def respond(self, subject: str, answer: Answer) -> None:
-        """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own.
+        """Answer every request on a subject with the result of `answer`, each in a task of its own.
 
-        Messages that are no requests, and requests that come too late, are not answered by it.
+        Messages that are no requests, and requests that come too late, do not reach `answer`.
         """
 
         async def take(message: Msg) -> None:
@@ -157,15 +157,15 @@ class Bus:
         }
         self._jetstream = self.client.jetstream(timeout=REQUEST_TIMEOUT, publish_async_max_pending=4096)
         connecting = asyncio.create_task(self.client.connect(**options))
-        in_the_way = await attempt(connecting, self._refused, timeout)
-        if isinstance(in_the_way, TimeoutError) and not is_needed:
+        failure = await attempt(connecting, self._refused, timeout)
+        if isinstance(failure, TimeoutError) and not is_needed:
             self._lost.set()
-            self._log.warning("the bus is away, going on without it", reason=self._why_not(in_the_way, timeout))
+            self._log.warning("the bus is away, going on without it", reason=self._describe_failure(failure, timeout))
             self._later = asyncio.create_task(self._connect_later(connecting))
             return
-        if in_the_way:
-            await self._give_up(connecting)
-            raise BusError(self._why_not(in_the_way, timeout))
+        if failure:
+            await self._abandon(connecting)
+            raise BusError(self._describe_failure(failure, timeout))
         version = self.client.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
             await self.client.close()
@@ -179,12 +179,12 @@ class Bus:
         await connecting
         await self._on_reconnected()
 
-    async def _give_up(self, connecting: asyncio.Task[None]) -> None:
+    async def _abandon(self, connecting: asyncio.Task[None]) -> None:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
         await self.client.abort()
 
-    def _why_not(self, error: BaseException, timeout: float) -> str:
+    def _describe_failure(self, error: BaseException, timeout: float) -> str:
         servers = self._credentials.shown
         reason = explain(error, self._credentials) or self._reason
         if reason:
@@ -192,7 +192,7 @@ class Bus:
         if not isinstance(error, TimeoutError):
             return f"--nats-url {servers}: {error}; use nats://host:4222"
         last = self._last_error or "no answer"
-        return f"no bus at {servers} within {timeout:g} s ({last}): start it, or mend --nats-url"
+        return f"no bus at {servers} within {timeout:g} s ({last}): start it, or fix --nats-url"
 
     async def _on_lost(self) -> None:
         if self._connected.is_set() and not self.client.is_closed:
@@ -215,21 +215,21 @@ class Bus:
             if not self._permission_errors.on_denied(subject):
                 self._log.warning("the account may not use this on the bus", subject=subject)
         elif reason and not self._connected.is_set():
-            self._tell_refusal(reason)
+            self._on_refused(reason)
         elif self._connected.is_set():
             self._log.warning("bus error", reason=str(error) or type(error).__name__)
 
-    def _tell_refusal(self, reason: str) -> None:
-        """The end of a start when all servers say so; later one line, and we go on trying."""
+    def _on_refused(self, reason: str) -> None:
+        """Fail the start when all servers refuse; later, log the refusal, and retry."""
         self._refusals += 1
         if self._refusals >= len(self._credentials.servers):
             self._refused.set()
         if self._lost.is_set() and reason != self._reason:
-            self._log.warning("the bus refuses us, trying on", reason=reason)
+            self._log.warning("the bus refuses the connection, retrying", reason=reason)
         self._reason = reason
 
     async def _call(self, what: str, name: str, call: Callable[[], Awaitable[T]]) -> T:
-        """What a call gives that may be made again."""
+        """Await a call that may be repeated."""
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT + 1):
                 return await self.unless_denied(name, retry_until_answered(call, REQUEST_TIMEOUT))

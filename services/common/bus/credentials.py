@@ -1,7 +1,7 @@
-"""Where a service finds the bus, and how it signs in: what the options say, or the embedded bus of its state directory.
+"""Address and login of a service on the bus: from the options, or from the embedded bus of its state directory.
 
 In options, `{service}` stands for the service's account and `{host}` for its host as subjects name it, so that one
-command line, or one file, is right for all.
+command line, or one file, fits all services.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _FOR_A_SERVER = (
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """Servers and the account to use there; without one, what the URLs themselves carry.
+    """Servers and the account to use there; without an account, the logins in the URLs.
 
-    `nkey_file` and `creds`: paths. `tls`: whether nothing may travel in plain text.
+    `nkey_file` and `creds`: paths. `tls`: nothing may be sent in plain text.
     """
 
     servers: list[str]
@@ -59,15 +59,15 @@ class Credentials(msgspec.Struct, frozen=True):
 
     @property
     def names_account(self) -> bool:
-        """Whether options, and not the URLs, say how to sign in."""
+        """The login comes from options and not from the URLs."""
         return bool(self.user or self.nkey_file or self.creds)
 
     def context(self) -> ssl.SSLContext:
-        """For TLS, which a server may ask for. Raises SettingsError."""
+        """Return the TLS context for servers that ask for it. Raises SettingsError."""
         return self.certificates.check(_FILES)
 
     def nkey(self) -> nkey.Nkey:
-        """The key that signs in. Raises SettingsError."""
+        """Return the key that signs in. Raises SettingsError."""
         if self.nkey_file:
             text = _text("--nats-nkey-file", self.nkey_file)
             lines = [line for line in split(text) if line.strip() and not line.startswith("#")]
@@ -75,7 +75,7 @@ class Credentials(msgspec.Struct, frozen=True):
         return _nkey("--nats-creds", self.creds, self._contents()[1])
 
     def jwt(self) -> str:
-        """What the credentials file shows to the server. Raises SettingsError."""
+        """Return the JWT of the credentials file. Raises SettingsError."""
         return self._contents()[0]
 
     def _contents(self) -> tuple[str, str]:
@@ -86,12 +86,12 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 def path(state_dir: str, service: str) -> Path:
-    """The file, of mode 0600, that the embedded bus writes for a service."""
+    """Return the file, of mode 0600, that the embedded bus writes for a service."""
     return Path(state_dir) / "bus" / f"{service}.json"
 
 
 def find(settings: Settings, service: str) -> Credentials:
-    """How `service` connects.
+    """Return the credentials of `service`.
 
     Raises BusError when there is neither a URL nor an embedded bus, SettingsError for options that cannot be used.
     """
@@ -110,18 +110,18 @@ def find(settings: Settings, service: str) -> Credentials:
         _wants_tls(settings),
     )
     if not found.servers:
-        raise SettingsError("--nats-url names no server: use nats://host:4222, or leave it out for the embedded bus")
+        raise SettingsError("--nats-url names no server: use nats://host:4222, or omit it for the embedded bus")
     _check(settings, found, service)
     return found
 
 
 def servers(urls: list[str]) -> list[str]:
-    """Each server once, in order; commas separate several in one value."""
+    """Return each server once, in order; commas separate several in one value."""
     return list(dict.fromkeys(url.strip() for text in urls for url in text.split(",") if url.strip()))
 
 
 def shown(url: str) -> str:
-    """A server's URL without user and password."""
+    """Return a server's URL without user and password."""
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 

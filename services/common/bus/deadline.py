@@ -1,9 +1,9 @@
-"""Deadlines of requests: what was asked for is not done any more when nobody waits for it.
+"""Deadlines of requests: a request is not executed when its sender has stopped waiting.
 
-A request may lie somewhere for long: in a process that was stopped, in the buffers of a connection. The clocks of two
-hosts may differ, so no deadline is a time of day. Instead the requester asks the responder for its clock first, and
-sends a deadline on that clock: it lies too early by what the question took, never too late. The responder alone
-compares, with a clock that also counts while its machine sleeps.
+A request may wait for long in a stopped process or in the buffers of a connection. The clocks of two hosts may differ,
+so no deadline is a time of day. Instead the requester asks for the responder's clock first, and sends a deadline on
+that clock: it is too early by the duration of the first request, never too late. Only the responder compares, with a
+clock that also counts while its machine sleeps.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CLOCK = "clock"
 DEADLINE = "Longshore-Deadline"
 
 BEGIN_WITHIN = 0.5
-"""The share of the requester's patience in which the responder may begin a change. The rest is for the change itself,
-and for the way back of the answer."""
+"""The share of the requester's timeout in which the responder may begin a change. The rest is for the change itself and
+for the answer."""
 
 _PROCESS = secrets.token_hex(8)
-"""Whose clock it is: another process knows nothing of this one's requests, and another machine has another clock."""
+"""The id of this process in its readings: a reading of another process, or of another machine, means nothing here."""
 
 
 class LateError(LongshoreError):
@@ -48,21 +48,21 @@ class Reading(msgspec.Struct, frozen=True):
 
     @property
     def is_over(self) -> bool:
-        return self.process != _PROCESS or not clock() < self.seconds  # also for what is no number
+        return self.process != _PROCESS or not clock() < self.seconds  # also true for NaN
 
 
 def clock() -> float:
-    """Seconds that also pass while the machine sleeps."""
+    """Return seconds on a clock that also runs while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def now() -> Reading:
-    """This process' clock."""
+    """Return the reading of this process' clock."""
     return Reading(_PROCESS, clock())
 
 
 def parse(text: str) -> Reading:
-    """A reading as it travels. Raises ValueError."""
+    """Parse a reading. Raises ValueError."""
     process, _, seconds = text.partition(":")
     return Reading(process, float(seconds))
 
@@ -75,6 +75,6 @@ def check(headers: Mapping[str, str]) -> None:
     try:
         is_over = parse(text).is_over
     except ValueError:
-        raise LateError(f"the deadline {text[:40]!r} of the command is none; nothing was changed") from None
+        raise LateError(f"the deadline {text[:40]!r} of the command is invalid; nothing was changed") from None
     if is_over:
         raise LateError("the command came too late, its sender has given up: nothing was changed")

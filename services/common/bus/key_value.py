@@ -1,4 +1,4 @@
-"""Key-value buckets: single keys, and what is left of those that are deleted."""
+"""Key-value buckets: single keys, and the markers of deleted keys."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from nats.js.client import JetStreamContext
 from nats.js.kv import KeyValue
 
 MARKER_TTL = 900.0
-"""Seconds that the marker of a deleted key stays. A reader's consumer ends 120 s after the reader was heard last
+"""Seconds that the marker of a deleted key stays. A reader's consumer ends 120 s after its last request
 (`services.common.jetstream.consumer.IDLE`), and its next one reads every key again: no reader misses a marker that
 stays longer."""
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """`has_ttl`: whether a message there may have a lifetime of its own (nats-server 2.11 and newer)."""
+    """A bucket. `has_ttl`: its messages may have lifetimes of their own (nats-server 2.11 and newer)."""
 
     values: KeyValue
     has_ttl: bool
 
     async def delete(self, key: str) -> None:
-        """Leave a marker in the place of a key, which goes by itself if it can."""
+        """Replace a key by a marker, which expires if the bucket has lifetimes."""
         if self.has_ttl:
             await self.values.purge(key, msg_ttl=MARKER_TTL)
         else:
@@ -37,11 +37,11 @@ class Buckets:
         self._known: dict[str, Bucket] = {}
 
     def forget(self) -> None:
-        """Look all up again: the bus may be another one now."""
+        """Look all buckets up again: the bus may be another one now."""
         self._known.clear()
 
     async def put(self, bucket: str, key: str, value: bytes, guard: Callable[[], None]) -> None:
-        """Set a key. `guard` is called just before, and may raise."""
+        """Set a key, after a call of `guard`, which may raise."""
 
         async def write(found: Bucket) -> None:
             guard()
@@ -50,7 +50,7 @@ class Buckets:
         await self._with(bucket, write)
 
     async def get(self, bucket: str, key: str) -> bytes | None:
-        """The value of a key, None if it has none."""
+        """Return the value of a key, None if it has none."""
         found = await self._open(bucket)
         try:
             return (await found.values.get(key)).value
@@ -58,7 +58,7 @@ class Buckets:
             return None
 
     async def delete(self, bucket: str, key: str, guard: Callable[[], None]) -> None:
-        """Delete a key, also one that is not there. `guard` is called just before, and may raise."""
+        """Delete a key, which need not exist, after a call of `guard`, which may raise."""
 
         async def remove(found: Bucket) -> None:
             guard()

@@ -1,4 +1,4 @@
-"""The NATS client as services use it: it never gives up, and never sends in plain text what is to be secret."""
+"""The NATS client of services: it reconnects indefinitely, and never sends secrets in plain text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.common.errors import SettingsError
 RECONNECT_WAIT = 0.5
 PING_INTERVAL = 5
 MOST_PINGS = 2
-"""So many pings without an answer are the end of a connection: that of a host that died closes nothing."""
+"""Unanswered pings after which a connection counts as lost: a host that died closes no connection."""
 
 _FORBIDDEN = "permissions violation"
 
@@ -28,7 +28,7 @@ class PlainTextError(nats.errors.Error):
 
 
 class SignInError(nats.errors.Error):
-    """What we sign in with cannot be read any more."""
+    """The file with the login cannot be read any more."""
 
 
 class AwayError(nats.errors.Error):
@@ -39,7 +39,7 @@ class AwayError(nats.errors.Error):
 
 
 class ReconnectingClient(Client):
-    """Differs from the library's client where that would give up, hang, or say too much."""
+    """The library's client, changed where it would give up, hang, or reveal secrets."""
 
     def __init__(self, credentials: Credentials) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class ReconnectingClient(Client):
         self._left: str = ""
 
     def options_for(self, service: str) -> dict[str, Any]:
-        """The arguments of `connect`. Raises SettingsError."""
+        """Return the arguments of `connect`. Raises SettingsError."""
         credentials = self._credentials
         options: dict[str, Any] = {
             "servers": credentials.servers,
@@ -77,21 +77,21 @@ class ReconnectingClient(Client):
     ) -> None:
         """Send a message. Raises AwayError when there is no connection.
 
-        The library would keep it, and send it when nobody waits for it any more.
+        The library would keep the message, and send it when its sender has stopped waiting.
         """
         if not self.is_connected:
             raise AwayError
         await super().publish(subject, payload, reply, headers)
 
     async def leave(self) -> None:
-        """Go to another server if there is one."""
+        """Connect to another server if there is one."""
         self._left = self._current_server.uri.netloc if self._current_server else ""
         await self.force_reconnect()
 
     async def abort(self) -> None:
-        """Close without sending what is still to be sent."""
+        """Close without sending pending messages."""
         self._abort()
-        if self._flush_queue:  # else there was never anything to close
+        if self._flush_queue:  # else there was never a connection
             with contextlib.suppress(OSError):
                 await self.close()
 
@@ -101,7 +101,7 @@ class ReconnectingClient(Client):
         return random.choice(others or servers), RECONNECT_WAIT * random.uniform(0.5, 1.5)
 
     def _connect_command(self) -> bytes:
-        """The library would follow a server, or somebody in between, that says that it does not know TLS."""
+        """Refuse plain text: the library would follow a server, or an attacker in between, that denies knowing TLS."""
         if self._credentials.tls and not self._is_encrypted():
             raise PlainTextError("the server does not offer TLS")
         if self._current_server and not self._credentials.names_account:
@@ -110,7 +110,7 @@ class ReconnectingClient(Client):
         return super()._connect_command()
 
     async def _process_err(self, err_msg: str) -> None:
-        """The library would close for ever when, say, a password is changed on the server."""
+        """Reconnect after an error: the library would close for good when, say, a password changes on the server."""
         if _FORBIDDEN in err_msg.lower():
             await super()._process_err(err_msg)
             return
@@ -119,14 +119,14 @@ class ReconnectingClient(Client):
         await self._process_op_err(error)
 
     async def _attempt_reconnect(self) -> None:
-        """The library would wait until what it has written is sent, which never happens to a host that died."""
+        """Abort first: the library would wait until its data is sent, which never happens to a host that died."""
         self._abort()
         await super()._attempt_reconnect()
 
     async def _connect_to_server(self, s: Srv) -> None:
-        """The library would leave a connection open that failed after it was made.
+        """Abort and clear first: the library would leave a connection open that failed after it was made.
 
-        It would also send what was to be sent when the former one was lost. Subscriptions are made again by themselves.
+        It would also send the pending messages of the lost connection. It renews subscriptions itself.
         """
         self._abort()
         self._pending, self._pending_data_size = [], 0
@@ -140,16 +140,16 @@ class ReconnectingClient(Client):
         return any(writer.get_extra_info("ssl_object") for writer in self._writers())
 
     def _writers(self) -> list[asyncio.StreamWriter]:
-        """Of the connection, and of the one below it if that is one of TLS."""
+        """Return the writers of the connection, and of the plain connection below it in case of TLS."""
         writers = [getattr(self._transport, name, None) for name in ("_io_writer", "_bare_io_writer")]
         return [writer for writer in writers if writer]
 
 
 def signed_in(urls: list[ParseResult]) -> dict[str, str | None]:
-    """How URLs say that we sign in: with a user and a password, or with a token in the user's place.
+    """Return the login in URLs: a user and a password, or a token in the user's place.
 
-    They are percent-encoded there, since each may hold what would end it: `@ / : # ? %`. The first URL is the server's
-    own. It says nothing if a server of a cluster named it; then the first of the others that says something counts.
+    They are percent-encoded, since each may hold a delimiter: `@ / : # ? %`. The first URL is the server's own. It has
+    no login if a server of the cluster announced it; then the first of the others with a login counts.
     """
     url = next((url for url in urls if url.username is not None), None)
     if url is None or url.username is None:
@@ -160,7 +160,7 @@ def signed_in(urls: list[ParseResult]) -> dict[str, str | None]:
 
 
 def _readable(read: Callable[[], Any]) -> Any:
-    """What a file says now. Its errors are those of a connection, so that the client goes on trying."""
+    """Read a file now. Its errors become those of a connection, so that the client retries."""
     try:
         return read()
     except SettingsError as error:
@@ -168,9 +168,9 @@ def _readable(read: Callable[[], Any]) -> Any:
 
 
 async def attempt(connecting: asyncio.Task[None], enough: asyncio.Event, timeout: float) -> BaseException | None:
-    """Wait for a first connection, until `enough` is known. None when there is one, else what was in the way.
+    """Wait for a first connection, or for `enough`. Return None when there is one, else the error.
 
-    A TimeoutError: it is still being tried.
+    A TimeoutError means that the attempt goes on.
     """
     waiting = asyncio.ensure_future(enough.wait())
     await asyncio.wait({connecting, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,6 @@
-"""NKeys: the Ed25519 keys by which a NATS server knows a user without a password (NATS ADR-14).
+"""NKeys: the Ed25519 keys that identify a user to a NATS server without a password (NATS ADR-14).
 
-A key is its bytes with the kind before and a CRC-16 after them, in base32: U… is public, SU… the seed, which is secret.
+A key is its kind, its bytes and a CRC-16, in base32: U… is public, SU… the seed, which is secret.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ _USER_SEED = re.compile(_BLOCK.format("USER NKEY SEED"))
 
 
 class NkeyError(ValueError):
-    """This is no seed of a user."""
+    """The text is no seed of a user."""
 
 
 class Nkey:
     """A user's key."""
 
     def __init__(self, seed: str) -> None:
-        """Raises NkeyError."""
-        from nacl.signing import SigningKey  # libsodium: only for those who have a key
+        """Read a seed. Raises NkeyError."""
+        from nacl.signing import SigningKey  # libsodium: loaded only when there is a key
 
         self.seed = seed.strip()
         self._key = SigningKey(_secret(self.seed))
 
     @classmethod
     def new(cls) -> Nkey:
-        """A key that nobody else has."""
+        """Create a new key."""
         return cls(_encode(bytes([_SEED | _USER >> 5, (_USER & 31) << 3]) + secrets.token_bytes(_SIZE)))
 
     @property
     def public(self) -> str:
-        """What the server's configuration says."""
+        """The public key, as in the server's configuration."""
         return _encode(bytes([_USER]) + bytes(self._key.verify_key))
 
     def sign(self, nonce: str) -> bytes:
-        """The signature in base64."""
+        """Return the signature of a nonce, in base64."""
         return base64.b64encode(self._key.sign(nonce.encode()).signature)
 
 
 def credentials(text: str) -> tuple[str, str]:
-    """The JWT and the seed in a credentials file. Raises NkeyError."""
+    """Return the JWT and the seed in a credentials file. Raises NkeyError."""
     jwt, seed = _JWT.search(text), _USER_SEED.search(text)
     if not jwt or not seed:
         raise NkeyError("it has not both a NATS USER JWT and a USER NKEY SEED")

@@ -1,4 +1,4 @@
-"""What an account may not do: the server says so beside the request, which itself is never answered."""
+"""Permission errors: the server sends them apart from the request, which itself gets no answer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _INBOX = "_inbox"
 
 
 class PermissionErrors:
-    """Brings the server's refusals to the requests that they are about."""
+    """The requests in flight, to which the server's permission errors are matched."""
 
     def __init__(self, service: str) -> None:
         self._service = service
         self._waiting: list[tuple[str, asyncio.Future[str]]] = []
 
     def on_denied(self, subject: str) -> bool:
-        """A subject was refused. Whether somebody waits for what was sent there."""
+        """Fail the requests on a refused subject. Return whether there were any."""
         found = [one for name, one in self._waiting if name in subject.lower() or _INBOX in subject.lower()]
         for waiting in found:
             if not waiting.done():
@@ -29,7 +29,7 @@ class PermissionErrors:
         return bool(found)
 
     async def unless_denied(self, name: str, call: Awaitable[T]) -> T:
-        """What a call gives that uses subjects with `name`. Raises DeniedError as soon as one of them is refused."""
+        """Await a call that uses subjects with `name`. Raises DeniedError as soon as one of them is refused."""
         working = asyncio.ensure_future(call)
         denied: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         entry = (name.lower(), denied)

@@ -1,4 +1,4 @@
-"""Requests: a command is sent when the bus is there, with a deadline that its executor honours."""
+"""Requests: a command is sent only while the bus is connected, with a deadline that its responder honours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.common.errors import BusError
 async def request(
     client: ReconnectingClient, subject: str, payload: bytes, timeout: float, headers: dict[str, str]
 ) -> bytes:
-    """The reply to a command. Raises BusError: the bus is away, nobody listens, or nobody answers in time.
+    """Send a command and return the reply. Raises BusError: bus away, no responder, or no answer in time.
 
     After an error that says that nothing was sent or changed, nothing is changed later either.
     """
@@ -35,7 +35,7 @@ async def _reply(
     try:
         return (await client.request(subject, payload, timeout=max(left, 0.0), headers=headers)).data
     except nats.errors.NoRespondersError:
-        raise BusError(f"nobody answers on {subject}: is its deployer running?") from None
+        raise BusError(f"no deployer answers on {subject}: is it running?") from None
     except (nats.errors.Error, TimeoutError) as error:
         after = "; it is too late now to begin it, `longshore history` says whether it was begun"
         late = after if deadline.DEADLINE in headers else ""

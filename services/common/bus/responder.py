@@ -1,4 +1,4 @@
-"""Answering requests side by side: one that takes long holds up no other."""
+"""Concurrent answers to requests: a slow request delays no other."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from services.common.bus import deadline
 Answer = Callable[[bytes, Mapping[str, str]], Awaitable[bytes]]
 
 INBOXES = ("_INBOX", "_R_.")
-"""How the reply subjects of requests begin: a client's inbox, or what the server puts in its place between accounts."""
+"""The prefixes of reply subjects: a client's inbox, or the server's replacement for it between accounts."""
 
 
 class Responder:
-    """The requests that are being answered."""
+    """The requests in progress."""
 
     def __init__(self, service: str) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = log.get(service)
 
     def handle(self, message: Msg, subject: str, answer: Answer) -> None:
-        """Send back what `answer` makes of a request on `subject` and of its headers. Never waits."""
+        """Start to answer a request on `subject` with the result of `answer`. Never waits."""
         if not is_request(message.subject, message.reply, subject):
             self._log.warning("a message that is no request was ignored", subject=subject, about=message.subject)
             return
@@ -36,7 +36,7 @@ class Responder:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up those that are not done."""
+        """Cancel the requests in progress."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -52,10 +52,10 @@ class Responder:
 
 
 def is_request(subject: str, reply: str, asked: str) -> bool:
-    """Whether a message on a subscription to `asked` is a request that its sender may make.
+    """Report whether a message on a subscription to `asked` is a request that its sender may make.
 
-    The server checks who may publish there. But it also writes there by itself for anybody who may read a stream or
-    publish to one: a consumer delivers what is stored, under the stored message's own subject, to a subject of the
+    The server checks which accounts publish there. But it also writes there itself for an account that may read a
+    stream or publish to one: a consumer delivers stored messages, under their own subjects, to a subject of the
     reader's choice; and acknowledgements and answers of its API go to a reply subject of the sender's choice, without a
     reply subject themselves. Neither is a request.
     """

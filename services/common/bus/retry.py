@@ -1,4 +1,4 @@
-"""Waiting for a leader: while the servers of a cluster elect one, they refuse or say nothing, and that passes."""
+"""Retries during an election: while a cluster has no leader, its servers refuse or do not answer for a moment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 async def retry_until_answered(call: Callable[[], Awaitable[T]], retry_for: float) -> T:
-    """What a call gives, made again for `retry_for` seconds while nobody answers. Raises the client's errors."""
+    """Await a call; repeat it for `retry_for` seconds while no server answers. Raises the client's errors."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + retry_for
     while True:

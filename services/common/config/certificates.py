@@ -1,4 +1,4 @@
-"""The files of a TLS client: whether they are there, belong together and are still valid."""
+"""The files of a TLS client: checks that they exist, belong together and are still valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UTC_TIME = 0x17
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What the three files are called in a message."""
+    """The names of the three files in messages."""
 
     ca: str = "certificate"
     cert: str = "certificate"
@@ -37,7 +37,7 @@ class Certificates(msgspec.Struct, frozen=True):
     key: str = ""
 
     def check(self, options: Options = Options()) -> ssl.SSLContext:  # noqa: B008 - frozen
-        """What a client is to use. Raises SettingsError, one line, for a file that cannot be used."""
+        """Return the context for a client. Raises SettingsError, one line, for a file that cannot be used."""
         context = ssl.create_default_context()
         if self.ca:
             read(self.ca, options.ca)
@@ -53,7 +53,7 @@ class Certificates(msgspec.Struct, frozen=True):
         return context
 
     def expired(self, now: float) -> Iterator[str]:
-        """What is over at `now` (unix seconds), in words: whoever checks it will refuse it."""
+        """Yield a line for each file that has expired at `now` (unix seconds): a peer that checks it refuses it."""
         for file, choose in ((self.ca, max), (self.cert, next)):
             end = choose(iter(_ends(file))) if file else now
             if end < now:
@@ -61,7 +61,7 @@ class Certificates(msgspec.Struct, frozen=True):
 
 
 def read(file: str, option: str = "certificate") -> bytes:
-    """The contents. Raises SettingsError."""
+    """Return the contents of a file. Raises SettingsError."""
     try:
         return Path(file).read_bytes()
     except OSError as error:
@@ -77,12 +77,12 @@ def _refused(option: str, file: str, problem: str) -> Iterator[None]:
 
 
 def _ends(file: str) -> list[float]:
-    """When each certificate of a PEM file expires, in unix seconds."""
+    """Return the expiry of each certificate of a PEM file, in unix seconds."""
     return [_not_after(ssl.PEM_cert_to_DER_cert(text)) for text in _PEM.findall(read(file).decode(errors="replace"))]
 
 
 def _not_after(certificate: bytes) -> float:
-    """RFC 5280: of the certificate's body, after its number and algorithm and issuer, the end of the validity."""
+    """Return the end of the validity, which follows number, algorithm and issuer in the body (RFC 5280)."""
     body = next(_parts(next(_parts(certificate))[1]))[1]
     validity = [content for tag, content in _parts(body) if tag != _VERSION][3]
     _, (tag, text) = _parts(validity)
@@ -90,7 +90,7 @@ def _not_after(certificate: bytes) -> float:
 
 
 def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and content of each of the values in a row, in DER."""
+    """Yield tag and content of each value in a sequence, in DER."""
     while data:
         tag, length, start = data[0], data[1], 2
         if length & 0x80:

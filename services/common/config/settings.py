@@ -27,14 +27,14 @@ SECRET = (
     *("notify", "metrics_token", "otlp_header", "nats_url", "nats_password"),
     *("before_deploy", "after_deploy", "on_failure", "docker_args", "cmd"),
 )
-"""Options that are or may hold secrets: a command line can be read by everyone on the host."""
+"""Options that are or may hold secrets: every user of the host can read a command line."""
 
 _HANDED = "LONGSHORE_HANDED_OPTIONS"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
 def default_state_dir() -> str:
-    """The user's state folder: $XDG_STATE_HOME/longshore, or ~/.local/state/longshore.
+    """Return the user's state folder: $XDG_STATE_HOME/longshore, or ~/.local/state/longshore.
 
     A relative $XDG_STATE_HOME is ignored, as the XDG base directory specification says.
     """
@@ -43,11 +43,11 @@ def default_state_dir() -> str:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service needs. Times are seconds; `spool_limit` is in MiB, 0: no spool.
+    """The settings of every service. Times are seconds; `spool_limit` is in MiB, 0: no spool.
 
     `{service}` in `nats_user` and in the paths of secrets stands for the name of the service's account, `{host}` for
-    the host as subjects have it. `max_age` and `max_bytes` are the log's limits in words
-    (`services.common.config.units`); empty: as they are.
+    the host as subjects have it. `max_age` and `max_bytes` are the log's limits with units
+    (`services.common.config.units`); empty: unchanged.
     """
 
     state_dir: Annotated[
@@ -130,7 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_name(option: str, name: str) -> None:
-    """Raises SettingsError unless `name` can be a part of a subject on the bus."""
+    """Raise SettingsError unless `name` can be a part of a subject on the bus."""
     if not _NAME.fullmatch(name):
         raise SettingsError(
             f"{option} {name!r}: use 1 to 63 letters, digits and dashes, starting with a letter or digit"
@@ -138,13 +138,13 @@ def check_name(option: str, name: str) -> None:
 
 
 def check_port(option: str, port: int) -> None:
-    """Raises SettingsError unless `port` is a TCP port."""
+    """Raise SettingsError unless `port` is a TCP port."""
     if not 1 <= port <= 65535:
         raise SettingsError(f"{option} {port}: a port is a number from 1 to 65535")
 
 
 def check_common(settings: Settings) -> None:
-    """Raises SettingsError for what no service can work with."""
+    """Raise SettingsError for settings that no service can work with."""
     check_positive("--bus-timeout", settings.bus_timeout)
     if settings.spool_limit < 0:
         raise SettingsError(f"--spool-limit {settings.spool_limit}: use 0 or more MiB")
@@ -152,31 +152,31 @@ def check_common(settings: Settings) -> None:
         value = getattr(settings, name)
         words = value if isinstance(value, list) else [value]
         if any(isinstance(word, str) and "\0" in word for word in words):
-            raise SettingsError(f"--{name.replace('_', '-')}: holds a NUL character; leave it out")
+            raise SettingsError(f"--{name.replace('_', '-')}: holds a NUL character; omit it")
 
 
 def check_finite(option: str, value: float) -> None:
-    """Raises SettingsError for infinity, which no message on the bus can hold."""
+    """Raise SettingsError for infinity, which no message on the bus can hold."""
     if value == math.inf:
         raise SettingsError(f"{option} {value:g}: use a finite number")
 
 
 def check_positive(option: str, value: float) -> None:
-    """Raises SettingsError unless `value` is above zero, and finite."""
+    """Raise SettingsError unless `value` is above zero, and finite."""
     check_finite(option, value)
     if not value > 0:
         raise SettingsError(f"{option} {value:g}: use a number above 0")
 
 
 def check_duration(option: str, value: float) -> None:
-    """Raises SettingsError unless `value` is zero or more, and finite (a limit of zero seconds switches it off)."""
+    """Raise SettingsError unless `value` is zero or more, and finite (a limit of zero seconds switches it off)."""
     check_finite(option, value)
     if not value >= 0:
         raise SettingsError(f"{option} {value:g}: use 0 or more seconds")
 
 
 def arguments(settings: Settings) -> list[str]:
-    """The command line that gives these settings, `variables` aside: how a supervisor starts a service."""
+    """Return the command line with which a supervisor passes these settings to a service, except `variables`."""
     words: list[str] = []
     for field in msgspec.structs.fields(settings):
         value = getattr(settings, field.name)
@@ -186,15 +186,16 @@ def arguments(settings: Settings) -> list[str]:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """The environment that gives the settings that may hold secrets; see `handed`."""
+    """Return the environment variables that pass the settings that may hold secrets; see `handed`."""
     values = {name: value for name in SECRET if (value := getattr(settings, name, None))}
     return {_HANDED: json.dumps(values)} if values else {}
 
 
 def handed(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The options that a supervisor hands to a service by `variables`. Raises SettingsError.
+    """Return the options that a supervisor passed to this service by `variables`. Raises SettingsError.
 
-    One variable for all, as JSON: a value may hold blanks and line ends, at which the command line would split it.
+    One variable holds all of them, as JSON: a value may hold blanks and line ends, at which the command line would
+    split it.
     """
     try:
         return msgspec.json.decode(environment.get(_HANDED, "{}"), type=dict[str, Any])
@@ -203,7 +204,7 @@ def handed(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def default(field: msgspec.structs.FieldInfo) -> Any:
-    """What a field holds when nobody sets it."""
+    """Return the default of a field."""
     return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
 
 

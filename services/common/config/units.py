@@ -1,4 +1,4 @@
-"""Amounts in words: 7d, 90m, 8GiB."""
+"""Amounts with units: 7d, 90m, 8GiB."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _BYTES = {"": 1, "b": 1} | {
 
 
 def duration(option: str, text: str) -> float:
-    """Seconds. Raises SettingsError."""
+    """Parse a duration into seconds. Raises SettingsError."""
     return _amount(option, text, _SECONDS, "a duration such as 7d, 12h, 90m or 30s")
 
 
 def size(option: str, text: str) -> int:
-    """Bytes. Raises SettingsError."""
+    """Parse a size into bytes. Raises SettingsError."""
     return int(_amount(option, text, _BYTES, "a size such as 8GiB, 500MiB or 500MB"))
 
 

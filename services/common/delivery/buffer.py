@@ -1,7 +1,7 @@
-"""Batches between their sealing and the bus: in memory, and on disk as well once they have waited for a moment.
+"""Batches between their sealing and the bus: in memory, and also on disk once they have waited for a moment.
 
-While the bus is away for long they are on disk only. When the disk does not take them they stay in memory, up to a
-limit; what goes then is counted by kind. Only `next_batches` and `acknowledge` wait for the disk: recording never does.
+While the bus is away for long, they are only on disk. When the disk does not take them, they stay in memory, up to a
+limit; dropped events are counted by kind. Only `next_batches` and `acknowledge` wait for the disk, `add` never does.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from services.common.delivery.spool_file import DamagedSpoolError, QueuedBatch, 
 from services.common.log import Outage
 
 GRACE = 0.005
-"""Seconds that the bus has to take a batch before it is written to disk."""
+"""Seconds that the bus has to take a batch before it is written to disk: most batches never need the disk."""
 
 MEMORY = 4 << 20
-"""Bytes of stored batches that are kept in memory, too."""
+"""Bytes of stored batches that stay in memory, too, so that a short outage needs no reads."""
 
 RETRY = 2.0
 ADOPT_INTERVAL = 5.0
@@ -57,7 +57,7 @@ class Buffer:
 
     @property
     def batches(self) -> int:
-        """How many batches the bus has not taken yet."""
+        """The number of batches that the bus has not taken yet."""
         return len(self._queue) + (self._disk_queue.batches if self._disk_queue and self._is_spilled else 0)
 
     @property
@@ -66,12 +66,12 @@ class Buffer:
         return self._size + (self._disk_queue.size if self._disk_queue and self._is_spilled else 0)
 
     def pop_lost(self) -> Counter[str]:
-        """What was dropped since this was asked last."""
+        """Return the events that were dropped since the last call, by kind."""
         lost, self.lost = self.lost, Counter()
         return lost
 
     def add(self, batch: QueuedBatch) -> None:
-        """One more to send."""
+        """Add a batch to send."""
         self._queue.append(batch)
         self._size += len(batch.payload)
         if self._disk_queue:
@@ -82,12 +82,12 @@ class Buffer:
         self.ready.set()
 
     def drop(self, batches: Sequence[QueuedBatch]) -> None:
-        """Count batches as lost that the bus will never take."""
+        """Count the events of batches that the bus will never take as lost."""
         for batch in batches:
             self._count_lost(codec.kinds(batch.payload))
 
     async def next_batches(self, count: int) -> list[QueuedBatch]:
-        """The batches that wait longest, at most so many. Settle them all before asking again."""
+        """Return at most `count` of the oldest batches. Acknowledge them all before the next call."""
         if self._disk_queue and self._is_spilled:
             try:
                 batches = await self._attempt(self._oldest, self._disk_queue, count)
@@ -96,19 +96,19 @@ class Buffer:
             if batches:
                 return batches
             self._is_spilled = bool(self._failing) and bool(self._disk_queue.batches)
-        return self._send([batch for batch in islice(self._queue, count) if not batch.is_finished])
+        return self._protect([batch for batch in islice(self._queue, count) if not batch.is_finished])
 
     async def acknowledge(self, batches: Sequence[QueuedBatch]) -> None:
-        """The bus has these."""
+        """Forget batches that the bus has taken."""
         for batch in batches:
             self._finish(batch)
         stored = [batch for batch in batches if batch.spool]
         if self._disk_queue and self._is_spilled and stored:
-            with contextlib.suppress(SpoolError):  # told; they are not sent again by this process
+            with contextlib.suppress(SpoolError):  # logged; this process does not send them again
                 await self._attempt(self._disk_queue.sent, stored)
 
     async def persist(self) -> None:
-        """Write to disk what the bus does not take at once, until cancelled."""
+        """Write batches to disk that the bus does not take at once, until cancelled."""
         while self._disk_queue:
             await self._changed.wait()
             await asyncio.sleep(GRACE)
@@ -118,7 +118,7 @@ class Buffer:
                 await asyncio.sleep(RETRY)
 
     async def adopt(self) -> None:
-        """Take over what dead processes leave behind, until cancelled."""
+        """Take over the spools of dead processes, until cancelled."""
         while self._disk_queue:
             with contextlib.suppress(SpoolError):
                 found = await self._attempt(self._disk_queue.adopt)
@@ -129,16 +129,16 @@ class Buffer:
             await asyncio.sleep(ADOPT_INTERVAL)
 
     async def close(self) -> None:
-        """Write everything to disk that the bus has not taken, and let go of the files."""
+        """Write all batches to disk that the bus has not taken, and close the files."""
         if self._disk_queue:
             with contextlib.suppress(SpoolError):
-                await self._attempt(_nothing)  # what was under way has ended now
+                await self._attempt(_nothing)  # work in progress has ended now
                 await self._store(self._disk_queue)
                 await self._attempt(self._disk_queue.close)
         self._thread.shutdown()
 
     async def _store(self, disk_queue: DiskQueue) -> bool:
-        """Whether the disk has taken all that is new."""
+        """Store the new batches. Return whether the disk took them."""
         batches = [batch for batch in self._unstored if not (batch.is_finished or batch.spool)]
         finished = self._finished + [batch for batch in self._unstored if batch.is_finished and batch.spool]
         self._unstored, self._finished = {}, []
@@ -160,25 +160,25 @@ class Buffer:
         return True
 
     def _retain(self, batches: list[QueuedBatch], finished: list[QueuedBatch]) -> None:
-        """Put back what is to be stored, in its order, and what is to be removed."""
+        """Put back the batches to store, in their order, and those to remove from the disk."""
         self._unstored = dict.fromkeys(batches) | self._unstored
         self._finished += finished
 
     def _write(self, disk_queue: DiskQueue, batches: list[QueuedBatch], finished: list[QueuedBatch]) -> None:
-        """Store what is new. Runs in the thread.
+        """Store new batches. Runs in the thread.
 
-        What the bus may have already, and what was dropped and counted meanwhile, must not be counted by the disk.
+        The disk must not drop and count batches that the bus may have already, or that were dropped meanwhile.
         """
         disk_queue.write(
             batches, finished, lambda: self._sending | {batch.message_id for batch in batches if batch.is_finished}
         )
 
     def _oldest(self, disk_queue: DiskQueue, count: int) -> list[QueuedBatch]:
-        """Read the next window from the disk. Runs in the thread: no write may drop it in between."""
-        return self._send(disk_queue.oldest(count))
+        """Read the next batches from the disk. Runs in the thread: no write may drop them in between."""
+        return self._protect(disk_queue.oldest(count))
 
-    def _send(self, batches: list[QueuedBatch]) -> list[QueuedBatch]:
-        """Keep these from being dropped until the next window: the bus may have them before it says so."""
+    def _protect(self, batches: list[QueuedBatch]) -> list[QueuedBatch]:
+        """Protect batches from being dropped while they are sent: the bus may have them before it acknowledges."""
         self._sending = frozenset(batch.message_id for batch in batches)
         return batches
 
@@ -189,14 +189,14 @@ class Buffer:
             self._changed.set()
 
     def _forget_trimmed(self) -> None:
-        """What had to go from the disk is not sent from memory: it is counted as lost."""
+        """Skip batches that the full disk dropped: they are counted as lost, and must not be sent from memory."""
         for batch in self._queue:
             if batch.spool and batch.row <= batch.spool.trimmed and batch.message_id not in self._sending:
                 batch.is_finished = True
         self._forget_finished()
 
     def _spill(self) -> None:
-        """Keep in memory only what is not on disk."""
+        """Drop from memory the batches that are on disk."""
         self._is_spilled = True
         self._queue = deque(batch for batch in self._queue if not (batch.spool or batch.is_finished))
         self._size = sum(len(batch.payload) for batch in self._queue)
@@ -216,7 +216,7 @@ class Buffer:
             self._size -= len(self._queue.popleft().payload)
 
     def _drop_oldest(self) -> None:
-        """Make room for a tenth of the limit at once, so that a long outage is told in few events."""
+        """Free a tenth of the limit at once, so that a long outage makes few EventsDropped events."""
         if self._disk_queue:
             self._spill()
         spared: list[QueuedBatch] = []
@@ -231,7 +231,7 @@ class Buffer:
         self._queue.extendleft(reversed(spared))
 
     def _drop(self, batch: QueuedBatch) -> None:
-        """Its sender must not keep it either: what is counted as lost is never sent."""
+        """Drop a batch. Its sender must not keep it either: a batch that is counted as lost is never sent."""
         batch.is_finished = True
         self._unstored.pop(batch, None)
         _report_durable(batch)
@@ -243,7 +243,7 @@ class Buffer:
         self.lost += kinds
 
     async def _attempt(self, call: Callable[..., T], *arguments: object) -> T:
-        """Have the thread do something with the disk_queue. Raises SpoolError, which was told."""
+        """Run a call on the disk queue in the thread. Raises SpoolError, which is logged."""
         try:
             result, lost = await self._in_thread(lambda: (call(*arguments), self._pop_lost()))
         except DamagedSpoolError as error:
@@ -257,14 +257,14 @@ class Buffer:
         return result
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        """A cancellation does not stop it half-way."""
+        """Run a call in the thread; a cancellation does not stop it halfway."""
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, call))
 
     def _pop_lost(self) -> Counter[str]:
         return self._disk_queue.pop_lost() if self._disk_queue else Counter()
 
     async def _discard_damaged(self, error: DamagedSpoolError) -> None:
-        """Write again what is still in memory; the rest of a damaged file is lost."""
+        """Store the batches of a damaged file again that are still in memory; count the others as lost."""
         spool = error.spool
         if spool is None or self._disk_queue is None:
             raise error
@@ -298,4 +298,4 @@ def _report_durable(batch: QueuedBatch) -> None:
 
 
 def _nothing() -> None:
-    """A barrier: the thread does one thing after the other."""
+    """Do nothing: a barrier, because the thread runs one call after the other."""

@@ -1,7 +1,7 @@
-"""All that a service has on disk for the bus: what this process stored, and what dead ones of its service left there.
+"""The batches of a service on disk: those of this process, and those that its dead processes left there.
 
-Bounded: when it is full the oldest batches go, and are counted by kind. Blocks, as
-`services.common.delivery.spool_file` does.
+Bounded: when it is full, the oldest batches are dropped, and counted by kind. Calls block, as those of
+`services.common.delivery.spool_file` do.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from services.common.delivery.spool_file import (
 
 FOLDER = "spool"
 UNREADABLE = "unreadable"
-"""Stands for the kinds of the events in a file that cannot be read."""
+"""The kind of the events in a file that cannot be read."""
 
 ROOM = 0.9
-"""What is full is emptied down to this share of its limit, so that a long outage is told in few events."""
+"""A full queue is emptied down to this share of its limit, so that a long outage makes few EventsDropped events."""
 
 _TRIM_AT_ONCE = 64
 _SHRINK_ABOVE = 8 << 20
 
 
 class DiskQueue:
-    """Methods raise SpoolError; after a DamagedSpoolError, call `discard_damaged` with its spool and try again."""
+    """The queue over all spool files. Methods raise SpoolError; on DamagedSpoolError, call `discard_damaged`, retry."""
 
     def __init__(self, directory: Path, service: str, instance: str, limit: int) -> None:
         """`limit`: bytes of batches."""
@@ -59,7 +59,7 @@ class DiskQueue:
         return sum(spool.size for spool in self._spools)
 
     def pop_lost(self) -> Counter[str]:
-        """The events, by kind, that had to go since this was asked last."""
+        """Return the events that were dropped since the last call, by kind."""
         lost, self._lost = self._lost, Counter()
         return lost
 
@@ -69,9 +69,9 @@ class DiskQueue:
         remove: Sequence[QueuedBatch],
         spared: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """Store batches, all or none, and forget others. What does not fit is dropped, the oldest first.
+        """Store the batches in `add`, all or none, and forget those in `remove`. Drop the oldest when there is no room.
 
-        `spared` names the message ids of those that are not to be dropped and counted here.
+        `spared` returns the message ids of batches that must not be dropped and counted here.
         """
         self._remove(remove)
         if add:
@@ -81,14 +81,14 @@ class DiskQueue:
                 pass
 
     def oldest(self, count: int) -> list[QueuedBatch]:
-        """The batches that wait longest; those of dead processes first."""
+        """Return the oldest batches; those of dead processes come first."""
         return next((batches for spool in self._spools if (batches := spool.oldest(count))), [])
 
     def sent(self, batches: Sequence[QueuedBatch]) -> None:
         """Forget batches that the bus has.
 
-        Only what `oldest` gave says something about the rows before: a batch that was on its way from memory may have
-        been stored behind the leftovers of a worker, which are still to be sent.
+        Only a batch from `oldest` proves that the rows before it were sent: a batch that was sent from memory may have
+        been stored behind the batches of a worker, which are still to be sent.
         """
         for batch in batches:
             if batch.spool and batch.is_read:
@@ -96,7 +96,7 @@ class DiskQueue:
         self._remove(batches)
 
     def adopt(self) -> int:
-        """Take over what dead processes of this service left behind; how many batches that is."""
+        """Take over the files of dead processes of this service. Return the number of batches in them."""
         before = self.batches
         known = {self._path, *(spool.path for spool in self._spools)}
         for path in files(self._directory, self._service, SUFFIX):
@@ -112,7 +112,7 @@ class DiskQueue:
         self._log_damage(reason, spool.set_aside())
 
     def close(self) -> None:
-        """Let go of the files; what is in them is for the next one."""
+        """Close the files; their batches are for the next process."""
         for spool in self._spools:
             spool.close()
         self._spools = []
@@ -130,13 +130,13 @@ class DiskQueue:
                 self._close_if_empty(spool)
 
     def _close_if_empty(self, spool: Spool) -> None:
-        """The own file is kept at hand, unless it has grown."""
+        """Close an empty file; this process' own stays open, unless it has grown."""
         if not spool.batches and (spool.path != self._path or spool.file_size() > _SHRINK_ABOVE):
             spool.close()
             self._spools.remove(spool)
 
     def _trim(self, spared: Collection[str]) -> bool:
-        """Drop some of the oldest; report whether there were any."""
+        """Drop some of the oldest batches. Return whether there were any."""
         for spool in list(self._spools):
             batches = spool.trim(_TRIM_AT_ONCE + len(spared), spared)
             self._close_if_empty(spool)
@@ -162,7 +162,7 @@ class DiskQueue:
         return bool(self._spools) and self._spools[-1].path == self._path
 
     def _import_handover(self, path: Path) -> None:
-        """Batches in a plain file. It is gone once they are in the own one; a crash between repeats them."""
+        """Move the batches of a worker's file to the own one; a crash in between repeats them."""
         try:
             found = handover.decode(path.read_bytes())
         except (OSError, msgspec.MsgspecError) as error:

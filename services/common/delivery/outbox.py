@@ -1,9 +1,9 @@
 """The outbox: events on their way to the bus.
 
 Recording an event never waits and never fails. Batches leave in order; each keeps its place in its instance's
-sequence, which is its message id, so that sending one again is harmless. What the bus does not take at once waits on
-disk (`services.common.delivery.buffer`), also for the next process of the service; when that is full the oldest are
-dropped and an EventsDropped event says how many of which kind.
+sequence, which is its message id, so that sending one again is harmless. A batch that the bus does not take at once
+waits on disk (`services.common.delivery.buffer`), also for the next process of the service. When the disk queue is
+full, the oldest batches are dropped, and an EventsDropped event counts them by kind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MEMORY_LIMIT = 64 << 20
 
 
 class Outbox:
-    """Collects the events of one service on one host, and forwards the batches of its children."""
+    """The queue of the events of one service on one host, and of the batches of its children."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Outbox:
         disk_queue: DiskQueue | None = None,
         limit: int = MEMORY_LIMIT,
     ) -> None:
-        """Without a disk_queue, batches wait in memory only. `limit`: bytes of those that are not on disk."""
+        """Without a disk queue, batches wait only in memory. `limit`: bytes of the batches that are not on disk."""
         self.instance = instance
         self._bus = bus
         self._service = service
@@ -68,12 +68,12 @@ class Outbox:
 
     @property
     def depth(self) -> int:
-        """How many batches the bus has not taken yet."""
+        """The number of batches that the bus has not taken yet."""
         return self._buffer.batches + len(self._unsealed) + bool(self._buffer.lost)
 
     @property
     def dropped(self) -> int:
-        """How many events are lost."""
+        """The number of lost events."""
         return self._recorded_lost + self._buffer.lost.total()
 
     @property
@@ -84,7 +84,7 @@ class Outbox:
     def record(self, event: Event, app: str = subjects.NO_APP) -> None:
         """Add an event of this service's own instance.
 
-        Order is kept within an app, and between all apps and what concerns the service as a whole.
+        Order is kept within an app, and between all apps and the events about the service as a whole.
         """
         if app == subjects.NO_APP:
             self._seal_all()
@@ -97,13 +97,13 @@ class Outbox:
     def forward(
         self, app: str, message_id: str, events: int, payload: bytes, on_durable: Callable[[], None] | None = None
     ) -> None:
-        """Add a batch of `events` events of a child, sealed; `on_durable` is called once it outlives this process."""
+        """Add a sealed batch of a child; `on_durable` is called once the batch outlives this process."""
         self._buffer.add(
             QueuedBatch(subjects.events(self._service, app), message_id, events, payload, on_durable=on_durable)
         )
 
     async def run(self) -> None:
-        """Publish until cancelled; then write to disk what the bus has not taken."""
+        """Publish until cancelled; then write the remaining batches to disk."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for work in (self._gather(), self._send(), self._buffer.persist(), self._buffer.adopt()):
@@ -113,7 +113,10 @@ class Outbox:
             await self._buffer.close()
 
     async def flush(self, timeout: float) -> bool:
-        """Whether everything recorded so far was taken by the bus within `timeout` seconds; `run` must be running."""
+        """Wait until the bus has taken everything recorded so far. Return False after `timeout` seconds.
+
+        `run` must be running.
+        """
         self._wake.set()
         try:
             async with asyncio.timeout(timeout):
@@ -160,7 +163,7 @@ class Outbox:
             self.record(EventsDropped(time.time(), lost.total(), dict(lost)))
 
     async def _publish_all(self, window: list[QueuedBatch]) -> None:
-        """Send batches until all have arrived. What was not acknowledged goes out again."""
+        """Send batches until all have arrived; send those again that were not acknowledged."""
         while window:
             await self._bus.until_connected()
             outcomes = await asyncio.gather(*map(self._publish, window), return_exceptions=True)
@@ -189,7 +192,7 @@ class Outbox:
         )
 
     def _cancel_unsent(self) -> None:
-        """The client keeps a place for each message that it has refused to send, and has only so many places."""
+        """Cancel the futures of unsent messages: the client keeps one for each, and limits their number."""
         for future in list(self._bus.jetstream._publish_async_futures.values()):
             future.cancel()
 
@@ -209,7 +212,7 @@ class Outbox:
 def _sort_outcomes(
     window: list[QueuedBatch], outcomes: list[Any]
 ) -> tuple[list[QueuedBatch], list[QueuedBatch], list[QueuedBatch]]:
-    """Return the batches that arrived, those to send again, unless they were dropped, and those that are too large."""
+    """Return the batches that arrived, those to send again, unless dropped, and those too large for the bus."""
     arrived, again, impossible = [], [], []
     for batch, outcome in zip(window, outcomes, strict=True):
         if not isinstance(outcome, BaseException):

@@ -1,10 +1,10 @@
 """Batches on disk until the bus has taken them: one SQLite file for each process that has some.
 
-SQLite's exclusive lock tells whether the process that owns a file still runs; what a dead one left behind is taken
-over by the next that looks. A commit survives the death of the process, and a reboot; a power cut may undo those that
-the operating system has not written yet (`synchronous=NORMAL`), and leaves the file whole.
+SQLite's exclusive lock shows whether the process that owns a file still runs; the next process takes over the file of a
+dead one. A commit survives the death of the process, and a reboot. A power cut may undo commits that the operating
+system has not written yet (`synchronous=NORMAL`), and leaves the file whole.
 
-Everything here blocks: call it in a thread, always in the same one.
+All calls block: make them in a thread, always in the same one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ CREATE TABLE IF NOT EXISTS batches (
 
 
 class SpoolError(Exception):
-    """The disk is full, read-only or failing. What the file holds stays there."""
+    """The disk is full, read-only or failing. The content of the file stays."""
 
 
 class DamagedSpoolError(SpoolError):
-    """The file cannot be read: it is no spool, or not any more. `spool`: the one that was open."""
+    """The file cannot be read: it is damaged, or no spool. `spool`: the spool that was open."""
 
     spool: Spool | None = None
 
@@ -41,10 +41,10 @@ class OwnedSpoolError(SpoolError):
 
 
 class QueuedBatch(msgspec.Struct, eq=False):
-    """An encoded batch of `events` events on its way, and its place on disk if it has one.
+    """A sealed batch of `events` events in the outbox, and its place on disk if it has one.
 
-    `is_finished`: the bus has it, or it was dropped. `on_durable` is called once the bus or the disk has it, or it was
-    dropped. `is_read`: it was read from the disk, where everything before it had been read as well.
+    `is_finished`: the bus has acknowledged it, or it was dropped. `on_durable` is called once the bus or the disk has
+    it, or it was dropped. `is_read`: it was read from the disk, after all batches before it.
     """
 
     subject: str
@@ -61,8 +61,8 @@ class QueuedBatch(msgspec.Struct, eq=False):
 class Spool:
     """A file that this process owns while it is open. Every method raises SpoolError.
 
-    `sent`: the row up to which everything was sent, whether or not it could be removed; `trimmed`: up to which the
-    batches that had not been sent were dropped.
+    `sent`: all batches up to this row were sent, whether or not they could be removed; `trimmed`: unsent batches up to
+    this row were dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class Spool:
         self._count([(batch.events, len(batch.payload)) for batch in batches], 1)
 
     def oldest(self, count: int) -> list[QueuedBatch]:
-        """The batches that wait longest."""
+        """Return at most `count` of the oldest batches."""
         with self._errors():
             rows = self._connection.execute(
                 "SELECT subject, id, events, payload, row FROM batches WHERE row > ? ORDER BY row LIMIT ?",
@@ -105,7 +105,7 @@ class Spool:
         ]
 
     def remove(self, batches: Sequence[QueuedBatch]) -> None:
-        """Forget batches, also those that are not there."""
+        """Forget batches, which need not be in the file."""
         removed: list[tuple[int, int]] = []
         with self._transaction():
             for batch in batches:
@@ -115,26 +115,26 @@ class Spool:
         self._count(removed, -1)
 
     def trim(self, count: int, spared: Container[str] = ()) -> list[QueuedBatch]:
-        """Drop the batches that wait longest, at most `count`, but for those whose message ids are `spared`."""
+        """Drop at most `count` of the oldest batches, except those whose message ids are `spared`."""
         batches = [batch for batch in self.oldest(count) if batch.message_id not in spared]
         self.remove(batches)
         self.trimmed = max([self.trimmed, *(batch.row for batch in batches)])
         return batches
 
     def file_size(self) -> int:
-        """Bytes on disk, those included that are free."""
+        """Return the size of the file on disk in bytes, free pages included."""
         with self._errors():
             return self.path.stat().st_size
 
     def close(self) -> None:
-        """Let go of the file; an empty one is removed."""
+        """Close the file, and remove it if it is empty."""
         with contextlib.suppress(SpoolError), self._errors():
             if not self.batches:
                 self._unlink()
             self._connection.close()
 
     def set_aside(self) -> Path:
-        """Let go of a damaged file, and rename it so that nobody takes it for a spool."""
+        """Close a damaged file, and rename it so that no process takes it for a spool."""
         self._connection.close()
         return set_aside(self.path)
 
@@ -187,12 +187,12 @@ class Spool:
 
 
 def files(directory: Path, service: str, suffix: str) -> list[Path]:
-    """The files of a service, the oldest first."""
+    """Return the files of a service, the oldest first."""
     return sorted(directory.glob(f"{service}-*{suffix}"))
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file; its log, too, in case somebody wants to mend it."""
+    """Rename a damaged file and its write-ahead log, in case an operator wants to repair it."""
     aside = path.with_suffix(DAMAGED)
     with contextlib.suppress(OSError):
         path.rename(aside)

@@ -1,7 +1,7 @@
-"""Pulling the messages of a stream through a consumer that ends with its reader.
+"""A pull consumer of a stream that ends with its reader.
 
-The client library's own fetch asks for one batch at a time; this keeps two requests open, so that a new message arrives
-without a round trip and a backlog streams.
+The client library's own fetch requests one batch at a time; this one keeps two requests open, so that a new message
+arrives without a round trip, and a backlog streams.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ EXPIRES = 30.0
 IDLE = 120.0
 HEARTBEAT = 3.0
 SILENCE = 8.0
-"""Seconds without a word, though the server is to say that there is nothing new: it has lost the consumer, as one of a
-cluster does whose server is gone while ours is still there."""
+"""Seconds without a message or a heartbeat after which the consumer is lost: in a cluster, its server may be gone while
+the connection's server still runs."""
 
 
 class StartAt(msgspec.Struct, frozen=True):
-    """Which messages of a stream: those of `subjects`, from the sequence `first` or with the newest of each subject.
+    """The start of a consumer: messages of `subjects`, from the sequence `first` or with the newest of each subject.
 
-    `ahead`: so many are asked for at a time, and half as many more are on their way at most.
+    `ahead`: the number of messages in a request; at most half as many more are on their way.
     """
 
     subjects: list[str]
@@ -41,7 +41,7 @@ class StartAt(msgspec.Struct, frozen=True):
 
 
 class Consumer:
-    """`pending`: how many messages there were for it when it was created, before any of them was sent."""
+    """A pull consumer. `pending`: the messages for it when it was created, before any of them was sent."""
 
     def __init__(
         self, bus: Bus, stream: str, name: str, pending: int, inbox: str, subscription: Subscription, ahead: int
@@ -58,11 +58,11 @@ class Consumer:
 
     @property
     def is_lost(self) -> bool:
-        """The connection was lost, and the consumer with it."""
+        """The connection was lost, and with it the consumer."""
         return self._lost.done()
 
     async def fetch(self, timeout: float | None = None) -> list[Msg]:
-        """The messages that come next, in order; none when it is lost, or after `timeout` seconds.
+        """Return the next messages, in order; none when the consumer is lost, or after `timeout` seconds.
 
         Raises the client's errors, also when the consumer is silent for too long.
         """
@@ -72,23 +72,23 @@ class Consumer:
             try:
                 await self._bus.client.publish(subject, msgspec.json.encode(request), reply=self._inbox)
             except AwayError:
-                await self._lost  # the bus object learns of it a moment later
+                await self._lost  # the bus object notices it a moment later
                 return []
             self._asked += self._ahead
         arrived = await self._arrived(timeout)
         messages = [message for message in arrived if self._is_delivered(message.reply)]
         ended = [message for message in arrived if not message.reply]
-        self._asked -= len(messages) + sum(_unanswered(message) for message in ended)
+        self._asked -= len(messages) + sum(_released(message) for message in ended)
         return messages
 
     async def outstanding(self, received: int) -> int:
-        """How many messages are still to come when so many were received, as far as the server knows now."""
+        """Return the number of messages still to come after `received` messages, as the server counts them now."""
         info = await self._bus.jetstream.consumer_info(self._stream, self._name)
         sent = info.delivered.consumer_seq if info.delivered else 0
         return (info.num_pending or 0) + (sent or 0) - received
 
     async def close(self) -> None:
-        """End it here and, without waiting for an answer, on the server, which has room for so many only."""
+        """End the consumer here and, without waiting for an answer, on the server, which limits their number."""
         self._lost.cancel()
         with contextlib.suppress(nats.errors.Error):
             await self._subscription.unsubscribe()
@@ -96,11 +96,11 @@ class Consumer:
                 await self._bus.client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
 
     def _is_delivered(self, reply: str) -> bool:
-        """Whether the server says by the reply subject that this consumer delivers it: nobody else can set that one."""
+        """Report whether this consumer delivers the message: only the server can set such a reply subject."""
         return reply.startswith("$JS.ACK.") and f".{self._stream}.{self._name}." in reply
 
     async def _arrived(self, timeout: float | None) -> list[Msg]:
-        """All messages that are here, at least one unless the connection is lost or the time is over."""
+        """Return all arrived messages: at least one, unless the connection is lost or the time is over."""
         queue = self._subscription._pending_queue
         if queue.empty():
             arriving = asyncio.ensure_future(self._subscription.next_msg(timeout=None))
@@ -123,7 +123,7 @@ class Consumer:
 
 @contextlib.asynccontextmanager
 async def consume(bus: Bus, stream: str, start: StartAt) -> AsyncIterator[Consumer]:
-    """A consumer of a stream. Raises the client's errors."""
+    """Create a consumer of a stream, and delete it at the end. Raises the client's errors."""
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
         ack_policy=AckPolicy.NONE,
@@ -145,8 +145,8 @@ async def consume(bus: Bus, stream: str, start: StartAt) -> AsyncIterator[Consum
         await consumer.close()
 
 
-def _unanswered(status: Msg) -> int:
-    """How much of a pull request a status message gives back. Raises when the consumer is gone."""
+def _released(status: Msg) -> int:
+    """Return the messages that a status message takes off a request. Raises when the consumer is gone."""
     headers = status.headers or {}
     code = headers.get("Status", "")
     if code == "409" and "Deleted" in headers.get("Description", ""):

@@ -21,15 +21,15 @@ from services.common.bus.connection import Bus
 from services.common.bus.deadline import clock
 
 RELEASED = ""
-"""The holder in the value of a lease that was given back."""
+"""The holder in the value of a released lease."""
 
 UNKNOWN = "?"
-"""The holder that rubbish in a lease's place stands for."""
+"""The holder of a lease whose value cannot be read."""
 
 TERM = 3.0
 RENEWAL = 1.0
 POLL_INTERVAL = 0.5
-"""Seconds between two looks of those that wait."""
+"""Seconds between two polls of an instance that waits."""
 
 
 class Lease:
@@ -48,7 +48,7 @@ class Lease:
         self.other = ""
         self.holder: Value | None = None
         self.is_superseded = False
-        self.is_given_back = False
+        self.is_released = False
         self._has_held = False
         self._description = description
         self._bus = bus
@@ -65,16 +65,16 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """Whether we may act. False as soon as somebody else might, also after this process was stopped for a while."""
+        """The holder may act. False as soon as another may have the lease, also after this process was stopped."""
         return clock() < self._until
 
     async def run(self) -> None:
-        """Take it when it is free, and keep it, until it is given back."""
-        while not self.is_given_back:
+        """Acquire the lease when it is free, and renew it, until it is released."""
+        while not self.is_released:
             await self.step()
 
     async def step(self) -> None:
-        """Do what is due now, and wait until there is something to do again."""
+        """Renew or poll the lease once, and wait until the next round is due."""
         was_held = self.is_held
         await self.round()
         if self.is_held != was_held:
@@ -82,19 +82,19 @@ class Lease:
         await asyncio.sleep(RENEWAL if self.is_held else POLL_INTERVAL)
 
     async def round(self) -> None:
-        """Renew it, or look whether it is free and take it. A bus that does not answer is no error: time decides."""
+        """Renew the lease, or acquire it if it is free. A bus that does not answer is no error: the term ends."""
         try:
             await self._bus.until_connected()
             async with asyncio.timeout(self._term), self._writing:
-                if not self.is_given_back and not (self._revision and await self._write(self._revision)):
-                    await self._look()
+                if not self.is_released and not (self._revision and await self._write(self._revision)):
+                    await self._acquire_if_free()
         except (nats.errors.Error, TimeoutError) as error:
             self._bucket = None
             self._log.debug("the lease is not renewed", key=self.key, reason=str(error) or type(error).__name__)
 
     async def release(self) -> None:
-        """Give it back for good, so that the next one need not wait, and finds what is done."""
-        self.is_given_back = True
+        """Release the lease for good, so that the next holder need not wait, and finds `processed`."""
+        self.is_released = True
         try:
             async with asyncio.timeout(self._term), self._writing:
                 held, self._until = self.is_held, 0.0
@@ -102,10 +102,10 @@ class Lease:
                     value = msgspec.json.encode(Value(RELEASED, self._host, self.processed))
                     await (await self._open()).update(self.key, value, last=self._revision)
         except (nats.errors.Error, TimeoutError) as error:
-            self._log.debug("the lease is not given back", key=self.key, reason=str(error) or type(error).__name__)
+            self._log.debug("the lease is not released", key=self.key, reason=str(error) or type(error).__name__)
 
-    async def _look(self) -> None:
-        """Take it if it is free: never held, given back, or not renewed for the term."""
+    async def _acquire_if_free(self) -> None:
+        """Acquire the lease if it is free: never held, released, or not renewed for the term."""
         self._revision = 0
         revision, value = await self._read()
         if revision != self._seen:
@@ -121,7 +121,7 @@ class Lease:
             self.acquisitions += 1
 
     async def _read(self) -> tuple[int, Value | None]:
-        """The newest revision, 0 if there is none, and who holds it; rubbish is held by nobody we know."""
+        """Return the newest revision, 0 if there is none, and its value; damage has an unknown holder."""
         try:
             entry = await (await self._open()).get(self.key)
         except nats.js.errors.KeyNotFoundError as error:
@@ -132,7 +132,7 @@ class Lease:
             return entry.revision or 0, Value(UNKNOWN, "")
 
     async def _write(self, last: int) -> bool:
-        """Whether nobody wrote it since the revision `last`, and so it is ours."""
+        """Write the key unless it has changed since the revision `last`. Return whether the lease is ours now."""
         bucket, began = await self._open(), clock()
         value = Value(self._holder, self._host, self.processed, self._description)
         try:

@@ -1,4 +1,4 @@
-"""Reading the event log from a stream sequence on, through whatever happens to the bus."""
+"""A reader of the event log from a stream sequence on, which survives outages of the bus."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from services.common.jetstream.consumer import BATCH, StartAt, consume
 from services.common.log import Outage
 
 BEGAN = "Longshore-Began"
-"""Header of a message that was imported from a log without its beginning: when that began (unix seconds)."""
+"""Header of a message that was imported from a log without its beginning: the start of that log (unix seconds)."""
 
 
 class LogMessage(msgspec.Struct, frozen=True):
-    """One message of the log. `pending`: how many more the stream holds now; `time`: when it was stored.
+    """One message of the log. `pending`: the messages behind it in the stream; `time`: when it was stored.
 
-    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds), else 0.
+    `began`: the start (unix seconds) of the log that it was imported from, if that log had lost its beginning, else 0.
     """
 
     sequence: int
@@ -38,7 +38,7 @@ class LogMessage(msgspec.Struct, frozen=True):
 
 
 class StreamReplacedError(Exception):
-    """The log is another one than that which was read, or does not reach as far any more. `stream`: as it is now."""
+    """The stream was replaced since it was read, or ends before the position. `stream`: the present one."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(f"the stream {subjects.STREAM} was created at {stream.created} and ends at {stream.last}")
@@ -46,7 +46,7 @@ class StreamReplacedError(Exception):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """The log as it is now: when it was created, which tells it from any other, and its first and last sequence."""
+    """The present log: its time of creation, which identifies it, and its first and last sequence."""
 
     created: str
     first: int
@@ -64,7 +64,7 @@ async def describe(bus: Bus) -> Stream:
 
 
 async def last_sequence(bus: Bus) -> int:
-    """The stream sequence of the newest message, 0 when there is none. Raises BusError."""
+    """Return the stream sequence of the newest message, 0 when there is none. Raises BusError."""
     return (await describe(bus)).last
 
 
@@ -76,10 +76,11 @@ async def read(
     created: str = "",
     ahead: int = BATCH,
 ) -> AsyncGenerator[list[LogMessage], None]:
-    """The log from stream sequence `start` on, in order, in lists as they arrive; for ever, or until its end now.
+    """Yield the log from stream sequence `start` on, in order, in lists as they arrive.
 
-    `ahead` is how many messages are asked for at a time. What the stream no longer holds is passed over: the first
-    sequence tells. Raises StreamReplacedError when it is not the one that was `created` then, or ends before `start`.
+    With `wait`, it never ends; without, it ends at the present end of the log. `ahead`: the messages in a request.
+    Messages that the stream no longer holds are skipped, as the first sequence shows. Raises StreamReplacedError when
+    the stream is not the one that was `created` then, or ends before `start`.
     """
     outage = Outage(log.get(bus.service), "reading the log failed, retrying")
     position = start

@@ -1,6 +1,6 @@
-"""Objects on the bus: values of any size, in chunks, as the JetStream object store keeps them (NATS ADR-20).
+"""Objects on the bus: values of any size, in chunks, in the format of the JetStream object store (NATS ADR-20).
 
-An object is there, or replaced, once its meta message is stored: a put that is cut short changes nothing.
+An object exists, or is replaced, once its meta message is stored: an interrupted put changes nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from services.common.errors import BusError, ObjectError
 
 DEADLINE = 30.0
 LEFT_BEHIND = 3600.0
-"""Seconds after which a put that has not ended never will, however wrong the clocks are."""
+"""Seconds after which an unfinished put never ends, however wrong the clocks are."""
 
 
 class _Meta(msgspec.Struct, frozen=True):
-    """What the meta message of an object says about its chunks."""
+    """The meta message of an object: its chunks and their digest."""
 
     nuid: str
     digest: str = ""
@@ -49,7 +49,7 @@ class Objects:
             await store.put(name, data)
 
     async def get(self, name: str) -> bytes | None:
-        """An object, None if there is none. Raises ObjectError when it is damaged, or replaced meanwhile."""
+        """Return an object, None if there is none. Raises ObjectError when it is damaged, or replaced meanwhile."""
         async with self._store(f"cannot read {name}"):
             meta = await self._meta(self._meta_subject(name))
             if meta is None or meta.deleted:
@@ -60,14 +60,14 @@ class Objects:
         return content
 
     async def delete(self, name: str) -> None:
-        """Delete an object, also one that is not there."""
+        """Delete an object, which need not exist."""
         async with self._store(f"cannot delete {name}") as store:
             await self._remove_if_damaged(name)
             with contextlib.suppress(nats.js.errors.ObjectNotFoundError):
                 await store.delete(name)
 
     async def sweep(self, age: float = LEFT_BEHIND) -> None:
-        """Purge what puts left behind that were cut short more than `age` seconds ago; others may be under way."""
+        """Purge the chunks of puts that were interrupted more than `age` seconds ago; newer puts may be running."""
         async with self._store("cannot remove old chunks"):
             chunks = await self._subjects("C")
             kept = {self._chunks_subject(nuid) for nuid in await self._nuids()}
@@ -76,7 +76,7 @@ class Objects:
                     await self._purge(subject)
 
     async def _remove_if_damaged(self, name: str) -> None:
-        """The client can neither replace nor delete an object whose meta message it cannot read."""
+        """Purge a damaged meta message: the client can neither replace nor delete such an object."""
         subject = self._meta_subject(name)
         try:
             await self._meta(subject)
@@ -94,7 +94,7 @@ class Objects:
             raise ObjectError(f"{subject} is damaged: no meta message of an object") from None
 
     async def _content(self, name: str, meta: _Meta) -> bytes:
-        """The client's own get waits for ever when a chunk is missing; this asks for one after the other."""
+        """Read the chunks one by one: the client's own get waits indefinitely when a chunk is missing."""
         chunks: list[bytes] = []
         sequence = 0
         for _ in range(meta.chunks):
@@ -121,7 +121,7 @@ class Objects:
         return set(info.state.subjects or ())
 
     async def _written(self, subject: str) -> float:
-        """When the newest message of a subject was stored (unix seconds); 0 if there is none any more."""
+        """Return the time at which a subject's newest message was stored (unix seconds); 0 if there is none."""
         with contextlib.suppress(nats.js.errors.NotFoundError):
             message = await self._bus.jetstream.get_last_msg(self._stream, subject)
             return message.time.timestamp() if message.time else 0.0

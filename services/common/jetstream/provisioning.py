@@ -1,4 +1,4 @@
-"""What the bus must hold before anyone works with it: the stream of the log, the buckets, the object stores."""
+"""Provisioning of the bus: the stream of the log, the buckets, and the object stores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALLEST = 1 << 20
 """Bytes: a log must have room for the largest batch."""
 
 WITH_LIFETIMES = (2, 11)
-"""The oldest nats-server whose messages may have lifetimes of their own."""
+"""The oldest nats-server with lifetimes of single messages."""
 
 _NOT_CLUSTERED, _NO_PEERS = 10074, 10005
 _NO_STORAGE = (10023, 10047)
@@ -38,9 +38,9 @@ Create = Callable[[], Awaitable[Any]]
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many servers keep everything, and how much the log keeps. None: as it is, or the usual for a new one.
+    """The number of servers with a copy, and the limits of the log. None: unchanged, or the default for a new log.
 
-    `max_age` in seconds, 0: for ever; `max_bytes`, 0: without a limit. `usual_bytes`: what is usual for a new log.
+    `max_age` in seconds, `max_bytes`: 0 means no limit. `usual_bytes`: the default of `max_bytes` for a new log.
     """
 
     replicas: int = 1
@@ -50,12 +50,12 @@ class Limits(msgspec.Struct, frozen=True):
 
     @property
     def stored_bytes(self) -> int | None:
-        """As the server wants it."""
+        """`max_bytes` as the server has it: -1 for no limit."""
         return -1 if self.max_bytes == 0 else self.max_bytes
 
 
 def limits(settings: Settings) -> Limits:
-    """What the options say. Raises SettingsError."""
+    """Return the limits in the options. Raises SettingsError."""
     if settings.nats_replicas not in (1, 2, 3, 4, 5):
         raise SettingsError(f"--nats-replicas {settings.nats_replicas}: use 1 to 5")
     if settings.nats_replicas > 1 and not settings.nats_url:
@@ -89,9 +89,9 @@ async def ensure_streams(bus: Bus, wanted: Limits | None = None) -> None:
 
 
 async def provision(bus: Bus, wanted: Limits) -> None:
-    """Create what is missing, change what `wanted` says otherwise; the rest stays as it is.
+    """Create missing streams, and change those that differ from `wanted`; the rest stays unchanged.
 
-    What this account may not see is left to the others. Raises BusError and the client's errors.
+    Streams that this account may not see are skipped. Raises BusError and the client's errors.
     """
     for stream, create in _streams(bus, wanted).items():
         try:
@@ -105,9 +105,9 @@ async def provision(bus: Bus, wanted: Limits) -> None:
 
 
 def problem(error: nats.js.errors.APIError, wanted: Limits) -> str:
-    """What an answer of the server means for the options; empty: nothing special."""
+    """Return the option that an error of the server is about, and the remedy; empty if there is none."""
     if error.err_code == _NOT_CLUSTERED:
-        return f"--nats-replicas {wanted.replicas}: the server is not one of a cluster; leave the option out"
+        return f"--nats-replicas {wanted.replicas}: the server is not in a cluster; omit the option"
     if error.err_code == _NO_PEERS:
         return (
             f"--nats-replicas {wanted.replicas}: fewer servers of the cluster are there; start more, or ask for fewer"
@@ -120,7 +120,7 @@ def problem(error: nats.js.errors.APIError, wanted: Limits) -> str:
 
 
 def _streams(bus: Bus, wanted: Limits) -> dict[str, Create]:
-    """Every stream, also those below buckets and stores, and how it is created."""
+    """Return every stream, also those below buckets and stores, and the call that creates it."""
     context, replicas = bus.jetstream, wanted.replicas
     found: dict[str, Create] = {subjects.STREAM: partial(context.add_stream, _log(wanted))}
     for bucket in subjects.BUCKETS:
@@ -174,7 +174,7 @@ async def _update(bus: Bus, config: StreamConfig, wanted: Limits) -> None:
 
 
 async def _allow_lifetimes(bus: Bus, config: StreamConfig) -> None:
-    """Let markers of deleted keys go by themselves, in a bucket that an older server made and if this account may."""
+    """Turn on lifetimes, for markers of deleted keys, in a bucket of an older server, if this account may."""
     version = bus.client.connected_server_version
     is_bucket = (config.name or "").startswith("KV_")
     if is_bucket and not config.allow_msg_ttl and (version.major, version.minor) >= WITH_LIFETIMES:
@@ -183,7 +183,7 @@ async def _allow_lifetimes(bus: Bus, config: StreamConfig) -> None:
 
 
 def changed(config: StreamConfig, wanted: Limits) -> dict[str, Any]:
-    """What is to be changed of a stream: limits of the log that were asked for, and replicas if more were."""
+    """Return the changes to a stream: the wanted limits of the log, and replicas if there are too few."""
     changes: dict[str, Any] = {}
     if wanted.replicas > (config.num_replicas or 1):
         changes["num_replicas"] = wanted.replicas

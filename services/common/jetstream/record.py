@@ -1,4 +1,4 @@
-"""A message of the log, wherever it is kept."""
+"""A message of the log, in the stream or in a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """A message: its place in the stream, when it was stored there (unix seconds), its subject and payload.
 
-    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds), else 0.
+    `began`: the start (unix seconds) of the log that it was imported from, if that log had lost its beginning, else 0.
     """
 
     sequence: int

@@ -1,4 +1,4 @@
-"""Watching keys of a bucket, through whatever happens to the bus."""
+"""A watch on the keys of a bucket, which survives outages of the bus."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from services.common.jetstream.consumer import StartAt, consume
 from services.common.log import Outage
 
 SYNC_TIMEOUT = 1.0
-"""Seconds without news after which a watch asks whether what it waits for was deleted in the meantime."""
+"""Seconds without a change after which a watch checks whether the keys that it expects were deleted meanwhile."""
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A key-value bucket's news: `value` is None when the key was deleted."""
+    """A change of a key; `value` is None when the key was deleted."""
 
     key: str
     value: bytes | None
 
 
 class Synced(msgspec.Struct, frozen=True):
-    """A watch has delivered everything that was there when it began."""
+    """The watch has delivered all keys that existed when it began."""
 
 
 async def watch_keys(bus: Bus, bucket: str, keys: str) -> AsyncGenerator[Change | Synced, None]:
@@ -74,7 +74,7 @@ async def _watch_while_connected(
 
 
 def _change(message: Msg, prefix: str) -> Change:
-    """The news in a message of a bucket. One with one of these headers says that the key has no value any more."""
+    """Return the change in a message of a bucket. These headers mean that the key was deleted."""
     headers = message.headers or {}
     is_gone = "KV-Operation" in headers or "Nats-Marker-Reason" in headers
     return Change(message.subject.removeprefix(prefix), None if is_gone else message.data)

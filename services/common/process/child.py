@@ -1,4 +1,4 @@
-"""Child processes that are kept running."""
+"""Supervised child processes."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ LONGEST_BACKOFF = 10.0
 STABLE_AFTER = 10.0
 WATCH = 5.0
 LONGEST_SILENCE = 5
-"""A pulse beats every 5 seconds: after so many turns of the watch without one the program hangs."""
+"""A program that misses so many checks in a row hangs: it pings every 5 seconds, once a check."""
 
 SUPERVISED = "LONGSHORE_SUPERVISED"
-"""A variable of every service that a supervisor starts: it has checked what is checked at a start, and starts again."""
+"""A variable of every supervised service: the supervisor has made the checks of a start, and restarts the service."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def set_parent_death_signal(parent: int, number: int = signal.SIGTERM) -> None:
-    """Have the kernel send this process a signal when `parent`, its parent, dies; at once if it is gone already."""
+    """Have the kernel send this process a signal when `parent` dies; send it now if `parent` is dead already."""
     _libc.prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
 
 
 def describe_exit(code: int) -> str:
-    """An exit status in words: "exit code 1", "killed by signal 9"."""
+    """Describe an exit status: "exit code 1", "killed by signal 9"."""
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
 class Child:
-    """A program that is started again, with a growing pause, whenever it ends before `stop`."""
+    """A program that is restarted, after a growing pause, whenever it ends before `stop`."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class Child:
         stderr: int | None = None,
         has_watchdog: bool = False,
     ) -> None:
-        """`on_exit` is told the exit status, and answers whether to start the program again.
+        """Prepare a program. `on_exit` gets the exit status, and returns whether to restart the program.
 
-        `has_watchdog`: it gives signs of life (`services.common.process.watchdog`), and is killed when they stop.
+        `has_watchdog`: the program pings (`services.common.process.watchdog`), and is killed when it stops to.
         """
         self.name = name
         self.restarts = 0
@@ -80,13 +80,13 @@ class Child:
 
     @property
     def is_live(self) -> bool:
-        """Whether it runs, and has given a sign of life since it was started."""
-        return self.pid != 0 and self._monitor is not None and self._monitor.has_begun()
+        """The program runs, and has pinged since it was started."""
+        return self.pid != 0 and self._monitor is not None and self._monitor.has_pinged()
 
     async def start(self, retry_start: bool = False) -> None:
         """Start the program and keep it running.
 
-        Raises OSError if it cannot be started at all, unless we are patient: then it is tried until it can.
+        Raises OSError if it cannot be started; with `retry_start`, retries until it can.
         """
         await (self._spawn_with_retry() if retry_start else self._spawn())
         self._supervising = asyncio.create_task(self._supervise(), name=f"supervise {self.name}")
@@ -143,7 +143,7 @@ class Child:
         self._monitor = monitor
 
     async def _watch(self) -> None:
-        """Kill the program when it hangs. Our own turns count: when all were stopped, nobody is to blame."""
+        """Kill the program when it hangs. Checks are counted, not seconds: the whole host may have been stopped."""
         while True:
             await asyncio.sleep(WATCH)
             if self._monitor and self._process and self._monitor.missed_checks() > LONGEST_SILENCE:

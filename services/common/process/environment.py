@@ -1,4 +1,4 @@
-"""Which variables a process hands to those that it starts: those named here, for the rest may hold secrets."""
+"""The variables that a process passes to its children: only those named here, for the rest may hold secrets."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ USUAL = frozenset(
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     )
 )
-"""What says how this host is made: where programs, files, certificates and the network are, and in which language."""
+"""Variables that describe the host: the places of programs, files and certificates, the network, and the language."""
 
 _USUAL_PREFIXES = ("LC_",)
 _OWN_PREFIXES = ("PYTHON", "XDG_", "LD_")
-"""What a program of ours needs besides, to run and to find the same folders as the one that starts it."""
+"""Variables that a program of Longshore needs as well, to run and to find the same folders as its parent."""
 
 _OF_A_SHELL = {"_", "PWD", "OLDPWD", "SHLVL", "TERM"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -27,7 +27,7 @@ _OURS = "LONGSHORE_"
 
 
 def usual(base: Mapping[str, str], names: Collection[str] = (), prefixes: tuple[str, ...] = ()) -> dict[str, str]:
-    """The usual variables of an environment, those with these names, and those whose names begin like this."""
+    """Return the usual variables of an environment, and those with these names or prefixes."""
     begins = (*_USUAL_PREFIXES, *prefixes)
     return {
         name: value
@@ -37,7 +37,7 @@ def usual(base: Mapping[str, str], names: Collection[str] = (), prefixes: tuple[
 
 
 def own(base: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
-    """For a program of ours: the usual variables, those of the interpreter, and those that begin like this."""
+    """Return the variables for a program of Longshore: usual, the interpreter's, and those with these prefixes."""
     return usual(base, prefixes=(*_OWN_PREFIXES, *prefixes))
 
 
@@ -47,16 +47,16 @@ def foreign(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def withheld(base: Mapping[str, str], names: Collection[str]) -> list[str]:
-    """The names of the variables that `usual` leaves out, in order, without Longshore's own and those of a shell."""
+    """Return the sorted names of the variables that `usual` omits, except Longshore's own and those of a shell."""
     left = base.keys() - usual(base, names).keys() - _OF_A_SHELL
     return sorted(name for name in left if not name.startswith(_OURS))
 
 
 def check_names(option: str, names: Collection[str]) -> None:
-    """Raises SettingsError unless all are names of variables that may be passed on."""
+    """Raise SettingsError unless all are names of variables that may be passed on."""
     for name in names:
         if not _NAME.fullmatch(name):
-            # What stands behind a "=" may be a secret, so it is not repeated.
+            # The text behind a "=" may be a secret, so the message does not repeat it.
             raise SettingsError(f"{option}: use names of variables alone, such as DATABASE_URL")
         if name.startswith(_OURS):
             raise SettingsError(f"{option} {name}: variables {_OURS}… are Longshore's own and are not passed on")

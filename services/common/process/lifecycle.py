@@ -1,4 +1,4 @@
-"""The life of a service: connect, start, run until a signal or a failure, stop within a deadline."""
+"""The lifecycle of a service: connect, start, run until a signal or a failure, stop within a deadline."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ STOP_TIMEOUT = 60.0
 FLUSH_TIMEOUT = 3.0
 CANCEL_AGAIN = 0.5
 BRIEFLY = 1.0
-"""Seconds that the bus has to answer a service that can do without it."""
+"""Seconds that a service waits for the bus that can start without it."""
 
 
 class Context:
-    """What a running service works with."""
+    """The connection, the outbox and the tasks of a running service."""
 
     def __init__(self, service: str, settings: Settings, bus: Bus) -> None:
         self.service = service
@@ -75,9 +75,9 @@ class Context:
         self.stopping.set()
 
     async def cancel_tasks(self) -> None:
-        """End everything that was spawned.
+        """Cancel all spawned tasks.
 
-        Asked more than once: before Python 3.12, asyncio.wait_for, which the bus client uses, swallows a cancellation
+        Cancels more than once: before Python 3.12, asyncio.wait_for, which the bus client uses, swallows a cancellation
         that arrives together with its result.
         """
         pending = set(self._tasks)
@@ -98,11 +98,11 @@ def run(
     stop_timeout: float = STOP_TIMEOUT,
     needs_bus: bool = True,
 ) -> None:
-    """Run a service in this process until SIGTERM or SIGINT; if it does not need the bus, also before that is there.
+    """Run a service in this process until SIGTERM or SIGINT; unless it needs the bus, also before the bus is up.
 
-    `main` starts the service, spawns what runs beside it, waits for `context.stopping` and winds down, within
-    `stop_timeout` seconds. `unit` is what runs at most once on a host ("proxy:8080"). Raises what ended the service,
-    if anything did.
+    `main` starts the service, spawns what runs beside it, waits for `context.stopping` and stops, within
+    `stop_timeout` seconds. `unit` runs at most once on a host ("proxy:8080"). Raises the error that ended the service,
+    if there was one.
     """
     asyncio.run(_run(service, unit, settings, main, stop_timeout, needs_bus))
 
@@ -179,7 +179,7 @@ async def _heartbeat(context: Context, watchdog: WatchdogPing) -> None:
     loop = asyncio.get_running_loop()
     while True:
         before = loop.time()
-        watchdog.beat()
+        watchdog.ping()
         await asyncio.sleep(HEARTBEAT_INTERVAL)
         lag = max(0.0, loop.time() - before - HEARTBEAT_INTERVAL)
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -196,7 +196,7 @@ async def _heartbeat(context: Context, watchdog: WatchdogPing) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process, 0 if it is gone (proc(5), statm)."""
+    """Return the resident memory of a process, 0 if it is gone (proc(5), statm)."""
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
     return 0

@@ -1,4 +1,4 @@
-"""Who listens on a port."""
+"""Checks that a port is free, and finds the process that listens on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LISTEN = "0A"
 
 
 def check_free(option: str, port: int, address: str = "") -> None:
-    """Raises PortTakenError, with the holder where the system tells, if the port cannot be bound."""
+    """Raise PortTakenError if the port cannot be bound; it names the process that holds the port, if it can."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -33,7 +33,7 @@ def check_free(option: str, port: int, address: str = "") -> None:
 
 
 def _holder(port: int) -> str:
-    """The name and process id of who listens on `port`; empty when it cannot be told."""
+    """Return the name and process id of the listener on `port`; empty when it is unknown."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for process in Path("/proc").glob("[0-9]*"):
         if sockets and _open_sockets(process) & sockets:

@@ -1,4 +1,4 @@
-"""The state directory."""
+"""Lock files in the state directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRY = 0.05
 def lock(
     state_dir: str, name: str, wait: float = 0.0, on_wait: Callable[[str], None] = lambda _: None
 ) -> Iterator[int]:
-    """Hold `<state_dir>/<name>.lock`; its descriptor may be handed to a child that is to hold it as well.
+    """Hold `<state_dir>/<name>.lock`; its descriptor may be passed to a child that holds the lock as well.
 
     Raises SettingsError, with the process that holds it, when it is still taken after `wait` seconds; `on_wait` is
     called with that process when the wait begins.
@@ -31,11 +31,11 @@ def lock(
     except OSError as error:
         raise SettingsError(f"--state-dir {state_dir}: {error.strerror}; choose a folder that you can write") from None
     try:
-        if not _taken(descriptor, 0.0):
+        if not _acquire(descriptor, 0.0):
             holder = os.pread(descriptor, 32, 0).decode() or "unknown"
             if wait > 0:
                 on_wait(holder)
-            if not _taken(descriptor, wait):
+            if not _acquire(descriptor, wait):
                 raise SettingsError(
                     f"--state-dir {state_dir}: in use by process {holder}; stop it, or choose another --state-dir"
                 )
@@ -46,13 +46,13 @@ def lock(
 
 
 def _write_holder(descriptor: int) -> None:
-    """Say who holds it. On a full disk the lock is held all the same."""
+    """Write the process id into the lock file. On a full disk, the lock is held without it."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
 
 
-def _taken(descriptor: int, wait: float) -> bool:
+def _acquire(descriptor: int, wait: float) -> bool:
     deadline = time.monotonic() + wait
     while True:
         try:

@@ -19,11 +19,13 @@ from services.deployer.hooks.output_limit import OutputLimit
 from services.deployer.settings import DeployerSettings
 
 GUARD = 'trap "kill -KILL 0" TERM; sh -c "$0" & wait $!'
-"""Ends the whole process group when the deployer dies: the kernel tells only the group's first process."""
+"""Ends the whole process group when the deployer dies: the kernel signals only the group's first process."""
 
 CHUNK = 1 << 16
 PAUSE = 0.01
+"""Seconds between two reads of an output beyond its limits, which is thrown away."""
 CLOSE_TIMEOUT = 1.0
+"""Seconds to read the rest of an ended hook's output."""
 
 Log = structlog.typing.FilteringBoundLogger
 
@@ -92,10 +94,10 @@ class Hooks:
 
 def variables(base: Mapping[str, str], context: HookContext, passed: Collection[str] = ()) -> dict[str, str]:
     """Return the environment of a hook: the usual variables of the deployer, those of --pass-env, and the context."""
-    told = {
+    own = {
         f"LONGSHORE_{name.upper()}": value.replace("\0", "") for name, value in msgspec.structs.asdict(context).items()
     }
-    return usual(base, passed) | told
+    return usual(base, passed) | own
 
 
 async def _run_shell(command: str, environment: Mapping[str, str], folder: Path, output: int, timeout: float) -> str:
@@ -134,7 +136,7 @@ async def _output(log: Log, hook: str) -> AsyncIterator[int]:
         yield writable
     finally:
         os.close(writable)
-        await asyncio.wait({logging}, timeout=CLOSE_TIMEOUT)  # somebody who left the group may still hold the pipe
+        await asyncio.wait({logging}, timeout=CLOSE_TIMEOUT)  # a process that left the group may hold the pipe
         logging.cancel()
         await asyncio.gather(logging, return_exceptions=True)
 
@@ -152,7 +154,7 @@ async def _log(descriptor: int, show: Callable[[str], object]) -> None:
                 for line in limit.feed(data):
                     show(line)
                 if limit.omitted:
-                    await asyncio.sleep(PAUSE)  # a flood of output is not worth all of our CPU time
+                    await asyncio.sleep(PAUSE)  # a flood of output must not take all of our CPU time
         finally:
             transport.close()
             for line in limit.end():

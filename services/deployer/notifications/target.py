@@ -24,6 +24,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def is_webhook(self) -> bool:
+        """It is a webhook."""
         return self.url.startswith(WEBHOOK)
 
     @property

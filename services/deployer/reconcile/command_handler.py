@@ -255,7 +255,7 @@ class CommandHandler:
                 raise LongshoreError(
                     f"no replica {identity!r} runs here; these do: {first_few(sorted(replicas)) or 'none'}"
                 )
-            replicas[identity].must_replace = True
+            self._reconciler.replica_set.replace(identity)
         return Reply(True, f"replica {identity} is stopped as soon as its successor takes traffic")
 
     async def _abort(self, requester: Requester) -> Reply:
@@ -275,7 +275,7 @@ class CommandHandler:
 
     async def _list_releases(self) -> list[str]:
         """Ask the registry for its releases, newest first. Raises RegistryError if it has none."""
-        offered = self._poller.offered = await self._poller.registry.offered()
+        offered = await self._poller.refresh()
         if not offered:
             raise RegistryError(f"{self._poller.registry.url} offers no release")
         return offered

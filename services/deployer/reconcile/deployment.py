@@ -65,6 +65,7 @@ class Deployment:
 
     @property
     def ongoing(self) -> Ongoing | None:
+        """The deployment under way in the decisions, None without one."""
         return self._store.decisions.ongoing
 
     @property
@@ -74,10 +75,12 @@ class Deployment:
 
     @property
     def is_pull_due(self) -> bool:
+        """The preparation must be started."""
         return self.ongoing is not None and not self.ongoing.failed and self._preparation == "due"
 
     @property
     def is_rolling_out(self) -> bool:
+        """The preparation is done, and the deployment has not failed."""
         return self.ongoing is not None and not self.ongoing.failed and self._preparation == "done"
 
     @property
@@ -87,6 +90,7 @@ class Deployment:
 
     @property
     def undoing(self) -> str:
+        """The release whose failed deployment is being undone, empty without one."""
         return self.ongoing.release if self.ongoing and self.ongoing.failed else ""
 
     @property
@@ -96,6 +100,7 @@ class Deployment:
 
     @property
     def strategy(self) -> Literal["rolling", "blue-green"]:
+        """The strategy of the deployment under way."""
         return "blue-green" if self.ongoing and self.ongoing.strategy == "blue-green" else "rolling"
 
     async def artifact(self, release: str) -> Artifact:
@@ -145,7 +150,7 @@ class Deployment:
         """Continue the deployment of an earlier deployer. `releases`: those of its replicas."""
         if ongoing := self.ongoing:
             self._preparation = "done" if ongoing.release in releases else "due"
-            self._log.info("deployment goes on", release=ongoing.release, undoing=ongoing.failed)
+            self._log.info("deployment resumes", release=ongoing.release, undoing=ongoing.failed)
             self._limit_undoing()
             if self.is_pull_due and self._settings.before_deploy:
                 self._log.warning("before-deploy runs for this deployment, maybe again", release=ongoing.release)
@@ -155,6 +160,10 @@ class Deployment:
         if ongoing := self.ongoing:
             self._preparation = "hook"
             self._preparing = self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
+
+    def report_failure(self, phase: str, reason: str) -> None:
+        """Have the rollout fail. The first failure counts."""
+        self.failure = self.failure or (phase, reason)
 
     async def succeed(self) -> None:
         """Make the release the current one, and start the clean-up and the hook after-deploy."""

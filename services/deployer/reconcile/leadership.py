@@ -40,6 +40,7 @@ class Leadership:
 
     @property
     def is_held(self) -> bool:
+        """This deployer holds the lease now."""
         return self._lease.is_held
 
     @property
@@ -68,7 +69,7 @@ class Leadership:
 
     async def keep(self) -> None:
         """Renew the lease until it is released. Raises LongshoreError if another deployer has taken it."""
-        while not self.is_lost and not self._lease.is_given_back:
+        while not self.is_lost and not self._lease.is_released:
             await self._lease.step()
         if self.is_lost:
             raise LongshoreError(
@@ -98,7 +99,7 @@ def holder(state_dir: str) -> str:
 async def wait_for_leadership(settings: DeployerSettings) -> None:
     """Return when this deployer holds the lease. Raises BusError if there is no bus.
 
-    It records no start before that: its start ends the deployer before.
+    The deployer records its start only after that, because its start ends the one before.
     """
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     try:

@@ -17,7 +17,8 @@ from services.common.errors import RegistryError
 from services.deployer.registry import Registry
 from services.deployer.registry.backoff import pause
 
-LOOKUP_TIMEOUT = 60.0
+POLL_TIMEOUT = 60.0
+"""Seconds for one poll: several requests of a session, each with its own deadline of 20 s."""
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -66,17 +67,22 @@ class RegistryPoller:
         if not self._streak:
             self._poll_soon.set()
 
+    async def refresh(self) -> list[str]:
+        """Return the releases of this moment, newest first, and keep them as the offer. Raises RegistryError."""
+        self.offered = await self.registry.offered()
+        return self.offered
+
     async def poll(self) -> None:
         """Poll once. A failure is recorded, and keeps the last offer."""
         self._poll_soon.clear()
         try:
-            async with asyncio.timeout(LOOKUP_TIMEOUT):
+            async with asyncio.timeout(POLL_TIMEOUT):
                 offered = await self.registry.offered()
                 resolved = {release: await self._resolve(release) for release in self._wanted(offered)}
         except RegistryError as error:
             self._failed(str(error), error.retry_after)
         except TimeoutError:
-            self._failed(f"no answer from {self.registry.url} within {LOOKUP_TIMEOUT:g} s")
+            self._failed(f"no answer from {self.registry.url} within {POLL_TIMEOUT:g} s")
         else:
             self._succeeded(offered, resolved)
 

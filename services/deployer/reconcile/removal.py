@@ -25,8 +25,8 @@ from services.common.jetstream.watch import Change, watch_keys
 from services.deployer.reconcile.leadership import Leadership
 from services.deployer.settings import DeployerSettings
 
-TURN = 10.0
-"""Seconds to get the application after its deployer has ended: three times what a lease lasts that nobody gave back."""
+LEASE_TIMEOUT = 10.0
+"""Seconds to get the lease after the deployer has ended: three times the term of an unreleased lease."""
 
 FLUSH_TIMEOUT = 5.0
 
@@ -41,8 +41,8 @@ async def remove(settings: DeployerSettings, by: str) -> None:
         for bucket in (subjects.ROUTES, subjects.REPLICAS):
             for key in await _keys(bus, bucket, f"{subjects.token(settings.host)}.{settings.app}.>"):
                 await bus.delete(bucket, key)
-        await _tell(bus, settings, by)
-        await _note(bus, settings)
+        await _record(bus, settings, by)
+        await _mark_removed(bus, settings)
     finally:
         await leadership.release()
         await bus.close()
@@ -60,7 +60,7 @@ async def left(settings: DeployerSettings) -> list[str]:
 
 async def _take(leadership: Leadership) -> None:
     try:
-        async with asyncio.timeout(TURN):
+        async with asyncio.timeout(LEASE_TIMEOUT):
             await leadership.take()
     except TimeoutError:
         raise BusError(f"{leadership.name} is not removed: a deployer still has it") from None
@@ -78,20 +78,20 @@ async def _keys(bus: Bus, bucket: str, keys: str) -> list[str]:
     return found
 
 
-async def _tell(bus: Bus, settings: DeployerSettings, by: str) -> None:
+async def _record(bus: Bus, settings: DeployerSettings, by: str) -> None:
     outbox = Outbox(bus, "deployer", settings.host, uuid7())
     running = asyncio.create_task(outbox.run())
     try:
         outbox.record(ApplicationRemoved(time.time(), by), settings.app)
         outbox.record(ServiceStopped(time.time(), "stopped"))
         if not await outbox.flush(FLUSH_TIMEOUT):
-            raise BusError(f"the log does not take that {settings.app} is removed")
+            raise BusError(f"the log does not take the removal of {settings.app}")
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _note(bus: Bus, settings: DeployerSettings) -> None:
+async def _mark_removed(bus: Bus, settings: DeployerSettings) -> None:
     key = subjects.decisions_key(settings.host, settings.app)
     await bus.put(subjects.DECISIONS, key, replace(await _decisions(bus, key), removed=True))
 

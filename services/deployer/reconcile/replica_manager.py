@@ -262,7 +262,7 @@ class ReplicaManager:
         if replica.release != self._deployment.target or replica.leaving:
             return
         if self._deployment.is_rolling_out:
-            self._deployment.failure = self._deployment.failure or (phase, reason)
+            self._deployment.report_failure(phase, reason)
             return
         wait = self.backoff.crashed(replica.slot, uptime, time.monotonic())
         self._log.warning("replica is replaced", replica=replica.id, reason=reason, seconds=wait)

@@ -51,6 +51,10 @@ class ReplicaSet:
         """Remove a replica. Return it, None if there is none with this id."""
         return self.replicas.pop(identity, None)
 
+    def replace(self, identity: str) -> None:
+        """Have a replica replaced, however healthy it is."""
+        self.replicas[identity].must_replace = True
+
     def new_id(self, release: str, slot: int) -> str:
         """Return a new id, `<app>-<release>-<slot>-<random>`. No two replicas ever share one."""
         return f"{self._app}-{subjects.token(release)[:LONGEST_TOKEN]}-{slot}-{secrets.token_hex(3)}"
@@ -114,7 +118,7 @@ class ReplicaSet:
         return [
             Probed(self._app, replica.id, replica.release, at.host, at.port, self._check, at.pid)
             for replica in self.replicas.values()
-            # One that has just ended has no port, one that was signalled no longer listens: neither is a failure.
+            # An ended container has no port, and a signalled replica no longer listens: neither is a failure.
             if (at := replica.address) and at.port and not replica.signalled
         ]
 

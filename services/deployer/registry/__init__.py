@@ -15,7 +15,7 @@ __all__ = ["Registry", "parse"]
 
 
 def parse(url: str) -> Registry:
-    """The registry at a URL. Raises SettingsError for an unknown scheme, a malformed URL, a missing folder."""
+    """Return the registry at a URL. Raises SettingsError for an unknown scheme, a malformed URL, a missing folder."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise SettingsError(f"--registry {url.rpartition('@')[2]!r}: not a URL; use {KNOWN}")
@@ -36,7 +36,7 @@ def _directory(url: str) -> Directory:
     except ValueError as error:
         raise SettingsError(f"--registry {url}: malformed ({error}); use {DIRECTORY}") from None
     if not url.isprintable() or not unquote(parts.path).isprintable():
-        raise SettingsError(f"--registry {url!r}: holds characters that cannot be printed")
+        raise SettingsError(f"--registry {url!r}: contains unprintable characters; remove them")
     if "#" in url:
         raise SettingsError(f"--registry {url}: a # ends the path of a URL; write %23 for one in a folder's name")
     if parts.netloc or not parts.path.startswith("/"):

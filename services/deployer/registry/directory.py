@@ -17,7 +17,7 @@ RUN = "run"
 
 
 class Directory:
-    """The registry `dir://<path>`. Pre-releases are offered only when asked for."""
+    """The registry `dir://<path>`. It offers pre-releases only on request."""
 
     def __init__(self, path: Path, pre_releases: bool = False) -> None:
         self.path = path
@@ -28,7 +28,7 @@ class Directory:
 
     @classmethod
     def open(cls, path: str, pre_releases: bool) -> Directory:
-        """The registry at a folder that exists. Raises SettingsError when it does not."""
+        """Return the registry at a folder. Raises SettingsError if the folder does not exist."""
         folder = Path(path)
         try:
             problem = "" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
@@ -39,15 +39,15 @@ class Directory:
         return cls(folder, pre_releases)
 
     async def offered(self) -> list[str]:
-        """The releases that can be started, newest first. What cannot is told once, by a warning."""
+        """Return the releases that can be started, newest first. Each other one is logged once."""
         return await asyncio.to_thread(self._offered)
 
     async def resolve(self, release: str, known: Artifact | None = None) -> Artifact:
-        """The release's folder, and a digest of the names, sizes and times of the files that are in it now."""
+        """Return the release's folder, and a digest of the names, sizes and times of its files."""
         return await asyncio.to_thread(self._resolve, release)
 
     def is_newer(self, release: str, than: str) -> bool:
-        """Whether a release is of a higher version than another."""
+        """Return True if a release has a higher version than another."""
         return versions.is_newer(release, than)
 
     def _offered(self) -> list[str]:
@@ -78,7 +78,7 @@ class Directory:
 
 
 def flaw(folder: Path) -> str:
-    """What keeps a release folder from being started, in words; empty if nothing does."""
+    """Return why a release folder cannot be started, empty if it can."""
     run = folder / RUN
     if not run.is_file():
         return f"there is no file {run}"
@@ -88,7 +88,7 @@ def flaw(folder: Path) -> str:
 
 
 def _problem(folder: Path) -> str:
-    """What keeps a release from being started, be it only that we may not look."""
+    """Return why a release cannot be started; that may only be a folder that we may not read."""
     try:
         return flaw(folder)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Why a file that is executable cannot be executed: the system says "No such file" of a file that is there."""
+"""Reasons why an executable file cannot be executed: the system says "No such file" of a file that exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEAD = 256
 
 
 def first_line_flaw(run: Path) -> str:
-    """What is wrong with a script's first line, in words; empty if nothing is, or it is no script."""
+    """Return the flaw of a script's first line; empty if it has none, or if the file is no script."""
     line = _first_line(run)
     interpreter = _interpreter(line)
     if line.endswith(b"\r"):
@@ -23,7 +23,7 @@ def first_line_flaw(run: Path) -> str:
 
 
 def why_not_executed(run: Path, error: str) -> str:
-    """What the system said about a file that it could not execute, with what to do where that is known."""
+    """Return the system's error for a file that it could not execute, with a remedy where one is known."""
     if flaw := first_line_flaw(run):
         return flaw
     head = _first_line(run)
@@ -36,7 +36,7 @@ def why_not_executed(run: Path, error: str) -> str:
 
 
 def _first_line(run: Path) -> bytes:
-    """As much of it as counts; empty if it cannot be read."""
+    """Return the part of the first line that the kernel looks at; empty if it cannot be read."""
     try:
         with run.open("rb") as file:
             return file.read(_HEAD).split(b"\n")[0]
@@ -45,7 +45,7 @@ def _first_line(run: Path) -> bytes:
 
 
 def _interpreter(line: bytes) -> str:
-    """What executes a script with this first line: the program itself, or the one that `env` is to find."""
+    """Return the program that executes a script with this first line: the one that `env` finds, if it names env."""
     words = os.fsdecode(line.removeprefix(b"#!")).split() if line.startswith(b"#!") else []
     if len(words) > 1 and Path(words[0]).name == "env" and not words[1].startswith("-") and "=" not in words[1]:
         return words[1]
@@ -53,7 +53,7 @@ def _interpreter(line: bytes) -> str:
 
 
 def _is_here(interpreter: str, folder: Path) -> bool:
-    """A path is looked up from the folder, which is where a replica starts; a name on PATH."""
+    """Return True if an interpreter exists: a path relative to the replica's working folder, or a name on PATH."""
     if "/" in interpreter:
         return (folder / interpreter).exists()
     return shutil.which(interpreter) is not None

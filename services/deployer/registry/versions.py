@@ -1,4 +1,4 @@
-"""Release names as versions: Semantic Versioning 2.0.0 with an optional leading "v", unless told otherwise. Pure."""
+"""Release names as versions: by default Semantic Versioning 2.0.0 with an optional leading "v". Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Parse: TypeAlias = Callable[[str], Version | None]
 """The version that a name stands for, None if it is not one."""
 
 Predicate: TypeAlias = Callable[[Version], bool]
-"""Whether a version is wanted."""
+"""True for a version that is wanted."""
 
 
 def parse(name: str) -> Version | None:
-    """The version that a name stands for, None if it is not one."""
+    """Return the version that a name stands for, None if it is not one."""
     text = name.removeprefix("v")
     try:
         version = Version.parse(text)
@@ -42,13 +42,13 @@ def newest_first(
 
 
 def is_newer(name: str, than: str, parse: Parse = parse) -> bool:
-    """Whether a version has a higher precedence than another; a name that is no version is older than any."""
+    """Return True if a version has a higher precedence than another; a name that is no version is older than any."""
     this, other = parse(name), parse(than)
     return this is not None and (other is None or this > other)
 
 
 def _precedence(version: Version) -> tuple[object, ...]:
-    """Return what sorts as the versions do: comparing two of the library's parses both again."""
+    """Return a key that sorts as the versions do: a comparison of the library's own parses both again."""
     parts = (version.prerelease or "").split(".")
     rank = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
     return version.major, version.minor, version.patch, not version.prerelease, rank

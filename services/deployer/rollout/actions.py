@@ -8,7 +8,7 @@ import msgspec
 
 
 class Pull(msgspec.Struct, frozen=True):
-    """Bring the release that is to be deployed to this host."""
+    """Bring the release of the deployment to this host."""
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -6,7 +6,9 @@ import msgspec
 
 FIRST = 1.0
 LONGEST = 60.0
+"""Seconds: a crash loop costs one start a minute, and a fixed dependency is noticed within a minute."""
 STABLE_AFTER = 60.0
+"""Seconds of uptime after which a crash starts a new streak: as long as the longest wait."""
 
 
 class _Streak(msgspec.Struct):

@@ -12,7 +12,7 @@ from schemas.routing import Artifact, Decisions, Ongoing
 from services.deployer.registry import versions
 
 IsNewer: TypeAlias = Callable[[str, str], bool]
-"""Whether one release comes after another, by their names, in the registry's own order."""
+"""True if the first release comes after the second in the registry's own order, by their names."""
 
 
 def next_release(

@@ -45,12 +45,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true now.
+    """The facts of one moment.
 
     `target`: the release that should run (empty: none). `deploying`: a deployment of it is under way. `is_pull_due`:
-    another release is to be brought onto this host, and becomes the target after that. `undoing`: the release whose
-    failed deployment is being undone, which is given up at `undo_until`. `failure`: what went wrong outside of the
-    replicas that are left: phase and reason. `held`: slots that wait before their next start, because they keep
+    another release must first be brought to this host, and becomes the target after that. `undoing`: the release whose
+    failed deployment is being undone, at the latest until `undo_until`. `failure`: phase and reason of a failure that
+    the replicas do not show. `held`: slots that wait before their next start, because they keep
     crashing, and until when; a deployment does not wait for them.
     """
 
@@ -87,7 +87,7 @@ def plan(facts: Facts) -> Plan:
         return Plan([Fail(*failure)], facts.now)
     if unretirements := situation.unretirements():
         return Plan(unretirements, facts.now)
-    actions: list[Action] = [*situation.routing(), *situation.leaving()]
+    actions: list[Action] = [*situation.routing(), *situation.shutdown_steps()]
     actions += situation.retirements() or situation.starts()
     return Plan(actions or situation.ending(), situation.wake)
 
@@ -154,7 +154,7 @@ class _Situation:
         ]
         return [Unretire(replica.id) for replica in usable[: max(self.desired - len(self.good), 0)]]
 
-    def leaving(self) -> Iterator[Action]:
+    def shutdown_steps(self) -> Iterator[Action]:
         """Yield the next step of each retiring replica."""
         for replica in self.retiring:
             if replica.stopping_since is None:

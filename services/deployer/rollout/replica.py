@@ -25,11 +25,11 @@ class Replica(msgspec.Struct, kw_only=True):
     """A replica that was started and has not ended.
 
     `since`: when it was started or adopted, inf while its release is brought here. `running`: its start is done.
-    `ready`: it once passed its checks. `healthy`: it passes them now; `problem` is why not, `unhealthy_since` tells for
-    how long. `route`: its place in the route as last decided, `route_since` when that changed, `followed` whether the
-    proxy follows it. `connections`: how many it still has while it drains. `condemned`: to be replaced, whatever it
-    does. `leaving`: why it is on its way out. `stopping_since`: when it was told to end. `drain_signal`: the signal on
-    which it closes its connections by itself and ends, empty if there is none; `signalled`: it got that.
+    `ready`: it once passed its checks. `healthy`: it passes them now; `problem` is why not, `unhealthy_since` since
+    when. `route`: its place in the route as last decided, `route_since` when that changed, `followed` whether the
+    proxy follows it. `connections`: how many it still has while it drains. `must_replace`: to be replaced, whatever it
+    does. `leaving`: why it retires, empty if it stays. `stopping_since`: when it was asked to stop. `drain_signal`: the
+    signal on which it closes its connections by itself and ends, empty if there is none; `signalled`: it got that.
     """
 
     id: str

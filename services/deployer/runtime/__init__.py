@@ -1,1 +1,1 @@
-"""How replicas run: as processes of this host."""
+"""The runtimes of replicas: processes of this host, and containers."""

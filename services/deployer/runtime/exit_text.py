@@ -1,4 +1,4 @@
-"""How a replica ended, in words. Pure."""
+"""Exits in words. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from services.deployer.runtime.protocol import Exit
 
 
 def describe_exit(end: Exit | ReplicaExited) -> str:
-    """ "exited with code 1", "was killed by signal 9, out of memory"."""
+    """Return an exit in words: `exited with code 1`, `was killed by signal 9, out of memory`."""
     if end.code == UNSEEN:
         return "ended unseen"
     ended = f"was killed by signal {-end.code}" if end.code < 0 else f"exited with code {end.code}"

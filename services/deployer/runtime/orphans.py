@@ -1,4 +1,4 @@
-"""Processes that a replica left behind, found by the mark in their environment: numbers may belong to strangers."""
+"""Processes that a replica left behind, found by the mark in their environment: process ids are reused."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 
 MARK = "LONGSHORE_REPLICA"
 ROUNDS = 10
+"""Rounds until no orphan is left: a process may fork between the look and the kill, but not ten times in a row."""
 
 
 def find(*replicas: str) -> Iterator[int]:
-    """The processes of this user (of all, for root) that were started by these replicas, however indirectly.
+    """Yield the processes of this user (of all, for root) that these replicas started, however indirectly.
 
     It reads the environment of every process of the host: call it in a thread.
     """
@@ -24,7 +25,7 @@ def find(*replicas: str) -> Iterator[int]:
 
 
 def kill(*replicas: str) -> None:
-    """SIGKILL whatever is left of these replicas, and what it started meanwhile. As slow as `find`."""
+    """Kill all processes that these replicas left, and those that they start meanwhile. As slow as `find`."""
     for _ in range(ROUNDS):
         pids = list(find(*replicas))
         for pid in pids:

@@ -15,11 +15,11 @@ _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free(host: str, taken: Container[int]) -> int:
-    """A port of `host` that nobody uses, and that is not in `taken`. Raises ReleaseError when there is none,
-    OSError when this process can open no socket.
+    """Return a free port of `host` that is not in `taken`.
 
-    It lies below the ports that the system gives to outgoing connections: among those, one of the proxy's own
-    connections could take it before the replica listens.
+    Raises ReleaseError if there is none, OSError if this process can open no socket. The port lies below those that the
+    system gives to outgoing connections: among those, one of the proxy's own connections could take it before the
+    replica listens.
     """
     candidates = list(range(LOWEST, max(_first_ephemeral(), LOWEST + 1000)))
     random.shuffle(candidates)

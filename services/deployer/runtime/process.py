@@ -26,7 +26,9 @@ from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Star
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 10.0
+"""Seconds for a shim to start its program. It takes milliseconds; a busy host or a slow disk may need seconds."""
 FORCE_AGAIN = 2.0
+"""Seconds that the shim has to kill its group before it is killed itself."""
 
 
 class _Watched(msgspec.Struct):
@@ -37,10 +39,10 @@ class _Watched(msgspec.Struct):
 
 
 class ProcessRuntime:
-    """Runtime whose release is a folder with an executable `run`. `root`: where the replicas' folders are.
+    """The runtime whose release is a folder with an executable `run`. `root`: the parent of the replicas' folders.
 
-    `passed`: variables of the environment that a replica sees besides the usual ones. `drain_signal`: what replicas
-    that are started from now on get when they drain, by its full name; empty: nothing.
+    `passed`: variables of the environment that a replica gets besides the usual ones. `drain_signal`: the full name of
+    the signal that new replicas get when they drain; empty: none.
     """
 
     def __init__(self, root: Path, passed: Collection[str] = (), drain_signal: str = "") -> None:
@@ -56,7 +58,7 @@ class ProcessRuntime:
         self._clearing: asyncio.Task[None] | None = None
 
     async def adopt(self) -> list[Found]:
-        """Watch what still runs, and tell what has ended since it was last told. Damaged folders go."""
+        """Watch the replicas that still run, and report those that ended since. Remove damaged folders."""
         found = []
         for folder in self._folders():
             record = folder.record
@@ -69,12 +71,12 @@ class ProcessRuntime:
         return found
 
     async def pull(self, artifact: Artifact) -> None:
-        """The folder is here already: this only checks that it still can be started."""
+        """Check that the folder can still be started. It is here already."""
         if problem := flaw(Path(artifact.location)):
             raise ReleaseError(problem)
 
     async def holds(self, artifact: Artifact) -> bool:
-        """Never: the folder may have changed since, and is as near as its registry."""
+        """Return False: the folder may have changed, and the registry that says so is on this host too."""
         return False
 
     async def start(self, spec: Spec) -> Running:
@@ -96,20 +98,20 @@ class ProcessRuntime:
             raise ReleaseError(f"cannot start {program}: {_problem(folder, program, answer)}")
         try:
             self._watch(folder, started, os.pidfd_open(pid))
-        except OSError as error:  # what cannot be watched must not run
+        except OSError as error:  # a replica that cannot be watched must not run
             _discard(pid)
             folder.mark_forgotten()
             raise ReleaseError(f"cannot watch {program}: {error.strerror}") from None
         return Running(HOST, port, started.program, drain_signal=self._drain_signal)
 
     def drain(self, replica: str, name: str) -> None:
-        """Have the shim send the program the signal that it was given when it was started."""
+        """Have the shim send the program the drain signal that it was started with."""
         if watched := self._watched.get(replica):
             watched.folder.mark_draining()
             self._signal(watched, signal.SIGUSR2)
 
     def stop(self, replica: str, timeout: float) -> None:
-        """SIGTERM to the replica's process group, SIGKILL after `timeout` seconds."""
+        """Send SIGTERM to the replica's process group, and SIGKILL after `timeout` seconds."""
         watched = self._watched.get(replica)
         if watched is None or watched.timer:
             return
@@ -118,25 +120,28 @@ class ProcessRuntime:
         watched.timer = asyncio.get_running_loop().call_later(timeout, self._force, watched)
 
     def forget(self, replica: str) -> None:
+        """Mark the folder of an ended replica, and remove old ones."""
         ReplicaDirectory(self._root / replica).mark_forgotten()
         prune(self._root)
 
     def output(self, replica: str) -> str:
+        """Return the file with the replica's output."""
         return str(ReplicaDirectory(self._root / replica).output)
 
     def problem(self, replica: str) -> str:
-        """None: a process is no more than what probes see of it."""
+        """Return nothing: only probes judge a process."""
         return ""
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
-        """Nothing: the folders of releases belong to their owner."""
+        """Do nothing: the folders of releases belong to their owner."""
 
     def close(self) -> None:
+        """Stop watching, and leave the replicas running."""
         for watched in self._watched.values():
             self._unwatch(watched)
         self._watched.clear()
         if self._clearing:
-            self._clearing.cancel()  # the next runtime finds and reports what is not reported yet
+            self._clearing.cancel()  # the next runtime reports the rest
 
     def _folders(self) -> list[ReplicaDirectory]:
         if not self._root.is_dir():
@@ -144,17 +149,17 @@ class ProcessRuntime:
         return [ReplicaDirectory(path) for path in sorted(self._root.iterdir()) if path.is_dir()]
 
     def _ports(self) -> set[int]:
-        """The ports of all replicas of all apps, also of those that do not listen yet."""
+        """Return the ports of all replicas of all applications, also of those that do not listen yet."""
         records = (ReplicaDirectory(path.parent).record for path in self._root.parent.glob("*/*/replica.json"))
         return {record.port for record in records if record}
 
     async def _adopt(self, folder: ReplicaDirectory, record: Record) -> Found | None:
-        """None for one that this user may not signal: it could never be stopped."""
+        """Adopt one replica. Return None if this user may not signal it, because it could never be stopped."""
         started = await _until_started(folder)
         descriptor = folder.open_shim(started) if started else None
         if descriptor is not None and not _is_ours(descriptor):
             os.close(descriptor)
-            self._log.error("a replica belongs to another user: left alone, end it by hand", replica=record.id)
+            self._log.error("a replica belongs to another user: ignored, end it by hand", replica=record.id)
             return None
         if started and descriptor is not None:
             self._watch(folder, started, descriptor)
@@ -170,15 +175,15 @@ class ProcessRuntime:
 
     def _ended(self, replica: str) -> None:
         watched = self._watched.pop(replica)
-        with contextlib.suppress(ChildProcessError):  # an adopted shim is somebody else's child
+        with contextlib.suppress(ChildProcessError):  # an adopted shim is not our child
             os.waitid(os.P_PIDFD, watched.descriptor, os.WEXITED)
         self._unwatch(watched)
         self._ending.append(watched)
         if self._clearing is None or self._clearing.done():
-            self._clearing = asyncio.create_task(self._clear(), name="clear away what replicas left")
+            self._clearing = asyncio.create_task(self._clear(), name="kill orphans")
 
     async def _clear(self) -> None:
-        """Kill what ended replicas left, all of them with one look at the host's processes; then report their end."""
+        """Kill the orphans of all ended replicas with one look at the host's processes; then report the exits."""
         while ending := self._ending:
             self._ending = []
             await asyncio.to_thread(orphans.kill, *(watched.folder.path.name for watched in ending))
@@ -192,7 +197,7 @@ class ProcessRuntime:
             watched.timer.cancel()
 
     def _force(self, watched: _Watched) -> None:
-        """Have the shim kill the group; if even the shim does not move, kill it and all that it started."""
+        """Have the shim kill the group. If the shim does not react, kill it and all its processes."""
         self._signal(watched, signal.SIGUSR1)
         loop = asyncio.get_running_loop()
         replica = watched.folder.path.name
@@ -204,7 +209,7 @@ class ProcessRuntime:
 
 
 def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collection[str] = ()) -> dict[str, str]:
-    """What a replica sees: the usual variables of the deployer, those to be passed on, and what is its own."""
+    """Return a replica's environment: the usual variables of the deployer, those of --pass-env, and its own."""
     return usual(base, passed) | {
         "PORT": str(port),
         "LONGSHORE_APP": spec.app,
@@ -214,7 +219,7 @@ def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collecti
 
 
 def _spawn(folder: ReplicaDirectory, program: Path, variables: dict[str, str], drain: int) -> tuple[int, int]:
-    """Start a shim: its process id, and the descriptor on which it reports."""
+    """Start a shim. Return its process id, and the descriptor on which it reports."""
     report, its_report = os.pipe()
     try:
         lock = folder.lock()
@@ -246,7 +251,7 @@ def _spawn(folder: ReplicaDirectory, program: Path, variables: dict[str, str], d
 
 
 async def _read(descriptor: int) -> str:
-    """What a shim reports; empty when it says nothing in time."""
+    """Return a shim's report, empty if there is none in time."""
     loop = asyncio.get_running_loop()
     with os.fdopen(descriptor, "rb", 0) as pipe:
         reader = asyncio.StreamReader()
@@ -261,14 +266,14 @@ async def _read(descriptor: int) -> str:
 
 
 def _problem(folder: ReplicaDirectory, program: Path, answer: str) -> str:
-    """What went wrong, by what the shim reports."""
+    """Return what went wrong, by the shim's report."""
     if answer == "started":
         return f"nothing can be written in {folder.path}: is the disk full?"
     return why_not_executed(program, answer.removeprefix("failed ")) or "its shim died"
 
 
 async def _until_started(folder: ReplicaDirectory) -> Started | None:
-    """The shim of a folder may be just about to tell its number, when its deployer was killed right then."""
+    """Wait for the process ids: a shim whose deployer was killed may be about to write them."""
     deadline = asyncio.get_running_loop().time() + START_TIMEOUT
     while (started := folder.started) is None and folder.is_alive:
         if asyncio.get_running_loop().time() > deadline:
@@ -278,6 +283,7 @@ async def _until_started(folder: ReplicaDirectory) -> Started | None:
 
 
 def _is_ours(shim: int) -> bool:
+    """Return True if we may signal the shim."""
     try:
         signal.pidfd_send_signal(shim, 0)
     except PermissionError:
@@ -288,6 +294,6 @@ def _is_ours(shim: int) -> bool:
 
 
 def _discard(pid: int) -> None:
-    """End a shim that failed; what it may have started ends with it."""
+    """Kill a shim that failed; its program ends with it."""
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

@@ -1,4 +1,4 @@
-"""What the deployer needs of a runtime."""
+"""The interface of a runtime."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.routing import Artifact
 
-"""The exit code of a replica whose end nobody saw."""
+"""The exit code of a replica that ended unseen."""
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A replica that runs, and where it is (to be) reached.
+    """A running replica and its addresses.
 
     `ports`: host and port behind each replica port that the settings name (0: the one that a replica is given), as far
     as they differ from `host` and `port`, which are those behind the first. `drain_signal`: the signal that `drain` may
@@ -37,7 +37,7 @@ class Running(msgspec.Struct, frozen=True):
     drain_signal: str = ""
 
     def address(self, port: int) -> tuple[str, int]:
-        """Host and port behind a replica port."""
+        """Return host and port behind a replica port."""
         return self.ports.get(port, (self.host, self.port))
 
 
@@ -53,8 +53,8 @@ class Exit(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A replica of an earlier deployer: it runs, or has ended.
 
-    `stopping`: it was told to stop. `outdated`: it was started with other settings than those of now. `draining`: it
-    got its drain signal.
+    `stopping`: it was asked to stop. `outdated`: it was started with other settings than the present ones. `draining`:
+    it got its drain signal.
     """
 
     id: str
@@ -68,9 +68,9 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Runtime(Protocol):
-    """Starts, stops and finds the replicas of one app on this host; they outlive it.
+    """A runtime: it starts, stops and finds the replicas of one application on this host; they outlive it.
 
-    `pull` and `start` raise ReleaseError when the release is at fault.
+    `pull` and `start` raise ReleaseError if the release is at fault.
     """
 
     on_exit: Callable[[Exit], None]
@@ -84,34 +84,34 @@ class Runtime(Protocol):
     """Called when `problem` may have changed for some replica."""
 
     async def adopt(self) -> list[Found]:
-        """Every replica that an earlier deployer left, and is not forgotten."""
+        """Return all replicas that an earlier deployer left and that are not forgotten, and watch them."""
 
     async def pull(self, artifact: Artifact) -> None:
-        """Bring a release onto this host."""
+        """Bring a release to this host."""
 
     async def holds(self, artifact: Artifact) -> bool:
-        """Whether exactly that is on this host already, whatever became of the registry since."""
+        """Return True if exactly this artifact is on this host, whatever became of the registry since."""
 
     async def start(self, spec: Spec) -> Running:
-        """Start a replica; returns when it runs, which is long before it is ready."""
+        """Start a replica. Returns when it runs, which is long before it is ready."""
 
     def drain(self, replica: str, name: str) -> None:
-        """Send a replica its drain signal, of this name. Returns at once. No engine restarts it from now on."""
+        """Send a replica the drain signal of this name. Returns at once. No engine restarts it from now on."""
 
     def stop(self, replica: str, timeout: float) -> None:
-        """Have a replica end: it is asked to, and forced after `timeout` seconds. Returns at once."""
+        """Stop a replica: ask it to end, and kill it after `timeout` seconds. Returns at once."""
 
     def forget(self, replica: str) -> None:
-        """Drop what is kept of a replica that has ended, except its last output."""
+        """Drop what is kept of an ended replica, except its last output."""
 
     def output(self, replica: str) -> str:
-        """Where the replica's output can be read, for people."""
+        """Return where people find the replica's output."""
 
     def problem(self, replica: str) -> str:
-        """What speaks against the replica that only the runtime sees, empty if nothing; probes decide the rest."""
+        """Return a problem that only the runtime sees, empty if there is none; probes decide the rest."""
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Remove from this host what no release needs any more. Never raises for what cannot be removed."""
 
     def close(self) -> None:
-        """Watch no more, and leave the replicas running."""
+        """Stop watching, and leave the replicas running."""

@@ -1,4 +1,4 @@
-"""The folder of one replica: what is known of it on disk, for the deployer that started it and for the next one."""
+"""The folder of one replica: its record on disk, for the deployer that started it and for the next one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from schemas.events import UNSEEN
 from services.common.files import replace_atomically
 
 KEPT_FOLDERS = 10
+"""Folders of ended replicas that are kept: enough to compare the outputs of a crash loop."""
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What was started. Of a container: the port that its image exposes, its digest, and a digest of its settings.
+    """A replica as it was started.
 
-    Of a process: the drain signal that its shim was given.
+    For a container: the port that its image exposes, its digest, and a digest of its settings. For a process: the drain
+    signal that its shim got.
     """
 
     id: str
@@ -58,6 +60,7 @@ class ReplicaDirectory:
 
     @property
     def started(self) -> Started | None:
+        """The process ids, None if the shim has not written them."""
         try:
             shim, program = (self.path / "started").read_text().split()
             return Started(int(shim), int(program))
@@ -66,6 +69,7 @@ class ReplicaDirectory:
 
     @property
     def exit_code(self) -> int:
+        """The exit code that the shim wrote, or UNSEEN."""
         try:
             return int((self.path / "exited").read_text())
         except (OSError, ValueError):
@@ -73,37 +77,43 @@ class ReplicaDirectory:
 
     @property
     def is_stopping(self) -> bool:
+        """The replica was asked to stop."""
         return (self.path / "stopping").exists()
 
     def mark_stopping(self) -> None:
+        """Note that the replica was asked to stop."""
         self._mark("stopping")
 
     @property
     def is_draining(self) -> bool:
+        """The replica got its drain signal."""
         return (self.path / "draining").exists()
 
     def mark_draining(self) -> None:
+        """Note that the replica got its drain signal."""
         self._mark("draining")
 
     @property
     def marks(self) -> dict[str, bool]:
-        """The fields of Found that say what the replica was sent."""
+        """The signals that the replica got, as fields of Found."""
         return {"stopping": self.is_stopping, "draining": self.is_draining}
 
     @property
     def is_forgotten(self) -> bool:
+        """The exit of the replica is recorded."""
         return (self.path / "forgotten").exists()
 
     def mark_forgotten(self) -> None:
+        """Note that the exit of the replica is recorded."""
         self._mark("forgotten")
 
     def lock(self) -> int:
-        """A descriptor of the lock that the shim is to hold for life."""
+        """Return a descriptor of the lock that the shim holds for life."""
         return self._lock(fcntl.LOCK_EX)
 
     @property
     def is_alive(self) -> bool:
-        """Whether the shim lives. No process number is trusted for that."""
+        """The shim lives: it holds its lock. A process id alone proves nothing."""
         try:
             os.close(self._lock(fcntl.LOCK_SH))
         except BlockingIOError:
@@ -111,7 +121,7 @@ class ReplicaDirectory:
         return False
 
     def open_shim(self, started: Started) -> int | None:
-        """A descriptor of the living shim, None if it has ended. While it holds its lock, its number is its own."""
+        """Return a descriptor of the living shim, None if it has ended. Its lock proves that its id is not reused."""
         try:
             descriptor = os.pidfd_open(started.shim)
         except ProcessLookupError:
@@ -122,7 +132,7 @@ class ReplicaDirectory:
         return None
 
     def _mark(self, name: str) -> None:
-        """A mark that a full disk swallows costs no more than one thing told twice."""
+        """Write a mark. If a full disk refuses it, an exit is only recorded twice."""
         with contextlib.suppress(OSError):
             (self.path / name).touch()
 
@@ -137,7 +147,7 @@ class ReplicaDirectory:
 
 
 def prune(root: Path) -> None:
-    """Keep the output of the replicas that ended last, for whoever asks why."""
+    """Remove the folders of ended replicas but the last few, whose output may explain their exits."""
     folders = [ReplicaDirectory(path) for path in root.iterdir() if path.is_dir()]
     ended = [folder for folder in folders if folder.is_forgotten and not folder.is_alive]
     ended.sort(key=lambda folder: (folder.path / "forgotten").stat().st_mtime)

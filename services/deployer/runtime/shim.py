@@ -6,8 +6,8 @@ the program in a process group of its own, copies what it prints into FOLDER/out
     started   "SHIM-PID PROGRAM-PID", as soon as the program runs
     exited    "EXIT-CODE", -N for signal N, when it has ended
 
-On descriptor 1 it tells whoever started it "started" or "failed WHY"; descriptor 3 is a lock that it holds for life.
-SIGTERM is passed on to the whole group; SIGUSR1 kills the group; SIGUSR2 sends the program the signal of number SIGNAL.
+On descriptor 1 it reports "started" or "failed WHY" to the deployer; descriptor 3 is a lock that it holds for life.
+It forwards SIGTERM to the whole group; SIGUSR1 kills the group; SIGUSR2 sends the program the signal of number SIGNAL.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
 
 def main(folder: str, program: str, drain: str = "0") -> None:
+    """Run the program, and write its exit code when it has ended."""
     os.set_inheritable(LOCK, False)
     wakeup = catch_signals()
     output, its_output = os.pipe()
@@ -43,7 +44,7 @@ def main(folder: str, program: str, drain: str = "0") -> None:
 
 
 def catch_signals() -> int:
-    """A pipe that gets the number of each signal that arrives."""
+    """Return a pipe that gets the number of each signal that arrives."""
     readable, writable = os.pipe()
     os.set_blocking(readable, False)
     os.set_blocking(writable, False)
@@ -56,7 +57,7 @@ def catch_signals() -> int:
 
 
 def launch(program: str, output: int) -> tuple[int, str]:
-    """The process id of the program, or why it cannot be started."""
+    """Start the program. Return its process id, and why it cannot be started, empty if it runs."""
     problem, its_problem = os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -91,7 +92,7 @@ def become(program: str, parent: int, output: int, problem: int) -> None:
 
 
 def set_parent_death_signal(parent: int) -> None:
-    """Have the kernel kill this process when the shim dies: nothing must run that nobody watches."""
+    """Have the kernel kill this process when the shim dies: no program must run unwatched."""
     import ctypes  # here, in the child: it is as large as all the rest
 
     pr_set_pdeathsig = 1
@@ -101,7 +102,7 @@ def set_parent_death_signal(parent: int) -> None:
 
 
 class Supervisor:
-    """Keeps the output flowing and the signals passed on until the program has ended."""
+    """Copies the output and forwards the signals until the program has ended."""
 
     def __init__(self, child: int, output: int, wakeup: int, log: Log, drain: int) -> None:
         self.child = child
@@ -112,7 +113,7 @@ class Supervisor:
         self.stopping = self.killed = self.silent = False
 
     def run(self) -> int:
-        """The program's exit code."""
+        """Return the program's exit code."""
         poller = select.poll()
         poller.register(self.wakeup, select.POLLIN)
         poller.register(self.output, select.POLLIN)
@@ -126,12 +127,13 @@ class Supervisor:
         return self.end()
 
     def has_ended(self) -> bool:
-        """Whether the program has ended; one that was told to stop may leave others of its group to finish."""
+        """Return True if the program has ended; after a signal to stop, the rest of its group may still finish."""
         if os.waitid(os.P_PID, self.child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return False
         return not self.stopping or self.killed or self.silent
 
     def forward_signals(self, numbers: bytes) -> None:
+        """Forward the signals of these numbers."""
         if signal.SIGUSR2 in numbers and self.drain:
             self.stopping = True
             os.kill(self.child, self.drain)  # the first process alone, as in a container: it decides about its others
@@ -143,12 +145,12 @@ class Supervisor:
             self.signal_group(signal.SIGKILL)
 
     def signal_group(self, number: int) -> None:
-        """The program is not waited for before the end, so its number is still its own and its group's."""
+        """Signal the group. The program is not reaped before the end, so its id, and the group's, are not reused."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child, number)
 
     def copy(self) -> bool:
-        """Whether there may be more to copy."""
+        """Copy some output. Return False if there is no more."""
         try:
             data = os.read(self.output, CHUNK)
         except BlockingIOError:
@@ -157,6 +159,7 @@ class Supervisor:
         return bool(data)
 
     def end(self) -> int:
+        """Kill the rest of the group, copy the rest of the output, and return the exit code."""
         self.signal_group(signal.SIGKILL)
         _, status = os.waitpid(self.child, 0)
         os.set_blocking(self.output, False)
@@ -166,17 +169,19 @@ class Supervisor:
 
 
 class Log:
-    """A file that is set aside when it is full. A full disk costs output, never the replica."""
+    """A log file that rotates when it is full. A full disk costs output, never the replica."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.open()
 
     def open(self) -> None:
+        """Open the file, and append to it."""
         self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.size = os.fstat(self.file).st_size
 
     def write(self, data: bytes) -> None:
+        """Append, and rotate a full file first."""
         with contextlib.suppress(OSError):
             if self.size >= LOG_SIZE:
                 self.rotate()
@@ -186,6 +191,7 @@ class Log:
                 data = data[written:]
 
     def rotate(self) -> None:
+        """Rename the files by one number, and open a new one."""
         for number in range(LOG_FILES - 1, 0, -1):
             older, newer = f"{self.path}.{number}", f"{self.path}.{number - 1}" if number > 1 else self.path
             with contextlib.suppress(FileNotFoundError):
@@ -195,7 +201,7 @@ class Log:
 
 
 def report(text: str) -> None:
-    """Tell the deployer, if it is still there."""
+    """Report to the deployer, if it still lives."""
     with contextlib.suppress(OSError):
         os.write(REPORT, text.encode())
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -204,7 +210,7 @@ def report(text: str) -> None:
 
 
 def write_file(folder: str, name: str, text: str) -> None:
-    """Write a file that is there either whole or not at all."""
+    """Write a file so that readers see all of it or none."""
     with contextlib.suppress(OSError):
         path = f"{folder}/{name}"
         file = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

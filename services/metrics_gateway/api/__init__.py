@@ -1,4 +1,4 @@
-"""The admin API: status, events, metrics and verbs of a Longshore over HTTP, and its status page."""
+"""The admin API over HTTP: status, events, metrics and commands, and the status page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application: its addresses and what holds for all of them."""
+"""The application: its routes and their common settings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from services.metrics_gateway.api.access import guard
 from services.metrics_gateway.api.dependencies import Gateway
 
 MOST_BODY = 64 << 10
+"""Bytes of a request body. A command has a few hundred."""
 
 
 def create(gateway: Gateway) -> Litestar:
-    """The application of a gateway: the one place where it is made, and where it can be wrapped."""
+    """Return the application of a gateway."""
     app = Litestar(
         [*page.HANDLERS, *queries.HANDLERS, *stream_routes.HANDLERS, *commands.HANDLERS, *metrics_routes.HANDLERS],
         state=State({"gateway": gateway}),
@@ -37,7 +38,7 @@ def create(gateway: Gateway) -> Litestar:
 
 
 def _description() -> OpenAPIConfig:
-    """OpenAPI at /schema, as JSON only: the usual viewers load their parts from elsewhere."""
+    """Return the OpenAPI settings: /schema as JSON only, as the usual viewers load scripts from other sites."""
     scheme = SecurityScheme(type="http", scheme="bearer", description="The token in the admin token file.")
     return OpenAPIConfig(
         title="Longshore admin API",
@@ -51,7 +52,7 @@ def _description() -> OpenAPIConfig:
 
 
 def _forbid_unknown_fields(app: Litestar) -> None:
-    """Says of the verbs' bodies what is so: a field that they do not have is refused."""
+    """Declare in the schema that commands refuse unknown fields."""
     schemas = app.openapi_schema.components.schemas or {}
     for request in commands.REQUESTS:
         schemas[request.__name__].additional_properties = False

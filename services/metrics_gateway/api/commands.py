@@ -1,4 +1,4 @@
-"""The verbs: what a person may tell the deployers. POST, JSON, always with the admin token."""
+"""The commands to the deployers: POST, JSON, always with the admin token."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ Word = Annotated[str, msgspec.Meta(max_length=255, pattern=PRINTABLE)]
 
 
 class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which application is meant: none named, the only one that is delivered. `by`: who wants it, for the log."""
+    """The common fields of all commands. `by`: who sends it, for the log.
+
+    An empty `app` stands for the only application that has a deployer.
+    """
 
     app: Annotated[str, msgspec.Meta(pattern=NAME)] = ""
     host: Word = ""
@@ -60,13 +63,13 @@ class RetryRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class DrainRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`replica`: its id, as /api/containers tells it."""
+    """`replica`: its id, as in /api/containers."""
 
     replica: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=PRINTABLE)]
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What the deployer answers. `deployment` is set when one was started or aborted: events say how it goes on."""
+    """The deployer's reply. `deployment` is set when it started or aborted one; its events show the progress."""
 
     app: str
     host: str
@@ -137,7 +140,10 @@ async def abort(
 async def _send(
     gateway: Gateway, headers: Mapping[str, str], wanted: CommandRequest, command: Command
 ) -> CommandResult:
-    """Raises HTTPException: 404 or 409 if it is unclear whom, 409 if the deployer refuses, 503 if it is away."""
+    """Send a command to the deployer of the application.
+
+    Raises HTTPException: 404 or 409 if the application is not clear, 409 if the deployer refuses, 503 if it is away.
+    """
     host, app = target(gateway.projection.state, wanted.app, wanted.host)
     try:
         payload = await gateway.bus.request(subjects.commands(app, host), command, headers=trace_context(headers))
@@ -146,7 +152,7 @@ async def _send(
     try:
         reply = msgspec.json.decode(payload, type=Reply)
     except msgspec.MsgspecError:
-        detail = f"what answers for {app} on {host} is no deployer of this version: see its log"
+        detail = f"the reply for {app} on {host} is not from a deployer of this version: see its log"
         raise HTTPException(status_code=503, detail=detail) from None
     if not reply.ok:
         raise HTTPException(status_code=409, detail=reply.message)
@@ -154,20 +160,20 @@ async def _send(
 
 
 def target(state: State, app: str, host: str) -> AppKey:
-    """The host and app that are meant: one that has a deployer, or had one. Raises HTTPException."""
+    """Return the host and app that are meant: one that has or had a deployer. Raises HTTPException."""
     delivered = {(at, unit.removeprefix(DEPLOYER_UNIT)) for at, unit in state.units if unit.startswith(DEPLOYER_UNIT)}
     known = delivered | state.apps.keys() if app else delivered
     found = sorted(key for key in known if app in ("", key[1]) and host in ("", key[0]))
     names = ", ".join(f"{name} on {at}" for at, name in sorted(delivered)) or "none"
     if not found:
-        raise HTTPException(status_code=404, detail=f"no such application here; these are: {names}")
+        raise HTTPException(status_code=404, detail=f"no such application; there are: {names}")
     if len(found) > 1:
-        raise HTTPException(status_code=409, detail=f"which one? name app and host: {names}")
+        raise HTTPException(status_code=409, detail=f"several applications match: name app and host, of {names}")
     return found[0]
 
 
 def trace_context(headers: Mapping[str, str]) -> dict[str, str]:
-    """The W3C trace context of a request, if it has a valid one, to be passed on."""
+    """Return the W3C trace context of a request, to be passed on; empty if it has no valid one."""
     parent = headers.get("traceparent", "")
     if not tracing.parse(parent):
         return {}

@@ -1,4 +1,4 @@
-"""What the addresses of the admin API work with."""
+"""The objects that the routes of the admin API need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.metrics_gateway.views.traffic import Traffic
 
 
 class SharedViews(msgspec.Struct):
-    """What the streams of views show, as it is sent, until it is `due` to be made again on the monotonic clock."""
+    """The views as they are sent to all streams. They are made again at `due` on the monotonic clock."""
 
     chunks: dict[str, bytes] = {}
     due: float = 0.0
@@ -39,4 +39,4 @@ class Gateway(msgspec.Struct, frozen=True):
 
 
 InjectedGateway: TypeAlias = NamedDependency[Gateway]
-"""How a handler asks for it, under the name `gateway`."""
+"""The type of a handler's argument `gateway`, which Litestar then injects."""

@@ -1,4 +1,4 @@
-"""The addresses for programs that watch over this one: metrics and health, as plain text."""
+"""The routes for monitoring: metrics and health, as plain text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OFF = {404: ResponseSpec(str, generate_examples=False, description="Telemetry i
     sync_to_thread=False,
 )
 def metrics(request: Request[Any, Any, Any], gateway: InjectedGateway) -> Response[str] | Response[bytes]:
-    """All metrics as Prometheus text or, for who accepts it, OpenMetrics."""
+    """Return all metrics as Prometheus text, or as OpenMetrics for clients that accept it."""
     if not gateway.settings.telemetry_enabled:
         return _text(TELEMETRY_IS_OFF, 404)
     if not gateway.projection.is_caught_up:
@@ -38,13 +38,13 @@ def metrics(request: Request[Any, Any, Any], gateway: InjectedGateway) -> Respon
 
 @get("/healthz/live", opt={"access": "open"}, media_type=MediaType.TEXT, sync_to_thread=False)
 def healthz_live() -> Response[str]:
-    """200 while the gateway runs."""
+    """Return 200 while the gateway runs."""
     return _text("ok\n", 200)
 
 
 @get("/healthz/ready", opt={"access": "open"}, responses=_NOT_YET, media_type=MediaType.TEXT, sync_to_thread=False)
 def healthz_ready(gateway: InjectedGateway) -> Response[str]:
-    """200 once the log is read."""
+    """Return 200 once the log is read."""
     return _text("ok\n", 200) if gateway.projection.is_caught_up else _catching_up(gateway.projection)
 
 

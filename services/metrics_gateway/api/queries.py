@@ -1,4 +1,4 @@
-"""The addresses that tell what is: GET, JSON."""
+"""The routes that show the state: GET, JSON."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from services.metrics_gateway.views.status import Containers, LogStatus, RoleSta
 READ = {"access": "read"}
 PROBLEMS = specs(401, 421)
 
-Limit = Annotated[int, QueryParameter(ge=1, le=RECENT_KEPT, description="At most so many.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=RECENT_KEPT, description="The maximum number of results.")]
 
 
 def status_of(gateway: Gateway) -> Status:
-    """Everything at a glance."""
+    """Return the status of a gateway."""
     projection = gateway.projection
     log = LogStatus(
         projection.state.position, projection.pending, projection.is_caught_up, projection.age, projection.is_connected
@@ -45,31 +45,31 @@ def _role(role: Role, lease: Lease) -> RoleStatus:
 
 @get("/api/status", opt=READ, responses=PROBLEMS, sync_to_thread=False)
 def api_status(gateway: InjectedGateway) -> Status:
-    """Apps with their releases, proxies with what goes on there, running services, and the position in the log."""
+    """Return apps with their releases, proxies with their traffic, running services, and the position in the log."""
     return status_of(gateway)
 
 
 @get("/api/containers", opt=READ, responses=PROBLEMS, sync_to_thread=False)
 def api_containers(gateway: InjectedGateway) -> Containers:
-    """The replicas that run."""
+    """Return the replicas that run."""
     return status.containers(gateway.projection.state)
 
 
 @get("/api/deployments", opt=READ, responses=PROBLEMS, sync_to_thread=False)
 def api_deployments(gateway: InjectedGateway, app: AppName = "", limit: Limit = 50) -> Deployments:
-    """The last deployments, newest first."""
+    """Return the last deployments, newest first."""
     return deployment_views.deployments(gateway.projection.state, app, limit)
 
 
 @get("/api/backends", opt=READ, responses=PROBLEMS, sync_to_thread=False)
 def api_backends(gateway: InjectedGateway, app: AppName = "") -> Backends:
-    """The backends of every proxy port: those that take connections, and those that drain."""
+    """Return the backends of every proxy port: those that take connections, and those that drain."""
     return backend_views.backends(gateway.projection.state, app)
 
 
 @get("/api/events", opt=READ, responses=PROBLEMS, sync_to_thread=False)
 def api_events(gateway: InjectedGateway, app: AppName = "", kind: Kinds = (), limit: Limit = 50) -> Events:
-    """The last events, newest first; those of single connections and probes are only in the stream."""
+    """Return the last events, newest first. Those of single connections and probes are only in the stream."""
     return events.newest(gateway.projection.state, wanted(app, kind), limit)
 
 

@@ -1,4 +1,4 @@
-"""The streams: the event log as it grows, and what the other addresses answer whenever that changes."""
+"""The streams: the event log as it grows, and the answers of other routes whenever they change."""
 
 from __future__ import annotations
 
@@ -27,28 +27,31 @@ from services.metrics_gateway.views import backends, deployments, events, status
 from services.metrics_gateway.views.events import Wanted, views
 
 LARGEST = 2**53 - 1
-"""Of the numbers that every reader of JSON takes as they are."""
+"""The largest integer that every JSON parser keeps exact."""
 
 TICK = 1.0
+"""Seconds between two looks for changes: the views are made once for all streams."""
+
 SHOWN = 50
+"""Deployments and events in a view."""
 
 PROBLEMS = specs(401, 403, 421, 503)
 
 AHEAD = 8
-"""Messages that are asked for at a time, for each reader: one of a busy proxy has 30 KB, and 64 readers may be slow."""
+"""Messages to fetch at a time for each client: one of a busy proxy has 30 KB, and 64 clients may be slow."""
 
 Start = Annotated[
     int,
-    QueryParameter(ge=0, le=LARGEST, description="First stream sequence to tell; 0: the first that comes from now on."),
+    QueryParameter(ge=0, le=LARGEST, description="First stream sequence to send; 0: the next one."),
 ]
-# gt=-1 and not ge=0: the description of a value that may also be absent leaves out a minimum of 0
+# gt=-1 and not ge=0: Litestar omits a minimum of 0 from the description of a value that may be absent
 LastEventId = Annotated[
     int | None,
     HeaderParameter(
-        name="Last-Event-ID", gt=-1, le=LARGEST - 1, description="Go on after this event; wins over start."
+        name="Last-Event-ID", gt=-1, le=LARGEST - 1, description="Continue after this event; overrides start."
     ),
 ]
-Follow = Annotated[bool, QueryParameter(description="false: end when everything is told that is there now.")]
+Follow = Annotated[bool, QueryParameter(description="false: end after the events that the log holds now.")]
 
 HANDLING: dict[str, Any] = {
     "opt": READ,
@@ -76,9 +79,9 @@ async def api_events_stream(
     last_event_id: LastEventId = None,
     follow: Follow = True,
 ) -> Stream:
-    """Server-sent events: each event of the log as JSON, under its stream sequence as id.
+    """Return server-sent events: each event of the log as JSON, with its stream sequence as id.
 
-    An event named `gap` tells which sequences the log no longer holds.
+    An event named `gap` names sequences that the log no longer holds.
     """
     first = start if last_event_id is None else last_event_id + 1
     stream = await _described(gateway.bus)
@@ -87,9 +90,9 @@ async def api_events_stream(
 
 @get("/api/stream", **HANDLING)
 async def api_stream(gateway: InjectedGateway, follow: Follow = True) -> Stream:
-    """Server-sent events named status, containers, backends, deployments and events.
+    """Return server-sent events named status, containers, backends, deployments and events.
 
-    Each carries what /api/<name> answers, at first and whenever that has changed.
+    Each has the answer of /api/<name>. It comes at first, and whenever the answer has changed.
     """
     return answer(_views(gateway, follow), gateway.stopping)
 
@@ -107,7 +110,7 @@ async def _views(gateway: Gateway, follow: bool) -> AsyncGenerator[bytes, None]:
 
 
 async def _described(bus: Bus) -> log_reader.Stream:
-    """The log. Raises HTTPException 503, at once while the bus is away."""
+    """Return the state of the log. Raises HTTPException 503, at once while the bus is away."""
     try:
         if not bus.is_connected:
             raise BusError("the bus is away: the log cannot be read now")
@@ -117,7 +120,7 @@ async def _described(bus: Bus) -> log_reader.Stream:
 
 
 def _current(gateway: Gateway) -> dict[str, bytes]:
-    """The views, made once a tick for all that follow them."""
+    """Return the views, made once a tick for all their streams."""
     now, shared = time.monotonic(), gateway.shared
     if now >= shared.due:
         shared.chunks, shared.due = _made(gateway), now + TICK
@@ -148,7 +151,10 @@ async def _events(
 
 
 async def _next(reading: AsyncGenerator[list[log_reader.LogMessage], None]) -> list[log_reader.LogMessage]:
-    """What comes next; nothing at the end, or when the log is another one: the client comes back and hears of a gap."""
+    """Return the next messages; none at the end, or when another log has replaced this one.
+
+    The client then connects again and gets a gap.
+    """
     try:
         return await anext(reading, [])
     except log_reader.StreamReplacedError:
@@ -156,16 +162,16 @@ async def _next(reading: AsyncGenerator[list[log_reader.LogMessage], None]) -> l
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Sequences that were asked for and that the log does not hold: the first and the last of them."""
+    """The first and the last of the requested sequences that the log does not hold."""
 
     first: int
     last: int
 
 
 def beginning(stream: log_reader.Stream, first: int) -> tuple[int, Gap | None]:
-    """Where to begin when `first` is asked for (0: at the end), and what is missing from there on.
+    """Return where to begin when `first` is requested (0: at the end), and what is missing from there on.
 
-    A sequence beyond the end is one of an earlier log: that one is gone, and this one is told from its end on.
+    A sequence beyond the end is one of an earlier log: that one is gone, and the stream begins at the end of this one.
     """
     if first in (0, stream.last + 1):
         return stream.last + 1, None
@@ -175,7 +181,7 @@ def beginning(stream: log_reader.Stream, first: int) -> tuple[int, Gap | None]:
 
 
 def messages(entry: log_reader.LogMessage, wanted: Wanted) -> list[bytes]:
-    """A message's events. Only the last carries the id: who was cut off before it gets the others again."""
+    """Return the events of a message. Only the last has the id: a client that was cut off before it gets all again."""
     try:
         batch = codec.decode(entry.payload, entry.subject).batch
     except msgspec.MsgspecError:

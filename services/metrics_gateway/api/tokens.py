@@ -1,4 +1,4 @@
-"""The bearer tokens: the admin's, which opens everything, and one that opens /metrics only."""
+"""The bearer tokens: the admin's for everything, and one for /metrics only."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ _OTHERS = 0o077
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """An empty admin token opens nothing; without a metrics token, /metrics asks for none."""
+    """The tokens. An empty admin token admits no request; without a metrics token, /metrics needs none."""
 
     admin: str = ""
     metrics: str = ""
 
     def is_admin(self, presented: str) -> bool:
+        """Return whether this is the admin token."""
         return _same(presented, self.admin)
 
     def opens_metrics(self, presented: str) -> bool:
+        """Return whether this token gives access to /metrics."""
         return _same(presented, self.metrics) or self.is_admin(presented)
 
 
 def load(settings: GatewaySettings) -> Tokens:
-    """The tokens of a gateway; the admin's is made on its first start. Raises SettingsError for a wrong file."""
+    """Return the tokens of a gateway; the first start creates the admin's. Raises SettingsError for an invalid file."""
     metrics = settings.metrics_token
     if settings.metrics_token_file:
         metrics = _read("--metrics-token-file", Path(settings.metrics_token_file))
@@ -41,14 +43,14 @@ def load(settings: GatewaySettings) -> Tokens:
 
 
 def _own(path: Path) -> str:
-    """The token of a state directory. In one that cannot be written there is none: the numbers matter more."""
+    """Return the token of a state directory. Without write access there is none: the numbers matter more."""
     try:
         if not path.exists():
             create_atomically(path, f"{secrets.token_urlsafe(32)}\n".encode())
         is_open = bool(path.stat().st_mode & _OTHERS)
     except OSError as error:
         log.get("gateway").warning(
-            "no admin token, so that all verbs are refused: name one with --admin-token-file",
+            "no admin token: all commands are refused; name a file with --admin-token-file",
             file=str(path),
             reason=error.strerror,
         )
@@ -67,12 +69,12 @@ def _read(option: str, path: Path) -> str:
         token = ""
     if not TOKEN.fullmatch(token):
         raise SettingsError(
-            f"{option}: {path} holds no token: write one word of letters, digits and . _ ~ + / = - "
+            f"{option}: {path} does not hold a token: write one word of letters, digits and . _ ~ + / = - "
             "(remove a generated file to get a new one)"
         )
     return token
 
 
 def _same(presented: str, token: str) -> bool:
-    """Compared in a time that does not tell how far they agree."""
+    """Compare in a time that does not reveal how far the tokens agree."""
     return bool(token) and hmac.compare_digest(presented.encode(), token.encode())

@@ -1,4 +1,4 @@
-"""How the exporters reach the collector: what their constructors are given. Loads gRPC, which is large."""
+"""The connection to the collector: arguments of the exporters' constructors. Loads gRPC, which is large."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from services.metrics_gateway.telemetry_settings import Signal, TelemetrySetting
 
 
 class CertificateWatcher:
-    """Notices that the files of a signal's certificates have been replaced, as is done before or after they expire."""
+    """Detects that certificate files of a signal were replaced, as happens before or after they expire."""
 
     def __init__(self, settings: TelemetrySettings, signal: Signal) -> None:
         self._files = settings.certificates(signal)
         self._seen = self._stamps()
 
     def changed(self) -> bool:
-        """Whether they are others than when this was last asked."""
+        """Return whether the files have changed since the last call."""
         before, self._seen = self._seen, self._stamps()
         return self._seen != before
 
@@ -29,7 +29,7 @@ class CertificateWatcher:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What changes with a file; zeros while it cannot be looked at, as when it is being replaced."""
+    """Return a value that changes with a file; zeros while it is missing, as during a replacement."""
     try:
         found = path.stat()
     except OSError:
@@ -38,13 +38,13 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def forget_empty_variables() -> None:
-    """The specification takes an empty variable for one that is not set; the exporters take it for a value."""
+    """Remove empty OTEL_* variables: the specification ignores them, but the exporters do not."""
     for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
         del os.environ[name]
 
 
 def options(settings: TelemetrySettings, signal: Signal) -> dict[str, Any]:
-    """Arguments of an OTLP/gRPC exporter; what is left to OTEL_* variables is None."""
+    """Return the arguments of an OTLP/gRPC exporter; None leaves a choice to OTEL_* variables."""
     is_insecure, endpoint = settings.is_insecure(signal), settings.endpoint(signal)
     return {
         "endpoint": endpoint.target if endpoint else None,

@@ -20,7 +20,7 @@ _IS_RECORDED: dict[type[e.Event], Callable[[Deployment], bool]] = {
 
 
 def is_repeated(context: BatchContext, event: Any) -> bool:
-    """Return whether the deployer has recorded this step of the deployment before, and repeats it after a crash."""
+    """Return whether a deployer repeats, after a crash, an event that the deployment already has."""
     is_recorded = _IS_RECORDED.get(type(event))
     if is_recorded is None:
         return False
@@ -29,7 +29,7 @@ def is_repeated(context: BatchContext, event: Any) -> bool:
 
 
 def deployer_started(context: BatchContext, name: str) -> None:
-    """A deployer of this app runs; it does not know yet whether the registry fails."""
+    """Note that a deployer of this app runs. It does not know yet whether the registry fails."""
     app = context.app_state(name)
     claim_app(context, app)
     if context.is_latest_of(name, "registry"):
@@ -37,22 +37,26 @@ def deployer_started(context: BatchContext, name: str) -> None:
 
 
 def application_removed(context: BatchContext, event: e.ApplicationRemoved) -> None:
+    """Note that the app was removed, unless a newer deployer has it."""
     app = context.app_state()
     claim_app(context, app)
     app.removed = app.removed or context.instance.ordinal == app.deployer
 
 
 def scale_set(context: BatchContext, event: e.ScaleSet) -> None:
+    """Set the number of replicas that the deployer keeps running."""
     if context.is_latest("desired"):
         context.app_state().desired = event.replicas
 
 
 def release_found(context: BatchContext, event: e.ReleaseFound) -> None:
+    """Note the registry that offers releases."""
     if context.is_latest("found"):
         context.app_state().registry = event.registry
 
 
 def registry_failed(context: BatchContext, event: e.RegistryFailed) -> None:
+    """Count a failure of the registry."""
     app = context.app_state()
     app.registry_failures += 1
     if context.is_latest("registry"):
@@ -60,15 +64,18 @@ def registry_failed(context: BatchContext, event: e.RegistryFailed) -> None:
 
 
 def registry_recovered(context: BatchContext, event: e.RegistryRecovered) -> None:
+    """End the streak of registry failures."""
     if context.is_latest("registry"):
         context.app_state().streak = 0
 
 
 def image_pulled(context: BatchContext, event: e.ImagePulled) -> None:
+    """Observe how long the pull took."""
     observe_phase(context, "pull", event.deployment, event.duration)
 
 
 def deployment_started(context: BatchContext, event: e.DeploymentStarted) -> None:
+    """Record the beginning of a deployment."""
     observe_phase(context, "resolve", event.deployment, event.resolved)
     if context.is_latest("desired"):
         context.app_state().desired = event.replicas
@@ -81,6 +88,7 @@ def deployment_started(context: BatchContext, event: e.DeploymentStarted) -> Non
 
 
 def deployment_succeeded(context: BatchContext, event: e.DeploymentSucceeded) -> None:
+    """Record the success of a deployment. Its release is the current one now."""
     app = context.app_state()
     app.deployments += 1
     if context.is_latest("release"):
@@ -93,6 +101,7 @@ def deployment_succeeded(context: BatchContext, event: e.DeploymentSucceeded) ->
 
 
 def deployment_failed(context: BatchContext, event: e.DeploymentFailed) -> None:
+    """Record the failure of a deployment, with its phase and reason."""
     app = context.app_state()
     app.deployment_errors += 1
     count(app.failures, event.phase)
@@ -106,6 +115,7 @@ def deployment_failed(context: BatchContext, event: e.DeploymentFailed) -> None:
 
 
 def deployment_rolled_back(context: BatchContext, event: e.DeploymentRolledBack) -> None:
+    """Record a rollback. The release that it returned to is the current one."""
     context.app_state().rollbacks += 1
     if context.is_latest("release"):
         context.app_state().release = event.to
@@ -114,44 +124,48 @@ def deployment_rolled_back(context: BatchContext, event: e.DeploymentRolledBack)
 
 
 def release_quarantined(context: BatchContext, event: e.ReleaseQuarantined) -> None:
+    """Add a release to the quarantine."""
     if context.is_latest("quarantine", event.release):
         context.app_state().quarantined[event.release] = event.reason
 
 
 def quarantine_lifted(context: BatchContext, event: e.QuarantineLifted) -> None:
+    """Take a release out of quarantine."""
     if context.is_latest("quarantine", event.release):
         context.app_state().quarantined.pop(event.release, None)
 
 
 def deployments_paused(context: BatchContext, event: e.DeploymentsPaused) -> None:
+    """Note that deployments are paused."""
     if context.is_latest("paused"):
         context.app_state().paused = True
 
 
 def deployments_resumed(context: BatchContext, event: e.DeploymentsResumed) -> None:
+    """Note that deployments are not paused any more."""
     if context.is_latest("paused"):
         context.app_state().paused = False
 
 
 def claim_app(context: BatchContext, app: App) -> None:
-    """The newest instance that speaks for an app is its deployer."""
+    """Make the batch's instance the deployer of an app, unless a newer instance is."""
     ordinal = context.instance.ordinal
     if ordinal < app.deployer:
         return
     if ordinal > app.deployer and app.removed:
         app.removed = False
-        app.replicas.clear()  # those that still run are adopted
+        app.replicas.clear()  # the new deployer adopts replicas that still run
     app.deployer, app.lost, app.stopped = ordinal, False, context.instance.stop_reported
 
 
 def observe_phase(context: BatchContext, phase: str, deployment: str, duration: float) -> None:
-    """A part of a deployment took so long; what is not known, or of no deployment, is 0 or has no id."""
+    """Observe how long a phase took. An unknown duration is 0; outside a deployment there is no id."""
     if deployment and duration:
         context.app_state().phases[phase].observe(duration)
 
 
 def _deployment(context: BatchContext, identity: str, release: str) -> Deployment:
-    """The record of a deployment, the last one of the app if no later one has taken its context."""
+    """Return the record of a deployment. A new one is the app's last, unless a later batch has set another."""
     app = context.app_state()
     claim_app(context, app)
     is_latest = context.is_latest("deployment")

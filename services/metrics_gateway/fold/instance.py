@@ -11,10 +11,11 @@ from services.metrics_gateway.state.instance import MISSED, Heartbeat, Instance
 from services.metrics_gateway.state.state import State
 
 ENDED_KEPT = 1000
-"""So many instances that ended are remembered, to know their batches when one is repeated."""
+"""Ended instances that the state keeps, to recognise a batch of them that is repeated."""
 
 
 def service_started(context: BatchContext, event: e.ServiceStarted) -> None:
+    """Register an instance with the facts about its process."""
     instance = context.instance
     instance.unit = event.unit
     instance.version = event.version
@@ -28,6 +29,7 @@ def service_started(context: BatchContext, event: e.ServiceStarted) -> None:
 
 
 def service_heartbeat(context: BatchContext, event: e.ServiceHeartbeat) -> None:
+    """Keep the newest heartbeat of an instance."""
     if context.is_latest("heartbeat"):
         context.instance.heartbeat = Heartbeat(
             event.time, event.rss, event.cpu, event.loop_lag, event.spool_batches, event.spool_bytes
@@ -35,6 +37,7 @@ def service_heartbeat(context: BatchContext, event: e.ServiceHeartbeat) -> None:
 
 
 def service_stopped(context: BatchContext, event: e.ServiceStopped) -> None:
+    """End an instance that reports its own stop."""
     context.instance.stop_reported = True
     for app in _apps_of(context.state, context.instance):
         app.stopped = True
@@ -44,14 +47,16 @@ def service_stopped(context: BatchContext, event: e.ServiceStopped) -> None:
 
 
 def events_dropped(context: BatchContext, event: e.EventsDropped) -> None:
+    """Count events that a service had to drop."""
     key = (context.host, context.instance.service)
     context.state.dropped[key] = context.state.dropped.get(key, 0) + event.count
 
 
 def end(state: State, instance: Instance, reason: str) -> None:
-    """The instance and its children are over: what they have open is not counted any more.
+    """End an instance and its children: what they have open no longer counts.
 
-    Until its own last word it may still say how its connections ended: a proxy worker can outlive its master.
+    An instance whose stop has not been reported may still say how its connections ended: a proxy worker can outlive its
+    master.
     """
     if instance.ended is not None and instance.ended != MISSED:
         return
@@ -63,7 +68,7 @@ def end(state: State, instance: Instance, reason: str) -> None:
 
 
 def miss(state: State, instance: Instance) -> None:
-    """The instance was not heard for long: it is taken to be over, until it speaks again."""
+    """End an instance that was silent for long. Its next message undoes this."""
     _unregister(state, instance, MISSED)
     for app in _apps_of(state, instance):
         app.lost = True
@@ -71,7 +76,7 @@ def miss(state: State, instance: Instance) -> None:
 
 
 def resume(state: State, instance: Instance) -> None:
-    """An instance that was missed speaks."""
+    """Resume an instance that was silent: it has published again."""
     instance.ended = None
     del state.ended[instance.id]
     for app in _apps_of(state, instance):
@@ -80,7 +85,7 @@ def resume(state: State, instance: Instance) -> None:
 
 
 def _apps_of(state: State, instance: Instance) -> list[App]:
-    """The apps whose deployer it is."""
+    """Return the apps whose deployer the instance is."""
     return [app for (host, _), app in state.apps.items() if host == instance.host and app.deployer == instance.ordinal]
 
 
@@ -100,7 +105,7 @@ def _unregister(state: State, instance: Instance, reason: str) -> None:
 
 
 def _replace_unit(state: State, instance: Instance) -> None:
-    """A unit runs once on a host: of two instances, the one that appeared first in the log has ended."""
+    """End the older of two instances of a unit (by their order in the log): a unit runs once on a host."""
     key = (instance.host, instance.unit)
     other = state.instances.get(state.units.get(key, ""))
     if other and other.ordinal > instance.ordinal:

@@ -1,4 +1,4 @@
-"""The proxy's events, folded. The first handlers run for every connection: they spend no call that they can save."""
+"""The proxy's events, folded. The first handlers run for every connection, so they avoid calls."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from services.metrics_gateway.state.port import NEW, Port, count
 
 
 def accepted(context: BatchContext, event: e.ConnectionAccepted) -> None:
+    """Count a connection, and open it."""
     totals, listener = context.ports.get(event.port) or context.port(event.port)
     totals.connections += 1
     if not context.gapped or event.connection not in listener.closed:
@@ -17,6 +18,7 @@ def accepted(context: BatchContext, event: e.ConnectionAccepted) -> None:
 
 
 def established(context: BatchContext, event: e.ConnectionEstablished) -> None:
+    """Count the connection at its backend, and observe how long the dial took."""
     totals, listener = context.ports.get(event.port) or context.port(event.port)
     latency, name = event.latency, event.backend
     if latency < 0.0:
@@ -41,6 +43,7 @@ def established(context: BatchContext, event: e.ConnectionEstablished) -> None:
 
 
 def progressed(context: BatchContext, event: e.ConnectionProgressed) -> None:
+    """Add the bytes of an open connection since its last event."""
     totals, listener = context.ports.get(event.port) or context.port(event.port)
     if context.gapped and event.connection in listener.closed:
         return
@@ -52,6 +55,7 @@ def progressed(context: BatchContext, event: e.ConnectionProgressed) -> None:
 
 
 def closed(context: BatchContext, event: e.ConnectionClosed) -> None:
+    """Close a connection: add its last bytes, and count the reason."""
     totals, listener = context.ports.get(event.port) or context.port(event.port)
     known_in, known_out, backend = listener.open.pop(event.connection, NEW)
     if backend:
@@ -77,6 +81,7 @@ def closed(context: BatchContext, event: e.ConnectionClosed) -> None:
 
 
 def refused(context: BatchContext, event: e.ConnectionRefused) -> None:
+    """Close a connection that got no backend."""
     totals, listener = context.ports.get(event.port) or context.port(event.port)
     count(totals.refused, event.reason)
     _, _, backend = listener.open.pop(event.connection, NEW)
@@ -89,6 +94,7 @@ def refused(context: BatchContext, event: e.ConnectionRefused) -> None:
 
 
 def dial_failed(context: BatchContext, event: e.DialFailed) -> None:
+    """Count a failed attempt to reach a backend."""
     totals, _ = context.ports.get(event.port) or context.port(event.port)
     totals.latency.observe(event.latency)
     backend = context.backend(event.port, event.backend)
@@ -97,6 +103,7 @@ def dial_failed(context: BatchContext, event: e.DialFailed) -> None:
 
 
 def listener_opened(context: BatchContext, event: e.ListenerOpened) -> None:
+    """Open a port of the instance."""
     totals, listener = context.port(event.port)
     if context.is_latest("listener", str(event.port)):
         listener.address = event.address
@@ -104,6 +111,7 @@ def listener_opened(context: BatchContext, event: e.ListenerOpened) -> None:
 
 
 def listener_closed(context: BatchContext, event: e.ListenerClosed) -> None:
+    """Close a port of the instance."""
     totals, listener = context.port(event.port)
     if context.is_latest("listener", str(event.port)):
         listener.address = ""
@@ -111,13 +119,14 @@ def listener_closed(context: BatchContext, event: e.ListenerClosed) -> None:
 
 
 def _set_owner(context: BatchContext, totals: Port, is_closed: bool) -> None:
-    """Of two instances that had the port, the one that appeared last in the log says whether it is open."""
+    """Make the instance the owner of a port, unless a newer one is. The owner says whether the port is open."""
     owner = context.state.instances.get(totals.owner)
     if owner is None or owner.ordinal <= context.instance.ordinal:
         totals.owner, totals.is_closed = context.instance.id, is_closed
 
 
 def backend_joined(context: BatchContext, event: e.BackendJoined) -> None:
+    """Add a backend that takes new connections."""
     _, listener = context.port(event.port)
     context.backend(event.port, event.backend)
     if context.is_latest("backend", str(event.port), event.backend):
@@ -125,6 +134,7 @@ def backend_joined(context: BatchContext, event: e.BackendJoined) -> None:
 
 
 def backend_left(context: BatchContext, event: e.BackendLeft | e.BackendEjected) -> None:
+    """Remove a backend that takes no new connections any more."""
     _, listener = context.port(event.port)
     context.backend(event.port, event.backend)
     if context.is_latest("backend", str(event.port), event.backend):
@@ -132,11 +142,13 @@ def backend_left(context: BatchContext, event: e.BackendLeft | e.BackendEjected)
 
 
 def backend_ejected(context: BatchContext, event: e.BackendEjected) -> None:
+    """Remove a backend that cannot be reached, and count that."""
     backend_left(context, event)
     context.backend(event.port, event.backend).ejections += 1
 
 
 def backend_drained(context: BatchContext, event: e.BackendDrained) -> None:
+    """Count the connections that were closed at the end of a drain."""
     totals, _ = context.port(event.port)
     totals.cut += event.cut
     context.backend(event.port, event.backend)

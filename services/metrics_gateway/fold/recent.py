@@ -25,7 +25,7 @@ DETAILS: frozenset[type[e.Event]] = frozenset(
 
 
 def keep_recent(context: BatchContext, event: e.AnyEvent) -> None:
-    """Add an event to the recent ones. Drop the oldest half when there are twice as many as needed."""
+    """Add an event to the recent ones. Drop the older half when there are twice as many as needed."""
     state = context.state
     state.recent.append(Recent(state.position, context.instance.service, context.host, context.app, event))
     if len(state.recent) > 2 * RECENT_KEPT:

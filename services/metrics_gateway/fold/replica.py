@@ -9,10 +9,11 @@ from services.metrics_gateway.fold.deployment import claim_app, observe_phase
 from services.metrics_gateway.state.application import Exit, Phase, Replica
 from services.metrics_gateway.state.port import count
 
-"""The exit code of a replica whose end nobody saw."""
+"""The exit code of a replica that exited while no deployer watched it."""
 
 
 def replica_started(context: BatchContext, event: e.ReplicaStarted) -> None:
+    """Add a replica that starts. Outside a deployment it replaces one that died."""
     observe_phase(context, "start", event.deployment, event.duration)
     _enter(context, _runs(context, event), "starting")
     if not event.deployment and event.slot >= 0:
@@ -21,6 +22,7 @@ def replica_started(context: BatchContext, event: e.ReplicaStarted) -> None:
 
 
 def replica_adopted(context: BatchContext, event: e.ReplicaAdopted) -> None:
+    """Add a replica that a new deployer has adopted."""
     is_known = event.replica in context.app_state().replicas
     replica = _runs(context, event)
     if not is_known:
@@ -28,6 +30,7 @@ def replica_adopted(context: BatchContext, event: e.ReplicaAdopted) -> None:
 
 
 def replica_ready(context: BatchContext, event: e.ReplicaReady) -> None:
+    """Note that a replica is healthy and can take connections."""
     observe_phase(context, "check", event.deployment, event.duration)
     replica = _replica(context, event.replica)
     if replica:
@@ -35,6 +38,7 @@ def replica_ready(context: BatchContext, event: e.ReplicaReady) -> None:
 
 
 def replica_routed(context: BatchContext, event: e.ReplicaRouted) -> None:
+    """Note that the proxy sends connections to a replica."""
     observe_phase(context, "route", event.deployment, event.duration)
     replica = _replica(context, event.replica)
     if replica:
@@ -44,16 +48,19 @@ def replica_routed(context: BatchContext, event: e.ReplicaRouted) -> None:
 
 
 def replica_draining(context: BatchContext, event: e.ReplicaDraining) -> None:
+    """Note that a replica takes no new connections."""
     replica = _replica(context, event.replica)
     if replica:
         _enter(context, replica, "draining")
 
 
 def replica_drained(context: BatchContext, event: e.ReplicaDrained) -> None:
+    """Observe how long the drain took."""
     observe_phase(context, "drain", event.deployment, event.duration)
 
 
 def replica_retired(context: BatchContext, event: e.ReplicaRetired) -> None:
+    """Remove a replica that its deployer has stopped."""
     observe_phase(context, "stop", event.deployment, event.duration)
     replica = _replica(context, event.replica)
     if not replica or not context.is_latest("runs", event.replica):
@@ -64,6 +71,7 @@ def replica_retired(context: BatchContext, event: e.ReplicaRetired) -> None:
 
 
 def replica_exited(context: BatchContext, event: e.ReplicaExited) -> None:
+    """Note the exit of a replica that its deployer has not stopped."""
     app = context.app_state()
     count(app.exits, _how(event))
     replica = _replica(context, event.replica)
@@ -73,6 +81,7 @@ def replica_exited(context: BatchContext, event: e.ReplicaExited) -> None:
 
 
 def health_checked(context: BatchContext, event: e.HealthChecked) -> None:
+    """Count a health check."""
     app = context.app_state()
     app.healthchecks += 1
     app.healthcheck_duration.observe(event.latency)
@@ -81,13 +90,14 @@ def health_checked(context: BatchContext, event: e.HealthChecked) -> None:
 
 
 def health_changed(context: BatchContext, event: e.HealthChanged) -> None:
+    """Keep the verdict on a replica."""
     replica = context.app_state().replicas.get(event.replica)
     if replica and context.is_latest("health", event.replica):
         replica.healthy = event.healthy
 
 
 def forget_ended_replicas(context: BatchContext) -> None:
-    """Nothing is missing any more that could speak of a replica which does not run."""
+    """Drop replicas that do not run: no missing batch can contain events of them any more."""
     for app in {key[0] for key in context.instance.positions}:
         known = context.state.apps.get((context.host, app))
         if known:
@@ -105,7 +115,7 @@ def _how(event: e.ReplicaExited) -> str:
 
 
 def _replica(context: BatchContext, identity: str) -> Replica | None:
-    """A known replica; also one whose start may be in a batch that is missing."""
+    """Return a known replica, or a new one if a missing batch may hold its start."""
     replicas = context.app_state().replicas
     if context.gapped:
         return replicas.setdefault(identity, Replica(identity))

@@ -1,4 +1,4 @@
-"""Events, folded into spans that are over. Pure."""
+"""Events, folded into finished spans. Pure."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def extend_trace(context: BatchContext, event: Any) -> None:
 
 
 def command_answered(context: BatchContext, event: e.CommandAnswered) -> None:
+    """Add the spans of a command, if it was traced."""
     if event.trace:
         context.state.tracing.add(commands.spans(context.host, context.app, event), context.state.position)
 
 
 def connection_traced(context: BatchContext, event: e.ConnectionTraced) -> None:
+    """Add the spans of a sampled connection, and exemplars to the histograms of its port."""
     instance = context.instance.id
     context.state.tracing.add(connections.spans(context.host, context.app, instance, event), context.state.position)
     totals, _ = context.port(event.port)
@@ -39,7 +41,7 @@ def connection_traced(context: BatchContext, event: e.ConnectionTraced) -> None:
 
 
 def settle(context: BatchContext) -> None:
-    """Nothing is missing any more: the deployments that are over can be told."""
+    """Finish the traces of deployments that have ended: no batch is missing any more."""
     for identity, trace in list(context.state.tracing.open.items()):
         if trace.ended and trace.host == context.host:
             _finish(context, identity)
@@ -74,7 +76,7 @@ def _finish(context: BatchContext, identity: str) -> None:
 
 
 def _add_exemplar(app: App, root: Span, trace: DeploymentTrace) -> None:
-    """The deployment is an exemplar of how long deployments take."""
+    """Make the deployment an exemplar of how long deployments take."""
     ended = next((event for event in trace.events if isinstance(event, DURATIONS)), None)
     if ended:
         app.deployment_duration.add_exemplar(Exemplar(root.trace, root.id, ended.duration, ended.time))

@@ -1,4 +1,4 @@
-"""What the gateway tells of itself."""
+"""The gateway's metrics about itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GATEWAY = Section(
             "longshore_gateway_events_total",
             "counter",
             "{event}",
-            "Events of the log that these numbers are made of",
+            "Events of the log that are folded into these numbers",
             (),
             single(lambda measurement: measurement.state.events),
         ),
@@ -56,7 +56,7 @@ GATEWAY = Section(
             "longshore_gateway_batches_undecodable_total",
             "counter",
             "{batch}",
-            "Messages of the log that are no batch of events",
+            "Messages of the log that are not batches of events",
             (),
             single(lambda measurement: measurement.state.undecodable),
         ),
@@ -92,7 +92,7 @@ GATEWAY = Section(
             "longshore_gateway_batches_missing",
             "updowncounter",
             "{batch}",
-            "Batches that never came, or not yet: anything but 0 means that numbers are too low",
+            "Batches that have not come, or not yet: above 0, numbers are too low",
             (),
             single(lambda measurement: measurement.state.missing()),
         ),
@@ -139,7 +139,7 @@ GATEWAY = Section(
             "longshore_gateway_state_age_seconds",
             "gauge",
             "s",
-            "Time since the newest message of the log that these numbers contain was stored",
+            "Time since the newest message in these numbers was stored in the log",
             (),
             single(lambda measurement: max(0.0, measurement.now - measurement.state.time)),
         ),
@@ -148,7 +148,7 @@ GATEWAY = Section(
             "longshore_gateway_leader",
             "gauge",
             "1",
-            "Whether this gateway, of all on the bus, saves snapshots, pushes metrics, pushes traces",
+            "1 if this gateway, of all on the bus, has the duty: save snapshots, push metrics, push traces",
             ("duty",),
             _roles,
             of_process=True,
@@ -178,7 +178,7 @@ GATEWAY = Section(
             "longshore_bus_connected",
             "gauge",
             "",
-            "1 while the gateway is connected to the bus; otherwise these numbers are those of the state's age",
+            "1 while the gateway is connected to the bus; otherwise these numbers are as old as the state's age",
             (),
             single(lambda measurement: int(measurement.bus_connected)),
             of_process=True,
@@ -198,7 +198,7 @@ GATEWAY = Section(
             "longshore_otlp_spans_total",
             "counter",
             "{span}",
-            "Spans for the OTLP endpoint, by result: success, failure (they go again), dropped (never delivered)",
+            "Spans for the OTLP endpoint, by result: success, failure (pushed again later), dropped (never delivered)",
             ("result",),
             _otlp_spans,
             of_process=True,

@@ -1,4 +1,4 @@
-"""What an instrument is, and the ways to read one from the state."""
+"""The definition of an instrument, and ways to read one from the state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.metrics_gateway.state.state import AppKey, PortKey, State
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
 Role = Literal["snapshots", "metrics", "traces"]
-"""What one gateway of several on a bus does alone: save the state, push metrics, push traces."""
+"""The tasks that only one gateway on a bus has: save snapshots, push metrics, push traces."""
 
 Labels: TypeAlias = tuple[str, ...]
 Value: TypeAlias = int | float | Histogram
@@ -27,14 +27,15 @@ PER_PORT = ("proxy_port", "app", "host")
 PER_APP = ("app", "host")
 
 LONGEST_LABEL = 200
-"""A longer label value is cut, and told from others by a digest: stores refuse series for less."""
+"""Characters of a label value; a longer one is cut and gets a digest. Stores refuse series for less."""
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """What is measured: the folded state, and what only this process knows at `now`. Times are unix seconds.
+    """The input of all instruments: the folded state, and the facts about this process at `now`.
 
-    `pending`: messages of the log that are not folded yet; `fold_seconds`: time spent on those that are. `duties`:
-    whether this gateway has each of its possible roles now. `process` and `host`: which gateway this is.
+    Times are unix seconds. `pending`: messages of the log that are not folded yet; `fold_seconds`: the time spent on
+    those that are. `roles`: whether this gateway has each of its possible roles now. `process` and `host` identify this
+    gateway.
     """
 
     state: State
@@ -55,9 +56,9 @@ Read: TypeAlias = Callable[[Measurement], Iterator[tuple[Labels, Value]]]
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """A metric: its OpenTelemetry name, its name on /metrics and further ones, and how it reads the state.
+    """A metric: its OpenTelemetry name, its names on /metrics, and the function that reads it.
 
-    `of_process`: it tells of the running gateway, not of what is in the log, and is left out of a replay.
+    `of_process`: the metric is about the running gateway, not about the log; a replay omits it.
     """
 
     name: str
@@ -73,32 +74,34 @@ class Instrument(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """Instruments that belong together in the documents."""
+    """Instruments under one heading of the documentation."""
 
     title: str
     instruments: tuple[Instrument, ...]
 
 
 def label(value: str) -> str:
-    """The value, cut if it is very long."""
+    """Return the value, cut if it is very long."""
     if len(value) <= LONGEST_LABEL:
         return value
     return f"{value[:LONGEST_LABEL]}…{sha256(value.encode()).hexdigest()[:16]}"
 
 
 def port_labels(key: PortKey) -> Labels:
-    """The values of PER_PORT."""
+    """Return the values of PER_PORT."""
     host, app, port = key
     return str(port), label(app), label(host)
 
 
 def app_labels(key: AppKey) -> Labels:
-    """The values of PER_APP."""
+    """Return the values of PER_APP."""
     host, app = key
     return label(app), label(host)
 
 
 def per_port(value: Callable[[Port], Value]) -> Read:
+    """Read one value of each port."""
+
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         for key, totals in measurement.state.ports.items():
             yield port_labels(key), value(totals)
@@ -107,7 +110,7 @@ def per_port(value: Callable[[Port], Value]) -> Read:
 
 
 def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
-    """One more label, before those of the port."""
+    """Read several values of each port, with one more label before those of the port."""
 
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         for key, totals in measurement.state.ports.items():
@@ -119,7 +122,7 @@ def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
 
 
 def per_known_app(value: Callable[[App], Value]) -> Read:
-    """What is true now: nothing of an app that is gone, or of which nobody can say how it is."""
+    """Read one value of each app whose current state is known."""
 
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         for key, app in measurement.state.apps.items():
@@ -130,6 +133,8 @@ def per_known_app(value: Callable[[App], Value]) -> Read:
 
 
 def per_app(value: Callable[[App], Value]) -> Read:
+    """Read one value of each app."""
+
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         for key, totals in measurement.state.apps.items():
             yield app_labels(key), value(totals)
@@ -138,7 +143,7 @@ def per_app(value: Callable[[App], Value]) -> Read:
 
 
 def per_app_and(values: Callable[[App], Mapping[str, Value]]) -> Read:
-    """One more label, before those of the app."""
+    """Read several values of each app, with one more label before those of the app."""
 
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         for key, totals in measurement.state.apps.items():
@@ -150,6 +155,8 @@ def per_app_and(values: Callable[[App], Mapping[str, Value]]) -> Read:
 
 
 def single(value: Callable[[Measurement], Value]) -> Read:
+    """Read one value without labels."""
+
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         yield (), value(measurement)
 
@@ -157,7 +164,7 @@ def single(value: Callable[[Measurement], Value]) -> Read:
 
 
 def is_served(state: State, key: PortKey) -> bool:
-    """Whether a port is to be served now, as far as anybody can say: not closed, nor of a host that was not heard."""
+    """Return whether a port should be served: it is not closed, its app not removed, its owner not silent."""
     host, name, _ = key
     app, port = state.apps.get((host, name)), state.ports[key]
     owner = state.instances.get(port.owner)
@@ -166,7 +173,7 @@ def is_served(state: State, key: PortKey) -> bool:
 
 
 def open_connections(state: State) -> Counter[PortKey]:
-    """How many connections are open on each port, over all instances that projection."""
+    """Return the number of open connections of each port, over all running instances."""
     counts: Counter[PortKey] = Counter(dict.fromkeys(state.ports, 0))
     for instance in state.running():
         for (app, port), listener in instance.listeners.items():
@@ -175,7 +182,7 @@ def open_connections(state: State) -> Counter[PortKey]:
 
 
 def backends(state: State) -> dict[PortKey, dict[str, str]]:
-    """The backends of each port that take new connections of at least one instance, with their addresses."""
+    """Return the backends of each port that take new connections, with their addresses."""
     found: dict[PortKey, dict[str, str]] = {key: {} for key in state.ports}
     for instance in state.running():
         for (app, port), listener in instance.listeners.items():

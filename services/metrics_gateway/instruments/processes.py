@@ -1,4 +1,4 @@
-"""What the processes of Longshore tell of themselves, and what becomes of their events."""
+"""The metrics of Longshore's own processes, and of the delivery of their events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from services.metrics_gateway.state.instance import MISSED, Heartbeat
 from services.metrics_gateway.state.state import UnitKey
 
 REMEMBERED = 86400.0
-"""Seconds of the log for which a unit that fell silent is told of: time for every alert, then it is gone for good."""
+"""Seconds of the log for which a silent unit has metrics: time for every alert. Then it counts as removed."""
 
 PER_UNIT = ("service", "unit", "host")
 
 
 def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, float], float]) -> Read:
-    """Of every unit that runs, what the last heartbeats of its instances say, combined."""
+    """Read a value of every running unit, combined from the last heartbeats of its instances."""
 
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         found: dict[UnitKey, float] = {}
@@ -33,7 +33,7 @@ def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, flo
 
 
 def _heard(measurement: Measurement) -> dict[UnitKey, tuple[bool, float]]:
-    """Of every unit that runs or was missed lately: whether it was heard lately, and the time since it was heard."""
+    """Read, of every unit that ran lately, whether it is up, and the seconds since its last message."""
     found: dict[UnitKey, tuple[bool, float]] = {}
     for instance in measurement.state.instances.values():
         silence = measurement.state.clock - instance.heard
@@ -63,7 +63,7 @@ def _silence(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
 
 
 def _cpu(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
-    """Of all instances that there ever were, so that a restart is no step back."""
+    """Read the CPU time over all instances that there ever were, so that a restart is no step back."""
     totals = dict(measurement.state.spent)
     for instance in measurement.state.instances.values():
         if instance.heartbeat:
@@ -91,8 +91,8 @@ PROCESSES = Section(
             "longshore_unit_up",
             "gauge",
             "",
-            "1 while the unit (a service, or a deployer of one application) is heard, 0 for a day after it fell silent "
-            "without a good-bye",
+            "1 while the unit (a service, or the deployer of an application) publishes, 0 for a day after it went "
+            "silent without stopping",
             PER_UNIT,
             _up,
         ),
@@ -101,7 +101,7 @@ PROCESSES = Section(
             "longshore_unit_silence_seconds",
             "gauge",
             "s",
-            "Time since the unit was last heard, in which others wrote to the log: it stands still while nobody can",
+            "Time since the unit last published, while others wrote to the log: it stands still while the bus is away",
             PER_UNIT,
             _silence,
         ),
@@ -119,7 +119,7 @@ PROCESSES = Section(
             "longshore_process_cpu_seconds_total",
             "counter",
             "s",
-            "CPU time that the unit's processes have used, those that ended included",
+            "CPU time of the unit's processes, including those that ended",
             PER_UNIT,
             _cpu,
         ),
@@ -128,7 +128,7 @@ PROCESSES = Section(
             "longshore_process_loop_lag_seconds",
             "gauge",
             "s",
-            "Longest delay of an event loop of the unit that the last heartbeats tell of",
+            "Longest delay of an event loop of the unit in the last heartbeats",
             PER_UNIT,
             _per_unit(lambda beat: beat.loop_lag, max),
         ),
@@ -170,7 +170,7 @@ EVENTS = Section(
             "longshore_event_lag_seconds",
             "histogram",
             "s",
-            "Time from the newest event of a batch until the log had it; as exact as the clocks of the hosts agree",
+            "Time from the newest event of a batch to its storage in the log, as exact as the hosts' clocks agree",
             ("service",),
             _lag,
             buckets=EVENT_LAG,

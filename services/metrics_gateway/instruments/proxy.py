@@ -1,4 +1,4 @@
-"""What the proxies' events tell."""
+"""The metrics of proxies."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ PROXY = Section(
             "dewy_proxy_bytes_transferred_total",
             "counter",
             "By",
-            "Bytes through the proxy, both directions; open connections included as they go on",
+            "Bytes through the proxy in both directions, including open connections",
             PER_PORT,
             per_port(lambda port: port.bytes),
         ),
@@ -132,7 +132,7 @@ PROXY = Section(
             "longshore_proxy_bytes_total",
             "counter",
             "By",
-            "Bytes through the proxy by direction: in from the client, out to it; as they go on",
+            "Bytes through the proxy by direction (in: from the client, out: to it), including open connections",
             ("direction", *PER_PORT),
             per_port_and(lambda port: {"in": port.bytes_in, "out": port.bytes_out}),
         ),
@@ -170,7 +170,7 @@ PROXY = Section(
             "longshore_proxy_hold_duration_seconds",
             "histogram",
             "s",
-            "Time that client connections were held because no backend was ready; those that found none included",
+            "Time that client connections were held because no backend was ready, including those that found none",
             PER_PORT,
             per_port(lambda port: port.hold),
             buckets=HOLD_DURATION,

@@ -1,4 +1,4 @@
-"""When the state is loaded and saved."""
+"""Loading the state at the start, and saving it from time to time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from services.metrics_gateway.snapshots.snapshot import resume
 from services.metrics_gateway.snapshots.store import REPLACED, Store
 
 INTERVAL = 10.0
+"""Seconds between two saves, when few events come."""
+
 EVENTS = 100_000
-BEGINS_LATE = "no snapshot can be used and the log has lost its beginning: the numbers count what is left of it"
+"""Events between two saves, when many come. A restarted gateway folds them in a fraction of a second."""
+
+BEGINS_LATE = "no snapshot can be used and the log has lost its beginning: the numbers count the rest of it"
 
 
 class Saver:
@@ -50,7 +54,7 @@ class Saver:
         self._acquisitions = 0
 
     async def restore(self) -> None:
-        """Give the gateway the newest saved state. Waits for the bus: numbers that are too low are worse than none."""
+        """Load the newest saved state. Wait for the bus: numbers that are too low are worse than none."""
         while True:
             await self._bus.until_connected()
             try:
@@ -60,7 +64,7 @@ class Saver:
             except BusError as error:
                 self._log.warning("cannot load the snapshots, trying again", reason=str(error))
                 await asyncio.sleep(RECONNECT_WAIT)
-        # The state belongs to this stream whatever becomes of it: one made anew later is another.
+        # The state belongs to this stream: one that is created again later is another.
         self._stream = stream.created
         if state:
             self._projection.state = state
@@ -72,11 +76,11 @@ class Saver:
 
     @property
     def stream(self) -> str:
-        """When the stream was created that the state is folded from."""
+        """The creation time of the stream from which the state is folded."""
         return self._stream
 
     def follow(self, stream: Stream) -> None:
-        """The log was made anew, or has lost its end: go on with what is in it, and keep the sums."""
+        """Continue with a log that was created again, or has lost its end, and keep the sums."""
         self._log.warning(REPLACED, messages=stream.last, folded=self._projection.state.position)
         self._projection.state.position = resume(
             self._projection.state.position, self._stream, stream.created, stream.last
@@ -84,7 +88,7 @@ class Saver:
         self._stream, self._position = stream.created, -1
 
     def folded(self) -> None:
-        """Say that there is more in the state."""
+        """Note that the state has grown."""
         if self._projection.state.events - self._tried_at >= self._events:
             self._due.set()
 
@@ -100,7 +104,7 @@ class Saver:
             await self.save()
 
     def close(self) -> None:
-        """Have `run` save what is new, and end."""
+        """Make `run` save once more, and end."""
         self._closing = True
         self._due.set()
 
@@ -108,7 +112,7 @@ class Saver:
         """Save the state if it has changed. If the bus does not take it, the next save makes up for it."""
         state = self._projection.state
         if not self._projection.has_role("snapshots"):
-            self._projection.saved = time.time()  # another gateway does
+            self._projection.saved = time.time()  # another gateway saves
             return
         if state.position == self._position or not self._projection.is_whole or not self._bus.is_connected:
             return
@@ -124,7 +128,7 @@ class Saver:
         self._projection.saved = time.time()
 
     async def _survey(self) -> None:
-        """Another gateway may have saved since this one looked: then what it saved last is not what is replaced."""
+        """Find the oldest snapshot again after a takeover, because the other gateway has saved meanwhile."""
         lease = self._projection.leases.get("snapshots")
         if lease and lease.acquisitions != self._acquisitions:
             acquisitions = lease.acquisitions

@@ -1,6 +1,6 @@
 """A deployment as a trace. Pure.
 
-Its steps are told when they are over, with what they took; a span begins as long before.
+The deployer records a step when it ends, with its duration: the span begins that long before.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ DETAILS = ("replica", "release", "address", "slot", "reason", "cut")
 
 
 def root_id(trace: str) -> str:
-    """The span of the deployment itself, which a trace has one of."""
+    """Return the id of the span of the deployment itself."""
     return span_id(trace, "deployment")
 
 
 def spans(trace: DeploymentTrace, previous: tuple[str, str] | None) -> list[Span]:
-    """The deployment, linked to the one before, and its steps; none if its beginning, or an id, is not known."""
+    """Return the deployment, linked to the one before, and its steps; none without its beginning or valid ids."""
     started = next((event for event in trace.events if isinstance(event, e.DeploymentStarted)), None)
     if not started or not is_trace(started.trace):
         return []

@@ -1,4 +1,4 @@
-"""The last events, as /api/events tells them. Pure."""
+"""The recent events, as /api/events shows them. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = {kind.__name__: kind for kind in e.EVENT_TYPES}
 
 
 class EventView(msgspec.Struct, frozen=True):
-    """One event: its place in the log, when it happened, who tells it, and what else it says, by its kind."""
+    """An event: its place in the log, its time, its publisher, its kind, and its other fields."""
 
     sequence: int
     time: str | None
@@ -35,19 +35,20 @@ class Events(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Which events somebody asks for. No kinds: those that are not details; an empty app: all."""
+    """A filter of events. Without kinds: all that are not details; with an empty app: all apps."""
 
     app: str = ""
     kinds: frozenset[str] = frozenset()
 
     def has(self, app: str, event: e.Event) -> bool:
+        """Return whether an event passes the filter."""
         if self.app and app != self.app:
             return False
         return type(event).__name__ in self.kinds if self.kinds else type(event) not in DETAILS
 
 
 def newest(state: State, wanted: Wanted, limit: int) -> Events:
-    """The last events that are wanted, `limit` at most, of those that the state still holds."""
+    """Return the recent events that pass the filter, `limit` at most."""
     found: list[EventView] = []
     for one in reversed(state.recent[-RECENT_KEPT:]):
         if len(found) == limit:
@@ -60,11 +61,12 @@ def newest(state: State, wanted: Wanted, limit: int) -> Events:
 def views(
     sequence: int, service: str, host: str, app: str, events: Iterable[e.Event], wanted: Wanted
 ) -> list[EventView]:
-    """Those of a batch's events that are wanted."""
+    """Return the events of a batch that pass the filter."""
     return [view(sequence, service, host, app, event) for event in events if wanted.has(app, event)]
 
 
 def view(sequence: int, service: str, host: str, app: str, event: e.Event) -> EventView:
+    """Return an event in the form of the API."""
     named = "" if app == subjects.NO_APP else app
     return EventView(sequence, iso(event.time), service, host, named, type(event).__name__, dict(_details(event)))
 

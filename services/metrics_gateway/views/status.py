@@ -1,4 +1,4 @@
-"""What /api/status and /api/containers answer: the state in the words of people."""
+"""The answers of /api/status and /api/containers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 
 
 class LastDeployment(msgspec.Struct, frozen=True):
-    """`outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
+    """A deployment. `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
 
     id: str
     release: str
@@ -33,7 +33,7 @@ class LastDeployment(msgspec.Struct, frozen=True):
 
 
 class AppStatus(msgspec.Struct, frozen=True):
-    """An app on a host. `desired_replicas` is what its deployer is to keep running, None before it has said."""
+    """An app on a host. `desired_replicas` is the number that its deployer keeps running, None if unknown."""
 
     name: str
     host: str
@@ -48,7 +48,7 @@ class AppStatus(msgspec.Struct, frozen=True):
 class ProxyStatus(msgspec.Struct, frozen=True):
     """A proxy port. `backends` maps those that take new connections to their addresses.
 
-    `connections`, `errors` and `bytes` are totals; `traffic` is what goes on now.
+    `connections`, `errors` and `bytes` are totals; `traffic` holds the present rates.
     """
 
     app: str
@@ -81,7 +81,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
 
 
 class LogStatus(msgspec.Struct, frozen=True):
-    """How far the log is folded, how many messages wait, and how old the newest folded one is, in seconds.
+    """How far the log is folded, how many messages wait, and the age of the newest folded one in seconds.
 
     Before `caught_up`, the answer is about a past moment.
     """
@@ -94,9 +94,9 @@ class LogStatus(msgspec.Struct, frozen=True):
 
 
 class RoleStatus(msgspec.Struct, frozen=True):
-    """What one gateway of all on the bus does: save snapshots, push metrics, push traces.
+    """A role that one gateway on the bus has: save snapshots, push metrics, push traces.
 
-    `host` and `instance` are of the one that was last seen to do it, empty if nobody was; `here`: this one does.
+    `host` and `instance` are of its last known holder, empty if there was none; `here`: this gateway has it.
     """
 
     role: Role = msgspec.field(name="duty")
@@ -141,7 +141,7 @@ class Containers(msgspec.Struct, frozen=True):
 def status(
     state: State, log: LogStatus, version: str, traffic: Traffic | None = None, roles: Sequence[RoleStatus] = ()
 ) -> Status:
-    """Everything at a glance, in a stable order."""
+    """Return the whole status, in a stable order."""
     return Status(
         version,
         log,
@@ -155,7 +155,7 @@ def status(
 
 
 def containers(state: State) -> Containers:
-    """The replicas that run, by host, app and id."""
+    """Return the replicas that run, by host, app and id."""
     found = [_container(host, name, one) for (host, name), app in state.apps.items() for one in app.running]
     return Containers(sorted(found, key=lambda one: (one.host, one.app, one.id)))
 
@@ -175,7 +175,7 @@ def _app(host: str, name: str, app: App) -> AppStatus:
 
 
 def _newest_release(replicas: list[Replica]) -> str:
-    """What runs, where no deployment has said it: these were adopted."""
+    """Return the release of the newest replica, for an app whose replicas were adopted."""
     newest = max(replicas, key=lambda replica: (replica.started or 0, replica.id), default=None)
     return newest.release if newest else ""
 
@@ -213,7 +213,7 @@ def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
 
 
 def _is_gone(state: State, key: PortKey) -> bool:
-    """Whether the port was closed, or its app removed, for good as far as is known."""
+    """Return whether the port was closed, or its app removed."""
     app = state.apps.get(key[:2])
     return state.ports[key].is_closed or (app is not None and app.removed)
 

@@ -1,4 +1,4 @@
-"""A worker's last words: what it recorded and has not told its master yet, in memory that outlives it."""
+"""The black box of a worker: memory that outlives it, with the events that its master may not have yet."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import msgspec
 
 SIZE = 1 << 20
-"""Bytes. What does not fit is lost with the worker: more than ten thousand events that the master has not read."""
+"""Bytes: room for more than ten thousand events that the master has not read. More are lost with the worker."""
 
 _LENGTH = 4
 _NOTHING = bytes(_LENGTH)
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True):
-    """An encoded event; `number` counts all that the worker recorded."""
+    """An encoded event; `number` counts all events that the worker recorded."""
 
     app: str
     number: int
@@ -28,7 +28,7 @@ _decoder = msgspec.msgpack.Decoder(Entry)
 
 
 def create() -> int:
-    """A descriptor of such memory, which a child can inherit. Raises OSError."""
+    """Return a descriptor of such memory, which a child process can inherit. Raises OSError."""
     fd = os.memfd_create("longshore-blackbox")
     try:
         os.ftruncate(fd, SIZE)
@@ -39,10 +39,10 @@ def create() -> int:
 
 
 class BlackBox:
-    """The worker's end. A note counts once its length is written: a worker may be killed between any two steps."""
+    """The worker's end. An entry counts once its length is written: a worker may be killed between any two steps."""
 
     def __init__(self, fd: int = -1) -> None:
-        """`fd`: as `create` gave it; -1: memory that nobody else sees."""
+        """`fd`: a descriptor from `create`; -1: memory of this process alone."""
         self._memory = mmap.mmap(fd, SIZE)
         self._end = 0
 
@@ -58,13 +58,13 @@ class BlackBox:
         self._end = end
 
     def clear(self) -> None:
-        """All of it was told."""
+        """Remove all entries: the master has them."""
         self._memory[:_LENGTH] = _NOTHING
         self._end = 0
 
 
 def read(fd: int) -> Iterator[Entry]:
-    """What a worker that is dead had not told, and perhaps some that it had, in the order of their numbers."""
+    """Yield the events that a dead worker had not sent, and perhaps some that it had, in the order of their numbers."""
     with mmap.mmap(fd, SIZE, prot=mmap.PROT_READ) as memory:
         position = 0
         while length := int.from_bytes(memory[position : position + _LENGTH], "little"):

@@ -1,6 +1,6 @@
-"""What is still open in workers that accept no more: each has a file about it, for the master that comes next.
+"""Files with the open connections of draining workers, for the next master.
 
-The lock on a file tells whether its worker lives. A file says nothing of connections while the worker accepts.
+Each worker has one and holds a lock on it as long as it lives. While the worker still accepts, its file has no counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SUFFIX = ".open"
 
 
 class Open(msgspec.Struct, array_like=True, frozen=True):
-    """The connections of a worker to each backend of a port, None as long as it has not counted them."""
+    """The connections of a worker to each backend of a port, None until it has counted them."""
 
     app: str
     port: int
@@ -29,13 +29,13 @@ _decoder = msgspec.msgpack.Decoder(list[Open])
 
 
 def delete(folder: str, name: str) -> None:
-    """Remove the file of a worker that is dead."""
+    """Remove the file of a dead worker."""
     if folder:
         _path(folder, name).unlink(missing_ok=True)
 
 
 class OpenConnectionsFile:
-    """The worker's file. Where it cannot be written, the next master knows nothing of this worker."""
+    """A worker's own file. Where it cannot be written, the next master does not wait for this worker."""
 
     def __init__(self, folder: str, name: str) -> None:
         self._path = _path(folder, name)
@@ -46,7 +46,7 @@ class OpenConnectionsFile:
                 self._create(self._path.with_suffix(".unlocked"))
 
     def write(self, opened: list[Open]) -> None:
-        """Replace what the file says."""
+        """Replace the contents of the file."""
         if self._fd < 0 or opened == self._written:
             return
         self._written = opened
@@ -55,13 +55,14 @@ class OpenConnectionsFile:
             os.ftruncate(self._fd, os.pwrite(self._fd, content, 0))
 
     def _create(self, unlocked: Path) -> None:
-        """Nobody is to see it before it is locked."""
+        """Create the file under another name and lock it first: the next master removes a file without a lock."""
         unlocked.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._fd = os.open(unlocked, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         unlocked.rename(self._path)
 
     def remove(self) -> None:
+        """Remove the file, and release its lock."""
         if self._fd >= 0:
             self._path.unlink(missing_ok=True)
             os.close(self._fd)
@@ -69,7 +70,7 @@ class OpenConnectionsFile:
 
 
 class PreviousWorkers:
-    """The workers with these ports (`app` and number) that are there when a master starts, before it has its own."""
+    """The workers on these ports (`app` and number) that a master finds at its start, before it has its own."""
 
     def __init__(self, folder: str, ports: Collection[tuple[str, int]]) -> None:
         self._ports = ports
@@ -77,7 +78,7 @@ class PreviousWorkers:
         self._last: dict[Path, list[Open]] = {}
 
     def poll(self) -> list[Open]:
-        """What those who still live have open; the files of the others are removed."""
+        """Return the open connections of those that still live, and remove the files of the others."""
         self._paths = [path for path in self._paths if self._lives(path)]
         opened = [each for path in self._paths for each in self._last.get(path, [])]
         return [each for each in opened if (each.app, each.port) in self._ports]
@@ -89,12 +90,12 @@ class PreviousWorkers:
                     self._read(path, file.read())
                     return True
             path.unlink(missing_ok=True)
-        except OSError:  # it has just removed its file
+        except OSError:  # the worker has just removed its file
             pass
         return False
 
     def _read(self, path: Path, content: bytes) -> None:
-        # It is being written: what it said before still holds. msgspec lets the other two errors through.
+        # The worker is writing it: the last complete counts still hold. msgspec lets the other two errors through.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._last[path] = _decoder.decode(content)
 

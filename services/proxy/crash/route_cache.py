@@ -1,4 +1,4 @@
-"""The routes of a proxy on disk: a master that starts while the bus is away serves what the last one served."""
+"""The routes of a proxy on disk: a master that starts while the bus is unreachable serves those of the last one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.common.files import replace_atomically
 from services.common.log import Outage
 
 FRESH = 60.0
-"""Seconds after the death of the last master in which its routes are believed: later an address may be another's."""
+"""Seconds after the end of the last master in which its routes are used: later an address may be reused."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -29,14 +29,14 @@ class _CachedRoutes(msgspec.Struct):
 
 
 class RouteCache:
-    """A file; a master that runs keeps touching it."""
+    """A file that a running master touches regularly."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._outage = Outage(log.get("proxy"), "cannot keep the routes", path=str(path))
 
     def load(self) -> list[Route]:
-        """The routes of a master that ran until a moment ago, on this host since its boot; else none."""
+        """Return the routes of a master that ran until a moment ago, in this boot of the host; else none."""
         try:
             age = time.time() - self._path.stat().st_mtime
             found: _CachedRoutes = codec.value(self._path.read_bytes(), _CachedRoutes)
@@ -45,7 +45,7 @@ class RouteCache:
         return found.routes if abs(age) <= FRESH and found.boot == _boot() else []
 
     def save(self, routes: Iterable[Route]) -> None:
-        """Replace what is there, at once or not at all. A disk that fails is told in one line."""
+        """Replace the routes at once or not at all. A disk that fails is logged in one line."""
         try:
             replace_atomically(self._path, msgspec.json.encode(_CachedRoutes(_boot(), list(routes))))
             self._outage.recovered()
@@ -53,7 +53,7 @@ class RouteCache:
             self._outage.failed(reason(error))
 
     def touch(self) -> None:
-        """The master runs."""
+        """Mark the routes as current: the master runs."""
         with contextlib.suppress(OSError):
             os.utime(self._path)
 

@@ -1,4 +1,4 @@
-"""The master: routes go down to the workers, events come up, and what concerns all workers is decided here."""
+"""The master: it sends routes to the workers, takes their events, and decides what concerns all of them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,19 @@ from services.proxy.sockets.listeners import Listener
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
 STABLE_AFTER = 1.0
+"""Seconds after which a worker that ends was not broken from the start: the next one starts without a pause."""
+
 KILL_AFTER = 5.0
+"""Seconds beyond the drain time that workers have to end."""
+
 POLL_INTERVAL = 0.1
+"""Seconds between two looks at the files of the workers of a previous master."""
+
 WATCH_INTERVAL = 5.0
+"""Seconds between two checks for workers that hang."""
+
 LONGEST_SILENCE = 3
-"""A worker says something every 5 seconds: after so many turns of the watch without a word it hangs."""
+"""A worker sends something every 5 seconds: after so many checks without a message it hangs."""
 
 UNIT = "proxy-worker"
 
@@ -66,7 +74,7 @@ class Master:
         self._poll_previous_workers()
 
     def start(self) -> None:
-        """Start the workers; they accept once they know the routes that are known now."""
+        """Start the workers; they accept once they have applied the present routes."""
         for listener in self._listeners:
             address = listener.sockets[0].getsockname()[0]
             self._context.record(ListenerOpened(time.time(), listener.binding.port, address), listener.binding.app)
@@ -76,7 +84,7 @@ class Master:
         self._context.spawn(self._watch_workers(), "workers")
 
     async def stop(self) -> None:
-        """Refuse new clients, let connections finish within the drain time, and hear the workers out."""
+        """Refuse new clients, let connections finish within the drain time, and take the last events of the workers."""
         self._stopping.set()
         for listener in self._listeners:
             listener.close()
@@ -85,38 +93,38 @@ class Master:
             worker.send(Stop())
         await asyncio.wait(self._worker_tasks, timeout=self._limits.drain_time + KILL_AFTER)
         for worker in self._workers.values():
-            self._context.log.error("a worker did not stop in time, killed", pid=worker.pid)
+            self._context.log.error("a worker did not stop in time, killing it", pid=worker.pid)
             worker.kill()
         await asyncio.wait(self._worker_tasks)
 
     def follow(self, route: Route) -> None:
-        """Have the workers follow a route, if it is of a port of ours."""
+        """Have the workers apply a route, if its port belongs to this proxy."""
         pool = self._pools.get((route.app, route.port))
         if pool:
             self._apply(pool, pool.follow(route, time.time()))
 
     def forget(self, app: str, port: int) -> None:
-        """The route of this port is gone from the bus."""
+        """Accept any next route of this port: the present one is gone from the bus."""
         pool = self._pools.get((app, port))
         if pool:
             pool.forget()
 
     async def _watch_workers(self) -> None:
-        """Kill those that hang. Silence is counted in our own turns: when all were stopped, nobody is to blame."""
+        """Kill workers that hang. Silence is counted in checks, not seconds: after a suspend no worker is to blame."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
             for worker in self._workers.values():
                 worker.silence += 1
                 if worker.silence > LONGEST_SILENCE:
-                    self._context.log.error("a worker hangs, killed", pid=worker.pid)
+                    self._context.log.error("a worker hangs, killing it", pid=worker.pid)
                     worker.kill()
 
     async def _watch_previous_workers(self) -> None:
-        while self._poll_previous_workers():  # noqa: ASYNC110 - other processes tell by files
+        while self._poll_previous_workers():  # noqa: ASYNC110 - other processes report in files
             await asyncio.sleep(POLL_INTERVAL)
 
     def _poll_previous_workers(self) -> bool:
-        """Whether any worker of a former master still lives, on any port."""
+        """Apply the open connections of previous workers; return whether any of these workers still lives."""
         opened = self._previous.poll()
         for (app, port), pool in self._pools.items():
             counts = [each.backends for each in opened if (each.app, each.port) == (app, port)]
@@ -124,7 +132,7 @@ class Master:
         return bool(opened)
 
     async def _supervise(self, index: int) -> None:
-        """Start a worker again whenever it ends; at once, unless it cannot even run for a moment."""
+        """Restart a worker whenever it ends; at once, unless it ends right after its start."""
         loop = asyncio.get_running_loop()
         pause = 0.0
         while not self._stopping.is_set():
@@ -133,13 +141,13 @@ class Master:
             if self._stopping.is_set():
                 return
             pause = 0.0 if loop.time() - began > STABLE_AFTER else min(LONGEST_BACKOFF, 2 * pause or FIRST_BACKOFF)
-            self._context.log.warning("worker ended, starting it again", worker=index, reason=reason, seconds=pause)
+            self._context.log.warning("worker ended, restarting it", worker=index, reason=reason, seconds=pause)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
 
     async def _run(self, index: int) -> str:
-        """One life of a worker; returns why it ended."""
+        """Run a worker until it ends; return why it ended."""
         fds = [listener.fds[index] for listener in self._listeners]
         try:
             worker = await WorkerProcess.launch(self._context.host, fds, self._on_message)
@@ -169,7 +177,7 @@ class Master:
         worker.send(Start(limits, listening, [pool.order() for pool in self._pools.values()], identity))
 
     def _share(self, index: int) -> int:
-        """How many of all connections a worker may have; 0: as many as it can."""
+        """Return a worker's share of --max-connections; 0: as many as its open files allow."""
         most = self._limits.max_connections
         return max(1, (most + index) // len(self._worker_tasks)) if most else 0
 
@@ -209,7 +217,7 @@ class Master:
                 self._pools[message.app, message.port].answered(message.backend, message.admission)
             case Blocked():
                 self._context.log.warning(
-                    "this host keeps the proxy from dialing a backend: look at its ports, routes and firewall",
+                    "this host keeps the proxy from dialing a backend: check its free ports, routes and firewall",
                     app=message.app,
                     backend=message.backend,
                     reason=message.reason,
@@ -228,7 +236,7 @@ class Master:
             self._publisher.publish(serving)
 
     async def _try_again(self, pool: Pool, retry: Retry) -> None:
-        """Dial a backend that was ejected, once for all workers: their clients go there when it has answered."""
+        """Dial an ejected backend once for all workers: clients go there when it has answered."""
         await asyncio.sleep(retry.delay)
         if pool.awaits(retry):
             outcome = await readmission.dial(retry.address, self._limits.connect_timeout)

@@ -1,4 +1,4 @@
-"""The backends of one port as the master sees them: pure decisions, told to the workers and to the bus by others."""
+"""The backends of one port as the master sees them: pure decisions, which the master carries out."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Order = ApplyRoute | Eject | Readmit
 
 
 Outcome = Literal["answered", "failed", "blocked"]
-"""How a backend's trial ended; "blocked": this host could not even dial, which says nothing about the backend."""
+"""The outcome of a readmission dial; "blocked": this host could not even dial, which says nothing about the backend."""
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Dial a backend that was ejected in `delay` seconds, if `Pool.awaits` it then, and call `Pool.tried`."""
+    """A request to dial an ejected backend in `delay` seconds, if `Pool.awaits` it then, and to call `Pool.tried`."""
 
     backend: str
     address: tuple[str, int]
@@ -30,7 +30,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Effects(msgspec.Struct):
-    """What follows from something that happened: events to record, orders to all workers, what to come back to."""
+    """The effects of a decision: events to record, orders to all workers, dials to retry."""
 
     events: list[Event] = []
     orders: list[Order] = []
@@ -38,7 +38,7 @@ class Effects(msgspec.Struct):
 
 
 class _Member(msgspec.Struct):
-    """A backend of the route. `admission`: a new number whenever it is let in. `failures`: how many in a row."""
+    """A backend of the route. `admission`: a new number whenever it is let in. `failures`: failed dials in a row."""
 
     backend: Backend
     admission: int
@@ -55,7 +55,7 @@ class _Member(msgspec.Struct):
 
 
 class _Leaving(msgspec.Struct):
-    """A backend that takes no new connections since `since`, which all workers know when they follow `revision`."""
+    """A backend without new connections since `since`; all workers that have applied `revision` know that."""
 
     since: float
     revision: int
@@ -63,14 +63,14 @@ class _Leaving(msgspec.Struct):
 
 
 class _Worker(msgspec.Struct):
-    """What a worker said last. It follows revision -1 until it says anything."""
+    """The last report of a worker; revision -1 until the first one."""
 
     revision: int = -1
     draining: dict[str, int] = {}
 
 
 class Pool:
-    """Each route that is followed is a revision of the pool. Times are unix seconds."""
+    """The backends of a port. Each applied route is a revision of the pool. Times are unix seconds."""
 
     def __init__(self, app: str, port: int) -> None:
         self.app = app
@@ -87,7 +87,7 @@ class Pool:
         self._is_forgotten = False
 
     def follow(self, route: Route, now: float) -> Effects:
-        """Follow a route, unless a newer one is followed already."""
+        """Apply a route, unless a newer one is applied already."""
         if self._route and not self._is_forgotten and route.generation < self._route.generation:
             return Effects()
         self._is_forgotten = False
@@ -107,27 +107,27 @@ class Pool:
         return effects
 
     def forget(self) -> None:
-        """The route is gone from the bus: go on as before, and follow whatever comes next."""
+        """Keep the backends of a route that is gone from the bus, and accept any next route."""
         self._is_forgotten = True
 
     def order(self) -> ApplyRoute:
-        """What a new worker is to follow."""
+        """Return the order that a new worker gets."""
         ejected = [backend for backend, member in self._members.items() if member.is_ejected]
         backends = [member.backend for member in self._members.values()]
         admissions = {backend: member.admission for backend, member in self._members.items()}
         return ApplyRoute(self.app, self.port, self._revision, backends, ejected, admissions)
 
     def worker_started(self, worker: str) -> None:
-        """A worker was given `order()`."""
+        """Note that a worker was sent `order()`."""
         self._workers[worker] = _Worker()
 
     def worker_ended(self, worker: str, now: float) -> Effects:
-        """A worker is gone, and with it its connections."""
+        """Note that a worker is gone, and its connections with it."""
         self._workers.pop(worker, None)
         return self._noticed(now)
 
     def worker_follows(self, worker: str, news: RouteApplied, now: float) -> Effects:
-        """A worker follows a revision, or its connections to draining backends became fewer."""
+        """Note that a worker applied a revision, or that its connections to draining backends became fewer."""
         self._workers[worker] = _Worker(news.revision, news.draining)
         for backend, count in news.cut.items():
             if leaving := self._leaving.get(backend):
@@ -135,16 +135,16 @@ class Pool:
         return self._noticed(now)
 
     def previous_workers_have(self, previous: list[dict[str, int] | None], now: float) -> Effects:
-        """What workers of a former master still have open to each backend, which may be anything (None)."""
+        """Note the open connections of a previous master's workers to each backend; None: not counted yet."""
         if previous == self._previous:
             return Effects()
         self._previous = previous
         return self._noticed(now)
 
     def dial_failed(self, news: DialFailure, now: float) -> Effects:
-        """Skip a backend in all workers, for longer each time until it answers.
+        """Eject a backend from all workers, for longer each time until it answers.
 
-        A dial that began in another admission, which may be to another address, says nothing about this one.
+        A dial of an earlier admission may have gone to another address: it says nothing about the present one.
         """
         member = self._members.get(news.backend.id)
         if member is None or not member.is_active or member.is_ejected or member.admission != news.admission:
@@ -157,18 +157,18 @@ class Pool:
         )
 
     def answered(self, backend: str, admission: int) -> None:
-        """A backend that was admitted again took a connection."""
+        """Note that a readmitted backend took a connection: its next back-off is the shortest again."""
         member = self._members.get(backend)
         if member and member.admission == admission:
             member.failures = 0
 
     def awaits(self, retry: Retry) -> bool:
-        """Whether a backend still is as ejected as it was: no route has reset it in the meantime."""
+        """Return whether a backend is still ejected as it was: no route has reset it in the meantime."""
         member = self._members.get(retry.backend)
         return member is not None and member.is_active and member.is_ejected and member.admission == retry.admission
 
     def tried(self, retry: Retry, outcome: Outcome, now: float) -> Effects:
-        """Let a backend in again that answered, and try another one later."""
+        """Readmit a backend that answered; retry any other later."""
         if not self.awaits(retry):
             return Effects()
         member = self._members[retry.backend]
@@ -182,7 +182,7 @@ class Pool:
         return Effects([self._joined(member, now)], [order])
 
     def serving(self) -> Serving | None:
-        """What all workers follow; None as long as they follow nothing."""
+        """Return the generation that all workers have applied, and the draining connections; None before the first."""
         if self._served is None:
             return None
         draining = {
@@ -244,7 +244,7 @@ class Pool:
 
 
 def _later(member: _Member) -> Retry:
-    """When to try a backend again that has failed once more."""
+    """Return the next retry of a backend that failed once more; each failure doubles the delay."""
     delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**member.failures)
     member.failures += 1
     return Retry(member.backend.id, member.address, member.admission, delay)

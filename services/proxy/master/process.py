@@ -23,17 +23,17 @@ OnMessage = Callable[["WorkerProcess", Message], None]
 
 
 class WorkerProcess(asyncio.Protocol):
-    """Started with `launch`; everything that it says goes to `on_message`, and ends its `silence`."""
+    """A worker process, started with `launch`. Each of its messages goes to `on_message` and resets `silence`."""
 
     _process: asyncio.subprocess.Process
     _transport: asyncio.WriteTransport
 
     def __init__(self, host: str, on_message: OnMessage) -> None:
-        """Raises OSError when there is no room for its black box."""
+        """Raise OSError when there is no room for its black box."""
         self.instance = uuid7()
         self.sealer = Sealer("proxy", host, self.instance)
         self.blackbox = blackbox.create()
-        self.last_reported: dict[str, int] = {}
+        self.last_reported: dict[str, int] = {}  # number of the last event of each app that was sent
         self.silence = 0
         self._on_message = on_message
         self._unframer = Unframer()
@@ -41,11 +41,12 @@ class WorkerProcess(asyncio.Protocol):
 
     @property
     def pid(self) -> int:
+        """The process id."""
         return self._process.pid
 
     @classmethod
     async def launch(cls, host: str, fds: list[int], on_message: OnMessage) -> WorkerProcess:
-        """A running worker that inherits these descriptors. Raises OSError when there is no room for it."""
+        """Start a worker that inherits these descriptors. Raises OSError when there is no room for it."""
         worker = cls(host, on_message)
         try:
             await worker._start(fds)
@@ -55,15 +56,17 @@ class WorkerProcess(asyncio.Protocol):
         return worker
 
     def send(self, message: ToWorker) -> None:
+        """Send a message, unless the worker is gone."""
         if not self._transport.is_closing():
             self._transport.write(frame(message))
 
     def kill(self) -> None:
+        """Send SIGKILL, unless the worker has ended."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
     async def ended(self) -> str:
-        """Why it ended, once it has and all that it said was heard."""
+        """Wait until the worker has ended and its last message was read; return why it ended."""
         await self._disconnected.wait()
         try:
             async with asyncio.timeout(KILL_AFTER):
@@ -74,7 +77,7 @@ class WorkerProcess(asyncio.Protocol):
         return describe_exit(code) if code else "stopped"
 
     def unreported(self) -> dict[str, list[bytes]]:
-        """The events that it recorded before it died and never told, encoded, by app. `heard`: up to which it did."""
+        """Return the events that it recorded before it died but never sent, encoded, by app."""
         found: dict[str, list[bytes]] = {}
         for entry in blackbox.read(self.blackbox):
             if entry.number > self.last_reported.get(entry.app, 0):
@@ -82,11 +85,11 @@ class WorkerProcess(asyncio.Protocol):
         return found
 
     def close(self) -> None:
-        """Nothing more is wanted of it."""
+        """Release the black box."""
         os.close(self.blackbox)
 
     async def _start(self, fds: list[int]) -> None:
-        """-P: a folder named services where the user happens to be must not come before ours."""
+        """Start the process. -P keeps a folder named services in the current directory from shadowing this package."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -103,9 +106,11 @@ class WorkerProcess(asyncio.Protocol):
         self._transport, _ = await loop.create_unix_connection(lambda: self, sock=ours)
 
     def data_received(self, data: bytes) -> None:
+        """Pass on the messages that the worker sent (asyncio.Protocol)."""
         self.silence = 0
         for message in self._unframer.feed(data):
             self._on_message(self, message)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Note that no more messages come (asyncio.Protocol)."""
         self._disconnected.set()

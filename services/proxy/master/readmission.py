@@ -1,4 +1,4 @@
-"""Whether a backend that was ejected answers again: one dial, before any client is sent there."""
+"""Readmission: one dial of an ejected backend before any client is sent there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.proxy.worker.relay import dialing
 
 
 async def dial(address: tuple[str, int], timeout: float) -> Outcome:
-    """Connect to a backend and end the connection; returns how that went. Never raises."""
+    """Connect to a backend and close the connection; return the outcome. Never raises."""
     sock, problem = dialing.dial(address)
     if sock is None:
         return _outcome(problem, at_once=True)
@@ -32,7 +32,7 @@ def _outcome(problem: int, at_once: bool) -> Outcome:
 
 
 async def _writable(sock: socket.socket) -> None:
-    """Return when a dial has ended, one way or the other."""
+    """Wait until a dial has succeeded or failed."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_writer(sock, ended.set)

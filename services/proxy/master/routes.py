@@ -1,4 +1,4 @@
-"""Following the routes of this host."""
+"""The routes of this host, from the bus to the master."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from services.proxy.crash.route_cache import RouteCache
 from services.proxy.master.master import Master
 from services.proxy.master.serving import Publisher
 
-TOUCH_INTERVAL = 5.0
+TOUCH_INTERVAL = 5.0  # seconds: a fraction of the time for which the cache is used
 LONGEST_PORT = 5
 
 
 class Routes:
-    """Hands every route that the bus holds to the master; what is followed stays when the bus is away."""
+    """Passes each route on the bus to the master. Routes stay in force while the bus is unreachable."""
 
     def __init__(self, context: Context, master: Master, publisher: Publisher, cache: RouteCache) -> None:
         self.known = asyncio.Event()
@@ -31,20 +31,20 @@ class Routes:
         self._routes: dict[tuple[str, int], Route] = {}
 
     def load_cached(self) -> None:
-        """Hand over the routes of the last master; whatever the bus says later replaces them."""
+        """Pass on the routes of the last master; any later route from the bus replaces them."""
         for route in filter(_is_usable, self._cache.load()):
-            self._context.log.warning("the bus is away: serving as before", app=route.app, port=route.port)
+            self._context.log.warning("the bus is unreachable: serving the last routes", app=route.app, port=route.port)
             self._follow(route)
             self._master.forget(route.app, route.port)
 
     async def keep_cache_fresh(self) -> None:
-        """Have the next master believe the routes that are kept, until cancelled."""
+        """Mark the cached routes as current until cancelled, so that the next master uses them."""
         while True:
             await asyncio.sleep(TOUCH_INTERVAL)
             self._cache.touch()
 
     async def run(self) -> None:
-        """Follow until cancelled; `known` is set once the routes that are there now have been handed over."""
+        """Watch the routes until cancelled; set `known` once the present ones were passed on."""
         keys = f"{subjects.token(self._context.host)}.>"
         async for change in watch_keys(self._context.bus, subjects.ROUTES, keys):
             if isinstance(change, Synced):
@@ -74,14 +74,14 @@ class Routes:
 
     def _forget(self, key: str) -> None:
         app, _, port = key.partition(".")[2].rpartition(".")
-        if port.isdecimal() and len(port) <= LONGEST_PORT:  # else it is no key of a route
+        if port.isdecimal() and len(port) <= LONGEST_PORT:  # other keys are no routes
             self._master.forget(app, int(port))
 
 
 def _checked(route: Route) -> Route:
-    """The route. Raises ValueError for a backend without an address: looking names up would make connections wait."""
+    """Check a route. Raises ValueError for a backend without an IP address: a name lookup would block clients."""
     if not _is_usable(route):
-        raise ValueError("a backend's host is no IP address")
+        raise ValueError("a backend's host is not an IP address")
     return route
 
 

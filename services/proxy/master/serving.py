@@ -1,4 +1,4 @@
-"""Tells the bus what the proxy serves."""
+"""Reports on the bus which routes the proxy serves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INTERVAL = 0.1
 
 
 class Publisher:
-    """Writes the newest Serving of each port, at most ten times a second, again until the bus takes it."""
+    """Writes the newest Serving of each port, at most ten times a second, and retries until the bus has it."""
 
     def __init__(self, bus: Bus, host: str) -> None:
         self._bus = bus
@@ -23,12 +23,12 @@ class Publisher:
         self._wake = asyncio.Event()
 
     def publish(self, serving: Serving) -> None:
-        """Have this written soon, unless something newer comes first."""
+        """Write this soon, unless a newer one comes first."""
         self._wanted[subjects.route_key(self._host, serving.app, serving.port)] = serving
         self._wake.set()
 
     def publish_again(self) -> None:
-        """The bus may have forgotten what it was told."""
+        """Write all again: the bus may have lost them."""
         self._written.clear()
         self._wake.set()
 
@@ -42,7 +42,7 @@ class Publisher:
             await asyncio.sleep(INTERVAL)
 
     async def _flush(self) -> None:
-        """Write what is not written yet."""
+        """Write each Serving that the bus does not have yet."""
         for key, serving in list(self._wanted.items()):
             if self._written.get(key) == serving:
                 continue

@@ -1,4 +1,4 @@
-"""Socket activation (sd_listen_fds(3)): listening sockets that systemd opened, and holds over our restarts."""
+"""Socket activation (sd_listen_fds(3)): listening sockets that systemd opens, and keeps open over restarts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FIRST = 3
 
 
 def activated(environ: Mapping[str, str], pid: int) -> dict[int, socket.socket]:
-    """The listening sockets handed to process `pid`, by port; none if none was.
+    """Return the listening sockets that systemd passed to process `pid`, by port; none without socket activation.
 
-    Raises SettingsError when a descriptor is no listening socket, or two are of the same port.
+    Raises SettingsError when a descriptor is no listening socket, or when two have the same port.
     """
     if environ.get("LISTEN_PID") != str(pid):
         return {}
     count = environ.get("LISTEN_FDS", "0")
     if not count.isdecimal():
-        raise SettingsError(f"LISTEN_FDS {count!r} is no number of sockets: unset it")
+        raise SettingsError(f"LISTEN_FDS {count!r}: not a number of sockets; unset it")
     found: dict[int, socket.socket] = {}
     try:
         for fd in range(FIRST, FIRST + int(count)):
@@ -34,9 +34,9 @@ def activated(environ: Mapping[str, str], pid: int) -> dict[int, socket.socket]:
 
 def _add(found: dict[int, socket.socket], given: socket.socket) -> None:
     port = given.getsockname()[1]
-    if port in found:  # workers would accept on one of them, and clients wait at the other for nothing
+    if port in found:  # workers would accept on one of them, and clients of the other would wait in vain
         given.close()
-        raise SettingsError(f"LISTEN_FDS: two sockets are of port {port}; use one ListenStream=PORT for it")
+        raise SettingsError(f"LISTEN_FDS: two sockets have port {port}; use one ListenStream=PORT for it")
     given.set_inheritable(False)
     given.setblocking(False)
     given.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -45,7 +45,7 @@ def _add(found: dict[int, socket.socket], given: socket.socket) -> None:
 
 
 def hand(given: Mapping[int, socket.socket], listen: Iterable[str], workers: int) -> list[Listener]:
-    """A listener, shared by all workers, for each of `listen` whose port we were given. They are copies."""
+    """Return a listener, shared by all workers, for each of `listen` whose socket was passed; sockets are copies."""
     return [
         Listener(binding, [given[binding.port].dup() for _ in range(workers)])
         for binding in map(parse, listen)
@@ -62,5 +62,5 @@ def _opened(fd: int) -> socket.socket:
             return given
         given.close()
     except OSError:
-        pass  # no socket at all
-    raise SettingsError(f"LISTEN_FDS: descriptor {fd} is no listening TCP socket; use ListenStream=PORT")
+        pass  # not a socket
+    raise SettingsError(f"LISTEN_FDS: descriptor {fd} is not a listening TCP socket; use ListenStream=PORT")

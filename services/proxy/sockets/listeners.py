@@ -1,7 +1,7 @@
 """Listening sockets: one for each worker and port, all on the same address (SO_REUSEPORT).
 
-Whoever opens them may hold them for a proxy that dies and comes back: `environment` tells the next one which
-descriptors it inherits, and the kernel keeps queueing clients in the meantime.
+A supervisor may keep them open for a proxy that dies and is restarted: `environment` names the descriptors that the
+next proxy inherits, and the kernel queues clients in the meantime.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from services.common.process.ports import check_free
 
 VARIABLE = "LONGSHORE_LISTEN_FDS"
 _ITEM = re.compile(r"(?P<app>[^=]*)=(?:(?P<address>\[[^\]]+\]|[^:=\[\]]+):)?(?P<port>\d{1,9})")
-_BACKLOG = 4096
+_BACKLOG = 4096  # clients that wait while workers are replaced; the kernel caps it at net.core.somaxconn
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """Where the clients of an app come in. Without an address: on all, IPv6 and IPv4."""
+    """The address and port that clients of an app connect to. Without an address: all, IPv6 and IPv4."""
 
     app: str
     address: str
@@ -43,6 +43,7 @@ class Listener(msgspec.Struct, frozen=True):
 
     @property
     def fds(self) -> list[int]:
+        """The descriptors of the sockets."""
         return [sock.fileno() for sock in self.sockets]
 
     @property
@@ -51,12 +52,13 @@ class Listener(msgspec.Struct, frozen=True):
         return len({os.fstat(fd).st_ino for fd in self.fds}) < len(self.fds)
 
     def close(self) -> None:
+        """Close the sockets of all workers."""
         for sock in self.sockets:
             sock.close()
 
 
 def parse(item: str) -> Binding:
-    """The binding that "APP=PORT", "APP=ADDRESS:PORT" or "APP=[IPV6]:PORT" names. Raises SettingsError."""
+    """Return the binding for "APP=PORT", "APP=ADDRESS:PORT" or "APP=[IPV6]:PORT". Raises SettingsError."""
     match = _ITEM.fullmatch(item)
     if match is None:
         raise SettingsError(f"--listen {item!r}: use APP=PORT or APP=ADDRESS:PORT, like web=8080 or web=[::1]:8080")
@@ -71,11 +73,11 @@ def _check_address(item: str, address: str) -> None:
     try:
         ipaddress.ip_address(address or "::")
     except ValueError:
-        raise SettingsError(f"--listen {item!r}: {address} is not an IP address of this host") from None
+        raise SettingsError(f"--listen {item!r}: {address} is not an IP address; use one of this host") from None
 
 
 def open_listeners(listen: Iterable[str], workers: int) -> list[Listener]:
-    """Open all sockets, or none: raises SettingsError, or PortTakenError with the holder."""
+    """Open all sockets or none. Raises SettingsError, or PortTakenError, which names the program that has the port."""
     listeners: list[Listener] = []
     try:
         listeners.extend(_open(binding, workers) for binding in map(parse, listen))
@@ -87,7 +89,7 @@ def open_listeners(listen: Iterable[str], workers: int) -> list[Listener]:
 
 
 def complete(given: Iterable[Listener], listen: Iterable[str], workers: int) -> list[Listener]:
-    """A listener for each of these, those that are given included. Raises as `open_listeners` does."""
+    """Return a listener for each of `listen`: a given one, or a new one. Raises as `open_listeners` does."""
     kept = {listener.binding: listener for listener in given}
     wanted = [parse(item) for item in listen]
     opened = open_listeners([str(binding) for binding in wanted if binding not in kept], workers)
@@ -96,19 +98,19 @@ def complete(given: Iterable[Listener], listen: Iterable[str], workers: int) -> 
 
 
 def environment(listeners: Iterable[Listener]) -> str:
-    """The value of LONGSHORE_LISTEN_FDS for a proxy that inherits these sockets."""
+    """Return the value of LONGSHORE_LISTEN_FDS for a proxy that inherits these sockets."""
     return ";".join(f"{each.binding}={','.join(map(str, each.fds))}" for each in listeners)
 
 
 def inherited(environ: Mapping[str, str]) -> list[Listener]:
-    """The listeners that LONGSHORE_LISTEN_FDS names; none if it is not set. Raises SettingsError."""
+    """Return the listeners that LONGSHORE_LISTEN_FDS names; none if it is not set. Raises SettingsError."""
     value = environ.get(VARIABLE, "")
     try:
         listeners = [_adopt(part) for part in value.split(";") if part]
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{VARIABLE} {value!r} names no listening sockets ({error}): unset it") from None
+        raise SettingsError(f"{VARIABLE} {value!r}: not listening sockets ({error}); unset it") from None
     if len({len(listener.sockets) for listener in listeners}) > 1:
-        raise SettingsError(f"{VARIABLE} {value!r}: every port needs as many sockets as there are workers")
+        raise SettingsError(f"{VARIABLE} {value!r}: give every port one socket for each worker")
     return listeners
 
 
@@ -145,7 +147,7 @@ def _has_ipv6() -> bool:
 
 
 def _listening_socket(address: str, port: int) -> socket.socket:
-    """What accepted sockets inherit is set here once: no delay for small writes, and probes of silent peers."""
+    """Open a listening socket. Accepted sockets inherit its options: no delay of small writes, keep-alive probes."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:

@@ -10,7 +10,7 @@ from services.proxy.worker.worker import Worker
 
 
 def main() -> None:
-    """Run until the master says stop, or is gone. Signals are the master's affair: a terminal sends them to all."""
+    """Run until the master sends Stop or ends. The master handles the signals that a terminal sends to all."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Worker(socket.socket(fileno=int(sys.argv[1]))).run()

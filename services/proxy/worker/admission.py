@@ -1,4 +1,4 @@
-"""Letting clients in: as many as the limit allows, and none while the process has no room for another socket."""
+"""Admission of clients: up to the limit, and none while the process has no room for another socket."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ OnClient = Callable[[socket.socket], None]
 """Called with the socket of each client that was accepted."""
 
 RETRY_INTERVAL = 0.1
-"""Seconds: soon enough for a client, and too seldom for the attempts to cost anything."""
+"""Seconds: short for a client, and long enough that the attempts cost nothing."""
 
-_LONGEST_QUEUE = 4096
+_LONGEST_QUEUE = 4096  # the backlog of a listener: more clients cannot wait
 _TURN = 16
-"""Clients of a shared listener after which another worker has its turn: two more system calls in so many."""
+"""Clients of a shared listener after which another worker takes its turn: it costs two system calls each time."""
 
 
 class Admission:
-    """Counts who is in. While no more fit, no listener is watched: that would spin on a queue that cannot be served.
+    """Counts clients. While no more fit, no listener is watched: the loop would spin on a queue that it cannot serve.
 
-    Two things stop it from accepting. It is full: those who are in can be served. Or the process has no room for
-    another socket (`lacks_room`): no client can be, until one leaves or other processes have freed what is missing.
+    Two things stop the worker from accepting. It is full: the admitted clients are served. Or the process has no room
+    for another socket (`lacks_room`): no new client is served until one leaves or other processes free resources.
     """
 
     def __init__(self, loop: Loop, limit: int, on_room: Callable[[], None]) -> None:
-        """`on_room` is called when there may be room again."""
+        """`on_room`: called when there may be room again."""
         self.slot: set[Timed] | None = None
         self.sessions: set[Session] = set()
         self.lacks_room = False
@@ -42,6 +42,7 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
+        """Whether the limit is reached."""
         return len(self.sessions) >= self._limit
 
     def listen(self, sock: socket.socket, on_client: OnClient, is_shared: bool = False) -> None:
@@ -51,7 +52,7 @@ class Admission:
         acceptor.watch()
 
     def close(self, accept_waiting: bool) -> None:
-        """Accept no more, on request after those who are in the queue already."""
+        """Accept no more; with `accept_waiting`, take the clients that are in the queue already."""
         for acceptor in self._acceptors:
             if accept_waiting:
                 acceptor.drain()
@@ -78,9 +79,9 @@ class Admission:
             self._loop.soon(self._resume)
 
     def stop_if_full(self) -> None:
-        """Accept no more until a client leaves, if no more may come in.
+        """Accept no more until a client leaves, if the limit is reached.
 
-        At once, not at the next client: with a shared listener that client would have woken no other worker.
+        This comes right after the last client: on a shared listener, the next one would wake only this worker.
         """
         if self.is_full:
             self._stop_accepting()
@@ -92,6 +93,7 @@ class Admission:
         self._loop.set_timer(self, RETRY_INTERVAL)
 
     def on_timer(self) -> None:
+        """Try whether there is room again."""
         self._resume()
 
     def _stop_accepting(self) -> None:
@@ -100,7 +102,7 @@ class Admission:
             self._loop.unwatch(acceptor.sock.fileno())
 
     def _resume(self) -> None:
-        """Serve those who are in first, then let others in."""
+        """Serve the held clients first, then accept others."""
         if self.lacks_room:
             self.lacks_room = False
             self._loop.clear_timer(self)
@@ -113,7 +115,7 @@ class Admission:
 
 
 class Acceptor:
-    """Takes clients from the queue of one listening socket."""
+    """Accepts clients of one listening socket."""
 
     def __init__(
         self, sock: socket.socket, on_client: OnClient, admission: Admission, loop: Loop, is_shared: bool
@@ -126,11 +128,11 @@ class Acceptor:
         self._accepted = 0
 
     def watch(self) -> None:
-        """Have clients accepted. One of a listener that workers share wakes one of them, not all."""
+        """Accept clients from now on. A client of a shared listener wakes one worker, not all."""
         self._loop.watch(self.sock.fileno(), IN | EXCLUSIVE if self._is_shared else IN, self.on_ready)
 
     def on_ready(self, events: int) -> None:
-        """Accept one client: if there are more, the socket is ready again in the next turn."""
+        """Accept one client: with more in the queue, the socket is ready again in the next turn."""
         self._accept()
         self._accepted += 1
         if self._is_shared and self._accepted % _TURN == 0 and not self._admission.lacks_room:
@@ -138,18 +140,18 @@ class Acceptor:
         self._admission.stop_if_full()
 
     def _yield(self) -> None:
-        """Go to the end of the queue: epoll wakes the first worker in it that waits, so one would take them all."""
+        """Move to the end of the wait queue: epoll wakes the first worker in it, so one would take all clients."""
         self._loop.unwatch(self.sock.fileno())
         self.watch()
 
     def drain(self) -> None:
-        """Accept all who wait, over the limit too: closing the socket would reset them."""
+        """Accept all waiting clients, also beyond the limit: closing the socket would reset them."""
         for _ in range(_LONGEST_QUEUE):
             if not self._accept():
                 return
 
     def _accept(self) -> bool:
-        """Accept one client; returns whether there may be more."""
+        """Accept one client; return whether there may be more."""
         try:
             client, _ = self.sock.accept()
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Which backend takes the next connection."""
+"""The balancer: it picks the backend of the next connection."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class Session(Protocol):
     """A client from its accept to its end."""
 
     def cut(self) -> bool:
-        """Its backend is gone; returns whether that closed it."""
+        """Leave the backend, which is gone; return whether that closed the connection."""
 
     def moved(self) -> None:
-        """Its backend has another address."""
+        """Follow the backend, which has another address."""
 
     def shut_down(self) -> None:
-        """Its time is over, whatever it waits for."""
+        """End the session: the drain time is over."""
 
 
 class Target:
-    """A backend as this worker sees it, with those who dial it or are connected to it.
+    """A backend as this worker sees it, with the sessions that dial it or are connected to it.
 
-    `ejected`: it failed, and is skipped until the master admits it. `is_blocked`: this host does not let us dial it;
-    it is skipped for a moment. `admission` changes whenever it is let in, by a route or after it was ejected.
+    `ejected`: it failed, and is skipped until the master readmits it. `is_blocked`: this host prevents the dial; it is
+    skipped for a moment. `admission` changes whenever it is let in, by a route or by readmission.
     """
 
     __slots__ = (
@@ -55,18 +55,21 @@ class Target:
 
     @property
     def id(self) -> str:
+        """The id of the backend."""
         return self.backend.id
 
     @property
     def is_draining(self) -> bool:
+        """Whether the route drains the backend."""
         return self.backend.state == "draining"
 
     @property
     def is_ready(self) -> bool:
+        """Whether the backend takes new connections."""
         return self.backend.state == "active" and not self.ejected and not self.is_blocked
 
     def update(self, backend: Backend, admission: int) -> bool:
-        """Follow a route; returns whether the address is new. That is a new beginning, and so is a new admission."""
+        """Apply a route; return whether the address is new. A new address or admission clears what failed before."""
         has_moved = (backend.host, backend.port) != self.address
         if has_moved or admission != self.admission:
             self.ejected = self.is_blocked = self.on_probation = False
@@ -77,7 +80,7 @@ class Target:
 
 
 class Dial(NamedTuple):
-    """What a dial is the outcome of: an address, in one admission of its backend, from `began` on (monotonic)."""
+    """A dial of an address, in one admission of its backend, since `began` (monotonic)."""
 
     target: Target
     address: tuple[str, int]
@@ -91,12 +94,12 @@ class Dial(NamedTuple):
 
     @property
     def is_news(self) -> bool:
-        """Whether its failure does: no dial that began later has been answered."""
+        """Whether its failure says something: no dial that began later has succeeded."""
         return self.is_current and self.target.answered_at <= self.began
 
 
 class RouteChange(NamedTuple):
-    """What a route changed: the targets that are gone, and those that have another address."""
+    """The changes of a route: targets that are gone, and targets with another address."""
 
     gone: list[Target]
     moved: list[Target]
@@ -114,7 +117,7 @@ class Balancer:
     def follow(
         self, backends: Iterable[Backend], ejected: Collection[str], admissions: Mapping[str, int]
     ) -> RouteChange:
-        """Replace the targets by these; returns what changed."""
+        """Replace the targets by these; return the changes."""
         before, self.targets = self.targets, {}
         moved = []
         for backend in backends:
@@ -128,10 +131,11 @@ class Balancer:
 
     @property
     def has_ready(self) -> bool:
+        """Whether any target takes new connections."""
         return bool(self._ready)
 
     def pick(self, tried: Collection[tuple[str, int]]) -> Target | None:
-        """The target of the next connection, None when there is none; not one `tried` in the same admission."""
+        """Return the target of the next connection; None when each ready one was `tried` in its present admission."""
         ready = self._ready
         if tried:
             ready = [target for target in ready if (target.id, target.admission) not in tried]
@@ -142,7 +146,7 @@ class Balancer:
         return _least_connected(ready, first) if self._least else ready[first]
 
     def eject(self, backend: str) -> bool:
-        """Skip a backend until it is admitted; returns whether that is new."""
+        """Skip a backend until it is readmitted; return whether that is new."""
         target = self.targets.get(backend)
         if target is None or target.ejected:
             return False
@@ -150,8 +154,8 @@ class Balancer:
         self._refresh()
         return True
 
-    def admit(self, backend: str, admission: int) -> None:
-        """Try a backend again."""
+    def readmit(self, backend: str, admission: int) -> None:
+        """Readmit a backend; it is on probation until a dial succeeds."""
         target = self.targets.get(backend)
         if target is not None:
             target.ejected = False
@@ -165,7 +169,7 @@ class Balancer:
         self._refresh()
 
     def unblock(self) -> None:
-        """Try those again that this host kept us from."""
+        """Try blocked targets again."""
         for target in self.targets.values():
             target.is_blocked = False
         self._refresh()
@@ -175,6 +179,6 @@ class Balancer:
 
 
 def _least_connected(ready: list[Target], first: int) -> Target:
-    """Equally loaded targets take turns. One pass over the replicas of an application, which are few."""
+    """Return the least connected target; equally loaded ones take turns. One pass: an application has few replicas."""
     count = len(ready)
     return min((ready[(first + offset) % count] for offset in range(count)), key=lambda target: len(target.sessions))

@@ -11,11 +11,13 @@ from services.proxy.messages import Message
 from services.proxy.worker.loop import ERR, HUP, IN, OUT, Loop
 
 CONGESTED = 32 << 20
+"""Unsent bytes from which on events are dropped: they would fill the memory of a worker whose master hangs."""
+
 FLUSH_TIMEOUT = 5.0
 
 
 class Channel:
-    """Sends without waiting. When the master is gone, `on_lost` is called and what is sent goes nowhere."""
+    """Sends without waiting. When the master is gone, it calls `on_lost` and discards further messages."""
 
     def __init__(
         self, sock: socket.socket, loop: Loop, on_message: Callable[[Message], None], on_lost: Callable[[], None]
@@ -33,15 +35,16 @@ class Channel:
 
     @property
     def is_congested(self) -> bool:
-        """Whether the master is far behind with reading."""
+        """Whether the master is far behind in reading."""
         return len(self._unsent) > CONGESTED
 
     @property
     def is_drained(self) -> bool:
-        """Whether all that was sent is out of this process."""
+        """Whether no sent bytes wait in this process."""
         return not self._unsent
 
     def send(self, message: Message) -> None:
+        """Send a message now, or as soon as the socket has room."""
         if self.is_lost:
             return
         self._unsent += frame(message)
@@ -49,7 +52,7 @@ class Channel:
             self._send()
 
     def flush(self) -> None:
-        """Wait until the master has been sent everything, but not for ever."""
+        """Wait until the master has everything, at most FLUSH_TIMEOUT seconds."""
         if not self.is_lost:
             self._sock.settimeout(FLUSH_TIMEOUT)
             with contextlib.suppress(OSError):

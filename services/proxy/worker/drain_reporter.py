@@ -1,4 +1,4 @@
-"""A worker that accepts no more: it says what it still has open, for the next master to wait for."""
+"""The drain reporter: it writes the open connections of a draining worker to a file, for the next master."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INTERVAL = 0.05
 
 
 class DrainReporter:
-    """Its file is there from the start: a master that starts while this one is busy knows of it."""
+    """Writes the open connections. The file exists from the start: a master that starts meanwhile finds it."""
 
     def __init__(self, loop: Loop, frontends: Collection[Frontend], file: OpenConnectionsFile) -> None:
         self.slot: set[Timed] | None = None
@@ -23,13 +23,14 @@ class DrainReporter:
         file.write([Open(frontend.app, frontend.port) for frontend in frontends])
 
     def begin(self) -> None:
-        """Somebody else accepts from now on."""
+        """Report the open connections from now on."""
         self.on_timer()
 
     def on_timer(self) -> None:
+        """Report, and plan the next report."""
         self._file.write([Open(each.app, each.port, each.open_connections()) for each in self._frontends])
         self._loop.set_timer(self, INTERVAL)
 
     def end(self) -> None:
-        """Nothing is open any more."""
+        """Remove the file: no connection is open any more."""
         self._file.remove()

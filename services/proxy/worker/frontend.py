@@ -1,4 +1,4 @@
-"""One port of one application: its backends, and the clients that wait for one."""
+"""The frontend of one port of an application: its backends, and the clients that wait for one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from services.proxy.worker.timers import Timed
 
 REPORT_INTERVAL = 0.05
 RETRY_INTERVAL = 0.1
-"""Seconds until a backend that this host kept us from is dialed again, by one client."""
+"""Seconds until one client dials a blocked backend again."""
 
 BLOCKED_INTERVAL = 60.0
-"""Seconds between two reports that this host keeps us from a backend: enough for a log."""
+"""Seconds between two reports that the host blocks the dial of a backend: often enough for a log."""
 
 
 class Frontend:
-    """Follows the routes of a port."""
+    """Applies the routes of a port, and finds a backend for each client."""
 
     def __init__(self, app: str, port: int, resources: Resources) -> None:
         self.slot: set[Timed] | None = None
@@ -43,13 +43,13 @@ class Frontend:
         self._revision = 0
 
     def accept(self, client: socket.socket) -> None:
-        """A client connected."""
+        """Take a client, and find it a backend."""
         pending = PendingConnection(self, self.admission.next_number(), client)
         self.admission.enter(pending)
         pending.start()
 
     def follow(self, order: ApplyRoute) -> None:
-        """Use these backends from now on, and cut the connections to others."""
+        """Use these backends from now on, and cut the connections to any other."""
         self._revision = order.revision
         gone, moved = self._balancer.follow(order.backends, order.ejected, order.admissions)
         cut = {target.id: sum(session.cut() for session in list(target.sessions)) for target in gone}
@@ -60,10 +60,12 @@ class Frontend:
         self.serve_held()
 
     def eject(self, backend: str) -> None:
+        """Skip a backend until it is readmitted."""
         self._balancer.eject(backend)
 
-    def admit(self, backend: str, admission: int) -> None:
-        self._balancer.admit(backend, admission)
+    def readmit(self, backend: str, admission: int) -> None:
+        """Dial a backend again, for the held clients first."""
+        self._balancer.readmit(backend, admission)
         self.serve_held()
 
     def pick(self, tried: Collection[tuple[str, int]]) -> Target | None:
@@ -71,38 +73,39 @@ class Frontend:
         return self._balancer.pick(tried)
 
     def hold(self, session: Held) -> None:
-        """Have a client wait until a backend is ready that it has not tried, or a moment if one is that it has."""
+        """Hold a client until another backend is ready; if only backends that it has tried are ready, for a moment."""
         self._held[session] = None
         if self._balancer.has_ready:
             self._retry.soon()
 
     def release(self, session: Held) -> None:
-        """Have a client wait no longer."""
+        """Hold a client no longer."""
         del self._held[session]
 
     def serve_held(self) -> None:
-        """Let those who wait try again, in the order in which they came."""
+        """Dial again for the held clients, in the order in which they came."""
         for _ in range(len(self._held)):
             if self.admission.lacks_room or not self._balancer.has_ready:
                 return
             next(iter(self._held)).dial_again()
 
     def retry(self) -> None:
-        """Try again what this host kept us from."""
+        """Dial the backends again that the host blocked."""
         self._balancer.unblock()
         self.serve_held()
 
     def record(self, event: Event) -> None:
+        """Record an event about the application."""
         self._recorder.record(self.app, event)
 
     def dial_failed(self, dial: Dial, reason: str) -> None:
-        """Skip the backend at once, here; the master tells the other workers, and when to try again."""
+        """Skip the backend here at once; the master ejects it from the other workers, and readmits it."""
         target = dial.target
         if dial.is_news and self._balancer.eject(target.id):
             self._channel.send(DialFailure(self.app, self.port, target.backend, reason, target.admission))
 
     def dial_blocked(self, dial: Dial, problem: int) -> None:
-        """Skip the backend for a moment, here: what prevented the dial is this host, and may concern no other."""
+        """Skip the backend here for a moment: the host prevented the dial, perhaps for this worker alone."""
         target = dial.target
         self._balancer.block(target)
         self._retry.soon()
@@ -111,7 +114,7 @@ class Frontend:
             self._channel.send(Blocked(self.app, self.port, target.id, os.strerror(problem)))
 
     def answered(self, dial: Dial, now: float) -> None:
-        """A dial succeeded."""
+        """Note that a dial succeeded at `now`; report it if the backend was on probation."""
         target = dial.target
         if not dial.is_current:
             return
@@ -121,17 +124,18 @@ class Frontend:
             self._channel.send(BackendRecovered(self.app, self.port, target.id, target.admission))
 
     def leave(self, target: Target, session: Session) -> None:
-        """An occupant of this backend is gone; the master waits for those of a draining one."""
+        """Note that a session has left its backend; the master waits for those of a draining one."""
         target.sessions.discard(session)
         if target.is_draining and self.slot is None:
             self.loop.set_timer(self, REPORT_INTERVAL)
 
     def open_connections(self) -> dict[str, int]:
-        """How many connections each backend has that has any."""
+        """Return the number of sessions of each backend with any."""
         targets = self._balancer.targets.values()
         return {target.id: len(target.sessions) for target in targets if target.sessions}
 
     def on_timer(self) -> None:
+        """Report the sessions of draining backends."""
         self._report({})
 
     def _report(self, cut: dict[str, int]) -> None:
@@ -144,7 +148,7 @@ class Frontend:
 
 
 class _Retry:
-    """The timer after which a frontend tries again."""
+    """The timer after which a frontend dials again."""
 
     def __init__(self, loop: Loop, retry: Callable[[], None]) -> None:
         self.slot: set[Timed] | None = None
@@ -152,7 +156,7 @@ class _Retry:
         self._retry = retry
 
     def soon(self) -> None:
-        """Try again in a moment, unless that is planned already."""
+        """Dial again in a moment, unless that is planned already."""
         if self.slot is None:
             self._loop.set_timer(self, RETRY_INTERVAL)
 

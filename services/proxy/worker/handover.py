@@ -1,4 +1,4 @@
-"""What nobody has taken when a worker ends: written to a file, for the next process of the service."""
+"""The handover file: batches without an acknowledgement when a worker ends, for the next process of the service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.handover import SealedBatch
 
 
 def write(folder: str, name: str, batches: Iterable[SealedBatch]) -> None:
-    """Leave batches behind. Nobody is left to be told when there is no room for them."""
+    """Write batches to the file. An error is ignored: no master is left to report it to."""
     path = Path(folder) / f"{name}{handover.SUFFIX}"
     unfinished = path.with_suffix(".unfinished")
     with contextlib.suppress(OSError):

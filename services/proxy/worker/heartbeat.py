@@ -1,4 +1,4 @@
-"""A worker's regular word that it is alive, and what it uses."""
+"""The heartbeat of a worker: it lives, and it uses so much memory and CPU time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ class Heartbeat:
         self._recorder = recorder
 
     def start(self) -> None:
+        """Record the first heartbeat after INTERVAL seconds."""
         self._loop.set_timer(self, INTERVAL)
 
     def on_timer(self) -> None:
+        """Record a heartbeat."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         event = ServiceHeartbeat(
             time.time(),
@@ -40,7 +42,7 @@ class Heartbeat:
 
 
 def _resident_bytes() -> int:
-    """Resident memory, 0 when there is no descriptor left to read it (proc(5), statm)."""
+    """Return the resident memory; 0 without a free descriptor to read it (proc(5), statm)."""
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     return 0

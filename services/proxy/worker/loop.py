@@ -19,13 +19,13 @@ EXCLUSIVE = select.EPOLLEXCLUSIVE
 EDGE = select.EPOLLET
 
 READ_SIZE = 64 << 10
-_BATCH = 512
+_BATCH = 512  # events of one poll: timers are not late however many descriptors are ready
 
 Handler = Callable[[int], None]
 
 
 class Loop:
-    """Calls the handler of each descriptor that is ready, with its epoll events."""
+    """Calls the handler of each ready descriptor with its epoll events."""
 
     def __init__(self) -> None:
         self.now = time.monotonic()
@@ -54,24 +54,24 @@ class Loop:
             self._epoll.unregister(fd)
 
     def close(self, sock: socket.socket) -> None:
-        """Close a socket when this turn is over: until then its number cannot come back as another's.
+        """Close a socket at the end of this turn: until then no other socket can get its number.
 
-        Closing takes it out of epoll only if no other process has it open too: see `close_shared`.
+        Closing removes it from epoll only if no other process has it open too: see `close_shared`.
         """
         self._handlers.pop(sock.fileno(), None)
         self._closing.append(sock)
 
     def close_shared(self, sock: socket.socket) -> None:
-        """Close a socket that other processes may have open: epoll would report it as long as they do (epoll(7))."""
+        """Close a socket that other processes may have open, in which case epoll would still report it (epoll(7))."""
         self.unwatch(sock.fileno())
         self._closing.append(sock)
 
     def soon(self, callback: Callable[[], None]) -> None:
-        """Call back at the end of this turn, after sockets were closed."""
+        """Call back at the end of this turn, after the sockets were closed."""
         self._soon.append(callback)
 
     def again(self, callback: Callable[[], None]) -> None:
-        """Call back in the next turn, which does not wait, after what is ready then."""
+        """Call back in the next turn, which does not wait, after the handlers of ready descriptors."""
         self._again.append(callback)
 
     def set_timer(self, timed: Timed, delay: float) -> None:
@@ -100,7 +100,7 @@ class Loop:
         self._longest_turn = max(self._longest_turn, time.monotonic() - self.now)
 
     def take_longest_turn(self) -> float:
-        """Seconds that the longest turn since the last call made everyone else wait."""
+        """Return the seconds of the longest turn since the last call: the others waited that long."""
         longest, self._longest_turn = self._longest_turn, 0.0
         return longest
 

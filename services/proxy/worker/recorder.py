@@ -1,4 +1,4 @@
-"""Collects events and hands them to the master in sealed batches."""
+"""The recorder: it sends events to the master in sealed batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from services.proxy.worker.loop import Loop
 from services.proxy.worker.timers import Timed
 
 FLUSH_EVENTS = 512
+"""Events of one application that make a batch before FLUSH_INTERVAL (seconds) is over."""
+
 FLUSH_INTERVAL = 0.05
 
 
 class Recorder:
-    """Never waits: while the master does not read, batches are dropped beyond a limit, and counted.
+    """Records events without waiting: while the master does not read, it drops batches beyond a limit and counts them.
 
-    `unsafe` are the batches that would be lost with the master, by their sequence.
+    `unacknowledged`: the batches that would be lost with the master, by sequence.
     """
 
     def __init__(self, loop: Loop, channel: Channel, sealer: Sealer, blackbox: BlackBox) -> None:
@@ -40,6 +42,7 @@ class Recorder:
         self._dropped: Counter[str] = Counter()
 
     def record(self, app: str, event: Event) -> None:
+        """Add an event to the next batch of an application."""
         encoded = encode_event(event)
         self._number += 1
         self._blackbox.append(app, self._number, encoded)
@@ -51,10 +54,11 @@ class Recorder:
             self._loop.set_timer(self, FLUSH_INTERVAL)
 
     def on_timer(self) -> None:
+        """Send the collected events."""
         self.flush()
 
     def flush(self) -> None:
-        """Hand over everything now."""
+        """Send all collected events now."""
         if self._dropped and not self._channel.is_congested:
             self._fresh.setdefault(subjects.NO_APP, []).append(encode_event(self._dropped_event()))
             self._dropped.clear()
@@ -64,7 +68,7 @@ class Recorder:
             self._blackbox.clear()
 
     def acknowledge(self, sequence: int) -> None:
-        """A batch is on the bus or on disk."""
+        """Forget a batch that is on the bus or on disk."""
         self.unacknowledged.pop(sequence, None)
 
     def _send(self, app: str) -> None:

@@ -1,4 +1,4 @@
-"""What all connections of a worker share."""
+"""The resources that all connections of a worker share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from services.proxy.worker.loop import Loop
 from services.proxy.worker.recorder import Recorder
 from services.proxy.worker.relay.pipes import MOST_IN_USE, Pipes
 
-_MOST_FILES = 1 << 20
-_OTHER_FILES = 32
+_MOST_FILES = 1 << 20  # where the system sets no limit
+_OTHER_FILES = 32  # listeners, epoll, the channel, the black box and a reserve
 
 
 class Resources(msgspec.Struct, frozen=True):
-    """The loop, the way to the master, and what there is a limited amount of."""
+    """The loop, the channel to the master, and the limited resources."""
 
     loop: Loop
     channel: Channel
@@ -29,7 +29,7 @@ class Resources(msgspec.Struct, frozen=True):
 
 
 def raise_file_limit() -> int:
-    """Allow this process as many open files as it may have; returns how many that is."""
+    """Raise the limit of open files as far as this process may; return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
@@ -37,6 +37,6 @@ def raise_file_limit() -> int:
 
 
 def share(files: int) -> tuple[int, int]:
-    """How many connections, of two files each, and pipes, of two more, so many open files allow."""
-    pipes = min(MOST_IN_USE, files // 16)
+    """Return the numbers of connections and pipes, of two files each, that so many open files allow."""
+    pipes = min(MOST_IN_USE, files // 16)  # at most an eighth of the files: without a pipe, bytes are copied
     return max(1, (files - _OTHER_FILES - 2 * pipes) // 2), pipes

@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from typing import Protocol
 
 RESOLUTION = 0.01
+"""Seconds: fine enough for a hold or a connect timeout, coarse enough that many timers share a slot."""
+
 _FAR = 2.0
-_COARSE = 63
+_COARSE = 63  # low bits of a far tick: set, they round it up, so that idle timeouts share few slots
 
 
 class Timed(Protocol):
-    """Something with one timer."""
+    """An object with one timer."""
 
     slot: set[Timed] | None
 
     def on_timer(self) -> None:
-        """The time has come."""
+        """Act: the delay is over."""
 
 
 class Timers:
@@ -48,11 +50,11 @@ class Timers:
             timed.slot = None
 
     def until_next(self, now: float) -> float | None:
-        """Seconds until something may fire, None if nothing will."""
+        """Return the seconds until a timer may fire, None without timers."""
         return max(0.0, self._ticks[0] * RESOLUTION - now) if self._ticks else None
 
     def due(self, now: float) -> Iterator[Timed]:
-        """What fires now."""
+        """Yield the objects whose timers fire now."""
         while self._ticks and self._ticks[0] * RESOLUTION <= now:
             slot = self._slots.pop(heapq.heappop(self._ticks))
             while slot:

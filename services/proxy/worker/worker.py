@@ -1,4 +1,4 @@
-"""What a worker does with what its master says."""
+"""The worker: it carries out the orders of its master."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from services.proxy.worker.resources import Resources, raise_file_limit, share
 from services.proxy.worker.timers import Timed
 
 LINGER = 5.0
-"""Seconds that the master has to take the last events."""
+"""Seconds that the master has to acknowledge the last events."""
 
 
 class Worker:
-    """Runs until its master says stop, or dies, and the connections that are open then have ended."""
+    """Runs until its master sends Stop or dies, and until the connections that are open then have ended."""
 
     resources: Resources
     identity: WorkerIdentity
@@ -42,13 +42,14 @@ class Worker:
         self._is_stopping = False
 
     def run(self) -> None:
+        """Run until stopped and drained."""
         while not self._is_stopping or self.resources.admission.sessions:
             self._loop.turn()
         self._flush_before_exit()
         self._channel.flush()
 
     def _flush_before_exit(self) -> None:
-        """Return when the master has everything, or somebody will find what it has not."""
+        """Wait until the master has acknowledged all events; leave the others in a file for the next process."""
         recorder = self.resources.recorder
         recorder.flush()
         deadline = time.monotonic() + LINGER
@@ -67,7 +68,7 @@ class Worker:
         return f"proxy-{self.identity.instance}"
 
     def on_timer(self) -> None:
-        """The drain time is over."""
+        """End the sessions that are left: the drain time is over."""
         for session in list(self.resources.admission.sessions):
             session.shut_down()
 
@@ -80,7 +81,7 @@ class Worker:
             case Eject():
                 self._frontends[message.app, message.port].eject(message.backend)
             case Readmit():
-                self._frontends[message.app, message.port].admit(message.backend, message.admission)
+                self._frontends[message.app, message.port].readmit(message.backend, message.admission)
             case BatchAck():
                 self.resources.recorder.acknowledge(message.sequence)
             case Stop():
@@ -111,7 +112,7 @@ class Worker:
             frontend.serve_held()
 
     def _on_master_lost(self) -> None:
-        """Whoever comes next is the next master's: its workers share our listening sockets."""
+        """Drain without accepting: the waiting clients belong to the next master, whose workers share the sockets."""
         if not self._is_started:
             raise SystemExit(1)
         self._stop(accept_waiting=False)

@@ -1,4 +1,4 @@
-"""Where a log comes from: the stream of a bus, or a file. Both give records in order, many at a time."""
+"""The sources of a log: the stream of a bus, or a file. Both give records in order, many at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Log: TypeAlias = AsyncIterable[list[Record]]
 
 
 async def from_file(path: str) -> AsyncIterator[list[Record]]:
-    """The records of a log file. Raises LogFileError where it is damaged, after all that comes before."""
+    """Yield the records of a log file. Raises LogFileError where it is damaged, after everything before."""
     with logfile.reading(path) as file:
         for records in file:
             yield records
@@ -31,10 +31,10 @@ async def from_file(path: str) -> AsyncIterator[list[Record]]:
 async def from_stream(
     bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None, created: str = ""
 ) -> AsyncGenerator[list[Record], None]:
-    """The messages of the stream from sequence `start` to `last`, which is the newest one now if it is not named.
+    """Yield the messages of the stream from sequence `start` to `last`, by default the newest one now.
 
-    Raises BusError when there is no stream, when it is not the one that was `created` then, and when it is deleted, or
-    loses its end, while it is read.
+    Raises BusError if there is no stream, if it is not the one that was `created` then, and if it is deleted, or loses
+    its end, during the reading.
     """
     stream = await log_reader.describe(bus)
     if created and stream.created != created:
@@ -55,15 +55,17 @@ async def from_stream(
 
 
 def _replaced() -> BusError:
-    return BusError(f"the stream {subjects.STREAM} was replaced, or lost its end, while it was read: say it again")
+    return BusError(
+        f"the stream {subjects.STREAM} was replaced, or lost its end, while it was read: run the command again"
+    )
 
 
 class Readable:
-    """A log as far as it can be read, and no further than a mark: what damaged it before is in `damage` then.
+    """A log up to a position, as far as it can be read; `damage` is the error that ended it before that.
 
-    `is_cut`: the log goes on after the mark. `behind`: so many messages after that were stored before the mark's time,
-    since the clock of their bus was set back. `end` and `time`: the highest sequence, and the latest time, that were
-    read. A log of which nothing can be read is a LogFileError.
+    `is_cut`: the log continues after the position. `behind`: messages after the position that were stored before its
+    time, because the bus set its clock back. `end` and `time`: the highest sequence and the latest time that were read.
+    Raises LogFileError if nothing can be read.
     """
 
     def __init__(self, log: Log, last: LogPosition | None = None) -> None:
@@ -93,7 +95,7 @@ class Readable:
             self.damage = None if self.is_cut else error
 
     def _before(self, last: LogPosition, records: list[Record]) -> list[Record]:
-        """Those of the next records that come before anything that is after the mark."""
+        """Return those of the next records that come before any record after the position."""
         inside: list[Record] = []
         for record in records:
             if last.is_passed(record.sequence, record.time):
@@ -106,7 +108,7 @@ class Readable:
 
 
 async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[LoggedEvent]:
-    """The events of a log, each once; those of one app and of services as a whole, and of one host, if it is named."""
+    """Yield the events of a log, each once; of one app (and of whole services) and of one host, if named."""
     known = SeenBatches()
     async for records in log:
         for record in records:
@@ -120,7 +122,7 @@ def _record(message: log_reader.LogMessage) -> Record:
 
 
 def recorded(record: Record) -> list[LoggedEvent]:
-    """The events of a message, each with its envelope; none if it is no batch."""
+    """Return the events of a message, each with its envelope; none if it is not a batch."""
     try:
         batch = codec.decode(record.payload, record.subject).batch
     except msgspec.MsgspecError:

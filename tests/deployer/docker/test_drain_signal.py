@@ -69,5 +69,5 @@ async def test_a_label_that_names_no_signal_fails_the_deployment_in_one_line(sit
         failed = await site.until(DeploymentFailed)
     assert (failed.phase, failed.reason) == (
         "pull",
-        "the image's label longshore.drain-signal: 'SOON' is no signal: use a name such as SIGTERM, or none",
+        "the image's label longshore.drain-signal: 'SOON' is not a signal; use a name such as SIGTERM, or none",
     )

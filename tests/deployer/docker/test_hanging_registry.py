@@ -42,7 +42,7 @@ class Gate(Front):
 @pytest.fixture
 async def front(site: DockerSite, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gate]:
     """Nobody gives up waiting for it, unless a test says so."""
-    for module, name in ((session, "TIMEOUT"), (registry_poller, "LOOK_TIMEOUT"), (command_handler, "LOOK_TIMEOUT")):
+    for module, name in ((session, "TIMEOUT"), (registry_poller, "POLL_TIMEOUT"), (command_handler, "LOOKUP_TIMEOUT")):
         monkeypatch.setattr(module, name, EVER)
     async with Gate(site.store) as front:
         site.host = front.host
@@ -99,7 +99,7 @@ async def test_an_ordered_look_up_ends_with_one_line(
         await site.until_serving("1.0.0")
         await site.until(DeploymentSucceeded)
         await hangs(front, DRIP)
-        monkeypatch.setattr(command_handler, "LOOK_TIMEOUT", 0.5)
+        monkeypatch.setattr(command_handler, "LOOKUP_TIMEOUT", 0.5)
         for command in (Deploy(), Rollback("0.9.0")):
             refused = await site.ask(command, ok=False)
             assert refused.message == f"no answer from {site.settings().registry} within 0.5 s: is it up?"

@@ -94,7 +94,7 @@ async def test_a_helper_that_knows_nothing_leaves_it_to_the_other_sources(docker
     ("script", "problem"),
     [
         ("echo secret >&2; echo secret; exit 3", "docker-credential-vault failed with exit code 3"),
-        ("echo secret", "docker-credential-vault answered something that is no credentials"),
+        ("echo secret", "docker-credential-vault answered something other than credentials"),
         ("sleep 60 & sleep 60", "docker-credential-vault gave no answer within 0.3 s"),
     ],
 )

@@ -98,5 +98,5 @@ async def test_an_etag_that_is_too_long_is_not_sent_back(hostile: Hostile) -> No
 
 async def test_a_digest_that_is_none_is_refused(hostile: Hostile) -> None:
     hostile.answer = lambda request: reply(200, Docker_Content_Digest="sha256:../../x")
-    with pytest.raises(RegistryError, match="with something that is no digest"):
+    with pytest.raises(RegistryError, match="with something that is not a digest"):
         await images(hostile).resolve("1.0.0")

@@ -46,7 +46,7 @@ async def test_a_link_that_cannot_be_read_is_an_error_and_not_the_end(hostile: H
     hostile.answer = lambda request: tags("1.0.0", Link=link)
     text = str(await failure(images(hostile)))
     assert (
-        "team/app: whether its list of tags goes on cannot be read from its Link header (it is not <URL>; rel=…)"
+        "team/app: its Link header cannot be read (it is not <URL>; rel=…), so its list of tags may be incomplete"
         in text
     )
 

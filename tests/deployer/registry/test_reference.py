@@ -78,15 +78,15 @@ def test_docker_hub_has_an_api_host_of_its_own() -> None:
         ("h.io/a:b/c", "'b/c' is not a tag"),
         ("h.io/a:" + "x" * 129, "is not a tag"),
         ("h.io/a:-x", "'-x' is not a tag"),
-        ("h.io/a\nb", "holds characters that cannot be printed"),
+        ("h.io/a\nb", "contains unprintable characters; remove them"),
         ("h.io/a?pre-release=yes", "pre-release=yes: use true or false"),
         ("h.io/a?insecure=1", "insecure=1: use true or false"),
         ("h.io/a?slot=blue", "unknown option 'slot'; known are pre-release, constraint, calver, insecure"),
         ("h.io/a?insecure=true&insecure=true", "an option is given twice"),
         ("h.io/a:b?pre-release=true", "the tag b is followed as it is"),
-        ("h.io/a?constraint=>=1.x", "'>=1.x' is no comparator"),
+        ("h.io/a?constraint=>=1.x", "'>=1.x' is not a comparator"),
         ("h.io/a?calver=YYYY.M", "M is not known"),
-        ("h.io/a?calver=YYYY&constraint=>1", "constraint is for semantic versions"),
+        ("h.io/a?calver=YYYY&constraint=>1", "constraint and calver cannot be combined"),
     ],
 )
 def test_what_is_no_reference_is_refused_in_one_line(text: str, line: str) -> None:

@@ -107,7 +107,7 @@ def test_a_constraint_admits_what_it_says(text: str, fitting: str, others: str) 
     ["", ",", ">=1,", ">", "1.x", "*", ">=1.2.3.4", "=>1", "==1", "1-rc.1", "1.2.3-01", "1.2.3+b", "latest", "01.2"],
 )
 def test_a_bad_constraint_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="is no comparator; use >= > <= < = != ~ "):
+    with pytest.raises(SettingsError, match="is not a comparator; use >= > <= < = != ~ "):
         constraint.parse(text)
 
 

@@ -79,7 +79,7 @@ async def test_of_several_applications_one_must_be_named(
     await ready(gateway, deployer, "shop", "blog")
     answer = await tell(gateway, token(), "pause", {})
     assert answer.status_code == 409
-    assert answer.json()["detail"] == "which one? name app and host: blog on web-1, shop on web-1"
+    assert answer.json()["detail"] == "several applications match: name app and host, of blog on web-1, shop on web-1"
     assert (await tell(gateway, token(), "pause", {}, app="blog")).status_code == 200
     assert (await tell(gateway, token(), "pause", {}, app="mail")).status_code == 404
 

@@ -21,6 +21,7 @@ from services.deployer.registry.oci.transport import Answer, Transport, failure,
 
 CLIENT = "longshore"
 MARGIN = 5.0
+"""Seconds before the end of a token's lifetime from which a new one is requested."""
 
 _DEFAULT_LIFE = 60.0
 
@@ -39,14 +40,14 @@ class _Token(msgspec.Struct):
 
     @property
     def life(self) -> float:
-        """Seconds for which we use it: its own, less some for the way."""
+        """The seconds for which we use the token: its own lifetime, less a margin for the way."""
         return max((self.expires_in or _DEFAULT_LIFE) - MARGIN, MARGIN)
 
 
 class Auth:
-    """Knows the header that a registry accepts, once it was challenged, for as long as it holds.
+    """The Authorization header that a registry accepts: kept from the first challenge until it expires.
 
-    Tokens are asked for as the distribution project specifies it, with the least scope: pulling this repository.
+    Tokens are requested as the distribution project specifies it, with the least scope: to pull this repository.
     """
 
     def __init__(self, reference: Reference, is_insecure: bool) -> None:
@@ -65,9 +66,9 @@ class Auth:
         return self._header if time.monotonic() < self._until else ""
 
     async def meet(self, values: Sequence[str], transport: Transport) -> bool:
-        """Get what the WWW-Authenticate headers of a 401 ask for; False if we have nothing to offer.
+        """Get the authorization that the WWW-Authenticate headers of a 401 ask for. Return False if we have none.
 
-        Raises RegistryError when the realm gives no token, or must not be trusted with credentials.
+        Raises RegistryError if the realm gives no token, or must not be trusted with credentials.
         """
         self._header = ""
         self._asked = asked = self._challenge(values)
@@ -83,7 +84,7 @@ class Auth:
         return bool(self._header)
 
     def denied(self, answer: Answer, what: str) -> RegistryError:
-        """Return the error for a 401 or 403, with the credentials that were tried, and where better ones go."""
+        """Return the error for a 401 or 403: it names the credentials that were tried, and where to put better ones."""
         after = retry_after(answer.headers, datetime.now(UTC))
         return RegistryError(f"{what}: access denied ({answer.status}); {self._tried()}", after)
 
@@ -92,7 +93,7 @@ class Auth:
             return challenge(values)
         except HeaderError as error:
             raise RegistryError(
-                f"{self._reference.name}: its WWW-Authenticate header cannot be read ({error}): no registry?"
+                f"{self._reference.name}: its WWW-Authenticate header cannot be read ({error}); is it a registry?"
             ) from None
 
     def _warn(self) -> None:
@@ -107,7 +108,7 @@ class Auth:
 
     def _tried(self) -> str:
         if self._search is None:
-            return "it asked for no credentials: fix --registry, or what it allows to everybody"
+            return "it asked for no credentials: fix --registry, or its permissions for anonymous users"
         if self._asked is None:
             return "it asks for an authentication that is neither Bearer nor Basic"
         problems = "".join(f"; {problem}" for problem in self._search.problems)
@@ -133,10 +134,10 @@ class Auth:
         return self._read(answer, asked.realm)
 
     def _check_realm(self, realm: str, found: Credentials | None) -> None:
-        """Whom a registry names may be anybody: credentials go there encrypted, or stay on this machine."""
+        """Raise RegistryError unless credentials may go to a realm: it is encrypted, or on this machine."""
         scheme, host = realm.partition("://")[0].lower(), host_of(realm)
         if scheme not in ("http", "https") or not host or "@" in realm:
-            raise RegistryError(f"{self._reference.host} asks for a token, but not from a URL: no registry?")
+            raise RegistryError(f"{self._reference.host} asks for a token, but not from a URL; is it a registry?")
         is_safe = scheme == "https" or (is_loopback(host) and self._reference.is_local) or self._is_own(realm)
         if not is_safe and (found or not self._is_insecure):
             raise RegistryError(
@@ -145,7 +146,7 @@ class Auth:
             )
 
     def _is_own(self, realm: str) -> bool:
-        """Whether it is the registry itself, which the user lets have credentials in the clear, as with Basic."""
+        """Return True if the realm is the registry itself, to which the user lets credentials go in the clear."""
         return self._is_insecure and origin(realm) == origin(f"http://{self._reference.api}")
 
     def _read(self, answer: Answer, realm: str) -> _Token:
@@ -158,7 +159,9 @@ class Auth:
             token = msgspec.json.decode(answer.body, type=_Token)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             # The text names fields and types, and no values.
-            raise RegistryError(f"{where}, answered something that is no token ({error}): no registry?") from None
+            raise RegistryError(
+                f"{where}, answered something that is not a token ({error}); is it a registry?"
+            ) from None
         if len(token.text) > _MAX_TOKEN or not re.fullmatch(r"[!-~]+", token.text):
-            raise RegistryError(f"{where}, answered without a token: no registry?")
+            raise RegistryError(f"{where}, answered without a token; is it a registry?")
         return token

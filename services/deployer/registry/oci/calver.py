@@ -27,19 +27,19 @@ _TOKEN = re.compile("(" + "|".join(TOKENS) + ")")
 
 
 class CalVer:
-    """A format. Tags that fit it may have a leading "v" and a pre-release behind a dash."""
+    """A format. Tags that match it may have a leading "v", and a pre-release behind a dash."""
 
     def __init__(self, text: str) -> None:
-        """Raises SettingsError for a format that is none, without the option."""
+        """Parse a format. Raises SettingsError, without the option, if it is not valid."""
         pieces = _TOKEN.split(text)
         _check(text, pieces[0::2], [TOKENS[token][0] for token in pieces[1::2]])
         pattern = "".join(_pattern(piece) for piece in pieces)
         self._pattern = re.compile(f"v?{pattern}(?:-(?P<pre>[0-9A-Za-z.-]+))?", re.ASCII)
 
     def parse(self, name: str) -> Version | None:
-        """The version of the same precedence: the year, then month, week and day as one number, then micro.
+        """Return the version of the same precedence: the year, then month, week and day as one number, then micro.
 
-        None for what does not fit, and for a day that no calendar has.
+        None for a tag that does not match, and for a day that no calendar has.
         """
         match = self._pattern.fullmatch(name)
         if not match:
@@ -70,7 +70,7 @@ def _check(text: str, literals: list[str], parts: list[str]) -> None:
 
 
 def _is_date(year: int, month: int, day: int) -> bool:
-    """Whether a year has this day. Short years count from 2000; a day without its month may be any."""
+    """Return True if a year has this day. Short years count from 2000; a day without a month may be any."""
     if not month or not day:
         return True
     try:

@@ -20,7 +20,7 @@ _API_PATHS = ("", "v1", "v2")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What `auths` holds for a key: NAME:PASSWORD in base64, or name and password, or an identity token."""
+    """An entry of `auths`: NAME:PASSWORD in base64, or name and password, or an identity token."""
 
     auth: str = ""
     username: str = ""
@@ -70,7 +70,7 @@ def parse(data: bytes) -> Configuration:
     if not text:
         return Configuration()
     try:
-        # As Docker does: what follows the object is not looked at.
+        # As Docker does: text after the object is ignored.
         return _convert(json.JSONDecoder().raw_decode(text)[0], Configuration)
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -89,7 +89,7 @@ def keys(known: Iterable[str], name: str) -> list[str]:
 
 
 def _place(key: str) -> str:
-    """`host` or `host/namespace` of a key, which may be a URL: that of an API, whatever its path is."""
+    """Return `host` or `host/namespace` of a key. A key may be the URL of an API; then its path does not matter."""
     scheme, separator, rest = key.partition("://")
     host, _, path = (rest if separator else scheme).partition("/")
     host, path = host.lower(), path.strip("/")

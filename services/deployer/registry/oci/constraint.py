@@ -1,4 +1,4 @@
-"""Which versions are wanted: comparators such as >=1.2,<2, all of which must hold. Pure."""
+"""Version constraints: comparators such as >=1.2,<2, all of which must hold. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMPARATOR = re.compile(r"(>=|<=|!=|>|<|=|~|\^)?\s*v?([0-9]{1,18}(?:\.[0-9]{1,1
 
 
 def parse(text: str) -> Predicate:
-    """Whether a version fits. Raises SettingsError for what is no constraint, without the option."""
+    """Return the predicate of a constraint. Raises SettingsError, without the option, if it is not valid."""
     comparators = [_comparator(one.strip(), text) for one in text.split(",")]
     return lambda version: all(fits(version) for fits in comparators)
 
@@ -26,14 +26,18 @@ def _comparator(text: str, whole: str) -> Predicate:
     numbers = match[2].split(".") if match else []
     lowest = versions.parse(".".join([*numbers, "0", "0"][:3]) + match[3]) if match else None
     if not match or not lowest or (match[3] and len(numbers) < 3):
+        known = " ".join(OPERATORS)
         raise SettingsError(
-            f"constraint={whole}: {text!r} is no comparator; use {' '.join(OPERATORS)} and a version, such as >=1.2,<2"
+            f"constraint={whole}: {text!r} is not a comparator; use {known} and a version, such as >=1.2,<2"
         )
     return _predicate(match[1] or "=", lowest, len(numbers))
 
 
 def _predicate(operator: str, low: Version, given: int) -> Predicate:
-    """`low` has zeros for the numbers that were not given: 1.2 stands for every 1.2.x, as in `=1.2` and `>1.2`."""
+    """Return the predicate of one comparator.
+
+    `low` has zeros for the numbers that were not given: 1.2 stands for every 1.2.x, as in `=1.2` and `>1.2`.
+    """
     above = _above(low, given)
     match operator:
         case ">=":
@@ -56,18 +60,18 @@ def _predicate(operator: str, low: Version, given: int) -> Predicate:
 
 
 def _bound(version: Version) -> Version:
-    """A bound that is not reached: `<2` leaves the pre-releases of 2.0.0 out as well, unless it names one itself."""
+    """Return an exclusive bound: `<2` excludes the pre-releases of 2.0.0 too, unless it names one itself."""
     return version if version.prerelease else version.replace(prerelease="0")
 
 
 def _above(version: Version, given: int) -> Version:
-    """The lowest version, pre-releases included, that does not begin with the first `given` numbers of this one."""
+    """Return the lowest version, pre-releases included, that does not start with this one's first `given` numbers."""
     numbers = [version.major, version.minor, version.patch][:given]
     major, minor, patch = [*numbers[:-1], numbers[-1] + 1, 0, 0][:3]
     return Version(major, minor, patch, prerelease="0")
 
 
 def _significant(version: Version, given: int) -> int:
-    """How many leading numbers ^ keeps: up to the first that is not zero, of those that were given."""
+    """Return how many leading numbers ^ keeps: up to the first that is not zero, of those that were given."""
     first = next((n for n, number in enumerate((version.major, version.minor, version.patch)) if number), 2)
     return min(first + 1, given)

@@ -20,7 +20,7 @@ _IDENTITY_TOKEN = "<token>"
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """`source` says where they are from. An identity token goes before name and password where tokens are given."""
+    """Credentials and their `source`. For tokens, an identity token is used before name and password."""
 
     source: str
     username: str = ""
@@ -38,7 +38,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct):
-    """What was found, and what went wrong on the way, without secrets."""
+    """The credentials found, and the problems on the way, without secrets."""
 
     found: Credentials | None = None
     problems: list[str] = []
@@ -107,7 +107,7 @@ async def _helped(program: str, name: str, environment: Mapping[str, str], probl
 
 
 def _stored(found: Configuration, name: str, path: Path, problems: list[str]) -> Credentials | None:
-    """Return what the first entry for a repository holds that holds something: Docker writes `{}` beside a helper."""
+    """Return the credentials of a repository's first entry that is not empty: Docker writes `{}` beside a helper."""
     for key in configuration.keys(found.auths, name):
         try:
             entry = found.entry(key)

@@ -1,4 +1,4 @@
-"""What registries say in HTTP headers. Pure."""
+"""The HTTP headers of registries. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_HEADER = 16 * 1024
 
 _MAX_DATE = 64
 
-# Each expression is tried at one place, consumes what it has looked at, and never goes back (`*+`): a header is read in
-# time that grows with its length, whatever is in it. A quoted text that does not end reaches to the end of the value.
+# Each expression is matched at one position, consumes all that it has read, and never backtracks (`*+`): the time to
+# read a header grows with its length only. A quoted text without an end reaches to the end of the value.
 _QUOTED = r'"((?:[^"\\]|\\.?)*+)"?'
 _ITEM = re.compile(rf'([^\s,="]++)(?:\s*+=\s*+(?:{_QUOTED}|([^\s,"]*+)))?+|"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
 _TARGET = re.compile(r'[\s,]*+(?:<([^<>]*+)>|([^\s;,<>"]++))')
@@ -27,11 +27,11 @@ _NOTHING = re.compile(r"[\s,]*+\Z")
 
 
 class HeaderError(ValueError):
-    """A header from which it cannot be said what the registry means; the text says why."""
+    """A header without a clear meaning; the text says why."""
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """How a registry wants to be asked: scheme "basic", or "bearer" with where tokens are."""
+    """The authorization that a registry asks for: scheme "basic", or "bearer" with the realm that gives tokens."""
 
     scheme: str
     realm: str = ""
@@ -57,7 +57,7 @@ def next_link(values: Sequence[str]) -> str:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks to wait, an hour at most; None without one that makes sense."""
+    """Return the seconds of a Retry-After header, an hour at most; None without a valid one."""
     value = headers.get("retry-after", "").strip()
     if len(value) > _MAX_DATE:
         return None
@@ -77,7 +77,7 @@ def _check_length(values: Sequence[str]) -> None:
 
 
 def _challenges(value: str) -> list[Challenge]:
-    """The schemes of a value, each with the parameters up to the next one."""
+    """Return the schemes of a value, each with the parameters up to the next one."""
     found: list[tuple[str, dict[str, str]]] = []
     for item in _ITEM.finditer(value):
         name, quoted, bare = item.groups()
@@ -89,7 +89,7 @@ def _challenges(value: str) -> list[Challenge]:
 
 
 def _links(value: str) -> list[tuple[str, list[str]]]:
-    """The links of a value: each target, and its relations in lower case."""
+    """Return the links of a value: each target, and its relations in lower case."""
     found: list[tuple[str, list[str]]] = []
     place = 0
     while not _NOTHING.match(value, place):
@@ -99,7 +99,7 @@ def _links(value: str) -> list[tuple[str, list[str]]]:
 
 
 def _link(value: str, place: int) -> tuple[str, list[str], int]:
-    """The link that begins at a place of a value, and the place behind it."""
+    """Return the link that starts at a position of a value, and the position after it."""
     target = _TARGET.match(value, place)
     if not target:
         raise HeaderError("it is not <URL>; rel=…")

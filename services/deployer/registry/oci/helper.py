@@ -20,7 +20,7 @@ _UNKNOWN = "credentials not found"
 
 
 class Secret(msgspec.Struct, frozen=True):
-    """What a helper keeps for a server. Empty: nothing."""
+    """The credentials that a helper keeps for a server. Empty: none."""
 
     username: str | None = msgspec.field(default="", name="Username")
     secret: str | None = msgspec.field(default="", name="Secret")
@@ -30,7 +30,7 @@ class Secret(msgspec.Struct, frozen=True):
 
 
 async def ask(name: str, server: str, environment: Mapping[str, str], timeout: float = TIMEOUT) -> Secret:
-    """What the helper of this name keeps for a server. Raises RegistryError when it does not answer as it should."""
+    """Return the credentials that a helper keeps for a server. Raises RegistryError if it does not answer properly."""
     program = f"docker-credential-{name}"
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise RegistryError(f"{program!r} is not the name of a program")
@@ -48,15 +48,15 @@ async def ask(name: str, server: str, environment: Mapping[str, str], timeout: f
     try:
         return msgspec.json.decode(output, type=Secret)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise RegistryError(f"{program} answered something that is no credentials") from None
+        raise RegistryError(f"{program} answered something other than credentials") from None
 
 
 async def _run(program: str, server: str, environment: Mapping[str, str]) -> tuple[int, bytes]:
-    """`PROGRAM get`, the server on its standard input; its exit status and standard output.
+    """Run `PROGRAM get` with the server on its standard input. Return its exit status and standard output.
 
-    It may need any variable, for instance those of a cloud, but none of ours, which hold other secrets.
+    It may need any variable, for instance those of a cloud, but none of ours, some of which are secrets.
 
-    Cancelled, it kills the program with all that the program started.
+    Cancelled, it kills the program with all its children.
     """
     process = await asyncio.create_subprocess_exec(
         program,

@@ -1,4 +1,4 @@
-"""The registry `img://…`: releases are tags, or what one tag stands for."""
+"""The registry `img://…`: releases are tags, or the images that one tag points to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHORT = 12
 
 
 class Images:
-    """A repository of images. A look asks for the tags, or for the digest of the one tag that is followed."""
+    """A repository of images. A poll asks for the tags, or for the digest of the one tag that is followed."""
 
     def __init__(self, url: str, source: Source) -> None:
         self.url = url
@@ -30,7 +30,7 @@ class Images:
         self._releases: list[str] = []
 
     async def offered(self) -> list[str]:
-        """The tags that are wanted, newest first; of a tag that is followed, the one release that it is now."""
+        """Return the tags that are wanted, newest first; for a followed tag, the release that it points to now."""
         if self._tag:
             return [release_of(self._tag, await self._repository.digest(self._tag))]
         tags = await self._repository.tags()
@@ -44,17 +44,17 @@ class Images:
         return [*self._releases]
 
     async def resolve(self, release: str, known: Artifact | None = None) -> Artifact:
-        """The release's digest, and the name by which an engine pulls exactly that. A known image stays what it is."""
+        """Return the release's digest, and the name by which an engine pulls exactly that. A known image is kept."""
         digest = await self._repository.digest(known.digest) if known else await self._digest(release)
         return Artifact(digest, f"{self._name}@{digest}")
 
     def is_newer(self, release: str, than: str) -> bool:
-        """Whether a release replaces another one that runs."""
+        """Return True if a release replaces another one that runs."""
         return self._source.is_newer(release, than)
 
     @cached_property
     def _repository(self) -> Repository:
-        # An HTTP library is loaded by who asks a registry, not by everybody who reads its URL.
+        # Only a poll loads the HTTP library, not everything that reads the URL.
         from services.deployer.registry.oci.repository import Repository
 
         return Repository(self._source)
@@ -67,20 +67,20 @@ class Images:
         return await self._repository.digest(release)
 
     async def _followed(self, release: str) -> str:
-        """The digest of a release of the followed tag: while the tag stands for it, or when it is named in whole."""
+        """Return the digest of a release of the followed tag, if the tag points to it or the digest is complete."""
         tag, _, digest = release.partition("@")
         if tag == self._tag and reference.is_digest(digest):
             return await self._repository.digest(digest)
         now = await self._repository.digest(self._tag)
         if release != release_of(self._tag, now):
             raise RegistryError(
-                f"{self._name}: {self._tag} is {release_of(self._tag, now)} now, not {release}; an image that the tag "
-                f"has left is named by its whole digest: {self._tag}@sha256:…"
+                f"{self._name}: {self._tag} is {release_of(self._tag, now)} now, not {release}; name an image that the "
+                f"tag has left by its whole digest: {self._tag}@sha256:…"
             )
         return now
 
 
 def release_of(tag: str, digest: str) -> str:
-    """The name of what a tag stands for: `latest@sha256:3f2a9c0d1e4b`. It changes with every push of other content."""
+    """Return the name of a tag's image: `latest@sha256:3f2a9c0d1e4b`. It changes with each push of other content."""
     algorithm, _, text = digest.partition(":")
     return f"{tag}@{algorithm}:{text[:SHORT]}"

@@ -1,4 +1,4 @@
-"""Where a repository is: host, name and tag, read by the rules of the distribution project's references. Pure."""
+"""A repository: host, name and tag, by the rules of the distribution project's references. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A repository on a host (with its port), and the tag that is followed; empty: the highest version is."""
+    """A repository on a host (with its port), and the followed tag; empty: the highest version is followed."""
 
     host: str
     repository: str
@@ -43,11 +43,12 @@ class Reference(msgspec.Struct, frozen=True):
 
     @property
     def is_local(self) -> bool:
+        """The host is this machine."""
         return is_loopback(host_of(f"//{self.host}"))
 
 
 def parse(text: str) -> Reference:
-    """`host/repository:tag` as a reference; short names are Docker Hub's. Raises SettingsError, without the option."""
+    """Parse `host/repository:tag`; short names are Docker Hub's. Raises SettingsError, without the option."""
     host, rest = _split(text)
     host = host.lower()
     repository, separator, tag = rest.partition(":")
@@ -58,20 +59,22 @@ def parse(text: str) -> Reference:
         host, repository = HUB, repository if "/" in repository else f"library/{repository}"
     _check_repository(repository)
     if separator and not is_tag(tag):
-        raise SettingsError(f"{tag!r} is not a tag: use at most 128 letters, digits, dots, dashes and underscores")
+        raise SettingsError(f"{tag!r} is not a tag; use at most 128 letters, digits, dots, dashes and underscores")
     return Reference(host, repository, tag)
 
 
 def is_tag(text: str) -> bool:
+    """Return True for a valid tag."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
+    """Return True for a valid digest."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host without its port is this machine: localhost, 127.0.0.0/8 or ::1."""
+    """Return True if a host without its port is this machine: localhost, 127.0.0.0/8 or ::1."""
     if host == "localhost":
         return True
     try:
@@ -81,7 +84,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL, lower case, without port and brackets; empty if it has none."""
+    """Return the host of a URL in lower case, without port and brackets; empty if it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -89,7 +92,7 @@ def host_of(url: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """The host, and the rest behind its slash. What cannot be a host is the start of a Docker Hub name."""
+    """Split off the host. A first part that cannot be a host is the start of a Docker Hub name."""
     first, slash, rest = text.partition("/")
     if slash and (not first or first == "localhost" or set(".:[") & set(first)):
         return first, rest
@@ -101,7 +104,7 @@ def _split(text: str) -> tuple[str, str]:
 def _check_host(host: str) -> None:
     match = _HOST.fullmatch(host)
     if not match:
-        raise SettingsError(f"{host!r} is not a host: use a name or an address, IPv6 in brackets: {FORM}")
+        raise SettingsError(f"{host!r} is not a host; use a name or an address, IPv6 in brackets: {FORM}")
     if match[1].startswith("["):
         try:
             ipaddress.IPv6Address(match[1][1:-1])
@@ -117,6 +120,6 @@ def _check_repository(repository: str) -> None:
     if repository != repository.lower():
         raise SettingsError(f"repository {repository!r} must be in lower case, such as {repository.lower()}")
     raise SettingsError(
-        f"{repository!r} is not a repository: use lower-case letters and digits, with single dots, dashes and "
+        f"{repository!r} is not a repository; use lower-case letters and digits, with single dots, dashes and "
         f"underscores between them, at most {_LONGEST_NAME} in all"
     )

@@ -1,4 +1,4 @@
-"""What the API tells of one repository: its tags, and their digests."""
+"""One repository of the API: its tags, and their digests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Tags(msgspec.Struct):
 
 
 class Repository:
-    """Methods raise RegistryError when the registry does not answer as the specification says."""
+    """A repository. Methods raise RegistryError if the registry does not answer as specified."""
 
     def __init__(self, source: Source) -> None:
         self._name = source.reference.name
@@ -49,10 +49,12 @@ class Repository:
         target = join(self._session.base, f"tags/list?n={PAGE}")
         while target:
             if target in asked:
-                raise RegistryError(f"{self._name}: its list of tags leads back to a page that was read: no registry?")
+                raise RegistryError(
+                    f"{self._name}: its list of tags leads back to a page that was read; is it a registry?"
+                )
             if len(asked) == MAX_PAGES:
                 raise RegistryError(
-                    f"{self._name}: its list of tags does not end after {MAX_PAGES} pages: no registry?"
+                    f"{self._name}: its list of tags does not end after {MAX_PAGES} pages; is it a registry?"
                 )
             answer = await self._session.ask("GET", target)
             if answer.status == 404:
@@ -76,7 +78,7 @@ class Repository:
         """
         head = await self._manifest("HEAD", name)
         if head.status in (401, 429) or "retry-after" in head.headers:
-            # These are about the asker and not about HEAD: another request makes it worse.
+            # These are about the client and not about HEAD: another request makes it worse.
             self._session.checked(head)
         digest: str = head.headers.get("docker-content-digest", "") if head.status == 200 else ""
         if not digest:
@@ -86,18 +88,20 @@ class Repository:
             algorithm = name.partition(":")[0] if reference.is_digest(name) else "sha256"
             digest = f"{algorithm}:{hashlib.new(algorithm, answer.body).hexdigest()}"
         if not reference.is_digest(digest):
-            raise RegistryError(f"{self._name}: answered {name} with something that is no digest: no registry?")
+            raise RegistryError(f"{self._name}: answered {name} with something that is not a digest; is it a registry?")
         if reference.is_digest(name) and digest != name:
-            raise RegistryError(f"{self._name}: answered {name} with another image, {digest}: no registry?")
+            raise RegistryError(f"{self._name}: answered {name} with another image, {digest}; is it a registry?")
         return digest
 
     async def _manifest(self, method: str, name: str) -> Answer:
-        # What a digest names never changes: a registry may say so without looking whether it is still there.
+        # Not conditional for a digest: its content never changes, so a registry may answer 304 for a deleted image.
         return await self._session.fetch(method, f"manifests/{name}", MANIFESTS, not reference.is_digest(name))
 
     def _missing(self, is_later_page: bool) -> RegistryError:
         if is_later_page:
-            return RegistryError(f"{self._name}: the next page of its list of tags is not there (404): no registry?")
+            return RegistryError(
+                f"{self._name}: the next page of its list of tags is not there (404); is it a registry?"
+            )
         return RegistryError(f"{self._name}: no such repository (404); fix --registry, or push an image first")
 
     def _next(self, answer: Answer) -> str:
@@ -106,7 +110,7 @@ class Repository:
             link = next_link(answer.headers.get_list("link"))
         except HeaderError as error:
             raise RegistryError(
-                f"{self._name}: whether its list of tags goes on cannot be read from its Link header ({error})"
+                f"{self._name}: its Link header cannot be read ({error}), so its list of tags may be incomplete"
             ) from None
         return join(answer.url, link) if link else ""
 
@@ -114,4 +118,6 @@ class Repository:
         try:
             return msgspec.json.decode(answer.body, type=_Tags).tags or []
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise RegistryError(f"{self._name}: answered something that is no list of tags: no registry?") from None
+            raise RegistryError(
+                f"{self._name}: answered something that is not a list of tags; is it a registry?"
+            ) from None

@@ -1,4 +1,4 @@
-"""Authorized, conditional requests to one registry, each with one deadline for everything."""
+"""Authorized, conditional requests to one registry. One deadline covers all of a request."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _HEADERS = {"User-Agent": "longshore", "Accept-Encoding": "identity"}
 
 
 class Session:
-    """Keeps what makes the next request cheap: the authorization, and answers with their ETags. No connection."""
+    """Requests to one registry. It keeps the authorization, and answers with their ETags, but no connection."""
 
     def __init__(self, reference: Reference, is_plain: bool, is_insecure: bool) -> None:
-        """`is_plain`: http instead of https; `is_insecure`: the user takes that risk."""
+        """Open no connection yet. `is_plain`: http instead of https; `is_insecure`: the user accepts that risk."""
         self.base = f"{'http' if is_plain else 'https'}://{reference.api}/v2/{reference.repository}/"
         self._reference = reference
         self._auth = Auth(reference, is_insecure)
@@ -54,7 +54,7 @@ class Session:
             ) from None
 
     def checked(self, answer: Answer) -> Answer:
-        """Return the answer if it is 200 or 404. Raises RegistryError for every other one."""
+        """Return the answer if its status is 200 or 404. Raises RegistryError for any other."""
         if answer.status in (401, 403):
             if origin(answer.url) == origin(self.base):
                 raise self._auth.denied(answer, self._reference.name)
@@ -93,7 +93,7 @@ class Session:
         return answer
 
     async def _authorized(self, transport: Transport, method: str, url: str, headers: dict[str, str]) -> Answer:
-        """Credentials are for the registry alone: a link to another host is followed without."""
+        """Ask with credentials, which only the registry gets: a link to another host is followed without."""
         if origin(url) != origin(self.base):
             return await transport.get(url, headers, method=method)
         answer = await transport.get(url, headers, self._auth.header, method)

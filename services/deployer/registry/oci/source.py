@@ -1,4 +1,4 @@
-"""What the user wrote: `img://host/repository:tag?options`. Pure."""
+"""The registry as configured: `img://host/repository:tag?options`. Pure."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Source(msgspec.Struct, frozen=True):
         return versions.newest_first(names, self.pre_releases, self.parse, self.wanted)
 
     def is_newer(self, release: str, than: str) -> bool:
-        """Whether one release comes after another. What a tag stands for now comes after all that it did before."""
+        """Return True if one release comes after another. A tag's present image comes after all its former ones."""
         return release != than if self.reference.tag else versions.is_newer(release, than, self.parse)
 
 
 def parse(text: str) -> Source:
-    """The source at a URL, given without its scheme. Raises SettingsError."""
+    """Parse a URL without its scheme. Raises SettingsError."""
     place, _, query = text.partition("?")
     if not text.isprintable():
-        raise SettingsError(f"--registry {'img://' + text!r}: holds characters that cannot be printed")
+        raise SettingsError(f"--registry {'img://' + text!r}: contains unprintable characters; remove them")
     if "@" in place:
         raise SettingsError(
             "--registry img://…@…: a URL holds no credentials (see LONGSHORE_REGISTRY_USERNAME) and no digest "

@@ -1,4 +1,4 @@
-"""HTTP as a registry client needs it: bounded bodies, redirects that carry no secrets away, errors in one line."""
+"""HTTP for a registry client: bounded bodies, redirects that keep secrets, errors in one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A response that came in whole. `url` is what was asked at last, after redirects."""
+    """A complete response. `url`: the last URL that was asked, after redirects."""
 
     status: int
     headers: httpx.Headers
@@ -36,9 +36,9 @@ class Transport:
         self._client = client
 
     async def get(self, url: str, headers: Mapping[str, str], authorization: str = "", method: str = "GET") -> Answer:
-        """The answer after redirects. The authorization is sent to the origin of `url` and nowhere else.
+        """Return the answer after redirects. The authorization is sent to the origin of `url` and nowhere else.
 
-        Raises RegistryError when there is no whole answer.
+        Raises RegistryError if there is no complete answer.
         """
         home = origin(url)
         for _ in range(MAX_REDIRECTS + 1):
@@ -51,7 +51,7 @@ class Transport:
         raise RegistryError(f"{home} redirects more than {MAX_REDIRECTS} times: fix --registry")
 
     async def post(self, url: str, form: Mapping[str, str]) -> Answer:
-        """The answer to a form; a redirect is not followed. Raises RegistryError when there is no whole answer."""
+        """Return the answer to a form; no redirect is followed. Raises RegistryError if there is no complete answer."""
         return await self._exchange("POST", url, {}, form)
 
     async def _exchange(
@@ -66,12 +66,12 @@ class Transport:
 
 
 def _check_encoding(response: httpx.Response) -> None:
-    """What is compressed although it was not asked for would be hashed and read as it is."""
+    """Raise RegistryError for a compressed body: we did not ask for one, and would hash it as it is."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if response.status_code == 200 and encoding not in ("", "identity"):
         raise RegistryError(
-            f"{origin(str(response.url))} compresses its answer, although it is asked not to: have it, or the proxy "
-            "before it, leave that"
+            f"{origin(str(response.url))} compresses its answer, although it is asked not to; turn that off in "
+            "it, or in the proxy before it"
         )
 
 
@@ -81,13 +81,13 @@ async def _body(response: httpx.Response) -> bytes:
         whole += chunk
         if len(whole) > MAX_BODY:
             raise RegistryError(
-                f"{origin(str(response.url))} answers with more than {MAX_BODY >> 20} MiB: no registry?"
+                f"{origin(str(response.url))} answers with more than {MAX_BODY >> 20} MiB; is it a registry?"
             )
     return bytes(whole)
 
 
 def origin(url: str) -> str:
-    """Scheme, host and port of a URL."""
+    """Return scheme, host and port of a URL; empty if it has none."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
@@ -97,7 +97,7 @@ def origin(url: str) -> str:
 
 
 def join(base: str, target: str) -> str:
-    """The URL of a link or redirect. Raises RegistryError unless it is one that may be followed from `base`."""
+    """Return the URL of a link or redirect. Raises RegistryError unless it may be followed from `base`."""
     try:
         url = urljoin(base, target)
         parts = urlsplit(url)
@@ -105,25 +105,25 @@ def join(base: str, target: str) -> str:
     except ValueError:
         is_url = False
     if not is_url:
-        raise RegistryError(f"{origin(base)} points to something that is no URL: no registry?")
+        raise RegistryError(f"{origin(base)} points to something that is not a URL; is it a registry?")
     if base.startswith("https:") and parts.scheme == "http":
         raise RegistryError(f"{origin(base)} points to {origin(url)}, which is not encrypted: not followed")
     return url
 
 
 def failure(answer: Answer, where: str) -> RegistryError:
-    """The error for an answer that is of no use."""
+    """Return the error for an unexpected answer."""
     after = retry_after(answer.headers, datetime.now(UTC))
     wait = f"; not asked again for {after:.0f} s, as it wishes" if after else ""
     if answer.status == 429:
         return RegistryError(f"{where}: too many requests (429){wait}; a longer --interval asks less", after)
     if answer.status >= 500:
         return RegistryError(f"{where}: the registry fails ({answer.status}){wait}; see its log if that lasts", after)
-    return RegistryError(f"{where}: unexpected status {answer.status}: no registry?", after)
+    return RegistryError(f"{where}: unexpected status {answer.status}; is it a registry?", after)
 
 
 def words(error: BaseException) -> str:
-    """What went wrong on the way, for people; never what was sent."""
+    """Describe a network error for people, without the request."""
     if isinstance(error, httpx.ConnectTimeout):
         return "does not take the connection in time: is it up, and does it speak https?"
     if isinstance(error, httpx.ProxyError):
@@ -146,5 +146,5 @@ def words(error: BaseException) -> str:
     if isinstance(error, httpx.ConnectError):
         return f"cannot be reached ({reason})" if reason else "cannot be reached"
     if isinstance(error, httpx.InvalidURL | UnicodeError):
-        return "points to something that is no URL: no registry?"
+        return "points to something that is not a URL; is it a registry?"
     return "cut the connection, or answered something that is not HTTP"

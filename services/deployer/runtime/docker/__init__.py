@@ -1,1 +1,1 @@
-"""Replicas as containers of an engine that speaks Docker's API. Nobody else loads the docker SDK."""
+"""Replicas as containers of an engine that speaks Docker's API. Only this package loads the docker SDK."""

@@ -1,4 +1,4 @@
-"""The words after `--`, in the syntax of `docker run`, as the engine's API wants them. Pure; a value is never told."""
+"""The words after `--`: from the syntax of `docker run` to the engine's API. Pure; no message shows a value."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Arguments(msgspec.Struct):
 
 
 def parse(words: Sequence[str]) -> Arguments:
-    """Raises SettingsError, naming the option, for what is not allowed, unknown, or has a value that makes no sense."""
+    """Parse the words. Raises SettingsError, naming the option, for a forbidden, unknown or invalid one."""
     arguments, names = Arguments(), set()
     for name, value in _pairs(words):
         if name == "network" and name in names:
-            raise SettingsError("-- --network: given twice; a replica is in one network")
+            raise SettingsError("-- --network: given twice; name the one network of a replica")
         names.add(name)
         try:
             OPTIONS[name](arguments, value)
@@ -74,9 +74,9 @@ def parse(words: Sequence[str]) -> Arguments:
 def environment(
     arguments: Arguments, variables: Mapping[str, str], read: Callable[[str], str]
 ) -> Iterator[tuple[str, str]]:
-    """The names and values that a container is to see; later ones win. `read` gives a file's text.
+    """Yield the names and values of a container's environment; later ones win. `read` returns a file's text.
 
-    Raises SettingsError for a file with a line that is none; what `read` raises goes through.
+    Raises SettingsError for a file with an invalid line. Errors of `read` are passed on.
     """
     for file in arguments.env_files:
         for number, line in enumerate(lines(read(file).removeprefix("\ufeff")), 1):
@@ -98,7 +98,7 @@ def _variable(text: str, variables: Mapping[str, str]) -> Iterator[tuple[str, st
 
 
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each option by its long name, with its value."""
+    """Yield each option by its long name, with its value."""
     rest = iter(enumerate(words, 1))
     for position, word in rest:
         spelled, name, value = _split(position, word)
@@ -112,7 +112,7 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _split(position: int, word: str) -> tuple[str, str, str | None]:
-    """An option as it was spelled, its long name, and the value if it is in the same word."""
+    """Return an option as it was spelled, its long name, and the value if it is in the same word."""
     if word.startswith("--") and len(word) > 2:
         name, separator, value = word[2:].partition("=")
         return f"--{name}", name, value if separator else None

@@ -1,4 +1,4 @@
-"""What the runtime asks of an engine, container by container. All raise EngineError."""
+"""The engine's API for single containers. All methods raise EngineError."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LAST_LINES = 200
 
 
 class Containers:
-    """Containers by name: ours are unique, and outlive every id that we may have forgotten."""
+    """Containers by name: our names are unique, and outlive every id that we may have forgotten."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def find(self, labels: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Those with these labels, whatever they do, by name; one that is just being removed may have none any more."""
+        """Return all containers with these labels by name. One that is just being removed may have no name any more."""
         chosen = {"label": [f"{name}={value}" for name, value in labels.items()]}
         found: list[dict[str, Any]] = await self._engine.call_with_retry(
             lambda client: client.containers(all=True, filters=chosen)
@@ -28,13 +28,15 @@ class Containers:
         return {one["Names"][0].removeprefix("/"): one for one in found if one["Names"]}
 
     async def create(self, name: str, body: dict[str, Any]) -> None:
+        """Create a container."""
         await self._engine.call_with_retry(lambda client: client.create_container_from_config(body, name))
 
     async def start(self, name: str) -> None:
+        """Start a container."""
         await self._engine.call_with_retry(lambda client: client.start(name))
 
     async def inspect(self, name: str) -> dict[str, Any] | None:
-        """None: there is no such container."""
+        """Return the engine's description of a container, None if there is no such container."""
         try:
             found: dict[str, Any] = await self._engine.call_with_retry(lambda client: client.inspect_container(name))
         except EngineError as error:
@@ -44,7 +46,7 @@ class Containers:
         return found
 
     async def kill(self, name: str, signal: str) -> None:
-        """Send a signal. One that waits for its next start is removed instead: it cannot take any."""
+        """Send a signal. A container that waits for its next start cannot take one, and is removed instead."""
         try:
             await self._engine.call_with_retry(lambda client: client.kill(name, signal))
         except EngineError as error:
@@ -53,7 +55,7 @@ class Containers:
             await self.remove(name)
 
     async def keep_down(self, name: str) -> None:
-        """Have the engine not restart it when it ends by itself."""
+        """Set the restart policy to none, so that the engine does not restart the container when it ends."""
         container = await self.inspect(name)
         policy = ((container or {}).get("HostConfig") or {}).get("RestartPolicy") or {}
         if policy.get("Name") not in (None, "", "no"):
@@ -61,15 +63,15 @@ class Containers:
             await self._engine.call_with_retry(lambda client: client.update_container(name, restart_policy=never))
 
     async def remove(self, name: str) -> None:
-        """Remove it with the volumes that have no name; it may be gone already."""
+        """Remove a container with its anonymous volumes, if it still exists."""
         try:
             await self._engine.call_with_retry(lambda client: client.remove_container(name, v=True, force=True))
         except EngineError as error:
-            if error.status not in (404, 409):  # 409: somebody else is just removing it
+            if error.status not in (404, 409):  # 409: its removal has begun already
                 raise
 
     async def save_output(self, name: str, file: Path) -> None:
-        """Keep its last lines, as far as its log driver lets anybody read them."""
+        """Save the container's last lines, if its log driver can read them."""
         with contextlib.suppress(EngineError, OSError):
             text = await self._engine.call(lambda client: client.logs(name, tail=LAST_LINES))
             _write(file, text)

@@ -1,4 +1,4 @@
-"""What a container is made of, as the engine's API wants it."""
+"""The request that creates a container, and the parts of it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from services.deployer.runtime.replica_dir import Record
 from services.deployer.settings import Port
 
 DRAIN_SIGNAL = f"{LABELS}drain-signal"
-"""A label of an image: how its server learns that it drains."""
+"""The label of an image with its drain signal."""
 OWN = {f"{LABELS}{name}" for name in ("app", "release", "digest", "replica", "instance")}
 
 _EXPOSED = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/tcp)?")
 
 
 def labels(record: Record, app: str, instance: str) -> dict[str, str]:
-    """How a container is found again, and by whose deployer."""
+    """Return the labels by which a deployer finds its containers again."""
     return {
         f"{LABELS}app": app,
         f"{LABELS}release": record.release,
@@ -36,14 +36,14 @@ def labels(record: Record, app: str, instance: str) -> dict[str, str]:
 
 
 def own(found: Mapping[str, str]) -> dict[str, str]:
-    """Those of a container's labels that `labels` made; an image may have others with the same prefix."""
+    """Select the labels that `labels` made; an image may have others with the same prefix."""
     return {name: value for name, value in found.items() if name in OWN}
 
 
 def drain_signal(setting: str, described: Mapping[str, Any]) -> str:
-    """What a container gets when it drains: as the settings say, else the label of the container, or of its image.
+    """Return the drain signal of a container: by the settings, else by the label of the container or of its image.
 
-    Empty: nothing, also when the label names no signal.
+    Empty: none, also when the label names no signal.
     """
     with contextlib.suppress(ValueError):
         return signals.parse(setting or _drain_label(described))
@@ -51,7 +51,7 @@ def drain_signal(setting: str, described: Mapping[str, Any]) -> str:
 
 
 def check_drain_signal(image: Mapping[str, Any]) -> None:
-    """Raise ReleaseError when the label of an image names no signal."""
+    """Raise ReleaseError if the label of an image names no signal."""
     try:
         signals.parse(_drain_label(image))
     except ValueError as error:
@@ -63,7 +63,7 @@ def _drain_label(described: Mapping[str, Any]) -> str:
 
 
 def exposed(image: Mapping[str, Any]) -> list[int]:
-    """The TCP ports that an image exposes."""
+    """Return the TCP ports that an image exposes."""
     names = (image.get("Config") or {}).get("ExposedPorts") or {}
     found = (_EXPOSED.fullmatch(name) for name in names)
     ranges = (range(int(match[1]), int(match[2] or match[1]) + 1) for match in found if match)
@@ -71,7 +71,7 @@ def exposed(image: Mapping[str, Any]) -> list[int]:
 
 
 def replica_ports(wanted: Sequence[Port], image: Mapping[str, Any], artifact: Artifact) -> dict[int, int]:
-    """The container port for each one named in the settings, 0 being the one that the image exposes."""
+    """Return the container port for each one in the settings; 0 stands for the port that the image exposes."""
     ports = {port.replica: port.replica for port in wanted}
     if 0 in ports:
         known = exposed(image)
@@ -94,7 +94,7 @@ def create(
     dial: Dial,
     own_labels: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The body of POST /containers/create."""
+    """Return the body of POST /containers/create."""
     variables = {
         "LONGSHORE_APP": spec.app,
         "LONGSHORE_RELEASE": spec.release,

@@ -1,4 +1,4 @@
-"""The engine's API through the docker SDK: every call in a thread, with a deadline, and errors in one line."""
+"""The engine's API through the docker SDK: each call in a thread, with a deadline, and errors in one line."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 DEFAULT = "unix:///var/run/docker.sock"
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
 TIMEOUT = 30.0
+"""Seconds for one call: an engine under load takes seconds to create or remove a container."""
 THREADS = 10
 """Calls at a time, as many as the SDK keeps connections: one that hangs leaves room for the others."""
 RETRY_TIMEOUT = 30.0
+"""Seconds for which an unreachable engine is called again: longer than a restart of dockerd takes."""
 RETRY = 0.5
 
 T = TypeVar("T")
 
 
 def url(docker_host: str) -> str:
-    """The engine's address: the one given, else DOCKER_HOST, else the usual socket. Raises SettingsError."""
+    """Return the engine's address: the given one, else DOCKER_HOST, else the usual socket. Raises SettingsError."""
     chosen = docker_host or os.environ.get("DOCKER_HOST") or DEFAULT
     if not chosen.startswith(SCHEMES):
         raise SettingsError(f"--docker-host {chosen}: use unix:///path/of/docker.sock or tcp://host:port")
@@ -40,7 +42,7 @@ def url(docker_host: str) -> str:
 
 
 class Engine:
-    """One client for all. Methods raise EngineAwayError when nobody answers, EngineError for a refusal."""
+    """One client for all calls. Methods raise EngineAwayError without an answer, EngineError for a refusal."""
 
     def __init__(self, docker_host: str) -> None:
         self.url = url(docker_host)
@@ -49,15 +51,15 @@ class Engine:
         self._threads = ThreadPoolExecutor(THREADS, "engine")
 
     async def call(self, work: Callable[[docker.APIClient], T]) -> T:
-        """What `work` gives, done in a thread."""
+        """Run `work` in a thread, and return its result."""
         try:
             doing = asyncio.get_running_loop().run_in_executor(self._threads, self._do, work)
-        except RuntimeError:  # closed: what a stopping deployer still begins is left to the next one
+        except RuntimeError:  # closed: the next deployer does the rest
             raise self._away("this deployer stops") from None
         return await doing
 
     async def call_with_retry(self, work: Callable[[docker.APIClient], T]) -> T:
-        """The same for something that an engine which is just being restarted may be asked for again."""
+        """Call until the engine answers, for RETRY_TIMEOUT seconds: it may be restarting. `work` must be repeatable."""
         deadline = asyncio.get_running_loop().time() + RETRY_TIMEOUT
         while True:
             try:
@@ -68,12 +70,12 @@ class Engine:
             await asyncio.sleep(RETRY)
 
     async def events(self, labels: dict[str, str], silence: float) -> Stream:
-        """What happens to the containers with these labels. Ends after `silence` seconds without any."""
+        """Open the stream of events of the containers with these labels. It ends after a silence of these seconds."""
         chosen = {"type": ["container"], "label": [f"{name}={value}" for name, value in labels.items()]}
         return await self._stream("get", "events", {"filters": json.dumps(chosen)}, {}, silence)
 
     async def pull(self, location: str, credentials: dict[str, str], silence: float) -> Stream:
-        """The progress of a pull by digest. Closing it ends the pull."""
+        """Pull an image by its digest. Return the stream of its progress; to close it ends the pull."""
         import docker.auth
 
         repository, _, digest = location.partition("@")
@@ -81,6 +83,7 @@ class Engine:
         return await self._stream("post", "images/create", {"fromImage": repository, "tag": digest}, headers, silence)
 
     def close(self) -> None:
+        """Close the client. Calls that run are not awaited."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._client:
             self._client.close()
@@ -88,8 +91,13 @@ class Engine:
     async def _stream(
         self, method: str, path: str, query: dict[str, str], headers: dict[str, str], silence: float
     ) -> Stream:
-        """Not in a thread, which could not be cancelled: the engine writes nothing before the registry answers it."""
-        from services.deployer.runtime.docker import streaming  # loads an HTTP library, which folders do not need
+        """Open a stream.
+
+        Not in a thread, which could not be cancelled: the engine writes nothing before the registry answers it.
+        """
+        from services.deployer.runtime.docker import (
+            streaming,
+        )  # loads an HTTP library, which process replicas do not need
 
         client = await self.call(lambda client: client)
         try:
@@ -110,7 +118,7 @@ class Engine:
             raise self._away(one_line(str(error))) from None
 
     def _reach(self) -> None:
-        """See whether anybody listens: the SDK tells that less clearly, and forgets to close its socket."""
+        """Raise EngineAwayError if nothing listens: the SDK's error is less clear, and it leaves its socket open."""
         place = urlsplit(self.url)
         try:
             if place.scheme == "unix":
@@ -143,4 +151,5 @@ class Engine:
 
 
 def one_line(text: str) -> str:
+    """Return a text in one line."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""The images of one app on this engine: pulled by digest, and removed when no release needs them any more."""
+"""The images of one application on this engine: pulled by digest, and removed when no release needs them any more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.deployer.runtime.docker.platforms import mismatch
 
 
 class Images:
-    """`memory`: the file that names what was pulled here, with the time of its last use. Nothing else is removed."""
+    """`memory`: the file that lists the images pulled here, with the time of their last use. No others are removed."""
 
     def __init__(self, engine: Engine, memory: Path, timeout: float, keep: int) -> None:
         self._engine = engine
@@ -34,9 +34,9 @@ class Images:
         self._log = log.get("deployer")
 
     async def need(self, artifact: Artifact) -> dict[str, Any]:
-        """The image as the engine describes it, pulled unless it is here. Raises ReleaseError, EngineError.
+        """Return the engine's description of an image, pulled first if missing. Raises ReleaseError, EngineError.
 
-        One that is here waits for no other, whatever is pulled or removed meanwhile.
+        An image that is here waits for no other, whatever is pulled or removed meanwhile.
         """
         location, image = artifact.location, None
         lock = self._lock(location)
@@ -50,21 +50,21 @@ class Images:
         return image
 
     async def holds(self, artifact: Artifact) -> bool:
-        """Whether the image is here. Raises EngineError."""
+        """Return True if the image is here. Raises EngineError."""
         return await self._find(artifact.location) is not None
 
     async def prune(self, needed: Collection[str]) -> None:
-        """Remove those that were pulled here, are not needed and not in use, but for the last few used."""
+        """Remove images that were pulled here, and are neither needed nor in use, but for the last few used."""
         used = self._remembered()
         unused = sorted(used.keys() - set(needed), key=lambda name: used[name], reverse=True)
         for location in unused[self._keep :]:
             async with self._lock(location):
-                is_unused = self._remembered().get(location) == used[location]  # and was not asked for since
+                is_unused = self._remembered().get(location) == used[location]  # and was not needed since
                 if is_unused and await self._remove(location):
                     self._remember({name: time for name, time in self._remembered().items() if name != location})
 
     def _lock(self, location: str) -> asyncio.Lock:
-        """Held while an image is brought here or removed."""
+        """Return the lock to hold while an image is pulled or removed."""
         return self._locks.setdefault(location, asyncio.Lock())
 
     async def _bring(self, location: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Images:
         return image
 
     def _touch(self, location: str) -> None:
-        """Note that an image which was pulled here is used now."""
+        """Note that an image that was pulled here is used now."""
         if location in (remembered := self._remembered()):
             self._remember({**remembered, location: time.time()})
 
@@ -104,7 +104,7 @@ class Images:
             raise ReleaseError(f"cannot pull {location}{tried}: {failure}")
 
     async def _follow(self, location: str, auth: dict[str, str]) -> str:
-        """Wait for the end of a pull; what went wrong, if anything did."""
+        """Wait until a pull ends. Return its error, empty if it succeeded."""
         stream = await self._engine.pull(location, auth, self._timeout)
         try:
             async for progress in stream.objects():
@@ -121,7 +121,7 @@ class Images:
             raise ReleaseError(f"{location} {problem}")
 
     async def _remove(self, location: str) -> bool:
-        """Whether it is gone. One that somebody uses is refused by the engine, and stays."""
+        """Remove an image. Return True if it is gone; the engine keeps one that is in use."""
         try:
             await self._engine.call(lambda client: client.remove_image(location, force=False))
         except EngineError as error:
@@ -143,7 +143,7 @@ class Images:
 
 
 def login(found: Credentials | None) -> dict[str, str]:
-    """Credentials as the engine wants them for a pull."""
+    """Return credentials in the form that the engine wants for a pull."""
     if found is None:
         return {}
     pair = {"username": found.username, "password": found.password}

@@ -1,4 +1,4 @@
-"""Whether a container itself answers on a port.
+"""The probe that asks a container itself on its port.
 
 A connection to a published port proves nothing: the engine's own proxy accepts it, and then finds nothing behind.
 """
@@ -16,15 +16,15 @@ from pathlib import Path
 import msgspec
 
 _LISTEN = "0A"  # TCP_LISTEN of the kernel, as proc(5) names it
-_WILDCARDS = {"0.0.0.0", "::"}  # what a server binds that can be reached from outside
+_WILDCARDS = {"0.0.0.0", "::"}  # bound by servers that can be reached from outside
 _REMOTE = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ETIMEDOUT)
-"""What a dial fails with when the other side is at fault; anything else is this host's own trouble."""
+"""Errors of a dial for which the other side is at fault. This host causes all others."""
 KEPT = 0.5
 """Seconds for which a connection must stay open: an engine's proxy that finds nothing behind closes it in a few ms."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a container is asked.
+    """The address at which a container is probed.
 
     `own`, `gateway`: its address in its network, and this host's there, as the engine names them; empty if unknown.
     `port`: the container's port; `published`: where the engine publishes it.
@@ -38,7 +38,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 async def problem(place: Place, timeout: float) -> str:
-    """Why a container does not answer on its port, empty if it does. Takes `timeout` seconds at most.
+    """Return why a container does not answer on its port, empty if it does. Takes `timeout` seconds at most.
 
     The container's own address is dialed where this host is in its network. Elsewhere (an engine with networks of its
     own) its table of sockets decides, and where that cannot be read, a published connection that is kept open.
@@ -53,7 +53,7 @@ async def problem(place: Place, timeout: float) -> str:
 
 
 def explain(found: set[str], place: Place) -> str:
-    """What keeps a server that listens on these addresses from being reached; empty if nothing does."""
+    """Return why a server that listens on these addresses cannot be reached, empty if it can."""
     if not found:
         return f"does not listen on port {place.port}"
     if found & _WILDCARDS or place.own in found:
@@ -62,7 +62,7 @@ def explain(found: set[str], place: Place) -> str:
 
 
 def listeners(pid: int, port: int) -> set[str] | None:
-    """The addresses on which a port is listened to in the network namespace of a process; None if that is unknown."""
+    """Return the addresses that listen on a port in the network namespace of a process; None if that is unknown."""
     tables = [text for name in ("tcp", "tcp6") if (text := _read(pid, name)) is not None]
     return {address for text in tables for address in _listening(text, port)} if tables else None
 
@@ -74,7 +74,7 @@ def _listening(table: str, port: int) -> list[str]:
 
 
 def _address(number: str) -> str:
-    """An address as the kernel prints it: words of 32 bits, each in the order of this machine."""
+    """Parse an address as the kernel prints it: words of 32 bits, each in the byte order of this machine."""
     words = [int(number[index : index + 8], 16) for index in range(0, len(number), 8)]
     packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
     address = ipaddress.ip_address(packed)
@@ -90,7 +90,7 @@ def _read(pid: int, name: str) -> str | None:
 
 
 def _is_near(place: Place) -> bool:
-    """Whether this host is the gateway of the container's network: then a dial arrives there as the engine's would."""
+    """Return True if this host is the gateway of the container's network: then a dial arrives as the engine's."""
     if not place.own or not place.gateway:
         return False
     family = socket.AF_INET6 if ":" in place.own else socket.AF_INET
@@ -103,7 +103,7 @@ def _is_near(place: Place) -> bool:
 
 
 async def _dial(place: Place, timeout: float) -> str | None:
-    """What a connection to the container's own address failed with; None when that was this host's fault."""
+    """Dial the container's own address. Return the error, empty if it answers, None if this host was at fault."""
     try:
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(place.own, place.port)
@@ -116,7 +116,7 @@ async def _dial(place: Place, timeout: float) -> str | None:
 
 
 async def _is_kept(place: Place, timeout: float) -> str:
-    """What is wrong with the published port, as far as it can be seen from outside."""
+    """Return the problem of the published port, as far as it shows from outside; empty if there is none."""
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(*place.published)

@@ -1,4 +1,4 @@
-"""Whether an engine can run an image by what both say of their platform. Pure."""
+"""The platforms of engines and images. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOREIGN = {("amd64", "386"), ("arm64", "arm")}
 
 
 def mismatch(engine: Mapping[str, Any], image: Mapping[str, Any]) -> str:
-    """Why an engine cannot run an image, empty if it can. What an image does not say is the engine's own."""
+    """Return why an engine cannot run an image, empty if it can. An image without a platform has the engine's."""
     ours = engine["Os"], _architecture(engine["Arch"])
     its = (image.get("Os") or ours[0]).lower(), _architecture(image.get("Architecture") or ours[1])
     if ours == its or (ours[0] == its[0] and (ours[1], its[1]) in _FOREIGN):

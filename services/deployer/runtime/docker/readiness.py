@@ -1,4 +1,4 @@
-"""Knows whether the containers without a health path answer: health sees only that the engine accepts for them."""
+"""The readiness of containers without a health path: health sees only that the engine accepts for them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from services.deployer.settings import DeployerSettings
 
 UNASKED = "has not answered yet"
 START_INTERVAL = 0.1
-"""Seconds between two questions to a container that does not answer: it is to take traffic soon after it can."""
+"""Seconds between two probes of a container that does not answer: it should take traffic as soon as it can."""
 
 
 class Readiness:
-    """Asks each container of `watched` that has a place. `changed` is called when an answer is another one."""
+    """Probes each container of `watched` that has a place, and calls `changed` when an answer changes."""
 
     def __init__(self, settings: DeployerSettings, watched: Mapping[str, Watched], changed: Callable[[], None]) -> None:
         self.is_wanted = settings.dial == "host" and not settings.health_path
@@ -24,18 +24,21 @@ class Readiness:
         self._changed = changed
 
     def expect(self, watched: Watched, place: Place) -> None:
-        """A container runs, for the first time or again, and is asked at this place."""
+        """Probe a container at this place from now on: it runs, for the first time or again."""
         watched.place, watched.silence = place, UNASKED
 
     async def follow(self, watched: Watched) -> None:
-        """Ask soon again while it does not answer, and else as often as health probes; until it has ended."""
+        """Probe until the container ends: often while it does not answer, else as often as health probes."""
         misses = 0
         while watched.id in self._watched:
             misses = misses + 1 if await self.ask(watched, is_patient=misses + 1 < self._settings.fall) else 0
             await asyncio.sleep(START_INTERVAL if watched.silence else self._settings.probe_interval)
 
     async def ask(self, watched: Watched, is_patient: bool = False) -> str:
-        """Why it does not answer, empty if it does. `is_patient`: one that has answered so far is not blamed yet."""
+        """Return why a container does not answer, empty if it does.
+
+        `is_patient`: a failure of a container that has answered so far does not count yet.
+        """
         place = watched.place
         if place is None:
             return ""

@@ -1,4 +1,4 @@
-"""Replicas as containers; the engine keeps them running, whoever comes and goes here."""
+"""Replicas as containers. The engine keeps them running, with or without a deployer."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prun
 from services.deployer.settings import DeployerSettings
 
 KILL_INTERVAL = 5.0
+"""Seconds between two tries to send a signal. Each try waits for the engine up to RETRY_TIMEOUT seconds by itself."""
 
 
 class DockerRuntime:
-    """Runtime whose release is an image. `root`: where a folder for each replica tells what was started."""
+    """The runtime whose releases are images. `root`: the folder with a record of each replica."""
 
     def __init__(self, root: Path, settings: DeployerSettings) -> None:
         self.on_exit: Callable[[Exit], None] = lambda _: None
@@ -63,7 +64,7 @@ class DockerRuntime:
         self._log = log.get("deployer")
 
     async def adopt(self) -> list[Found]:
-        """Watch our containers. What carries our labels and is not what we started is told and left alone."""
+        """Watch our containers. One that has our labels but that we did not start is logged and ignored."""
         found, records = [], dict(self._records())
         for name, container in (await self._containers.find(self._labels)).items():
             record = records.pop(name, None)
@@ -76,14 +77,14 @@ class DockerRuntime:
             for record in records.values()
             if not (folder := ReplicaDirectory(self._root / record.id)).is_forgotten
         ]
-        # What serves is to go on serving: it is asked before anything is held against it.
+        # Before the first verdict, so that a replica that serves goes on serving.
         await asyncio.gather(*map(self._readiness.ask, self._watch.watched.values()))
         self._spawn(self._watch.follow(), "events")
         self._spawn(self._watch.run(), "looks")
         return found
 
     async def pull(self, artifact: Artifact) -> None:
-        """Bring the image here, unless it is, and see whether it can be run as it is wanted."""
+        """Pull the image if it is missing, and check that it can run with these settings."""
         try:
             image = await self._images.need(artifact)
         except EngineError as error:
@@ -92,7 +93,7 @@ class DockerRuntime:
         create_request.check_drain_signal(image)
 
     async def holds(self, artifact: Artifact) -> bool:
-        """Whether the image is here. An engine that cannot say does not hold it."""
+        """Return True if the image is here. Without an answer of the engine, return False."""
         try:
             return await self._images.holds(artifact)
         except EngineError:
@@ -113,13 +114,14 @@ class DockerRuntime:
             raise ReleaseError(f"cannot start a container of {spec.artifact.location}: {reason}") from None
 
     def drain(self, replica: str, name: str) -> None:
+        """Take the restart policy back, then send the drain signal."""
         if watched := self._watch.watched.get(replica):
             watched.is_draining = True
             watched.folder.mark_draining()
             self._spawn(self._drain(watched, name), f"drain {replica}")
 
     def stop(self, replica: str, timeout: float) -> None:
-        """The image's stop signal (SIGTERM unless it names one), SIGKILL after `timeout` seconds."""
+        """Send the image's stop signal (SIGTERM unless it names one), and SIGKILL after `timeout` seconds."""
         watched = self._watch.watched.get(replica)
         if watched is None or watched.is_stopping:
             return
@@ -134,10 +136,11 @@ class DockerRuntime:
         prune(self._root)
 
     def output(self, replica: str) -> str:
+        """Return the file with the replica's last lines."""
         return str(ReplicaDirectory(self._root / replica).output)
 
     def problem(self, replica: str) -> str:
-        """It must run; and without a health path answer, and the image's own HEALTHCHECK must say healthy."""
+        """Return a problem: it does not run; or, without a health path, does not answer or fails its HEALTHCHECK."""
         watched = self._watch.watched.get(replica)
         if watched is None or (self._settings.health_path and watched.state.is_up):
             return ""
@@ -151,6 +154,7 @@ class DockerRuntime:
             self._log.warning("images were not removed", reason=str(error))
 
     def close(self) -> None:
+        """Stop watching, and leave the containers running."""
         for task in self._tasks:
             task.cancel()
         self._engine.close()
@@ -199,7 +203,7 @@ class DockerRuntime:
     async def _drain(self, watched: Watched, signal: str) -> None:
         try:
             await self._containers.keep_down(watched.id)
-        except EngineError as error:  # then it is stopped when the engine restarts it
+        except EngineError as error:  # then the restarted container is stopped
             self._log.warning("cannot take back a restart policy", container=watched.id, reason=str(error))
         await self._kill(watched, signal)
 
@@ -209,16 +213,16 @@ class DockerRuntime:
         await self._kill(watched, "SIGKILL")
 
     async def _kill(self, watched: Watched, signal: str) -> None:
-        """Send a signal, again and again until the engine takes it: no container is left over because it was away."""
-        told = ""
+        """Send a signal, and retry until the engine takes it: no container stays because the engine was away."""
+        logged = ""
         while watched.id in self._watch.watched:
             try:
                 await self._containers.kill(watched.id, signal)
                 return
             except EngineError as error:
-                if told != str(error):
-                    told = str(error)
-                    self._log.error("cannot stop a container, trying again", container=watched.id, reason=told)
+                if logged != str(error):
+                    logged = str(error)
+                    self._log.error("cannot stop a container, retrying", container=watched.id, reason=logged)
             await asyncio.sleep(KILL_INTERVAL)
 
     def _restarted(self, replica: str, container: Mapping[str, Any]) -> None:
@@ -254,10 +258,10 @@ class DockerRuntime:
     def _warn_foreign_container(self, name: str) -> None:
         if name not in self._warned:
             self._warned.add(name)
-            self._log.warning("a container has our labels, but is none that we started: left alone", container=name)
+            self._log.warning("a container has our labels, but we did not start it: ignored", container=name)
 
     async def _clear_away(self) -> None:
-        """Remove what was to be removed while the engine was away."""
+        """Remove the containers that could not be removed while the engine was away."""
         forgotten = {
             record.id for _, record in self._records() if ReplicaDirectory(self._root / record.id).is_forgotten
         }
@@ -273,11 +277,11 @@ class DockerRuntime:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self._log.error("the container engine did not do it", what=task.get_name(), reason=str(error))
+            self._log.error("the container engine failed", what=task.get_name(), reason=str(error))
 
 
 def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
-    """What a container is to see. Raises ReleaseError for an env file that cannot be read."""
+    """Return a container's environment. Raises ReleaseError for an env file that cannot be read."""
     try:
         return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
     except (OSError, UnicodeDecodeError) as error:
@@ -288,13 +292,13 @@ def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
 
 
 def wanted(settings: DeployerSettings) -> str:
-    """A digest of what a container is made of besides its image: one with another digest is replaced."""
+    """Return a digest of a container's settings besides its image. A container with another digest is replaced."""
     parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 async def check(settings: DeployerSettings) -> None:
-    """Raises LongshoreError when no engine answers, or an env file cannot be read."""
+    """Raise LongshoreError if no engine answers, or an env file cannot be read."""
     environment(arguments.parse(settings.docker_args))
     engine = Engine(settings.docker_host)
     try:

@@ -1,4 +1,4 @@
-"""A container as the engine describes it (GET /containers/NAME/json). Pure."""
+"""A container in the engine's description (GET /containers/NAME/json). Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _DEFAULT, _BRIDGE = "default", "bridge"
 
 
 class State(msgspec.Struct, frozen=True):
-    """`started`: when its process was started last, as the engine writes it. `health`: empty without a HEALTHCHECK."""
+    """The state of a container.
+
+    `started`: when its process was last started, as the engine writes it. `health`: empty without a HEALTHCHECK.
+    """
 
     status: str
     started: str
@@ -29,6 +32,7 @@ class State(msgspec.Struct, frozen=True):
 
     @property
     def is_up(self) -> bool:
+        """It runs."""
         return self.status in ("running", "paused")
 
     @property
@@ -38,18 +42,19 @@ class State(msgspec.Struct, frozen=True):
 
     @property
     def is_well(self) -> bool:
-        """It runs, and nothing that its image checks by itself speaks against it."""
+        """It runs, and its image's own HEALTHCHECK passes, if there is one."""
         return self.is_up and self.health in ("", "healthy")
 
     @property
     def problem(self) -> str:
-        """What speaks against it; empty when it `is_well`."""
+        """The problem; empty if it `is_well`."""
         if self.is_well:
             return ""
         return f"its HEALTHCHECK says {self.health}" if self.is_up else f"is {self.status}"
 
 
 def read(container: Mapping[str, Any]) -> State:
+    """Return the state of a container."""
     state = container["State"]
     health = (state.get("Health") or {}).get("Status", "")
     return State(
@@ -64,7 +69,7 @@ def read(container: Mapping[str, Any]) -> State:
 
 
 def is_signal(number: str, name: str) -> bool:
-    """Whether a signal that an event gives by its number is the one that an image names: TERM, SIGTERM or 15."""
+    """Return True if an event's signal number is the signal that an image names: TERM, SIGTERM or 15."""
     short = name.upper().removeprefix("SIG")
     if short.isdigit():
         return number == short
@@ -74,7 +79,7 @@ def is_signal(number: str, name: str) -> bool:
 
 
 def addresses(container: Mapping[str, Any], ports: Mapping[int, int], dial: Dial) -> dict[int, Address]:
-    """Where its ports are reached, as far as they are: `ports` maps what the caller calls a port to the real one."""
+    """Return the addresses of the ports that can be reached. `ports` maps the caller's name of a port to its number."""
     own = own_address(container)[0]
     found = {}
     for name, port in ports.items():
@@ -85,10 +90,10 @@ def addresses(container: Mapping[str, Any], ports: Mapping[int, int], dial: Dial
 
 
 def own_address(container: Mapping[str, Any]) -> tuple[str, str]:
-    """Its own address, and that of the network's gateway; empty where it has none.
+    """Return its own address and that of the network's gateway; empty where it has none.
 
-    A container may be in several networks: the one that it was created with counts, and no other, for the proxy may
-    be in that one alone.
+    A container may be in several networks. Only the one that it was created with counts: the proxy may be in that one
+    alone.
     """
     networks = container["NetworkSettings"]["Networks"] or {}
     mode = container["HostConfig"].get("NetworkMode") or _DEFAULT
@@ -105,6 +110,6 @@ def own_address(container: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def published(container: Mapping[str, Any], port: int) -> Address | None:
-    """Where the engine publishes a port of the container on this host."""
+    """Return the address at which the engine publishes a port of the container on this host."""
     bindings = (container["NetworkSettings"]["Ports"] or {}).get(f"{port}/tcp") or []
     return next(((HOST, int(one["HostPort"])) for one in bindings if one["HostPort"]), None)

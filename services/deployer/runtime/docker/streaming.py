@@ -1,4 +1,4 @@
-"""What the engine sends for long: its events, and the progress of a pull. Not through the SDK, which would block."""
+"""Streams of the engine: its events, and the progress of a pull. Not through the SDK, which would block."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """Objects that the engine sends one after another. To close the connection is how the engine learns of its end."""
+    """Objects that the engine sends one after another until the connection is closed."""
 
     def __init__(self, client: httpx.AsyncClient, response: httpx.Response) -> None:
         self._client = client
         self._response = response
 
     async def objects(self) -> AsyncIterator[dict[str, Any]]:
-        """Until the engine, `close`, or a silence that is too long ends it."""
+        """Yield objects until the engine or `close` ends the stream, or it is silent for too long."""
         with contextlib.suppress(httpx.HTTPError, httpx.StreamError):
             rest = b""
             async for chunk in self._response.aiter_bytes():
@@ -35,6 +35,7 @@ class Stream:
                         yield msgspec.json.decode(line, type=dict[str, Any])
 
     async def close(self) -> None:
+        """Close the connection, which ends the engine's work for it."""
         await self._response.aclose()
         await self._client.aclose()
 
@@ -70,7 +71,7 @@ async def begin(
 
 
 def _client(client: docker.APIClient, engine: str, timeouts: tuple[float, float]) -> httpx.AsyncClient:
-    """A client for one stream of the engine that the SDK's client is connected to."""
+    """Return a client for one stream of the engine that the SDK's client is connected to."""
     place, timeout = urlsplit(engine), httpx.Timeout(timeouts[0], read=timeouts[1])
     if place.scheme == "unix":
         transport = httpx.AsyncHTTPTransport(uds=place.path)
@@ -80,7 +81,7 @@ def _client(client: docker.APIClient, engine: str, timeouts: tuple[float, float]
 
 
 def _tls(client: docker.APIClient) -> ssl.SSLContext:
-    """What the SDK was configured with by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH."""
+    """Return the TLS settings that the SDK took from DOCKER_TLS_VERIFY and DOCKER_CERT_PATH."""
     context = ssl.create_default_context(cafile=client.verify if isinstance(client.verify, str) else None)
     if client.verify is False:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -90,7 +91,7 @@ def _tls(client: docker.APIClient) -> ssl.SSLContext:
 
 
 def _explanation(content: bytes) -> str:
-    """What the engine says in a refusal."""
+    """Return the engine's explanation of a refusal."""
     try:
         text = msgspec.json.decode(content, type=dict[str, str])["message"]
     except (msgspec.MsgspecError, LookupError):

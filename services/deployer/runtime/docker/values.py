@@ -1,4 +1,4 @@
-"""The values of `docker run` options. Each function raises ValueError, without the value, for what makes no sense."""
+"""The values of `docker run` options. Each function raises ValueError, without the value, for an invalid one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _MODES = {"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent"} |
 
 
 def word(text: str) -> str:
+    """Return a text that is not empty."""
     if not text or "\0" in text:
         raise ValueError("must not be empty")
     return text
 
 
 def variable(text: str) -> str:
-    """NAME=VALUE or NAME."""
+    """Return NAME=VALUE or NAME."""
     name = text.partition("=")[0]
     if not name or any(character.isspace() for character in name) or "\0" in text:
         raise ValueError("use NAME=VALUE, with a name without blanks; or NAME, to pass on a variable")
@@ -34,19 +35,20 @@ def variable(text: str) -> str:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """NAME=VALUE; the value may be missing."""
+    """Split NAME=VALUE; the value may be missing."""
     name, _, value = text.partition("=")
     return word(name), value
 
 
 def switch(text: str) -> bool:
+    """Parse true or false."""
     if text not in ("true", "false"):
         raise ValueError("use true or false")
     return text == "true"
 
 
 def size(text: str) -> int:
-    """Bytes."""
+    """Return bytes."""
     match = _SIZE.fullmatch(text)
     if not match:
         raise ValueError("use a number of bytes, or one with a unit: 512m, 1g")
@@ -54,20 +56,21 @@ def size(text: str) -> int:
 
 
 def cpus(text: str) -> int:
-    """Billionths of a processor."""
+    """Return billionths of a processor."""
     if not re.fullmatch(r"(?=\.?[0-9])[0-9]{0,6}(\.[0-9]{0,9})?", text) or not Decimal(text):
         raise ValueError("use a number of processors above 0, such as 1.5")
     return int(Decimal(text) * 10**9)
 
 
 def count(text: str) -> int:
+    """Return a whole number."""
     if not re.fullmatch("[0-9]{1,9}", text):
         raise ValueError("use a whole number")
     return int(text)
 
 
 def duration(text: str) -> int:
-    """Nanoseconds."""
+    """Return nanoseconds."""
     parts = _DURATION.findall(text)
     if not parts or "".join(map("".join, parts)) != text:
         raise ValueError("use a duration with its unit, such as 500ms, 10s or 1m30s")
@@ -75,14 +78,14 @@ def duration(text: str) -> int:
 
 
 def path(text: str) -> str:
-    """A path inside the container."""
+    """Return a path inside the container."""
     if not text.startswith("/") or text == "/" or "\0" in text:
         raise ValueError("use an absolute path in the container, not its root")
     return text
 
 
 def bind(text: str) -> str:
-    """SOURCE:PATH or SOURCE:PATH:MODES."""
+    """Return SOURCE:PATH or SOURCE:PATH:MODES."""
     source, target, modes = ([*text.split(":"), ""] if text.count(":") == 1 else text.split(":", 2))[:3]
     path(target)
     if not re.fullmatch(r"/[^\0]*|[A-Za-z0-9][A-Za-z0-9_.-]+", source):
@@ -93,7 +96,7 @@ def bind(text: str) -> str:
 
 
 def mount(text: str) -> dict[str, Any]:
-    """type=bind|volume|tmpfs,source=…,target=…,readonly."""
+    """Parse type=bind|volume|tmpfs,source=…,target=…,readonly."""
     found: dict[str, Any] = {"Type": "volume"}
     for field in text.split(","):
         name, separator, value = field.partition("=")
@@ -113,6 +116,7 @@ def mount(text: str) -> dict[str, Any]:
 
 
 def network(text: str) -> str:
+    """Return the name of a network."""
     if text in ("host", "none") or text.startswith("container:"):
         raise ValueError("a replica needs a network of its own: name a bridge network")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
@@ -121,7 +125,7 @@ def network(text: str) -> str:
 
 
 def restart(text: str) -> dict[str, Any]:
-    """no, always, unless-stopped, on-failure or on-failure:TIMES."""
+    """Parse no, always, unless-stopped, on-failure or on-failure:TIMES."""
     name, separator, times = text.partition(":")
     if name not in ("no", "always", "unless-stopped", "on-failure") or (separator and name != "on-failure"):
         raise ValueError("use no, always, unless-stopped, on-failure or on-failure:TIMES")
@@ -129,7 +133,7 @@ def restart(text: str) -> dict[str, Any]:
 
 
 def ulimit(text: str) -> dict[str, Any]:
-    """NAME=SOFT or NAME=SOFT:HARD; -1 is no limit."""
+    """Parse NAME=SOFT or NAME=SOFT:HARD; -1 is no limit."""
     match = re.fullmatch(r"([a-z]+)=(-1|[0-9]{1,18})(?::(-1|[0-9]{1,18}))?", text)
     if not match or match[1] not in _LIMITS:
         raise ValueError(f"use NAME=SOFT:HARD, with one of {', '.join(_LIMITS)}")
@@ -140,7 +144,7 @@ def ulimit(text: str) -> dict[str, Any]:
 
 
 def host(text: str) -> str:
-    """NAME:ADDRESS (or NAME=ADDRESS)."""
+    """Return NAME:ADDRESS, also for NAME=ADDRESS."""
     match = re.fullmatch(r"([A-Za-z0-9._-]+)[:=](.+)", text)
     if not match:
         raise ValueError("use NAME:ADDRESS, such as db:10.0.0.5")
@@ -148,7 +152,7 @@ def host(text: str) -> str:
 
 
 def address(text: str) -> str:
-    """An IP address."""
+    """Return an IP address."""
     try:
         return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:

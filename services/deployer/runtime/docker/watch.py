@@ -1,4 +1,4 @@
-"""Sees what happens to containers: the engine's events say which one to look at, and a look says what is true."""
+"""The watch on containers: the engine's events say which one to inspect, and the inspection says what is true."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from services.deployer.runtime.protocol import Exit
 from services.deployer.runtime.replica_dir import ReplicaDirectory
 
 SILENCE = 60.0
+"""Seconds without an event until the stream is opened again: a connection that hangs looks like a quiet engine."""
 RETRY = 0.5
 GARBAGE = (LookupError, TypeError, ValueError, AttributeError)
-"""What comes of an answer that is not what the engine's API promises."""
+"""Errors that an answer causes that does not follow the engine's API."""
 GRACE = 5.0
-"""Seconds after the end of a container that was stopped by hand in which it may be started again (`docker restart`).
+"""Seconds that a container that was stopped by hand has to start again, as in `docker restart`.
 
-The engine does not say which of the two it is doing. Between both steps it takes down and sets up the container's
-network, which is a second or more on a busy host; a container that stays stopped is replaced so much later.
+The engine does not say which of the two it does. Between both steps it takes down and sets up the container's
+network, which takes a second or more on a busy host. A container that stays stopped is replaced that much later.
 """
 
 
@@ -37,18 +38,18 @@ class _Actor(msgspec.Struct, rename={"attributes": "Attributes"}):
 
 
 class _Event(msgspec.Struct, rename={"action": "Action", "actor": "Actor"}):
-    """As much of an engine's event as we look at."""
+    """The part of an engine's event that we use."""
 
     action: str = ""
     actor: _Actor = msgspec.field(default_factory=_Actor)
 
 
 class Watched(msgspec.Struct):
-    """A container, and what was last seen of it.
+    """A container, and its last known state.
 
-    `is_down`: it was told that it ended, and the engine is about to start it again. `place`: where it is asked whether
-    it answers, None if health alone asks; `silence`: why it does not. `is_asked`: somebody else asked it to end.
-    `over_since`: when that was first seen to have happened, on the loop's clock.
+    `is_down`: its end was reported, and the engine is about to start it again. `place`: where it is probed, None if
+    only health probes it; `silence`: why it does not answer there. `is_asked`: a signal from outside Longshore asked it
+    to end. `over_since`: when it was first seen to have ended after that, on the loop's clock.
     """
 
     folder: ReplicaDirectory
@@ -63,19 +64,20 @@ class Watched(msgspec.Struct):
 
     @property
     def is_leaving(self) -> bool:
-        """It ends because we said so."""
+        """It ends because of us."""
         return self.is_stopping or self.is_draining
 
     @property
     def id(self) -> str:
+        """The replica's id, which is the container's name."""
         return self.folder.path.name
 
 
 class Watch:
-    """All containers of a runtime.
+    """The watch on all containers of a runtime.
 
-    Each is looked at once at a time, so looks never overtake each other, and no look waits for that at another
-    container: an engine may say nothing of one that is stuck.
+    Each container has one inspection at a time, so that they never overtake each other, and none waits for that of
+    another container: an engine may not answer for one that is stuck.
     """
 
     def __init__(
@@ -104,23 +106,23 @@ class Watch:
         self._log = log.get("deployer")
 
     def add(self, watched: Watched) -> None:
-        """Watch from now on; what has changed since its state was read is seen at once."""
+        """Watch a container from now on. Changes since its state was read are seen at once."""
         self.watched[watched.id] = watched
         self.look(watched.id)
 
     def look(self, replica: str) -> None:
-        """Have somebody look at a container soon."""
+        """Have a container inspected soon."""
         self._hints.put_nowait(replica)
 
     async def follow(self) -> None:
-        """Read the engine's events for ever. Each time they were lost, everything is looked at once they are back."""
+        """Read the engine's events until cancelled. After each gap, inspect all containers."""
         is_away = False
         while True:
             try:
                 stream = await self._engine.events(self._labels, SILENCE)
             except EngineError as error:
                 if not is_away:
-                    self._log.error("the container engine is away, what runs is left alone", reason=str(error))
+                    self._log.error("the container engine is away, running containers stay", reason=str(error))
                 is_away = True
             else:
                 if is_away:
@@ -137,7 +139,7 @@ class Watch:
             await asyncio.sleep(RETRY)
 
     async def run(self) -> None:
-        """Look at what there is a reason to look at, for ever; where that fails, again soon."""
+        """Inspect the containers that may have changed, until cancelled; retry the inspections that fail."""
         async with asyncio.TaskGroup() as looks:
             while True:
                 replica = await self._hints.get()
@@ -159,14 +161,14 @@ class Watch:
 
     def _later(self, watched: Watched | None, reason: str) -> None:
         if watched and watched.id in self.watched:
-            self._log.debug("cannot look at a container, trying on", replica=watched.id, reason=reason)
+            self._log.debug("cannot inspect a container, retrying", replica=watched.id, reason=reason)
             asyncio.get_running_loop().call_later(RETRY, self.look, watched.id)
 
     def _note(self, said: Mapping[str, Any]) -> None:
         try:
             event = msgspec.convert(said, _Event)
         except msgspec.ValidationError as error:
-            self._log.warning("the engine says something that is no event, ignored", reason=str(error))
+            self._log.warning("the engine sends something that is no event, ignored", reason=str(error))
             return
         attributes, action = event.actor.attributes, event.action
         replica = attributes.get("name", "")
@@ -209,7 +211,7 @@ class Watch:
             self._changed()
 
     def _may_return(self, watched: Watched) -> bool:
-        """Whether somebody who stopped it by hand may be about to start it again."""
+        """Return True if a container that was stopped by hand may be about to start again."""
         if watched.is_leaving or not watched.is_asked:
             return False
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""An open connection: a client's socket, a backend's, and what is recorded of them."""
+"""An open connection: the sockets of a client and a backend, and the events about them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from services.proxy.worker.relay.traced import Trace
 from services.proxy.worker.timers import Timed
 
 PROGRESS_INTERVAL = 2.0
+"""Seconds between two reports of the bytes of a connection while bytes move."""
 
 
 class Connection:
     """Ends when both directions have ended, when a side resets it, or when it is cut or idle too long.
 
-    Its timer looks after it every two seconds while bytes move, else when it may have been idle too long.
+    Its timer fires every two seconds while bytes move, else when the connection may have been idle too long.
     """
 
     __slots__ = (
@@ -49,7 +50,7 @@ class Connection:
         backend: socket.socket,
         trace: Trace | None,
     ) -> None:
-        """`trace`: what to record of it at its end, if it is sampled."""
+        """`trace`: set if the connection is sampled; its event is recorded at the end."""
         self.port = port
         self.loop = loop = port.loop
         self.id = number
@@ -68,7 +69,7 @@ class Connection:
     def open(self, latency: float, attempts: int, held: float, events: int | None) -> None:
         """Join the two sides, after so many dials, the last of which took `latency` seconds.
 
-        `events`: what epoll has said of the backend's socket, which is watched already; None: it is not.
+        `events`: the epoll events of the backend's socket, if it is watched already; None: it is not.
         """
         self.target.sessions.add(self)
         self.port.record(
@@ -92,21 +93,22 @@ class Connection:
             self.loop.hand_over(self.backend.sock.fileno(), self.backend.on_ready)
             self.backend.on_ready(events & ~OUT)
         if self.is_open:
-            self.client.receive()  # a client that speaks first has mostly sent its request by now
+            self.client.receive()  # a client that speaks first has usually sent its request by now
 
     def cut(self) -> bool:
-        """The drain time is over."""
+        """Close the connection: its backend is gone from the route, the drain time over."""
         self._cut("drained")
         return True
 
     def moved(self) -> None:
-        """An open connection stays where it is."""
+        """Keep the connection: it stays at the old address."""
 
     def shut_down(self) -> None:
+        """Close the connection: the proxy stops."""
         self._cut("shutdown")
 
     def on_traffic(self) -> None:
-        """Bytes moved, or a direction ended."""
+        """Note that bytes moved, or that a direction ended."""
         self.active_at = self.loop.now
         if self.trace and self.backend.delivered:
             self.trace.note_first_byte()
@@ -115,6 +117,7 @@ class Connection:
             self._look_after()
 
     def on_timer(self) -> None:
+        """Close an idle connection, or report its progress."""
         idle_timeout = self.port.limits.idle_timeout
         if idle_timeout and self.loop.now - self.active_at >= idle_timeout:
             self._close("idle")
@@ -124,16 +127,16 @@ class Connection:
         self._look_after()
 
     def reset_by(self, endpoint: Endpoint) -> None:
-        """A side reset the connection: so do we on the other side."""
+        """Reset the other side too, and end the connection."""
         endpoint.peer.abort()
         self._end("client_reset" if endpoint is self.client else "backend_reset")
 
     def finish(self) -> None:
-        """Both directions have ended."""
+        """End the connection, both directions of which have ended."""
         self._end("eof")
 
     def _cut(self, reason: str) -> None:
-        """Reset both sides if bytes are on their way, so that nobody takes a part for the whole; else just end."""
+        """Reset both sides if bytes are in flight, so that no reader takes a part for the whole; else just end."""
         if self.client.is_busy or self.backend.is_busy:
             self._abort()
         self._close(reason)
@@ -156,7 +159,7 @@ class Connection:
         self.port.record(ConnectionProgressed(time.time(), self.id, self.port.port, bytes_in=received, bytes_out=sent))
 
     def _look_after(self) -> None:
-        """Come back when there may be progress to report, or nothing for too long."""
+        """Set the timer to when there may be progress to report, or the connection may be idle."""
         idle_timeout = self.port.limits.idle_timeout
         idle_in = self.active_at + idle_timeout - self.loop.now
         if not self.is_quiet:

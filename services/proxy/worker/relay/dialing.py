@@ -1,4 +1,4 @@
-"""Opening a connection to a backend without waiting for it."""
+"""Dialing: opening a connection to a backend without waiting for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""This process or host has no room for another socket, to whatever backend."""
+"""Errors of a process or host without room for another socket, to any backend."""
 
 _IMMEDIATE_FAULTS = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.ETIMEDOUT: "timeout"}
 _LATER_FAULTS = _IMMEDIATE_FAULTS | {errno.EHOSTUNREACH: "unreachable"}
-"""What connect(2) returns at once was decided by this host, unless a backend on this host has answered already.
+"""Faults of a backend by errno. An error that connect(2) returns at once comes from this host, or from a backend on it.
 
-"No route to host" later means that the backend's host does not answer ARP, or that a router says so. Any other
+A later "no route to host" means that the backend's host does not answer ARP, or that a router reports it. Any other
 error (no free local port, no network, a firewall rule) says nothing about the backend.
 """
 
@@ -27,8 +27,8 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 def dial(address: tuple[str, int]) -> tuple[socket.socket | None, int]:
     """Connect to an IP address.
 
-    Returns a socket and 0 if it is connected, as it mostly is at once on the same host, or EINPROGRESS: `answer` says
-    more once epoll does. Or None and the errno that says why not.
+    Return a socket and 0 if it is connected, which is usual on the same host; a socket and EINPROGRESS, whose
+    outcome `answer` returns once epoll reports it; or None and the errno.
     """
     try:
         sock = socket.socket(family(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -42,7 +42,7 @@ def dial(address: tuple[str, int]) -> tuple[socket.socket | None, int]:
 
 
 def answer(sock: socket.socket, address: tuple[str, int], has_error: bool) -> int:
-    """How a dial ended: 0 when there is a connection, else an errno. `has_error`: epoll says that there is one."""
+    """Return the outcome of a dial: 0 for a connection, else an errno. `has_error`: epoll reports an error."""
     problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if has_error else 0
     return problem or _self_connection_error(sock, address)
 
@@ -50,12 +50,12 @@ def answer(sock: socket.socket, address: tuple[str, int], has_error: bool) -> in
 def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
     try:
         problem = sock.connect_ex(address)
-    except (OSError, ValueError, OverflowError):  # not an address, or a port that there is not
+    except (OSError, ValueError, OverflowError):  # not an address, or not a port
         return errno.EINVAL
     if problem != errno.EINPROGRESS:
         return problem or _self_connection_error(sock, address)
     try:
-        sock.send(b"")  # sends nothing, and tells whether the handshake is over
+        sock.send(b"")  # sends nothing, but fails until the handshake is over
     except BlockingIOError:
         return errno.EINPROGRESS
     except OSError as error:
@@ -64,10 +64,10 @@ def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
 
 
 def _self_connection_error(sock: socket.socket, address: tuple[str, int]) -> int:
-    """ECONNREFUSED for a socket that is connected to itself, else 0.
+    """Return ECONNREFUSED for a socket that is connected to itself, else 0.
 
-    A port on which nothing listens can be given to the very socket that dials it, and TCP then connects the socket to
-    itself (RFC 9293, simultaneous open). Only ports of the ephemeral range are given away.
+    The kernel can give a port on which no program listens to the very socket that dials it, and TCP then connects the
+    socket to itself (RFC 9293, simultaneous open). That happens to ports of the ephemeral range only.
     """
     is_own = address[1] in _ephemeral_ports(int(time.monotonic())) and _is_own_end(sock, address[1])
     return errno.ECONNREFUSED if is_own else 0
@@ -75,7 +75,7 @@ def _self_connection_error(sock: socket.socket, address: tuple[str, int]) -> int
 
 @functools.lru_cache(maxsize=1)
 def _ephemeral_ports(second: int) -> range:
-    """The ports that the kernel chooses from, as they were in a second: administrators change that."""
+    """Return the ports that the kernel chooses from. It is read once a second: an administrator may change it."""
     try:
         first, last = _RANGE.read_text().split()
     except (OSError, ValueError):
@@ -87,20 +87,20 @@ def _is_own_end(sock: socket.socket, port: int) -> bool:
     try:
         ours = sock.getsockname()
         return bool(ours[1] == port and ours == sock.getpeername())
-    except OSError:  # the connection has ended already: it was one
+    except OSError:  # the connection has ended already: it was a real one
         return False
 
 
 def fault(problem: int, at_once: bool) -> str:
-    """What the errno of a dial says about the backend, as DialFailed has it; empty: nothing, it is this host's.
+    """Return what the errno of a dial says about the backend, as in DialFailed; empty for a problem of this host.
 
-    `at_once`: connect(2) returned it, before anything was heard.
+    `at_once`: connect(2) returned it, before any packet came back.
     """
     return (_IMMEDIATE_FAULTS if at_once else _LATER_FAULTS).get(problem, "")
 
 
 def family(address: tuple[str, int]) -> socket.AddressFamily:
-    """The family of an IP address."""
+    """Return the family of an IP address."""
     return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
 
 

@@ -14,12 +14,14 @@ from services.proxy.worker.relay.dialing import reset_on_close
 from services.proxy.worker.relay.pipes import Pipe, Pipes
 
 BULK = 16 << 10
+"""Bytes of a read from which on splicing is cheaper than copying."""
+
 BULK_PAUSE = 1.0
-"""Seconds after a large read in which more of the same message is likely to come."""
+"""Seconds after a bulk read in which more of the same message is likely to come."""
 
 READING = IN | PRI | RDHUP | EDGE
 _MORE = PRI | RDHUP | HUP | ERR
-"""What is behind the bytes that a read finds: an urgent byte, at which each read ends (tcp(7)), or the end."""
+"""Events of something behind the bytes of a read: an urgent byte, at which each read ends (tcp(7)), or the end."""
 
 _NO_BYTES = bytes(4)
 
@@ -40,14 +42,14 @@ class Owner(Protocol):
 
 
 class Endpoint:
-    """Reads only as fast as its peer takes the bytes: at most one read, or one pipe full, waits in between.
+    """Reads only as fast as its peer takes the bytes: at most one read, or one full pipe, waits in between.
 
     Small reads are copied through the loop's buffer; after a read of BULK bytes or more they are spliced through a
     pipe, until a read is small again. `delivered` counts the bytes read here that the peer's socket took.
 
-    epoll reports that there is something to read once, when it comes (edge-triggered). `is_readable` remembers that
-    until a read has found the socket empty, as one that is not filled has, unless epoll said that there `has_more`.
-    The socket of a client may block, so every call says that it must not.
+    epoll reports new bytes once, when they arrive (edge-triggered). `is_readable` remembers that until a read has found
+    the socket empty: one that does not fill the buffer has, unless epoll reported that it `has_more`. A client's socket
+    may be a blocking one, so every call passes MSG_DONTWAIT.
     """
 
     __slots__ = (
@@ -89,13 +91,14 @@ class Endpoint:
 
     @property
     def has_undelivered(self) -> bool:
+        """Whether bytes that were read here wait for the peer."""
         return bool(self.unsent or (self.pipe and self.pipe.filled))
 
     @property
     def is_busy(self) -> bool:
-        """Whether bytes are on their way from here: not handed on, not read yet, or part of a bulk flow that pauses.
+        """Whether bytes are in flight from here: not passed on, not read yet, or part of a bulk flow that pauses.
 
-        What was written to the peer, the kernel delivers without us.
+        Bytes that the peer's socket took do not count: the kernel delivers them.
         """
         if self.has_undelivered or self.loop.now - self.bulk_at < BULK_PAUSE:
             return True
@@ -105,6 +108,7 @@ class Endpoint:
             return False
 
     def on_ready(self, events: int) -> None:
+        """Deliver or read, as epoll reports."""
         if events & OUT and self.peer.has_undelivered:
             self.peer.deliver()
         if not events & ~OUT or not self.owner.is_open:
@@ -118,7 +122,7 @@ class Endpoint:
                 self.receive()
 
     def receive(self) -> None:
-        """Read once, and hand on what came."""
+        """Read once, and pass on the bytes."""
         try:
             count = self.pipe.fill(self.sock.fileno()) if self.pipe else self._read()
         except BlockingIOError:
@@ -138,7 +142,7 @@ class Endpoint:
             self._deliver_copied(self.loop.buffer[:count])
 
     def deliver(self) -> None:
-        """Hand on what waits: the peer takes bytes again."""
+        """Pass on the waiting bytes: the peer takes bytes again."""
         if self.unsent:
             self._deliver_copied(memoryview(self.unsent))
         elif self.pipe:
@@ -149,6 +153,7 @@ class Endpoint:
         reset_on_close(self.sock)
 
     def close(self) -> None:
+        """Close the socket, and return the pipe."""
         self.loop.close(self.sock)
         self._release_pipe()
 
@@ -184,7 +189,7 @@ class Endpoint:
         self._account(sent)
 
     def _account(self, sent: int) -> None:
-        """Read on in the next turn if the peer has taken everything; else wait until it takes more."""
+        """Read again in the next turn if the peer took all bytes; else wait until it takes more."""
         self.delivered += sent
         self.owner.on_traffic()
         if self.has_undelivered:
@@ -199,19 +204,19 @@ class Endpoint:
             self.receive()
 
     def await_room(self) -> None:
-        """Have `on_ready` called when the socket takes bytes again, from now on."""
+        """Watch for room in the socket from now on."""
         if not self.awaits_room:
             self.awaits_room = True
             self.loop.watch(self.sock.fileno(), READING | OUT, self.on_ready)
 
     def make_prompt(self) -> None:
-        """Do not delay small writes. The first one never is, and many connections need no second."""
+        """Do not delay small writes, from the second on: the first is never delayed, and often the only one."""
         self.is_prompt = True
-        with contextlib.suppress(OSError):  # it was reset, which the write will say
+        with contextlib.suppress(OSError):  # it was reset: the write will fail and say so
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _end(self) -> None:
-        """The peer's reader gets the end of the stream too; the other direction goes on, if it has not ended."""
+        """Pass on the end of the stream. The other direction goes on, if it has not ended."""
         self.ended = True
         self._release_pipe()
         self.owner.on_traffic()
@@ -225,7 +230,7 @@ class Endpoint:
 
     def _take_pipe(self) -> None:
         self.pipe = self.pipes.take()
-        if self.pipe:  # splice(2) asks the sockets themselves whether it may block
+        if self.pipe:  # splice(2) looks at the mode of the sockets: without this it would block
             self.sock.setblocking(False)
             self.peer.sock.setblocking(False)
 

@@ -87,6 +87,7 @@ class PendingConnection:
         self.cut()
 
     def shut_down(self) -> None:
+        """Close the connection: the proxy stops."""
         self._close("shutdown")
 
     def on_timer(self) -> None:

@@ -1,4 +1,4 @@
-"""Pipes for splicing: bulk data goes from socket to socket without passing through this process."""
+"""Pipes for splicing: bulk data moves from socket to socket without a copy in this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import fcntl
 import os
 
-CAPACITY = 1 << 20
-MOST_IN_USE = 64
+CAPACITY = 1 << 20  # bytes: the default of /proc/sys/fs/pipe-max-size
+MOST_IN_USE = 64  # beyond that bytes are copied: the pipes would hold 64 MiB
 MOST_KEPT = 8
 
 
@@ -19,28 +19,29 @@ class Pipe:
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.filled = 0
-        with contextlib.suppress(OSError):  # above the user's limit for pipe buffers: the default size does
+        with contextlib.suppress(OSError):  # above the user's limit for pipe buffers: the default size works too
             fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, CAPACITY)
 
     def fill(self, source: int) -> int:
-        """Take what a socket has; 0 at its end. Raises BlockingIOError when it is empty, OSError when it is reset."""
+        """Read from a socket; return 0 at its end. Raises BlockingIOError: it is empty, OSError: it is reset."""
         count = os.splice(source, self.writer, CAPACITY, flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK)
         self.filled += count
         return count
 
     def empty(self, sink: int) -> int:
-        """Hand on what a socket takes. Raises BlockingIOError when it is full, OSError when it is reset."""
+        """Write to a socket. Raises BlockingIOError when it is full, OSError when it is reset."""
         count = os.splice(self.reader, sink, self.filled, flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK)
         self.filled -= count
         return count
 
     def close(self) -> None:
+        """Close both ends."""
         os.close(self.reader)
         os.close(self.writer)
 
 
 class Pipes:
-    """A pool, bounded in what it lends and in what it keeps."""
+    """A pool of pipes with bounds for those in use and those kept."""
 
     def __init__(self, most_in_use: int) -> None:
         self._most = most_in_use
@@ -48,7 +49,7 @@ class Pipes:
         self._kept: list[Pipe] = []
 
     def take(self) -> Pipe | None:
-        """An empty pipe, None when there are no more."""
+        """Return an empty pipe, None when none is left."""
         if self._in_use >= self._most:
             return None
         try:
@@ -59,7 +60,7 @@ class Pipes:
         return pipe
 
     def give_back(self, pipe: Pipe) -> None:
-        """Return a pipe; one with bytes left in it is closed."""
+        """Take a pipe back; close one with bytes left in it."""
         self._in_use -= 1
         if pipe.filled or len(self._kept) >= MOST_KEPT:
             pipe.close()
