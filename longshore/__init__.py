@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
-from services.common.version import VERSION as __version__
+from importlib.metadata import version
 
 __all__ = ["__version__"]
+
+__version__ = version("longshore")
