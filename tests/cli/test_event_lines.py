@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.events import CommandAnswered, ConnectionClosed, Event
+from schemas.events import AnyEvent, CommandAnswered, ConnectionClosed
 from services.cli.output import clock
 from services.cli.verbs import _as_line
 from services.client.client import LoggedEvent
 
 
-def line(event: Event) -> str:
+def line(event: AnyEvent) -> str:
     return _as_line(LoggedEvent(1, "proxy", "here", "web", event))  # any event
 
 
