@@ -24,7 +24,7 @@ FEW = 10
 """Connections that may fail in five minutes: one in a quiet night is not an incident, whatever its share."""
 
 REMEMBERED = "1d"
-"""How long a missing gateway raises the alert: long enough to be noticed. Then it counts as removed. The gateway
+"""The time for which a missing gateway raises the alert. Afterwards it counts as removed. The gateway
 reports silent units for the same time."""
 
 

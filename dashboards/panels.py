@@ -36,7 +36,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """Where a value turns yellow and red; the other way round when `falling`."""
+    """The values from which a panel is yellow and red; the other way round when `falling`."""
 
     warning: float
     critical: float

@@ -1,4 +1,4 @@
-"""What clients and backends see."""
+"""The proxy as clients and backends see it."""
 
 from __future__ import annotations
 

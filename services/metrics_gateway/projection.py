@@ -38,12 +38,12 @@ class Projection:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether everything is folded that the log held when reading began."""
+        """True once everything is folded that the log held when reading began."""
         return self.backlog is not None and self.folded >= self.backlog
 
     @property
     def is_connected(self) -> bool:
-        """Whether the bus is connected."""
+        """True while the bus is connected."""
         return self._bus.is_connected
 
     @property

@@ -42,7 +42,7 @@ class GatewaySettings(TelemetrySettings, frozen=True, kw_only=True):
 
     @property
     def is_on_loopback(self) -> bool:
-        """Whether only this host can reach the admin port."""
+        """True if only this host can reach the admin port."""
         return ipaddress.ip_address(self.admin_address).is_loopback
 
 

@@ -102,7 +102,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
 
     @property
     def is_asked(self) -> bool:
-        """Whether an option asks for telemetry. Variables alone may be meant for the application."""
+        """True if an option asks for telemetry. Variables alone may be meant for the application."""
         named = parse_signals(self.telemetry_signals) is not None
         files = self.otlp_ca or self.otlp_cert or self.otlp_key
         choices = (self.otlp_compression, self.otlp_temporality, self.otlp_interval)
@@ -135,7 +135,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
 
     @property
     def telemetry_enabled(self) -> bool:
-        """Whether metrics are measured, and can be scraped."""
+        """True if metrics are measured, and can be scraped."""
         return "metrics" in self.signals
 
     def endpoint(self, signal: Signal) -> Endpoint | None:

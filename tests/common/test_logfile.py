@@ -108,7 +108,7 @@ def test_a_frame_that_was_taken_out_or_repeated_is_noticed_at_the_end() -> None:
     whole = written(RECORDS[:20])
     _, first, second, _ = starts(whole)
     for changed in (whole[:first] + whole[second:], whole[:second] + whole[first:second] + whole[second:]):
-        assert "the last frame speaks of other records" in read(changed)[1]
+        assert "the last frame is for other records" in read(changed)[1]
 
 
 def test_something_after_the_end_is_damage() -> None:
@@ -123,7 +123,7 @@ def test_what_is_no_log_file_is_said_to_be_none(data: bytes) -> None:
 
 def test_a_version_that_is_not_known_is_named() -> None:
     data = logfile.MAGIC + logfile._framed(logfile.HEADER, msgspec.msgpack.encode([2, {"another": "layout"}]))
-    with pytest.raises(LogFileError, match="version 2 of the format, and this program reads version 1"):
+    with pytest.raises(LogFileError, match="version 2 of the format, but this program reads version 1"):
         Reader(io.BytesIO(data), "a.log")
 
 

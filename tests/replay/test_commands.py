@@ -168,7 +168,7 @@ async def test_a_log_moves_from_one_bus_to_another(
     path = str(tmp_path / "moved.log")
     said = longshore("export", path, "--nats-url", nats_server.url).stderr.decode()
     assert f"exported {len(recorded())} messages" in said
-    assert "is there already" in fails("export", path, "--nats-url", nats_server.url)
+    assert "exists already" in fails("export", path, "--nats-url", nats_server.url)
     assert "exported 0 messages" in longshore("export", path, "--resume", "--nats-url", nats_server.url).stderr.decode()
     await bus.jetstream.purge_stream("LONGSHORE")
     count = len(unique(recorded()))

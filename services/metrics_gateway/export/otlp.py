@@ -84,7 +84,7 @@ class Collector:
 
     @property
     def is_delta(self) -> bool:
-        """Whether any instrument is pushed as deltas."""
+        """True if any instrument is pushed as deltas."""
         return bool(self._delta)
 
     def pushed_values(self) -> bytes:

@@ -110,7 +110,7 @@ class App(msgspec.Struct):
 
     @property
     def is_known(self) -> bool:
-        """Whether the log says how the app is now."""
+        """True if the log shows the present state of the app."""
         return not (self.lost or self.stopped or self.removed)
 
     @property
@@ -120,7 +120,7 @@ class App(msgspec.Struct):
 
     @property
     def is_deploying(self) -> bool:
-        """Whether a deployment is in progress."""
+        """True while a deployment is in progress."""
         return (
             not self.lost and not self.removed and self.deployment is not None and self.deployment.outcome == "running"
         )

@@ -81,7 +81,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
 
 
 class LogStatus(msgspec.Struct, frozen=True):
-    """How far the log is folded, how many messages wait, and the age of the newest folded one in seconds.
+    """The position in the log, the number of waiting messages, and the age of the newest folded one in seconds.
 
     Before `caught_up`, the answer is about a past moment.
     """

@@ -29,7 +29,7 @@ _SUBJECT = re.compile(rf"{re.escape(subjects.EVENTS)}(\.[A-Za-z0-9_-]+){{2,3}}")
 
 
 class Imported(msgspec.Struct):
-    """How many messages were added, and how many were skipped because the log has them."""
+    """The number of added messages, and of those that were skipped because the log has them."""
 
     added: int = 0
     known: int = 0
