@@ -15,7 +15,8 @@ from services.deployer.runtime.protocol import UNSEEN, Exit
 from services.deployer.runtime.replica_dir import KEPT_FOLDERS
 from tests.deployer.process_host import Host
 from tests.deployer.releases import CRASHING, PYTHON, SERVER, STUBBORN
-from tests.deployer.waiting import answer, eventually, first_ephemeral_port, proc
+from tests.deployer.waiting import answer, eventually, proc
+from tests.ports import first_ephemeral_port
 
 
 async def test_a_replica_gets_its_port_and_its_name_and_no_setting_of_longshore(
