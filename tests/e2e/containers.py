@@ -68,6 +68,7 @@ class Gated(Containers):
         self._registry = registry
         self._repository = directory.name.lower().replace("_", "-")
         self._engine = engine
+        self._pulls = 0
         folder = shlex.quote(str(self._folder))
         hook = f"touch {folder}/hooked; while test -e {folder}/hook; do sleep 0.05; done"
         options = ["--before-deploy", hook, "--health-timeout", "8", "--stop-timeout", "30"]
@@ -86,6 +87,7 @@ class Gated(Containers):
 
     def hold(self, phase: str) -> None:
         """Have the next deployment wait in a phase."""
+        self._pulls = self._count_pulls()
         self.open(*SIGNS)
         self.close("hook")
         if phase in GATE_OF:
@@ -128,12 +130,16 @@ class Gated(Containers):
     def _has_reached(self, phase: str) -> bool:
         match phase:
             case "pull":
-                return self.log.read_text().count("pulling an image") == 2
+                return self._count_pulls() > self._pulls
             case "check":
                 return len(self.containers()) == 2
             case "drain":
                 return any(one["routed"] == "draining" for one in self.status().get("replicas", []))
         return self._is_there("stopping")
+
+    def _count_pulls(self) -> int:
+        """Of the deployments so far; one may have needed several."""
+        return self.log.read_text().count("pulling an image")
 
     def _is_there(self, sign: str) -> bool:
         return (self._folder / sign).exists()

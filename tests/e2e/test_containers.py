@@ -64,7 +64,7 @@ def server(tmp_path: Path, image_registry: DockerRegistry, engine: docker.Docker
     one.start()
     yield one
     one.stop()
-    left = engine.containers.list(all=True, filters={"label": "longshore.app=web"})
+    left = engine.containers.list(all=True, filters={"label": "longshore.app=web"}, ignore_removed=True)
     assert [one.name for one in left if registry in one.attrs["Config"]["Image"]] == []
 
 

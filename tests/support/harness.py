@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.demo.scenario import totals
-from tests.support.patience import patience
-from tests.support.ports import free_port
+from tests.support.patience import (patience)
+from tests.support.ports import (free_port)
+from tests.ports import (lasting_port)
 
 LONGSHORE = str(Path(sys.executable).with_name("longshore"))
 T = TypeVar("T")
@@ -27,11 +28,13 @@ def wait_for(what: str, condition: Callable[[], T], timeout: float = 30.0) -> T:
     """What `condition` returns as soon as that is truthy."""
     deadline = time.monotonic() + patience(timeout)
     while True:
+        began = time.monotonic()
         result = condition()
         if result:
             return result
         assert time.monotonic() < deadline, f"waited {patience(timeout):g} s in vain until {what}"
-        time.sleep(0.05)
+        # A condition may start a process: it leaves as much time to what it waits for.
+        time.sleep(max(0.05, time.monotonic() - began))
 
 
 def longshore(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -58,7 +61,7 @@ class Server:
         self.registry = directory / "releases"
         self.registry.mkdir(exist_ok=True)
         self.state = str(directory / "state")
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port = lasting_port(), lasting_port()
         self.log = directory / "longshore.log"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
