@@ -15,6 +15,7 @@ RUN set -- wheelhouse/*.whl; \
 
 # Of those wheels, the image gets only what running needs.
 COPY LICENSE README.md pyproject.toml ./
+COPY longshore longshore
 COPY schemas schemas
 COPY services services
 RUN pip wheel --quiet --no-index --find-links wheels --no-deps --wheel-dir wheels . \

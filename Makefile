@@ -6,12 +6,19 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# What `make test` leaves out: tests/support/needs.py says what each marker means.
+REST := tool or container or system or slow
+# Many tests wait for a process rather than compute: two workers for each core keep the cores busy.
+WORKERS := 4
+REST_WORKERS := 4
+PYTEST := $(BIN)/python -m pytest --dist worksteal
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help .venv demo test check format bench mutants docs dashboards golden constraints clean
+.PHONY: help .venv demo quick test test-rest test-all check format bench mutants docs dashboards golden constraints clean
 
 help: ## List these verbs
-	@sed -n 's/^\([.a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r verb text; do printf '%-12s %s\n' "$$verb" "$$text"; done
+	@sed -n 's/^\([.a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r verb text; do printf '%-12s %s\n' "$$verb" "$$text"; done
 
 .venv: $(READY) ## Create the Python environment with every package pinned; no other verb is needed for it
 
@@ -19,9 +26,21 @@ demo: .venv ## Run the demo until Ctrl-C; ARGS=--once ends it after the scenario
 	@echo "demo: rolls an example application out, then a broken release back, while a client counts its requests"
 	@$(BIN)/longshore demo $(ARGS)
 
-test: .venv ## Run all tests, three files at a time; ARGS="tests/health -k redirect" runs some of them
-	@echo "test: runs the tests against real servers, on loopback"
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+quick: .venv ## Run the tests that start no process (under a minute)
+	@echo "quick: runs the tests that start no process"
+	@$(PYTEST) --numprocesses auto -m "not (process or $(REST))" $(ARGS)
+
+test: .venv ## Run the tests that need Python only (at most 5 minutes); ARGS="tests/health -k redirect" runs some of them
+	@echo "test: runs the tests that need no other program than Python, against real servers on loopback"
+	@$(PYTEST) --numprocesses $(WORKERS) -m "not ($(REST))" $(ARGS)
+
+test-rest: .venv ## Run the tests that `make test` leaves out: containers, whole systems, Debian's programs, what takes long
+	@echo "test-rest: runs the tests that need a container engine or programs of Debian, and those that take long"
+	@$(PYTEST) --numprocesses $(REST_WORKERS) -m "$(REST)" $(ARGS)
+
+test-all: .venv ## Run all tests (at most 15 minutes)
+	@echo "test-all: runs all tests"
+	@$(PYTEST) --numprocesses $(REST_WORKERS) $(ARGS)
 
 check: .venv ## Check format, lint, types and imports, and change nothing
 	@echo "check: ruff format, ruff check, mypy --strict, lint-imports"
@@ -68,7 +87,7 @@ constraints: .venv ## Pin again what pyproject.toml asks for; ARGS=--upgrade tak
 clean: ## Remove .venv and what the tools left behind
 	@echo "clean: removes .venv, caches and builds"
 	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache development.in
-	@find dashboards schemas services tests -name __pycache__ -prune -exec rm -rf {} +
+	@find dashboards longshore schemas services tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The file says that the environment is complete: an installation that fails or is interrupted leaves none behind.
 $(READY): constraints.txt pyproject.toml

@@ -1,4 +1,4 @@
-"""Writes every generated file of compose/observability."""
+"""Write every generated file of compose/observability."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOARDS = (OVERVIEW, PROXY, DEPLOYMENTS, GATEWAY)
 
 
 def files() -> dict[Path, str]:
-    """The content of each file."""
+    """Return the content of each file."""
     boards = {FOLDER / "grafana" / "dashboards" / f"{board.name}.json": render(board) for board in BOARDS}
     return boards | {
         FOLDER / "alerts.yml": alerts.prometheus(),

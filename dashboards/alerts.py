@@ -10,7 +10,7 @@ from dashboards.panels import grown
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """A rule. `expr` yields a series for each thing that is wrong; `minutes` is how long it must be wrong."""
+    """A rule. `expr` yields a series for each problem; `minutes` is how long the problem must last."""
 
     name: str
     expr: str
@@ -21,11 +21,11 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 FEW = 10
-"""Connections that may fail in five minutes: one in a quiet night is no incident, whatever share of them it is."""
+"""Connections that may fail in five minutes: one in a quiet night is not an incident, whatever its share."""
 
 REMEMBERED = "1d"
-"""How long a gateway that is gone is missed: time enough to be seen; then it is gone for good. The gateway misses units
-that fell silent for as long."""
+"""How long a missing gateway raises the alert: long enough to be noticed. Then it counts as removed. The gateway
+reports silent units for the same time."""
 
 
 def _failed_connections(metric: str) -> str:
@@ -39,8 +39,8 @@ ALERTS = (
         1,
         "critical",
         "Nothing serves {{ $labels.app }} on port {{ $labels.proxy_port }} of {{ $labels.host }}",
-        "Clients wait for --hold seconds and are refused then. `longshore status` says which replicas run and why they"
-        " are not healthy; `longshore history` what was deployed last. Roll back with `longshore rollback`.",
+        "Clients wait for --hold seconds, then the proxy refuses them. `longshore status` shows which replicas run and"
+        " why they are not healthy; `longshore history` the last deployments. Roll back with `longshore rollback`.",
     ),
     Alert(
         "LongshoreErrorRatio",
@@ -81,8 +81,8 @@ ALERTS = (
         "warning",
         "Deployments of {{ $labels.app }} on {{ $labels.host }} fail",
         "The release before goes on serving. `longshore history` names the release, the phase and the reason. A release"
-        " that failed is in quarantine: publish a newer one, or `longshore retry` when the reason is gone. When looks"
-        " at the registry fail, check its address, the credentials and the network.",
+        " that failed is in quarantine: publish a newer one, or `longshore retry` when the reason is gone. When polls"
+        " of the registry fail, check its address, the credentials and the network.",
     ),
     Alert(
         "LongshoreRestartLoop",
@@ -92,7 +92,7 @@ ALERTS = (
         "warning",
         "A replica of {{ $labels.app }} on {{ $labels.host }} restarted {{ $value | humanize }} times in 15 minutes",
         "It starts and dies. Its last exit code and whether it ran out of memory are in"
-        " `dewy_container_last_terminated_exit_code` and `dewy_container_oom_killed`; its last words are in"
+        " `dewy_container_last_terminated_exit_code` and `dewy_container_oom_killed`; its last log lines are in"
         " `longshore events`. Roll back with `longshore rollback`.",
     ),
     Alert(
@@ -101,10 +101,10 @@ ALERTS = (
         ' or min by (service, host, unit) (longshore_unit_up{service="deployer"}) == 0',
         1,
         "warning",
-        "{{ $labels.service }} on {{ $labels.host }} has not been heard of for a minute",
+        "{{ $labels.service }} on {{ $labels.host }} has not published for a minute",
         "It is dead, it hangs, or its host is cut off from the bus or gone. What it does is unknown: a proxy cut"
-        " off goes on serving. Look at the host and its log; `longshore status` says what was known last. A host that"
-        " was taken away for good is forgotten after a day.",
+        " off goes on serving. Look at the host and its log; `longshore status` shows its last known state. A host that"
+        " was removed for good disappears after a day.",
     ),
     Alert(
         "LongshoreSpoolFilling",
@@ -141,8 +141,8 @@ ALERTS = (
         "warning",
         "No metrics come from the gateway {{ $labels.instance }}",
         "The gateway or its host is dead, or cannot be reached; with a bus of its own, nothing is known of that host."
-        " Is it running (`curl http://localhost:17539/healthz/ready`), with --telemetry? One that was taken away for"
-        " good is forgotten after a day.",
+        " Check that it runs (`curl http://localhost:17539/healthz/ready`), with --telemetry. One that was removed for"
+        " good disappears after a day.",
     ),
     Alert(
         "LongshoreScrapeMissing",
@@ -150,14 +150,14 @@ ALERTS = (
         2,
         "critical",
         "No metrics come from Longshore",
-        "Is a gateway running (`curl http://localhost:17539/healthz/ready`), with --telemetry, and is its address the"
-        " one that is scraped? When metrics are pushed, look at the collector's log.",
+        "Check that a gateway runs (`curl http://localhost:17539/healthz/ready`), with --telemetry, and that Prometheus"
+        " scrapes its address. When metrics are pushed, look at the collector's log.",
     ),
 )
 
 
 def prometheus() -> str:
-    """The rule file of Prometheus, which vmalert reads too."""
+    """Return the rule file of Prometheus, which vmalert reads too."""
     rules = [
         {
             "alert": alert.name,
@@ -172,7 +172,7 @@ def prometheus() -> str:
 
 
 def grafana() -> str:
-    """The same rules for Grafana's own alerting, which asks the data source `metrics`."""
+    """Return the same rules for Grafana's own alerting, which asks the data source `metrics`."""
     group = {"orgId": 1, "name": "longshore", "folder": "Longshore", "interval": "1m"}
     rules = [_grafana_rule(alert) for alert in ALERTS]
     return _yaml({"apiVersion": 1, "groups": [group | {"rules": rules}]})
@@ -205,7 +205,7 @@ def _query(expr: str) -> dict[str, Any]:
 
 
 def _any_sample() -> dict[str, Any]:
-    """True for every series: the expression yields only what is wrong."""
+    """Return a condition that is true for every series: the expression yields only problems."""
     condition = "is_number($query) || is_nan($query)"
     return {
         "refId": "wrong",

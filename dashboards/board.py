@@ -26,8 +26,8 @@ SOURCES = {
     "host": 'label_values({__name__=~"dewy_proxy_connections_total|dewy_deployments_total|longshore_unit_up"}, host)',
     "proxy_port": f"label_values(dewy_proxy_connections_total{APP}, proxy_port)",
 }
-"""Where the values of a variable come from: each application, host and port, also one that serves nothing or has no
-proxy. The counters stay when a gauge has nothing to say."""
+"""The queries for the values of a variable: each application, host and port, also one that serves nothing or has no
+proxy. Counters stay when a gauge has no series."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Board(msgspec.Struct, frozen=True):
-    """A dashboard. `name` is its file's, and with the prefix longshore- its uid in Grafana."""
+    """A dashboard. `name` is that of its file, and with the prefix longshore- its uid in Grafana."""
 
     name: str
     title: str
@@ -48,7 +48,7 @@ class Board(msgspec.Struct, frozen=True):
 
 
 class _Annotation(AnnotationQuery):
-    """What the SDK's own leaves out: the text beside the mark."""
+    """An annotation with text, which the SDK's own lacks."""
 
     def __init__(self, name: str, color: str, expr: str) -> None:
         super().__init__(name=name, datasource=METRICS, icon_color=color, expr=expr)
@@ -58,7 +58,7 @@ class _Annotation(AnnotationQuery):
 
 
 def _mark(name: str, color: str, metric: str) -> _Annotation:
-    """A mark where a counter has grown since the step before: no event is between two windows, and none is in both."""
+    """Return a mark where a counter has grown in the last step: each event is in exactly one window."""
     grown = f"{metric}{APP} - {metric}{APP} offset {STEP}"
     return _Annotation(name, color, f"sum by (app, host) ({grown}) > 0")
 
@@ -71,7 +71,7 @@ ANNOTATIONS = (
 
 
 def render(board: Board) -> str:
-    """The JSON that Grafana provisions."""
+    """Return the JSON that Grafana provisions."""
     built = (
         dashboard.Dashboard(board.title)
         .uid(f"longshore-{board.name}")
@@ -83,6 +83,7 @@ def render(board: Board) -> str:
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .link(_link())
     )
+    built.with_variable(_picked_data_source())
     for name in board.variables:
         built.with_variable(_variable(name))
     for row in board.rows:
@@ -94,6 +95,16 @@ def render(board: Board) -> str:
         placed.id_val = number
     result.annotations.list_val = list(ANNOTATIONS) if "app" in board.variables else []
     return json.dumps(result, cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
+
+
+def _picked_data_source() -> dashboard.DatasourceVariable:
+    """Return the choice of a data source: that of the stack in compose/, or the first Prometheus that Grafana has."""
+    return (
+        dashboard.DatasourceVariable("datasource")
+        .label("data source")
+        .type("prometheus")
+        .current(VariableOption(text="Metrics", value="metrics"))
+    )
 
 
 def _variable(name: str) -> dashboard.QueryVariable:

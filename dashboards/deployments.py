@@ -1,4 +1,4 @@
-"""What was delivered, how long it took, and what became of it."""
+"""Deployments: what was delivered, how long it took, and the outcome."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NOW = Row(
         ),
         number(
             "Paused",
-            "Applications whose deployments are paused: `longshore resume` goes on.",
+            "Applications whose deployments are paused: continue with `longshore resume`.",
             "short",
             Query(f"sum(longshore_deployments_paused{APP})", "paused"),
             limit=Limit(1, 99),
@@ -63,7 +63,7 @@ COURSE = Row(
     [
         graph(
             "Deployment duration",
-            "Pull included, however it ended. The dots lead to the deployment's trace.",
+            "Including the pull, for successes and failures. The dots lead to the deployment's trace.",
             "s",
             quantiles("dewy_deployment_duration_seconds", APP),
         ),
@@ -95,14 +95,14 @@ COURSE = Row(
         ),
         graph(
             "Registry failures a second",
-            "Looks at the registry that failed.",
+            "Polls of the registry that failed.",
             "cps",
             [rate("longshore_registry_failures_total", APP, "app")],
             width=8,
         ),
         graph(
             "Quarantine",
-            "Releases that failed and are not tried again until `longshore retry`, or a newer one.",
+            "Releases that failed and are not deployed again until `longshore retry`.",
             "short",
             [total("longshore_releases_quarantined", APP, "app")],
             width=8,
@@ -115,7 +115,7 @@ REPLICAS = Row(
     [
         graph(
             "Replicas",
-            "Those that should run, those that do, and those that their health checks call healthy.",
+            "Replicas that should run, that run, and that pass their health checks.",
             "short",
             [
                 total("dewy_container_desired_replicas", APP, "app", "{{app}} desired"),
@@ -142,7 +142,7 @@ REPLICAS = Row(
         ),
         graph(
             "Health checks a second",
-            "Probes made, and those that failed.",
+            "All probes, and failed ones.",
             "cps",
             [
                 rate("dewy_healthchecks_total", APP, "app", "{{app}} made"),

@@ -1,4 +1,4 @@
-"""Whether the numbers on the other dashboards can be trusted, and what Longshore itself costs."""
+"""The health of the other dashboards' numbers, and the cost of Longshore itself."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ PROCESSES = Row(
         ),
         graph(
             "Loop lag",
-            "How late each process gets to what it has to do. Above a tenth of a second it is overloaded.",
+            "How late the event loop of each process runs. Above a tenth of a second the process is overloaded.",
             "s",
             [Query(f"max by (unit, host) (longshore_process_loop_lag_seconds{HOST})", "{{unit}} {{host}}")],
             limit=Limit(0.1, 1),

@@ -15,7 +15,7 @@ NOW = Row(
     [
         number(
             "Replicas missing",
-            "Replicas that should run and do not, of each application; one that has too many makes up for no other.",
+            "Replicas that should run and do not, of each application; a surplus in one does not offset another.",
             "short",
             Query(f"sum(clamp_min(dewy_container_desired_replicas{APP} - dewy_container_replicas{APP}, 0))", "missing"),
             limit=Limit(1, 2),
@@ -45,7 +45,7 @@ NOW = Row(
         ),
         number(
             "Failed deployments",
-            "In the time range that is shown.",
+            "In the shown time range.",
             "short",
             Query(f"sum{grown('dewy_deployment_errors_total', APP, '$__range')}", "failed"),
             limit=Limit(1, 3),
@@ -53,7 +53,7 @@ NOW = Row(
         ),
         number(
             "Quarantined releases",
-            "Releases that failed and are not tried again until `longshore retry`, or a newer one.",
+            "Releases that failed and are not deployed again until `longshore retry`.",
             "short",
             Query(f"sum(longshore_releases_quarantined{APP})", "quarantined"),
             limit=Limit(1, 2),
@@ -98,7 +98,7 @@ REPLICAS = Row(
     [
         graph(
             "Replicas",
-            "Those that should run, those that do, and those that their health checks call healthy.",
+            "Replicas that should run, that run, and that pass their health checks.",
             "short",
             [
                 total("dewy_container_desired_replicas", APP, "app", "{{app}} desired"),

@@ -1,4 +1,4 @@
-"""Panels in the style of the house, and the queries in them."""
+"""Panels in a common style, and their queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-METRICS = DataSourceRef(type_val="prometheus", uid="metrics")
+METRICS = DataSourceRef(type_val="prometheus", uid="${datasource}")
+"""The data source that is picked at the top of the dashboard: no Grafana gives two of them the same uid."""
 PORT = '{app=~"$app", host=~"$host", proxy_port=~"$proxy_port"}'
 APP = '{app=~"$app", host=~"$host"}'
 QUANTILES = (0.5, 0.95, 0.99)
@@ -43,31 +44,31 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 def rate(metric: str, labels: str, by: str, legend: str = "") -> Query:
-    """A counter's change a second, summed by labels."""
+    """Return a counter's rate per second, summed by labels."""
     return Query(f"sum by ({by}) (rate({metric}{labels}[$__rate_interval]))", legend or _legend(by))
 
 
 def grown(metric: str, labels: str, window: str) -> str:
-    """By how much a counter of the event log has grown in a window: a whole number, for each series.
+    """Return the growth of a counter of the event log in a window: a whole number, for each series.
 
-    Not increase(): these counters go back, and not to zero, when a gateway folds a log again that has lost its
-    beginning. PromQL takes that for a reset, and the whole sum that is left for growth.
+    This is not increase(): these counters go back, and not to zero, when a gateway folds a log again that has lost its
+    beginning. PromQL takes that for a reset, and the whole remaining sum for growth.
     """
     return f"({metric}{labels} - min_over_time({metric}{labels}[{window}]))"
 
 
 def total(metric: str, labels: str, by: str, legend: str = "") -> Query:
-    """A gauge, summed by labels."""
+    """Return a gauge, summed by labels."""
     return Query(f"sum by ({by}) ({metric}{labels})", legend or _legend(by))
 
 
 def quantiles(metric: str, labels: str, by: str = "") -> list[Query]:
-    """The median, p95 and p99 of a histogram, with its exemplars once."""
+    """Return the median, p95 and p99 of a histogram, with its exemplars once."""
     return [quantile(one, metric, labels, by, exemplars=one == QUANTILES[-1]) for one in QUANTILES]
 
 
 def quantile(share: float, metric: str, labels: str, by: str = "", *, exemplars: bool = True) -> Query:
-    """One quantile of a histogram."""
+    """Return one quantile of a histogram."""
     groups = f"le, {by}" if by else "le"
     expr = f"histogram_quantile({share:g}, sum by ({groups}) (rate({metric}_bucket{labels}[$__rate_interval])))"
     return Query(expr, " ".join(filter(None, [f"p{share * 100:g}", by and _legend(by)])), exemplars)
@@ -84,7 +85,7 @@ def graph(
     limit: Limit | None = None,
     width: int = 12,
 ) -> timeseries.Panel:
-    """Lines over time; the series named `below_zero` are drawn downwards."""
+    """Return a graph of lines over time; the series named `below_zero` are drawn downwards."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -124,7 +125,7 @@ def number(
     limit: Limit | None = None,
     decimals: int | None = None,
 ) -> stat.Panel:
-    """One number with its recent course behind it."""
+    """Return a panel with one number and its recent course in the background."""
     panel = (
         stat.Panel()
         .title(title)
@@ -145,7 +146,7 @@ def number(
 
 
 def heat(title: str, description: str, metric: str, labels: str) -> heatmap.Panel:
-    """How the values of a histogram in seconds spread, over time."""
+    """Return a heatmap of a histogram in seconds."""
     panel = (
         heatmap.Panel()
         .title(title)
@@ -162,7 +163,7 @@ def heat(title: str, description: str, metric: str, labels: str) -> heatmap.Pane
 
 
 def listing(title: str, description: str, query: Query) -> table.Panel:
-    """The labels of the series there are now, a row each."""
+    """Return a table with the labels of the present series, a row each."""
     panel = table.Panel().title(title).description(description).datasource(METRICS).height(8).span(24)
     target = _target(query).format(PromQueryFormat.TABLE).instant()
     return panel.with_target(target)

@@ -22,7 +22,7 @@ CLIENTS = Row(
         ),
         graph(
             "Throughput",
-            "Bytes from clients (in, upwards) and to them (out, downwards). Open connections count as they go on.",
+            "Bytes from clients (in, upwards) and to them (out, downwards). Open connections count while they run.",
             "Bps",
             [rate("longshore_proxy_bytes_total", PORT, "app, direction")],
             below_zero="out",
@@ -119,7 +119,7 @@ BACKENDS = Row(
         ),
         graph(
             "Share of errors",
-            "Errors over connections, by application: what the alert on the error ratio looks at.",
+            "Errors over connections, by application: the ratio of the alert on errors.",
             "percentunit",
             [
                 Query(

@@ -13,11 +13,35 @@ import msgspec
 
 from schemas.limits import Count, Name, Number, Port, Seconds, Text
 
+UNSEEN = -1000
+"""The exit code of a replica whose end nobody saw."""
+
 
 class Event(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The base of all events: when it happened."""
 
     time: Seconds
+
+
+class _ConnectionEvent(Event, frozen=True, gc=False):
+    """The base of events about a client connection. `connection` is unique within the instance."""
+
+    connection: Count
+    port: Port
+
+
+class _DeploymentEvent(Event, frozen=True, gc=False):
+    """The base of events about a deployment and its release."""
+
+    deployment: Name
+    release: Name
+
+
+class _ReplicaEvent(Event, frozen=True, gc=False):
+    """The base of events about a replica; `deployment` is empty when the replica replaces one that died."""
+
+    deployment: Name
+    replica: Name
 
 
 # --- every service -------------------------------------------------------------------------------------------
@@ -35,7 +59,7 @@ class ServiceStarted(Event, tag=1, frozen=True, gc=False):
     parent: Name = ""
 
 
-class ServiceHeartbeat(Event, tag=2, frozen=True, gc=False):
+class ServiceHeartbeat(Event, tag=2, kw_only=True, frozen=True, gc=False):
     """Published every few seconds: resident memory, CPU time used since start, and delay of the event loop.
 
     `spool_batches` and `spool_bytes`: what waits for the bus, in memory or on disk.
@@ -80,42 +104,33 @@ class ListenerClosed(Event, tag=11, frozen=True, gc=False):
     port: Port
 
 
-class ConnectionAccepted(Event, tag=12, frozen=True, gc=False):
+class ConnectionAccepted(_ConnectionEvent, tag=12, frozen=True, gc=False):
     """A client connected, before a backend is picked. `connection` is unique within the instance."""
 
-    connection: Count
-    port: Port
 
-
-class ConnectionEstablished(Event, tag=13, frozen=True, gc=False):
+class ConnectionEstablished(_ConnectionEvent, tag=13, kw_only=True, frozen=True, gc=False):
     """A backend answered. `latency`: of the dial that succeeded; `attempts`: dials made, this one included."""
 
-    connection: Count
-    port: Port
     backend: Name
     latency: Seconds
     attempts: Count
     held: Seconds = 0.0
 
 
-class ConnectionProgressed(Event, tag=14, frozen=True, gc=False):
+class ConnectionProgressed(_ConnectionEvent, tag=14, kw_only=True, frozen=True, gc=False):
     """A connection that stays open: bytes so far from the client (in) and to the client (out)."""
 
-    connection: Count
-    port: Port
     bytes_in: Count
     bytes_out: Count
 
 
-class ConnectionClosed(Event, tag=15, frozen=True, gc=False):
+class ConnectionClosed(_ConnectionEvent, tag=15, kw_only=True, frozen=True, gc=False):
     """A connection ended that was not refused: total bytes from and to the client, seconds since accept.
 
     `reason`: "eof", "client_reset", "backend_reset", "client_gone" (left before a backend answered), "idle",
     "drained" (cut at the end of the drain time), "shutdown".
     """
 
-    connection: Count
-    port: Port
     backend: Name
     bytes_in: Count
     bytes_out: Count
@@ -123,20 +138,16 @@ class ConnectionClosed(Event, tag=15, frozen=True, gc=False):
     reason: Text
 
 
-class ConnectionRefused(Event, tag=16, frozen=True, gc=False):
+class ConnectionRefused(_ConnectionEvent, tag=16, kw_only=True, frozen=True, gc=False):
     """A connection ended without a backend. `reason`: "no_backend" (none within the hold time), "dial_failed"."""
 
-    connection: Count
-    port: Port
     reason: Text
     duration: Seconds
 
 
-class DialFailed(Event, tag=17, frozen=True, gc=False):
+class DialFailed(_ConnectionEvent, tag=17, kw_only=True, frozen=True, gc=False):
     """One attempt to reach a backend failed. `reason`: "refused", "timeout", "reset", "unreachable"."""
 
-    connection: Count
-    port: Port
     backend: Name
     latency: Seconds
     reason: Text
@@ -174,7 +185,7 @@ class BackendDrained(Event, tag=21, frozen=True, gc=False):
     waited: Seconds
 
 
-class ConnectionTraced(Event, tag=22, frozen=True, gc=False):
+class ConnectionTraced(_ConnectionEvent, tag=22, kw_only=True, frozen=True, gc=False):
     """A sampled connection ended, which ConnectionClosed told as well: when what happened, in seconds since its accept.
 
     `held`, `latency`, `attempts`: as in ConnectionEstablished, which came after `established`. `first_byte`: when the
@@ -182,8 +193,6 @@ class ConnectionTraced(Event, tag=22, frozen=True, gc=False):
     ended without a backend has none here, `established` is -1, and `reason` may be that of ConnectionRefused.
     """
 
-    connection: Count
-    port: Port
     backend: Name
     duration: Seconds
     held: Seconds
@@ -207,15 +216,13 @@ class ReleaseFound(Event, tag=30, frozen=True, gc=False):
     registry: Text
 
 
-class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
+class DeploymentStarted(_DeploymentEvent, tag=31, kw_only=True, frozen=True, gc=False):
     """A deployment began. `deployment` is a UUIDv7 and `trace` a W3C trace id; `by`: "registry" or a person.
 
     `resolved`: seconds that it took before to find out what the release stands for. `parent`: the W3C span id of the
     command that asked for it, if one did; `trace` is that command's trace then.
     """
 
-    deployment: Name
-    release: Name
     previous: Name
     by: Name
     strategy: Name
@@ -225,23 +232,19 @@ class DeploymentStarted(Event, tag=31, frozen=True, gc=False):
     parent: Name = ""
 
 
-class ImagePulled(Event, tag=32, frozen=True, gc=False):
+class ImagePulled(_DeploymentEvent, tag=32, frozen=True, gc=False):
     """The release's files are on the host."""
 
-    deployment: Name
-    release: Name
     duration: Seconds
 
 
-class ReplicaStarted(Event, tag=33, frozen=True, gc=False):
+class ReplicaStarted(_ReplicaEvent, tag=33, kw_only=True, frozen=True, gc=False):
     """A replica's process or container runs. `deployment` is empty when it replaces one that died.
 
     `slot`: its number among the replicas of its release, from 0 (-1: not told). `duration`: what the start took, 0
     when its engine started it again.
     """
 
-    deployment: Name
-    replica: Name
     release: Name
     address: Text
     pid: Count = 0
@@ -249,22 +252,18 @@ class ReplicaStarted(Event, tag=33, frozen=True, gc=False):
     duration: Seconds = 0.0
 
 
-class ReplicaReady(Event, tag=34, frozen=True, gc=False):
+class ReplicaReady(_ReplicaEvent, tag=34, frozen=True, gc=False):
     """A replica passed its checks, `duration` seconds after its start."""
 
-    deployment: Name
-    replica: Name
     duration: Seconds
 
 
-class ReplicaRetired(Event, tag=35, frozen=True, gc=False):
+class ReplicaRetired(_ReplicaEvent, tag=35, kw_only=True, frozen=True, gc=False):
     """A replica was stopped on purpose. `reason`: "replaced", "rolled back", "scaled down", "stopped".
 
     `duration`: what the stop took, 0 where it is not known.
     """
 
-    deployment: Name
-    replica: Name
     reason: Text
     duration: Seconds = 0.0
 
@@ -278,29 +277,23 @@ class ReplicaExited(Event, tag=36, frozen=True, gc=False):
     oom: bool = False
 
 
-class DeploymentSucceeded(Event, tag=37, frozen=True, gc=False):
+class DeploymentSucceeded(_DeploymentEvent, tag=37, frozen=True, gc=False):
     """All replicas run the release and take traffic."""
 
-    deployment: Name
-    release: Name
     duration: Seconds
 
 
-class DeploymentFailed(Event, tag=38, frozen=True, gc=False):
+class DeploymentFailed(_DeploymentEvent, tag=38, kw_only=True, frozen=True, gc=False):
     """A deployment ended without success. `phase`: "hook", "pull", "start", "check", "route", "drain"."""
 
-    deployment: Name
-    release: Name
     phase: Name
     reason: Text
     duration: Seconds
 
 
-class DeploymentRolledBack(Event, tag=39, frozen=True, gc=False):
+class DeploymentRolledBack(_DeploymentEvent, tag=39, frozen=True, gc=False):
     """The failed deployment's replicas are gone; `to` serves as before (empty: nothing ran before)."""
 
-    deployment: Name
-    release: Name
     to: Name
 
 
@@ -326,7 +319,7 @@ class RegistryFailed(Event, tag=42, frozen=True, gc=False):
     streak: Count
 
 
-class ReplicaAdopted(Event, tag=43, frozen=True, gc=False):
+class ReplicaAdopted(Event, tag=43, kw_only=True, frozen=True, gc=False):
     """A restarted deployer found this replica running and goes on with it. `slot` as in ReplicaStarted."""
 
     replica: Name
@@ -336,19 +329,14 @@ class ReplicaAdopted(Event, tag=43, frozen=True, gc=False):
     slot: Number = -1
 
 
-class ReplicaRouted(Event, tag=44, frozen=True, gc=False):
+class ReplicaRouted(_ReplicaEvent, tag=44, frozen=True, gc=False):
     """The replica is in the route and takes new connections, `duration` seconds after that was decided."""
 
-    deployment: Name
-    replica: Name
     duration: Seconds = 0.0
 
 
-class ReplicaDraining(Event, tag=45, frozen=True, gc=False):
+class ReplicaDraining(_ReplicaEvent, tag=45, frozen=True, gc=False):
     """The replica takes no new connections and keeps those that it has."""
-
-    deployment: Name
-    replica: Name
 
 
 class DeploymentsPaused(Event, tag=46, frozen=True, gc=False):
@@ -370,14 +358,12 @@ class RegistryRecovered(Event, tag=48, frozen=True, gc=False):
     failures: Count
 
 
-class ReplicaDrained(Event, tag=49, frozen=True, gc=False):
+class ReplicaDrained(_ReplicaEvent, tag=49, kw_only=True, frozen=True, gc=False):
     """The replica leaves the route and is stopped next; `cut` connections it still had at the end of the drain time.
 
     `duration`: for how long it drained.
     """
 
-    deployment: Name
-    replica: Name
     cut: Count = 0
     duration: Seconds = 0.0
 
@@ -388,7 +374,7 @@ class ScaleSet(Event, tag=50, frozen=True, gc=False):
     replicas: Count
 
 
-class CommandAnswered(Event, tag=51, frozen=True, gc=False):
+class CommandAnswered(Event, tag=51, kw_only=True, frozen=True, gc=False):
     """Somebody asked the deployer for something, and has the answer, `duration` seconds later.
 
     `command`: "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"; `deployment`: the one that it started

@@ -7,7 +7,7 @@ import msgspec
 SUFFIX = ".handover"
 
 
-class Leftover(msgspec.Struct, array_like=True, frozen=True):
+class SealedBatch(msgspec.Struct, array_like=True, frozen=True):
     """A sealed batch of `events` events."""
 
     app: str
@@ -17,14 +17,14 @@ class Leftover(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_leftovers = msgspec.msgpack.Decoder(list[Leftover])
+_batches = msgspec.msgpack.Decoder(list[SealedBatch])
 
 
-def encode(leftovers: list[Leftover]) -> bytes:
+def encode(batches: list[SealedBatch]) -> bytes:
     """The file's content."""
-    return _encoder.encode(leftovers)
+    return _encoder.encode(batches)
 
 
-def decode(content: bytes) -> list[Leftover]:
+def decode(content: bytes) -> list[SealedBatch]:
     """What a file holds. Raises msgspec.MsgspecError."""
-    return _leftovers.decode(content)
+    return _batches.decode(content)

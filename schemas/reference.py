@@ -42,7 +42,7 @@ Each event is an array as well: its tag, then its fields in the order of the tab
 appended, with a default; a tag is never used again. A reader skips fields and events that it does not know,
 and counts the events. It skips and counts an event with an impossible value as well: a port beyond 1 to 65535, a count
 below zero, a time or duration of 10¹⁰ seconds or more, text beyond 65,536 characters (a name: 1,024). A batch whose
-service or app are not those of its subject is skipped as a whole.
+service, app or host is not that of its subject is skipped as a whole.
 """
 
 

@@ -11,6 +11,11 @@ from schemas.limits import Count, Identity, Interval, Name, Port, Seconds, Text
 BackendState = Literal["active", "draining"]
 
 
+def authority(host: str, port: int) -> str:
+    """Return `host:port`, with the brackets that an IPv6 address needs in it (RFC 3986)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Backend(msgspec.Struct, frozen=True):
     """Where one replica answers for one proxy port. `id` is the replica's."""
 
@@ -126,17 +131,13 @@ class Decisions(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Who does what only one may do: an instance, on a host. It is written again and again by its holder.
+    """The holder of a lease: an instance, on a host. The holder writes it again and again.
 
-    `done`: up to this message of the log its work is done, as far as that can be said. `about`: the holder, in words.
+    `done`: the sequence of the last message of the log that the holder has processed, as far as it can say.
+    `about`: the holder in words.
     """
 
     holder: Name
     host: Name
-    done: Count = 0
-    about: Text = ""
-
-
-def authority(host: str, port: int) -> str:
-    """Return host and port as one text, an IPv6 address in brackets (RFC 3986): `[::1]:8080`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    processed: Count = msgspec.field(default=0, name="done")
+    description: Text = msgspec.field(default="", name="about")

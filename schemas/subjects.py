@@ -6,6 +6,9 @@ import re
 
 SERVICES = ("proxy", "deployer", "health", "gateway", "bus")
 
+DEPLOYER_UNIT = "deployer:"
+"""The unit of a deployer begins like this; its application follows."""
+
 STREAM = "LONGSHORE"
 EVENTS = "longshore.events"
 COMMANDS = "longshore.commands"
@@ -72,6 +75,6 @@ def decisions_key(host: str, app: str) -> str:
     return f"{token(host)}.{app}"
 
 
-def tenure_key(host: str, app: str) -> str:
+def deployer_lease_key(host: str, app: str) -> str:
     """Key of the Lease that says which deployer has an app on a host."""
     return f"deployer.{token(host)}.{app}"

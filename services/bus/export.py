@@ -11,10 +11,10 @@ import msgspec
 
 from schemas import subjects
 from services.bus.accounts import User, accounts
-from services.bus.configuration import write_private
 from services.bus.permissions import ACCESS, ADMIN
 from services.common.bus.nkey import Nkey, NkeyError
 from services.common.errors import BusError, SettingsError
+from services.common.files import replace_atomically
 
 Way = Literal["nkey", "password"]
 SUFFIX: dict[Way, str] = {"nkey": ".nk", "password": ".password"}
@@ -72,7 +72,7 @@ def _key(file: Path) -> Nkey:
 
 def _kept(file: Path, make: Callable[[], str]) -> str:
     if not file.exists():
-        write_private(file, make().encode())
+        replace_atomically(file, make().encode())
     return file.read_text().strip()
 
 

@@ -18,9 +18,9 @@ from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.config.settings import Settings
 from services.common.errors import BusError
-from services.common.jetstream.provisioning import MAX_BYTES, limits
-from services.common.jetstream.stream_guard import keep, keep_small
-from services.common.process.child import Child, ended_how
+from services.common.jetstream.provisioning import MAX_BYTES, Limits, ensure_streams, limits
+from services.common.jetstream.stream_guard import recreate_missing_stream, remove_old_markers
+from services.common.process.child import Child, describe_exit
 from services.common.process.environment import usual
 from services.common.process.state_lock import lock
 
@@ -28,8 +28,8 @@ STOP_TIMEOUT = 10.0
 LEAST_BYTES = 64 << 20
 RUNTIME = ("GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT")
 """Variables by which the runtime of a Go program is set up."""
-KEEP_AGAIN = 2.0
-"""Seconds until the server is looked after again, after that went wrong: the log is to hold a line, not many."""
+MAINTENANCE_RETRY = 2.0
+"""Seconds until failed maintenance is started again: a lasting failure must not fill the log."""
 
 
 class Server:
@@ -41,7 +41,7 @@ class Server:
         self._child: Child | None = None
         self._failure = ""
         self._bus: Bus | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._maintenance: asyncio.Task[None] | None = None
         self._resources = contextlib.ExitStack()
 
     @property
@@ -61,9 +61,9 @@ class Server:
 
     async def stop(self) -> None:
         """End the server; what it stored stays."""
-        if self._keeping:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._maintenance:
+            self._maintenance.cancel()
+            await asyncio.gather(self._maintenance, return_exceptions=True)
         if self._bus:
             await self._bus.close()
         if self._child:
@@ -85,31 +85,32 @@ class Server:
     async def _create_streams(self) -> None:
         account = credentials.find(self._settings, ADMIN)
         self._bus = await Bus.connect(ADMIN, account, self._settings.bus_timeout)
-        await self._bus.ensure(replace(limits(self._settings), usual_bytes=usual_bytes(self._free())))
-        self._keeping = asyncio.create_task(self._keep(self._bus), name="keeping")
+        wanted = replace(limits(self._settings), usual_bytes=usual_bytes(self._free()))
+        await ensure_streams(self._bus, wanted)
+        self._maintenance = asyncio.create_task(self._maintain(self._bus, wanted), name="maintenance")
 
-    async def _keep(self, bus: Bus) -> None:
-        """Look after the server until cancelled, whatever goes wrong with that."""
+    async def _maintain(self, bus: Bus, wanted: Limits) -> None:
+        """Run the maintenance tasks until cancelled; start them again when one fails."""
         while True:
             try:
-                await self._keep_while_possible(bus)
+                await self._run_maintenance(bus, wanted)
             except* Exception as errors:
                 reasons = ", ".join(str(error) or repr(error) for error in errors.exceptions)
-                log.get("bus").error("the bus is not looked after, retrying", reason=reasons)
-            await asyncio.sleep(KEEP_AGAIN)
+                log.get("bus").error("maintenance of the bus failed, retrying", reason=reasons)
+            await asyncio.sleep(MAINTENANCE_RETRY)
 
-    async def _keep_while_possible(self, bus: Bus) -> None:
+    async def _run_maintenance(self, bus: Bus, wanted: Limits) -> None:
         system = await Bus.connect(SYSTEM, credentials.find(self._settings, SYSTEM), self._settings.bus_timeout)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(keep(bus))
-                tasks.create_task(keep_small(bus))
+                tasks.create_task(recreate_missing_stream(bus, wanted))
+                tasks.create_task(remove_old_markers(bus))
                 tasks.create_task(recover(system, self._free, self._restart))
         finally:
             await system.close()
 
     def _restart(self) -> None:
-        """The child's keeper starts it again."""
+        """End the server; its supervising task starts it again."""
         if self.pid:
             os.kill(self.pid, signal.SIGTERM)
 
@@ -118,7 +119,7 @@ class Server:
         return shutil.disk_usage(self._settings.state_dir).free
 
     def _note(self, _child: Child, code: int) -> bool:
-        self._failure = ended_how(code)
+        self._failure = describe_exit(code)
         return True
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from services.common.config.option import Option
 from services.common.config.settings import Settings
 
 
 class BusSettings(Settings, frozen=True, kw_only=True):
     """`nats_server`: the program to run; empty: the one on PATH if it is new enough, else the bundled one."""
 
-    nats_server: str = ""
+    nats_server: Annotated[
+        str,
+        Option(
+            "The nats-server program to run as the embedded bus.",
+            "Bus and host",
+            shown_default="the one on PATH, else the bundled one",
+        ),
+    ] = ""

@@ -9,8 +9,8 @@ from services.bus.settings import BusSettings
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.errors import SettingsError
-from services.common.jetstream.provisioning import limits
-from services.common.jetstream.stream_guard import sweep
+from services.common.jetstream.provisioning import ensure_streams, limits
+from services.common.jetstream.stream_guard import purge_old_markers
 
 
 def run(settings: BusSettings) -> None:
@@ -24,7 +24,7 @@ async def _run(settings: BusSettings) -> None:
     wanted = limits(settings)
     bus = await Bus.connect(ADMIN, credentials.find(settings, ADMIN), settings.bus_timeout)
     try:
-        await bus.ensure(wanted)
-        await sweep(bus)
+        await ensure_streams(bus, wanted)
+        await purge_old_markers(bus)
     finally:
         await bus.close()

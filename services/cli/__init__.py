@@ -1,1 +1,3 @@
 """The command line."""
+
+CONFIG_FILE = "longshore.toml"

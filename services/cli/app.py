@@ -1,47 +1,77 @@
-"""The typer application: one command a service, the all-in-one commands, and the verbs."""
+"""The typer application. It makes a command when that is called: a service loads nothing of the others."""
 
 from __future__ import annotations
 
-import inspect
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from services.bus.export import Way
-from services.bus.settings import BusSettings
-from services.cli import config, history, logs, verbs, verify
-from services.cli.options import COMMANDS, PANELS, build, command, fields_of, group
-from services.common.config.settings import Settings
-from services.deployer.settings import DeployerSettings
-from services.health.settings import HealthSettings
-from services.metrics_gateway.settings import GatewaySettings
-from services.proxy.settings import ProxySettings
+from services.cli import CONFIG_FILE
+from services.common.version import VERSION
 
-if TYPE_CHECKING:
-    from services.supervisor.plan import Plan
+MODULES = {
+    **dict.fromkeys(("server", "container"), "commands.all_in_one"),
+    **{name: f"commands.{name}" for name in ("proxy", "deployer", "health", "gateway")},
+    "up": "commands.all_in_one",
+    "demo": "commands.demo",
+    **dict.fromkeys(("status", "events", "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"), "verbs"),
+    **dict.fromkeys(("history", "diff"), "history"),
+    **dict.fromkeys(("replay", "export", "import"), "logs"),
+    "verify": "verify",
+    "bus": "commands.bus",
+}
+"""Where each command is, in the order of the help."""
+
+
+class Commands(TyperGroup):
+    """Imports a command when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command; for a name that is none, all are loaded, so that the error can propose one."""
+        for name in (cmd_name,) if cmd_name in MODULES else MODULES:
+            if name not in self.commands:
+                self.commands[name] = _load(name)
+        return self.commands.get(cmd_name)
+
+
+def _load(name: str) -> Any:
+    """The command that its module registers under this name."""
+    module: typer.Typer = import_module(f"services.cli.{MODULES[name]}").app
+    alone = typer.Typer()
+    alone.registered_commands = [command for command in module.registered_commands if command.name == name]
+    alone.registered_groups = [group for group in module.registered_groups if group.name == name]
+    return get_group(alone).commands[name]
+
 
 app = typer.Typer(
     name="longshore",
+    cls=Commands,
     help="Delivers containers to a host and proves what happened.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SHARED: tuple[type[Settings], ...] = (ProxySettings, HealthSettings, GatewaySettings, BusSettings)
-ALL_IN_ONE: tuple[type[Settings], ...] = (DeployerSettings, *SHARED)
-APP = fields_of(DeployerSettings, omit=Settings.__struct_fields__)
-CONTAINERS = PANELS["Containers"]
-FOR_A_SERVER = tuple(name for name in Settings.__struct_fields__ if name.startswith("nats_"))
-START = "Start"
-SERVICES = "One service alone"
+
+def options_of_all() -> dict[str, Any]:
+    """The options of every command, for a file that may set any of them."""
+    from services.cli.options import COMMANDS
+
+    for module in dict.fromkeys(MODULES.values()):
+        import_module(f"services.cli.{module}")
+    return COMMANDS
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"longshore {version('longshore')}")
+        typer.echo(f"longshore {VERSION}")
         raise typer.Exit
 
 
@@ -49,7 +79,7 @@ def _version(wanted: bool) -> None:
 def longshore(
     context: typer.Context,
     config_file: Annotated[
-        str, typer.Option("--config", envvar="LONGSHORE_CONFIG", help="Options file.", show_default=config.FILE)
+        str, typer.Option("--config", envvar="LONGSHORE_CONFIG", help="Options file.", show_default=CONFIG_FILE)
     ] = "",
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -60,181 +90,7 @@ def longshore(
     Every option can also be set by a variable (LONGSHORE_DRAIN_TIME=60) or in longshore.toml (drain-time = 60);
     a flag wins over a variable, a variable over the file.
     """
-    context.default_map = config.defaults(config_file, COMMANDS)
+    if config_file or Path(CONFIG_FILE).exists():
+        from services.cli import config
 
-
-@command(app, "server", *ALL_IN_ONE, omit=("listen", "runtime", *CONTAINERS), rich_help_panel=START)
-def server(values: dict[str, Any]) -> None:
-    """Deliver releases from a folder as processes: bus, proxy, deployer, health and metrics in one command.
-
-    Example: longshore server --registry dir:///srv/app --port 8080 --replicas 2 --health-path /health --telemetry
-    """
-    from services.supervisor.main import run
-
-    run(_plan(values, [build(DeployerSettings, values, runtime="process")]))
-
-
-WORDS = inspect.Parameter(
-    "words",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=None,
-    annotation=Annotated[
-        list[str] | None,
-        typer.Argument(metavar="-- [DOCKER RUN OPTIONS]", help="Options of `docker run` for every container."),
-    ],
-)
-
-
-@command(app, "container", *ALL_IN_ONE, omit=("listen", "runtime"), own=[WORDS], rich_help_panel=START)
-def container(values: dict[str, Any]) -> None:
-    """Deliver images from a registry as containers: bus, proxy, deployer, health and metrics in one command.
-
-    Example: longshore container --registry img://ghcr.io/me/app --port 8080 --health-path /health -- -e MODE=live
-    """
-    from services.supervisor.main import run
-
-    words = [*values["docker_args"], *(values["words"] or [])]
-    run(_plan(values, [build(DeployerSettings, values, runtime="docker", docker_args=words)]))
-
-
-CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-bus_app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
-app.add_typer(bus_app, name="bus", rich_help_panel=SERVICES)
-
-
-@group(bus_app, "bus", BusSettings, omit=FOR_A_SERVER, own=[CONTEXT])
-def bus(values: dict[str, Any]) -> None:
-    """Start the embedded bus: nats-server with JetStream on loopback. Or prepare a server that runs already."""
-    from services.bus.service import run
-
-    if values["context"].invoked_subcommand is None:
-        run(build(BusSettings, values))
-
-
-@bus_app.command("config")
-def bus_config(
-    out: Annotated[Path, typer.Option("--out", help="Folder for each account's secret; what is there is kept.")],
-    auth: Annotated[Way, typer.Option("--auth", help="What accounts sign in with.")] = "nkey",
-    host: Annotated[
-        list[str], typer.Option("--host", help="A host that gets accounts of its own; repeat it for each host.")
-    ] = [],  # noqa: B006 - typer reads it only
-) -> None:
-    """Print accounts of least permissions for a nats-server that runs already, and how to use them.
-
-    Example: longshore bus config --out /etc/longshore/nats > longshore.conf
-    """
-    from services.bus.export import export
-
-    typer.echo(export(out, auth, host), nl=False)
-
-
-@command(bus_app, "setup", BusSettings, omit=("nats_server", "host", "spool_limit"))
-def bus_setup(values: dict[str, Any]) -> None:
-    """Create the streams, buckets and object stores on a nats-server that runs already, or change their limits.
-
-    Example: longshore bus setup --nats-url nats://nats-1:4222,nats://nats-2:4222 --nats-replicas 3 --max-age 30d
-    """
-    from services.bus.setup import run
-
-    run(build(BusSettings, values))
-
-
-@command(app, "proxy", ProxySettings, rich_help_panel=SERVICES)
-def proxy(values: dict[str, Any]) -> None:
-    """Start the TCP proxy."""
-    from services.proxy.service import run
-
-    run(build(ProxySettings, values))
-
-
-@command(app, "deployer", DeployerSettings, rich_help_panel=SERVICES)
-def deployer(values: dict[str, Any]) -> None:
-    """Start the deployer of one application."""
-    from services.deployer.service import run
-
-    run(build(DeployerSettings, values))
-
-
-@command(app, "health", HealthSettings, rich_help_panel=SERVICES)
-def health(values: dict[str, Any]) -> None:
-    """Start the health checks of this host's replicas."""
-    from services.health.service import run
-
-    run(build(HealthSettings, values))
-
-
-@command(app, "gateway", GatewaySettings, rich_help_panel=SERVICES)
-def gateway(values: dict[str, Any]) -> None:
-    """Start the metrics gateway: /metrics, OTLP and the admin API."""
-    from services.metrics_gateway.service import run
-
-    run(build(GatewaySettings, values))
-
-
-def _read_file(context: typer.Context, file: str) -> str:
-    context.default_map = config.defaults(file, COMMANDS)["up"]
-    return file
-
-
-FILE = inspect.Parameter(
-    "file",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=config.FILE,
-    annotation=Annotated[
-        str, typer.Option("--file", "-f", help="The applications.", is_eager=True, callback=_read_file)
-    ],
-)
-
-
-@command(app, "up", *SHARED, omit=("listen",), own=[FILE], rich_help_panel=START)
-def up(values: dict[str, Any]) -> None:
-    """Deliver every application of a file: a table app.NAME for each, with the options of `server` as keys.
-
-    SIGHUP reads the file again and changes only what changed.
-    """
-    from services.supervisor.main import run
-
-    def plan() -> Plan:
-        tables = config.applications(values["file"], APP)
-        return _plan(values, [build(DeployerSettings, _runs(table), **_shared(values)) for table in tables.values()])
-
-    run(plan(), plan)
-
-
-def _runs(table: dict[str, Any]) -> dict[str, Any]:
-    """An application's options with its runtime: what an image asks for, unless it is said."""
-    from_image = str(table.get("registry", "")).startswith("img://")
-    return {"runtime": "docker" if from_image else "process"} | table
-
-
-def _shared(values: dict[str, Any]) -> dict[str, Any]:
-    """What every service of a host has in common."""
-    return {name: values[name] for name in Settings.__struct_fields__}
-
-
-def _plan(values: dict[str, Any], deployers: list[DeployerSettings]) -> Plan:
-    from services.supervisor.plan import Plan, listens
-
-    for one in deployers:
-        one.check_complete()
-    return Plan(
-        proxy=build(ProxySettings, values, listen=listens(deployers)),
-        health=build(HealthSettings, values),
-        gateway=build(GatewaySettings, values),
-        deployers=deployers,
-        nats_server=values["nats_server"],
-    )
-
-
-@app.command(rich_help_panel=START)
-def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the scenario.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
-) -> None:
-    """Watch a release roll out under traffic, and a broken one roll back."""
-    from services.demo.main import run
-
-    raise typer.Exit(run(once=once, as_json=as_json))
-
-
-verbs.register(app, verbs, history, logs, verify)
+        context.default_map = config.defaults(config_file, options_of_all())

@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
+from services.cli import CONFIG_FILE as FILE
 from services.cli.options import Fields
 from services.common.errors import SettingsError
 from services.common.text import lines as split
 
-FILE = "longshore.toml"
 APPS = "app"
 
 

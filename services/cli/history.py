@@ -10,10 +10,10 @@ import typer
 
 from schemas import subjects
 from services.cli import output
-from services.cli.log_start import tell_beginning
-from services.cli.verbs import Json, verb
-from services.client.remote import Recorded, Target, connect
-from services.metrics_gateway.state.state import Histogram
+from services.cli.log_start import warn_if_truncated
+from services.cli.verbs import Json, registered, verb
+from services.client.client import LoggedEvent, Target, connect
+from services.metrics_gateway.state.histogram import Histogram
 from services.replay.comparison import Comparison, Side
 from services.replay.deployments import Deployment, deployments
 from services.replay.log.source import Readable, events, from_file, from_stream
@@ -67,7 +67,7 @@ def _print(sides: list[Side]) -> None:
 @asynccontextmanager
 async def _events(
     target: Target, context: typer.Context, file: str, service: str
-) -> AsyncIterator[AsyncIterator[Recorded]]:
+) -> AsyncIterator[AsyncIterator[LoggedEvent]]:
     """The events that are asked for. Raises what damaged the log when all before that was read, and shown."""
     source = context.get_parameter_source("host")
     host = "" if source is None or source.name == "DEFAULT" else target.host  # this machine's name is not asked for
@@ -75,9 +75,9 @@ async def _events(
         log = Readable(from_file(file))
         yield events(log, target.app, host)
     else:
-        async with connect(target) as remote:
-            await tell_beginning(remote.bus)
-            log = Readable(from_stream(remote.bus, subject=subjects.events(service, target.app or "*")))
+        async with connect(target) as client:
+            await warn_if_truncated(client.bus)
+            log = Readable(from_stream(client.bus, subject=subjects.events(service, target.app or "*")))
             yield events(log, target.app, host)
     if log.damage:
         raise log.damage
@@ -142,3 +142,6 @@ def _quantile(histogram: Histogram, share: float) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+app = registered(__name__)

@@ -7,7 +7,7 @@ from services.common.bus.connection import Bus
 from services.common.jetstream import log_reader
 
 
-async def tell_beginning(bus: Bus, start: int = 1) -> None:
+async def warn_if_truncated(bus: Bus, start: int = 1) -> None:
     """Say so when messages from sequence `start` on have left the log at its old end. Raises BusError."""
     first = (await log_reader.describe(bus)).first
     if first > start:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from services.cli import output
-from services.cli.verbs import Json, verb
-from services.client.remote import Target, connect
+from services.cli.verbs import Json, registered, verb
+from services.client.client import Target, connect
 from services.common.errors import SettingsError
 from services.common.jetstream import log_reader
 from services.metrics_gateway.views.times import iso
 from services.replay.log import exporting, logfile
-from services.replay.log.log_range import Span, duration, span
+from services.replay.log.log_range import LogRange, parse_duration, parse_range
 from services.replay.log.logfile import Header
 from services.replay.log.source import Log, Readable, from_file, from_stream
 
@@ -29,7 +29,7 @@ From = Annotated[str, typer.Option("--from", help="Sequence or time to begin wit
 Until = Annotated[str, typer.Option("--until", help="Sequence or time to end with.", show_default="the log's end")]
 Format = Literal["text", "openmetrics", "json"]
 
-PATIENCE = 2.0
+PROGRESS_INTERVAL = 2.0
 """Seconds between two lines about how far it is."""
 
 
@@ -65,18 +65,18 @@ async def replay(
 
     if file and stream:
         raise SettingsError(f"--stream and {file}: say one of them")
-    view = View(span(since, until), target.app, parsing.parse(buckets or []))
+    view = View(parse_range(since, until), target.app, parsing.parse(buckets or []))
     if every and output_format not in (None, "openmetrics"):
         raise SettingsError(f"--every writes OpenMetrics: leave --format {output_format} out")
-    seconds = duration("--every", every) if every else None
+    seconds = parse_duration("--every", every) if every else None
     async with _log(target, file, None if every else view) as (log, known):
         replayed = Replay(view, _Progress().folded, known)
         if seconds is None:
             await _print_moment(replayed, log, output_format or "text")
         else:
             await _print_series(replayed, log, seconds)
-    _tell_span(view.span, replayed.log, max(replayed.state.position, replayed.log.end))
-    _tell(replayed)
+    _warn_range_past_end(view.range, replayed.log, max(replayed.state.position, replayed.log.end))
+    _report(replayed)
 
 
 @verb
@@ -88,22 +88,22 @@ async def export(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a file that is there.")] = False,
 ) -> None:
     """Write the log to a file that `replay`, `import`, `history` and `diff` read."""
-    wanted, progress = span(since, until), _Progress()
-    async with connect(target) as remote:
-        stream = await log_reader.describe(remote.bus)
+    wanted, progress = parse_range(since, until), _Progress()
+    async with connect(target) as client:
+        stream = await log_reader.describe(client.bus)
         header = Header(logfile.VERSION, stream.created, target.app)
         with exporting.writing(file, header, resume) as writer:
             begun = writer.records
-            exporting.check_span(file, writer, wanted.first)
-            await exporting.check_stream(file, writer, remote.bus, stream, target.app)
-            async with aclosing(from_stream(remote.bus, writer.sequence + 1, created=stream.created)) as log:
+            exporting.check_range(file, writer, wanted.first)
+            await exporting.check_stream(file, writer, client.bus, stream, target.app)
+            async with aclosing(from_stream(client.bus, writer.sequence + 1, created=stream.created)) as log:
                 readable = Readable(log, wanted.last)
                 lost = await exporting.export(
                     readable, writer, wanted.first, target.app, lambda now: progress.wrote(now.records)
                 )
     if lost:
         output.progress(f"{lost} messages left the log before they were exported")
-    _tell_span(wanted, readable, stream.last)
+    _warn_range_past_end(wanted, readable, stream.last)
     output.progress(
         f"exported {writer.records - begun} messages, {writer.records} in the file, to sequence {writer.sequence}"
     )
@@ -120,8 +120,8 @@ async def import_(
 
     progress = _Progress()
     with logfile.reading(file) as opened:
-        async with connect(target, "admin") as remote:
-            done = await import_log(opened, remote.bus, lambda now: progress.wrote(now.added))
+        async with connect(target, "admin") as client:
+            done = await import_log(opened, client.bus, lambda now: progress.wrote(now.added))
     if as_json:
         output.print_json([done])
     else:
@@ -131,19 +131,19 @@ async def import_(
 @asynccontextmanager
 async def _log(target: Target, file: str, moment: View | None) -> AsyncIterator[tuple[Log, State | None]]:
     """The log; for a moment of it also what is known of what was before, if it has lost its beginning."""
-    from services.replay.base_state import saved
+    from services.replay.base_state import newest_base_state
 
     if file:
         yield from_file(file), None
         return
-    async with connect(target) as remote:
-        known = await saved(remote.bus, moment) if moment else None
+    async with connect(target) as client:
+        known = await newest_base_state(client.bus, moment) if moment else None
         position = known.position if known else 0
         if known:
             output.progress(
                 f"what left the log is in these numbers: they go on from the snapshot at sequence {position}"
             )
-        async with aclosing(from_stream(remote.bus, position + 1)) as log:
+        async with aclosing(from_stream(client.bus, position + 1)) as log:
             yield log, known
 
 
@@ -174,7 +174,7 @@ async def _print_series(replayed: Replay, log: Log, every: float) -> None:
     output.progress(f"{moments} moments, to sequence {replayed.state.position}: {replayed.state.events} events")
 
 
-def _tell_span(wanted: Span, log: Readable, end: int) -> None:
+def _warn_range_past_end(wanted: LogRange, log: Readable, end: int) -> None:
     """Say where a log that ends with the sequence `end` has nothing of what was asked for."""
     first, last = wanted.first, wanted.last
     if first and first.sequence and first.sequence > end:
@@ -190,7 +190,7 @@ def _tell_span(wanted: Span, log: Readable, end: int) -> None:
         )
 
 
-def _tell(replayed: Replay) -> None:
+def _report(replayed: Replay) -> None:
     """What the numbers do not show. Raises what damaged the log: they are those of what came before."""
     state = replayed.state
     for start, end in replayed.gaps:
@@ -216,19 +216,22 @@ class _Progress:
     """Lines for whom it takes long."""
 
     def __init__(self) -> None:
-        self._next = time.monotonic() + PATIENCE
+        self._next = time.monotonic() + PROGRESS_INTERVAL
 
     def folded(self, state: State) -> None:
-        self._say(f"sequence {state.position}, {state.events} events, {_iso(state.time)}")
+        self._print(f"sequence {state.position}, {state.events} events, {_iso(state.time)}")
 
     def wrote(self, messages: int) -> None:
-        self._say(f"{messages} messages")
+        self._print(f"{messages} messages")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PATIENCE
+            self._next = time.monotonic() + PROGRESS_INTERVAL
             output.progress(text)
 
 
 def _iso(seconds: float) -> str:
     return iso(seconds) or f"@{seconds:g}"
+
+
+app = registered(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from schemas import subjects
-from schemas.routing import Decisions, Health, Replica, Route
-from services.client.remote import Remote
+from schemas.routing import Decisions, Health, Replica, Route, authority
+from services.client.client import Client
 
 
 class ReplicaView(msgspec.Struct):
@@ -32,12 +32,12 @@ class AppView(msgspec.Struct):
     replicas: list[ReplicaView]
 
 
-async def overview(remote: Remote) -> list[AppView]:
+async def overview(client: Client) -> list[AppView]:
     """The applications of the target's host."""
-    decisions = await remote.values(subjects.DECISIONS, Decisions)
-    routes = await remote.values(subjects.ROUTES, Route)
-    replicas = await remote.values(subjects.REPLICAS, Replica)
-    health = await remote.values(subjects.HEALTH, Health)
+    decisions = await client.values(subjects.DECISIONS, Decisions)
+    routes = await client.values(subjects.ROUTES, Route)
+    replicas = await client.values(subjects.REPLICAS, Replica)
+    health = await client.values(subjects.HEALTH, Health)
     return [
         app_view(
             key.split(".")[1],
@@ -69,7 +69,7 @@ def app_view(
             ReplicaView(
                 replica.id,
                 replica.release,
-                f"{replica.host}:{replica.port}",
+                authority(replica.host, replica.port),
                 _verdict(health.get(replica.id)),
                 states.get(replica.id, "no"),
             )

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -32,7 +33,9 @@ def markdown() -> str:
 
 def _commands(group: TyperGroup, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every command with its name, those below another one after it."""
-    for name, command in group.commands.items():
+    context = typer.Context(group)
+    for name in group.list_commands(context):
+        command: Any = group.get_command(context, name)
         yield prefix + name, command
         if isinstance(command, TyperGroup):
             yield from _commands(command, f"{prefix}{name} ")

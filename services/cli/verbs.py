@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import inspect
 from collections.abc import Callable, Coroutine
-from types import ModuleType
 from typing import Annotated, Any
 
 import msgspec
@@ -16,10 +15,10 @@ from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
 from services.cli import output
-from services.cli.log_start import tell_beginning
+from services.cli.log_start import warn_if_truncated
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.cli.overview import AppView, overview
-from services.client.remote import Recorded, Remote, Target, connect
+from services.client.client import Client, LoggedEvent, Target, connect
 from services.common import log
 from services.common.config.settings import check_positive
 from services.common.errors import LongshoreError, SettingsError
@@ -37,7 +36,7 @@ _VERBS: list[Verb] = []
 
 
 def verb(function: Verb) -> Verb:
-    """A verb: a coroutine of a Remote, or of a Target if it need not have one, and of options of its own.
+    """A verb: a coroutine of a Client, or of a Target if it need not have one, and of options of its own.
 
     Where to find the bus is added to them.
     """
@@ -45,14 +44,15 @@ def verb(function: Verb) -> Verb:
     return function
 
 
-def register(app: typer.Typer, *modules: ModuleType) -> None:
-    """Add all verbs of these modules to the application."""
-    for module in modules:
-        for function in _VERBS:
-            if function.__module__ == module.__name__:
-                name = function.__name__.rstrip("_")
-                COMMANDS[name] = fields_of(Target, omit=OF_SERVICES)
-                app.command(name, rich_help_panel=PANEL)(_command(name, function))
+def registered(module: str) -> typer.Typer:
+    """The verbs of a module as an application."""
+    app = typer.Typer()
+    for function in _VERBS:
+        if function.__module__ == module:
+            name = function.__name__.rstrip("_")
+            COMMANDS[name] = fields_of(Target, omit=OF_SERVICES)
+            app.command(name, rich_help_panel=PANEL)(_command(name, function))
+    return app
 
 
 def _command(name: str, function: Verb) -> Callable[..., None]:
@@ -76,19 +76,19 @@ async def _called(function: Verb, target: Target, values: dict[str, Any]) -> Non
     if "target" in inspect.signature(function).parameters:
         await function(target, **values)
         return
-    async with connect(target) as remote:
-        await function(remote, **values)
+    async with connect(target) as client:
+        await function(client, **values)
 
 
 @verb
-async def status(remote: Remote, as_json: Json = False) -> None:
+async def status(client: Client, as_json: Json = False) -> None:
     """Show the applications on a host: release, replicas, health, routes."""
-    apps = await overview(remote)
+    apps = await overview(client)
     if as_json:
         output.print_json(apps)
         return
     if not apps:
-        output.progress(f"no application runs on {remote.target.host}")
+        output.progress(f"no application runs on {client.target.host}")
     for app in apps:
         typer.echo(_headline(app))
         output.print_table(
@@ -99,7 +99,7 @@ async def status(remote: Remote, as_json: Json = False) -> None:
 
 @verb
 async def events(
-    remote: Remote,
+    client: Client,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
     start: Annotated[int, typer.Option("--start", help="First stream sequence to show.")] = 1,
     service: Annotated[str, typer.Option("--service", help="Only this service's.", show_default="all")] = "*",
@@ -110,9 +110,9 @@ async def events(
         raise SettingsError(f"--start {start}: the first message of a log is 1")
     if service != "*" and service not in subjects.SERVICES:
         raise SettingsError(f"--service {service!r}: known are {', '.join(subjects.SERVICES)}")
-    await tell_beginning(remote.bus, start)
-    until = None if follow else await remote.last_sequence()
-    async for recorded in remote.events(start, service, remote.target.app or "*", until):
+    await warn_if_truncated(client.bus, start)
+    until = None if follow else await client.last_sequence()
+    async for recorded in client.events(start, service, client.target.app or "*", until):
         if as_json:
             output.print_json([_as_object(recorded)])
         else:
@@ -121,101 +121,101 @@ async def events(
 
 @verb
 async def deploy(
-    remote: Remote,
+    client: Client,
     release: Annotated[str, typer.Argument(help="Release; the registry's newest if none is named.")] = "",
     wait: Wait = True,
     timeout: Timeout = 600.0,
     as_json: Json = False,
 ) -> None:
     """Roll out a release now."""
-    await _tell(remote, Deploy(release, _me()), wait, timeout, as_json)
+    await _send(client, Deploy(release, _me()), wait, timeout, as_json)
 
 
 @verb
 async def rollback(
-    remote: Remote,
+    client: Client,
     to: Annotated[str, typer.Argument(help="Release; the one before the current one if none is named.")] = "",
     wait: Wait = True,
     timeout: Timeout = 600.0,
     as_json: Json = False,
 ) -> None:
     """Return to an earlier release and stay there until `resume`."""
-    await _tell(remote, Rollback(to, _me()), wait, timeout, as_json)
+    await _send(client, Rollback(to, _me()), wait, timeout, as_json)
 
 
 @verb
-async def pause(remote: Remote, as_json: Json = False) -> None:
+async def pause(client: Client, as_json: Json = False) -> None:
     """Deploy nothing new until `resume`; what runs is kept running."""
-    await _tell(remote, Pause(_me()), False, 0, as_json)
+    await _send(client, Pause(_me()), False, 0, as_json)
 
 
 @verb
-async def resume(remote: Remote, as_json: Json = False) -> None:
+async def resume(client: Client, as_json: Json = False) -> None:
     """Follow the registry again."""
-    await _tell(remote, Resume(_me()), False, 0, as_json)
+    await _send(client, Resume(_me()), False, 0, as_json)
 
 
 @verb
 async def retry(
-    remote: Remote,
+    client: Client,
     release: Annotated[str, typer.Argument(help="Release; the newest one in quarantine if none is named.")] = "",
     wait: Wait = True,
     timeout: Timeout = 600.0,
     as_json: Json = False,
 ) -> None:
     """Lift the quarantine of a release and deploy it again."""
-    await _tell(remote, Retry(release, _me()), wait, timeout, as_json)
+    await _send(client, Retry(release, _me()), wait, timeout, as_json)
 
 
 @verb
 async def drain(
-    remote: Remote,
+    client: Client,
     replica: Annotated[str, typer.Argument(help="The replica's id, as `longshore status` shows it.")],
     as_json: Json = False,
 ) -> None:
     """Take a replica out of traffic, wait for its connections, and replace it."""
-    await _tell(remote, Drain(replica, _me()), False, 0, as_json)
+    await _send(client, Drain(replica, _me()), False, 0, as_json)
 
 
 @verb
-async def abort(remote: Remote, wait: Wait = True, timeout: Timeout = 600.0, as_json: Json = False) -> None:
+async def abort(client: Client, wait: Wait = True, timeout: Timeout = 600.0, as_json: Json = False) -> None:
     """End the deployment under way, whatever it waits for: roll it back, and quarantine its release."""
-    await _tell(remote, Abort(_me()), wait, timeout, as_json)
+    await _send(client, Abort(_me()), wait, timeout, as_json)
 
 
-async def _tell(remote: Remote, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
+async def _send(client: Client, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
     if wait:
         check_positive("--timeout", timeout)
-    start = await remote.last_sequence() + 1
-    reply = await remote.ask(command)
+    start = await client.last_sequence() + 1
+    reply = await client.send(command)
     if not (wait and reply.deployment):
         output.print_json([reply]) if as_json else typer.echo(reply.message)
         return
     output.progress(reply.message)
     try:
         async with asyncio.timeout(timeout):
-            failure = await _until_over(remote, reply, start, as_json)
+            failure = await _until_ended(client, reply, start, as_json)
     except TimeoutError:
         raise LongshoreError(f"not finished after {timeout:g} s; it goes on: see `longshore history`") from None
     if failure and not isinstance(command, Abort):
         raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
 
 
-async def _until_over(remote: Remote, reply: Reply, start: int, as_json: bool) -> DeploymentFailed | None:
+async def _until_ended(client: Client, reply: Reply, start: int, as_json: bool) -> DeploymentFailed | None:
     """Show what a deployment does until its end; how it failed, if it did."""
-    told, failure = History(), None
-    async for recorded in remote.events(start, "deployer", await remote.app()):
+    history, failure = History(), None
+    async for recorded in client.events(start, "deployer", await client.app()):
         event = recorded.event
         if getattr(event, "deployment", "") != reply.deployment:
             continue
-        told.add(recorded)
+        history.add(recorded)
         if isinstance(event, DeploymentFailed):
             failure = event
         output.progress(_as_line(recorded))
         if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
             break
     if as_json:
-        output.print_json(told.deployments or [reply])  # one that is aborted began before
+        output.print_json(history.deployments or [reply])  # one that is aborted began before
     return failure
 
 
@@ -240,12 +240,12 @@ def _fields(event: Event) -> dict[str, Any]:
     return {name: getattr(event, name) for name in event.__struct_fields__}
 
 
-def _as_object(recorded: Recorded) -> dict[str, Any]:
+def _as_object(recorded: LoggedEvent) -> dict[str, Any]:
     envelope = {name: getattr(recorded, name) for name in ("sequence", "service", "host", "app")}
     return {**envelope, "event": type(recorded.event).__name__, **_fields(recorded.event)}
 
 
-def _as_line(recorded: Recorded) -> str:
+def _as_line(recorded: LoggedEvent) -> str:
     event = recorded.event
     details = " ".join(f"{name}={_short(value)}" for name, value in _fields(event).items() if name != "time")
     return f"{output.clock(event.time)} {recorded.service}/{recorded.app} {type(event).__name__} {details}"
@@ -255,3 +255,6 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return msgspec.json.encode(value).decode() if isinstance(value, str) and (" " in value or not value) else str(value)
+
+
+app = registered(__name__)

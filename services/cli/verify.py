@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.cli.log_start import tell_beginning
-from services.cli.verbs import Json, verb
-from services.client.remote import Target, connect
+from services.cli.log_start import warn_if_truncated
+from services.cli.verbs import Json, registered, verb
+from services.client.client import Target, connect
 from services.common.errors import LogFileError, LongshoreError, SettingsError
 from services.replay import heads
 from services.replay.audit import Audit, Instance
@@ -98,10 +98,10 @@ async def _log(target: Target, file: str) -> AsyncIterator[tuple[Readable, int]]
                 raise LogFileError(f"{file}: holds one application only; verify an export of the whole log")
             yield Readable(_records(opened)), 0
             return
-    async with connect(target) as remote:
-        await tell_beginning(remote.bus)
-        last = await remote.last_sequence()
-        yield Readable(from_stream(remote.bus, last=last)), last
+    async with connect(target) as client:
+        await warn_if_truncated(client.bus)
+        last = await client.last_sequence()
+        yield Readable(from_stream(client.bus, last=last)), last
 
 
 async def _records(opened: logfile.Reader) -> AsyncIterator[list[Record]]:
@@ -131,3 +131,6 @@ def _as_object(one: Instance) -> dict[str, object]:
 
 def _missing(one: Instance) -> int:
     return sum(end - start + 1 for start, end in one.missing)
+
+
+app = registered(__name__)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import TextIO, cast
+from typing import Literal, TextIO, TypeAlias, cast
 
 import structlog
 
 from services.common.config.settings import LogFormat, LogLevel
 
+Logger: TypeAlias = structlog.typing.FilteringBoundLogger
+
+MOST_REASONS = 5
+"""Reasons that are logged of one outage: a reason with an address or a time in it is another one each time."""
+
 
 class _Stderr:
-    """Standard error as it is when a line is written. A line that cannot be written is lost, and nothing else is."""
+    """The standard error that is in place when a line is written. A line that cannot be written is lost."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # broken, closed
@@ -54,7 +59,45 @@ def configure(log_format: LogFormat, log_level: LogLevel) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
-def get(service: str) -> structlog.typing.FilteringBoundLogger:
-    """The logger of a service; every line carries its name."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service=service)
+class Outage:
+    """Log lines about something that fails again and again: one when it begins, and one when it ends.
+
+    `failure` and `recovery` are the texts of the lines; without a `recovery`, the end is not logged.
+    """
+
+    def __init__(
+        self,
+        logger: Logger,
+        failure: str,
+        recovery: str = "",
+        level: Literal["warning", "error"] = "warning",
+        **fields: object,
+    ) -> None:
+        self._log = logger
+        self._level = level
+        self._failure = failure
+        self._recovery = recovery
+        self._fields = fields
+        self._reasons: set[str] = set()
+
+    @property
+    def is_ongoing(self) -> bool:
+        return bool(self._reasons)
+
+    def failed(self, reason: str, **fields: object) -> None:
+        """Log a failure, unless one with this reason is logged already; after a few reasons, log no more."""
+        if reason not in self._reasons and len(self._reasons) < MOST_REASONS:
+            getattr(self._log, self._level)(self._failure, reason=reason, **self._fields, **fields)
+            self._reasons.add(reason)
+
+    def recovered(self) -> None:
+        """Log the recovery, if there was a failure."""
+        if self._reasons and self._recovery:
+            self._log.info(self._recovery, **self._fields)
+        self._reasons.clear()
+
+
+def get(service: str) -> Logger:
+    """Return the logger of a service; every line carries its name."""
+    logger: Logger = structlog.get_logger(service=service)
     return logger

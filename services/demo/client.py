@@ -21,7 +21,7 @@ class Traffic(msgspec.Struct):
     releases: Counter[str] = msgspec.field(default_factory=Counter)
 
 
-class Client:
+class TrafficClient:
     """A number of clients that ask one after another until stopped."""
 
     def __init__(self, port: int, clients: int = 4) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from services.client.remote import Remote, Target, connect
+from services.client.client import Client, Target, connect
 from services.common import log
 from services.common.errors import LongshoreError
 from services.demo import releases
-from services.demo.client import Client
+from services.demo.client import TrafficClient
 from services.demo.scenario import Summary, play
-from services.demo.story import Story
+from services.demo.story import DemoState
 from services.demo.view import show
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
@@ -50,17 +50,17 @@ def run(once: bool, as_json: bool) -> int:
 
 
 async def _run(directory: Path, once: bool, as_json: bool) -> int:
-    performance = asyncio.create_task(_perform(directory, once, as_json))
+    demo = asyncio.create_task(_run_services(directory, once, as_json))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, performance.cancel)
+        loop.add_signal_handler(number, demo.cancel)
     try:
-        return await performance
+        return await demo
     except asyncio.CancelledError:
         return INTERRUPTED
 
 
-async def _perform(directory: Path, once: bool, as_json: bool) -> int:
+async def _run_services(directory: Path, once: bool, as_json: bool) -> int:
     console = Console(stderr=as_json)
     releases.publish(directory / "releases", releases.FIRST)
     plan = _plan(directory)
@@ -79,30 +79,30 @@ async def _perform(directory: Path, once: bool, as_json: bool) -> int:
 
 
 async def _play(plan: Plan, registry: Path, console: Console) -> Summary:
-    client, story = Client(_port(plan)), Story()
-    async with connect(Target(state_dir=plan.state_dir)) as remote:
+    client, state = TrafficClient(_port(plan)), DemoState()
+    async with connect(Target(state_dir=plan.state_dir)) as running:
         helpers = [
-            asyncio.create_task(_follow(remote, story)),
-            asyncio.create_task(show(console, story, client.traffic)),
+            asyncio.create_task(_follow(running, state)),
+            asyncio.create_task(show(console, state, client.traffic)),
         ]
-        playing = asyncio.create_task(play(registry, client, story, f"{plan.admin_url}/metrics"))
+        scenario = asyncio.create_task(play(registry, client, state, f"{plan.admin_url}/metrics"))
         try:
-            await asyncio.wait({playing, *helpers}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({scenario, *helpers}, return_when=asyncio.FIRST_COMPLETED)
             for helper in helpers:
                 if helper.done():
                     helper.result()
-            return await playing
+            return await scenario
         finally:
-            for task in (playing, *helpers):
+            for task in (scenario, *helpers):
                 task.cancel()
-            await asyncio.gather(playing, *helpers, return_exceptions=True)
+            await asyncio.gather(scenario, *helpers, return_exceptions=True)
 
 
-async def _follow(remote: Remote, story: Story) -> None:
+async def _follow(client: Client, state: DemoState) -> None:
     """Put the story together. Raises LongshoreError when the log cannot be followed: the plot would wait in vain."""
     try:
-        async for recorded in remote.events(1):
-            await story.add(recorded.event)
+        async for recorded in client.events(1):
+            await state.add(recorded.event)
     except Exception as error:
         raise LongshoreError(f"the demo cannot follow the event log: {error or type(error).__name__}") from error
     raise LongshoreError("the demo cannot follow the event log any longer: the bus has closed it")

@@ -13,8 +13,8 @@ import msgspec
 
 from services.common.errors import LongshoreError
 from services.demo import releases
-from services.demo.client import Client, Traffic
-from services.demo.story import Story
+from services.demo.client import Traffic, TrafficClient
+from services.demo.story import DemoState
 
 STEP_TIMEOUT = 60.0
 COUNT_TIMEOUT = 15.0
@@ -47,17 +47,17 @@ class Summary(msgspec.Struct, frozen=True):
         return found
 
 
-async def play(registry: Path, client: Client, story: Story, metrics_url: str) -> Summary:
+async def play(registry: Path, client: TrafficClient, state: DemoState, metrics_url: str) -> Summary:
     """Run the scenario to its end. Raises LongshoreError when a step does not happen."""
     began = time.monotonic()
-    await _step("the first release serves", story.until_succeeded(releases.FIRST))
+    await _step("the first release serves", state.until_succeeded(releases.FIRST))
     asking = asyncio.create_task(client.run())
     await asyncio.sleep(LULL)
     releases.publish(registry, releases.SECOND)
-    await _step("the second release serves", story.until_succeeded(releases.SECOND))
+    await _step("the second release serves", state.until_succeeded(releases.SECOND))
     await asyncio.sleep(LULL)
     releases.publish(registry, releases.BROKEN)
-    await _step("the broken release is rolled back", story.until_quarantined(releases.BROKEN))
+    await _step("the broken release is rolled back", state.until_quarantined(releases.BROKEN))
     await asyncio.sleep(LULL)
     client.stop()
     await asking
@@ -66,8 +66,8 @@ async def play(registry: Path, client: Client, story: Story, metrics_url: str) -
         requests=client.traffic.requests,
         failed_requests=len(client.traffic.failures),
         deployments=int(metrics[DEPLOYMENTS]),
-        rollbacks=story.rollbacks,
-        events=story.events,
+        rollbacks=state.rollbacks,
+        events=state.events,
         connections_made=client.traffic.connections,
         connections_counted=int(metrics[CONNECTIONS]),
         duration_seconds=round(time.monotonic() - began, 3),

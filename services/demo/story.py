@@ -21,42 +21,42 @@ from schemas.events import (
 )
 
 
-class Told(msgspec.Struct):
+class Line(msgspec.Struct):
     """A line of the story, at `time` (unix seconds)."""
 
     time: float
     text: str
 
 
-class Story:
+class DemoState:
     """A fold of the log, and the events that others wait for."""
 
     def __init__(self) -> None:
         self.events = 0
         self.rollbacks = 0
-        self.lines: list[Told] = []
+        self.lines: list[Line] = []
         self.replicas: dict[str, tuple[str, str]] = {}
         self.succeeded: set[str] = set()
         self.quarantined: set[str] = set()
-        self._news = asyncio.Condition()
+        self._changed = asyncio.Condition()
 
     async def add(self, event: AnyEvent) -> None:
         """Take the next event."""
         self.events += 1
         self._follow_replicas(event)
         self._follow_releases(event)
-        async with self._news:
-            self._news.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
 
     async def until_succeeded(self, release: str) -> None:
         """Return when a deployment of the release has succeeded."""
-        async with self._news:
-            await self._news.wait_for(lambda: release in self.succeeded)
+        async with self._changed:
+            await self._changed.wait_for(lambda: release in self.succeeded)
 
     async def until_quarantined(self, release: str) -> None:
         """Return when the release was rolled back and put into quarantine."""
-        async with self._news:
-            await self._news.wait_for(lambda: release in self.quarantined and self.rollbacks)
+        async with self._changed:
+            await self._changed.wait_for(lambda: release in self.quarantined and self.rollbacks)
 
     def _follow_replicas(self, event: AnyEvent) -> None:
         match event:
@@ -71,18 +71,19 @@ class Story:
     def _follow_releases(self, event: AnyEvent) -> None:
         match event:
             case DeploymentStarted():
-                self._tell(event, f"{event.release} rolls out" + (f" over {event.previous}" if event.previous else ""))
+                over = f" over {event.previous}" if event.previous else ""
+                self._add_line(event, f"{event.release} rolls out{over}")
             case DeploymentSucceeded():
                 self.succeeded.add(event.release)
-                self._tell(event, f"{event.release} serves after {event.duration:.1f} s")
+                self._add_line(event, f"{event.release} serves after {event.duration:.1f} s")
             case DeploymentFailed():
-                self._tell(event, f"{event.release} failed ({event.phase}: {event.reason})")
+                self._add_line(event, f"{event.release} failed ({event.phase}: {event.reason})")
             case DeploymentRolledBack():
                 self.rollbacks += 1
-                self._tell(event, f"{event.release} rolled back, {event.to} goes on serving")
+                self._add_line(event, f"{event.release} rolled back, {event.to} goes on serving")
             case ReleaseQuarantined():
                 self.quarantined.add(event.release)
-                self._tell(event, f"{event.release} in quarantine until a newer release or `longshore retry`")
+                self._add_line(event, f"{event.release} in quarantine until a newer release or `longshore retry`")
 
-    def _tell(self, event: AnyEvent, text: str) -> None:
-        self.lines.append(Told(event.time, text))
+    def _add_line(self, event: AnyEvent, text: str) -> None:
+        self.lines.append(Line(event.time, text))

@@ -10,73 +10,73 @@ from rich.live import Live
 from rich.table import Table
 
 from services.demo.client import Traffic
-from services.demo.story import Story
+from services.demo.story import DemoState
 
 REFRESH = 0.25
 
 
-async def show(console: Console, story: Story, traffic: Traffic) -> None:
+async def show(console: Console, state: DemoState, traffic: Traffic) -> None:
     """Show the story and the traffic until cancelled."""
     if console.is_terminal:
-        await _show_live(console, story, traffic)
+        await _show_live(console, state, traffic)
     else:
-        await _print_lines(console, story)
+        await _print_lines(console, state)
 
 
-async def _show_live(console: Console, story: Story, traffic: Traffic) -> None:
+async def _show_live(console: Console, state: DemoState, traffic: Traffic) -> None:
     with Live(console=console, auto_refresh=False) as live:
         try:
             while True:
-                live.update(_screen(story, traffic), refresh=True)
+                live.update(_screen(state, traffic), refresh=True)
                 await asyncio.sleep(REFRESH)
         finally:
-            live.update(_screen(story, traffic), refresh=True)
+            live.update(_screen(state, traffic), refresh=True)
 
 
-async def _print_lines(console: Console, story: Story) -> None:
+async def _print_lines(console: Console, state: DemoState) -> None:
     shown = 0
     try:
         while True:
-            shown = _print_news(console, story, shown)
+            shown = _print_news(console, state, shown)
             await asyncio.sleep(REFRESH)
     finally:
-        _print_news(console, story, shown)
+        _print_news(console, state, shown)
 
 
-def _print_news(console: Console, story: Story, shown: int) -> int:
-    for told in story.lines[shown:]:
-        console.print(f"{_clock(told.time)} {told.text}", highlight=False, markup=False, soft_wrap=True)
-    return len(story.lines)
+def _print_news(console: Console, state: DemoState, shown: int) -> int:
+    for line in state.lines[shown:]:
+        console.print(f"{_clock(line.time)} {line.text}", highlight=False, markup=False, soft_wrap=True)
+    return len(state.lines)
 
 
-def _screen(story: Story, traffic: Traffic) -> Group:
-    return Group(_counts(story, traffic), _replicas(story), _lines(story))
+def _screen(state: DemoState, traffic: Traffic) -> Group:
+    return Group(_counts(state, traffic), _replicas(state), _lines(state))
 
 
-def _counts(story: Story, traffic: Traffic) -> Table:
+def _counts(state: DemoState, traffic: Traffic) -> Table:
     table = Table(title="longshore demo", title_justify="left", expand=True)
     for heading in ("requests", "failed", "answered by", "events on the log"):
         table.add_column(heading)
     releases = ", ".join(f"{release}: {count}" for release, count in sorted(traffic.releases.items()))
-    table.add_row(str(traffic.requests), str(len(traffic.failures)), releases, str(story.events))
+    table.add_row(str(traffic.requests), str(len(traffic.failures)), releases, str(state.events))
     return table
 
 
-def _replicas(story: Story) -> Table:
+def _replicas(state: DemoState) -> Table:
     table = Table(expand=True)
     for heading in ("replica", "release", "state"):
         table.add_column(heading)
-    for replica, (release, state) in sorted(story.replicas.items()):
-        table.add_row(replica, release, state)
+    for replica, (release, phase) in sorted(state.replicas.items()):
+        table.add_row(replica, release, phase)
     return table
 
 
-def _lines(story: Story) -> Table:
+def _lines(state: DemoState) -> Table:
     table = Table(expand=True)
     table.add_column("when", width=8)
     table.add_column("what happened")
-    for told in story.lines[-8:]:
-        table.add_row(_clock(told.time), told.text)
+    for line in state.lines[-8:]:
+        table.add_row(_clock(line.time), line.text)
     return table
 
 

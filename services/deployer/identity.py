@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 from services.common.errors import SettingsError
+from services.common.files import create_atomically
 from services.common.ids import uuid7
 
 
@@ -15,7 +14,7 @@ def identify(state_dir: str) -> str:
     path = Path(state_dir) / "instance"
     try:
         if not path.exists():
-            _create(path)
+            create_atomically(path, uuid7().encode())
         identity = path.read_text().strip()
     except OSError as error:
         raise SettingsError(f"--state-dir {state_dir}: {error.strerror}; choose a folder that you can write") from None
@@ -24,13 +23,3 @@ def identify(state_dir: str) -> str:
             f"{path} is empty: write into it the label longshore.instance of its containers, or remove it"
         )
     return identity
-
-
-def _create(path: Path) -> None:
-    """Create the file unless another process was first. No reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.write_text(uuid7())
-    with contextlib.suppress(FileExistsError):
-        os.link(new, path)
-    new.unlink()

@@ -9,7 +9,10 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import structlog
+
 from schemas import subjects
+from schemas.subjects import DEPLOYER_UNIT
 from services.common import log
 from services.common.errors import RegistryError
 from services.common.process import environment, lifecycle, state_lock
@@ -29,18 +32,17 @@ def run(settings: DeployerSettings) -> None:
 
     A second deployer of the same application waits for the end of the first.
     """
+    structlog.contextvars.bind_contextvars(app=settings.app)  # several deployers write to one terminal
     check(settings)
     waits = log.get("deployer").warning
     with state_lock.lock(
         settings.state_dir,
         f"replicas/{settings.app}/deployer",
         math.inf,
-        lambda holder: waits(
-            "another deployer has this application: waiting until it ends", app=settings.app, pid=holder
-        ),
+        lambda holder: waits("another deployer has this application: waiting until it ends", pid=holder),
     ):
         asyncio.run(wait_for_leadership(settings))
-        lifecycle.run("deployer", f"deployer:{settings.app}", settings, lambda context: serve(context, settings))
+        lifecycle.run("deployer", f"{DEPLOYER_UNIT}{settings.app}", settings, lambda context: serve(context, settings))
 
 
 def check(settings: DeployerSettings) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from services.common.config.option import App, DrainTime, Option
 from services.common.config.settings import Settings, check_duration, check_name, check_port, check_positive
 from services.common.errors import SettingsError
 from services.common.process.environment import check_names
@@ -60,38 +61,101 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     `health_path` must stay up for that; `replace_after` is how long one may be unhealthy before it is replaced.
     """
 
-    app: str = "app"
-    registry: str = ""
-    port: list[str] = msgspec.field(default_factory=list)
-    replicas: int = 1
-    interval: float = 10.0
-    max_interval: float = 300.0
-    runtime: Literal["process", "docker"] = "process"
-    pass_env: list[str] = msgspec.field(default_factory=list)
-    strategy: Strategy = "rolling"
-    health_path: str = ""
-    health_timeout: float = 30.0
-    probe_interval: float = 2.0
-    probe_timeout: float = 2.0
-    rise: int = 1
-    fall: int = 2
-    settle: float = 3.0
-    drain_time: float = 30.0
-    drain_signal: str = ""
-    stop_timeout: float = 10.0
-    stop_containers: bool = False
-    replace_after: float = 30.0
-    dial: Literal["host", "container"] = "host"
-    cmd: list[str] = msgspec.field(default_factory=list)
-    docker_args: list[str] = msgspec.field(default_factory=list)
-    docker_host: str = ""
-    pull_timeout: float = 600.0
-    keep_images: int = 7
-    before_deploy: str = ""
-    after_deploy: str = ""
-    on_failure: str = ""
-    hook_timeout: float = 300.0
-    notify: list[str] = msgspec.field(default_factory=list)
+    app: App = "app"
+    registry: Annotated[
+        str, Option("Where releases come from: dir:///folder/of/releases or img://host/repository.", "What to deliver")
+    ] = ""
+    port: Annotated[
+        list[str], Option("Proxy port, or proxy port:container port. Repeatable.", "What to deliver", short=("-p",))
+    ] = msgspec.field(default_factory=list)
+    replicas: Annotated[int, Option("How many replicas to run.", "What to deliver")] = 1
+    interval: Annotated[
+        float, Option("Seconds between two looks at the registry.", "What to deliver", short=("-i",))
+    ] = 10.0
+    max_interval: Annotated[
+        float, Option("Most seconds between two looks, when the registry keeps failing.", "What to deliver")
+    ] = 300.0
+    runtime: Annotated[Literal["process", "docker"], Option("How a replica runs.", "What to deliver")] = "process"
+    pass_env: Annotated[
+        list[str],
+        Option(
+            "A variable of Longshore's environment that processes and hooks are to see as well. Repeatable.",
+            "What to deliver",
+        ),
+    ] = msgspec.field(default_factory=list)
+    strategy: Annotated[
+        Strategy, Option("rolling: one replica at a time; blue-green: all new ones first.", "Rollout")
+    ] = "rolling"
+    health_path: Annotated[
+        str,
+        Option("HTTP path that answers 2xx or 3xx when a replica is healthy. Without it: the port accepts.", "Rollout"),
+    ] = ""
+    health_timeout: Annotated[float, Option("Seconds that a new replica may take to become ready.", "Rollout")] = 30.0
+    probe_interval: Annotated[float, Option("Seconds between two probes of a replica.", "Rollout")] = 2.0
+    probe_timeout: Annotated[float, Option("Seconds that one probe may take.", "Rollout")] = 2.0
+    rise: Annotated[int, Option("Passes in a row that make a replica healthy.", "Rollout")] = 1
+    fall: Annotated[int, Option("Failures in a row that make a replica unhealthy.", "Rollout")] = 2
+    settle: Annotated[
+        float, Option("Seconds that a replica without --health-path must stay up before it counts as ready.", "Rollout")
+    ] = 3.0
+    drain_time: DrainTime = 30.0
+    drain_signal: Annotated[
+        str,
+        Option(
+            "Signal that a replica gets when its draining begins, so that it closes its connections by itself.",
+            "Rollout",
+        ),
+    ] = ""
+    stop_timeout: Annotated[float, Option("Seconds between SIGTERM and SIGKILL for a replica.", "Rollout")] = 10.0
+    replace_after: Annotated[float, Option("Seconds after which an unhealthy replica is replaced.", "Rollout")] = 30.0
+    stop_containers: Annotated[
+        bool, Option("Stop the replicas when Longshore stops, instead of leaving them to the next start.", "Rollout")
+    ] = False
+    dial: Annotated[
+        Literal["host", "container"],
+        Option(
+            "Where the proxy reaches a container: a port of this host, or the container's own address.", "Containers"
+        ),
+    ] = "host"
+    cmd: Annotated[
+        list[str], Option("A word of the command that replaces the image's own. Repeatable.", "Containers")
+    ] = msgspec.field(default_factory=list)
+    docker_args: Annotated[
+        list[str],
+        Option(
+            "A word of what `docker run` is to add to a container (--docker-args=--memory=1g). Repeatable.",
+            "Containers",
+        ),
+    ] = msgspec.field(default_factory=list)
+    docker_host: Annotated[
+        str,
+        Option(
+            "The container engine: unix:///path/of/docker.sock or tcp://host:port.",
+            "Containers",
+            shown_default="$DOCKER_HOST, else unix:///var/run/docker.sock",
+        ),
+    ] = ""
+    pull_timeout: Annotated[float, Option("Seconds that the pull of an image may take.", "Containers")] = 600.0
+    keep_images: Annotated[
+        int,
+        Option("Unused images of the application to keep; older ones that Longshore pulled are removed.", "Containers"),
+    ] = 7
+    before_deploy: Annotated[
+        str,
+        Option("Shell command to run before a deployment; if it fails, so does the deployment.", "Hooks and notices"),
+    ] = ""
+    after_deploy: Annotated[
+        str, Option("Shell command to run when a deployment has succeeded.", "Hooks and notices")
+    ] = ""
+    on_failure: Annotated[str, Option("Shell command to run when a deployment has failed.", "Hooks and notices")] = ""
+    hook_timeout: Annotated[float, Option("Seconds that one of these commands may take.", "Hooks and notices")] = 300.0
+    notify: Annotated[
+        list[str],
+        Option(
+            "Where people are told: a URL that apprise understands, or webhook+https://host/path. Repeatable.",
+            "Hooks and notices",
+        ),
+    ] = msgspec.field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_name("--app", self.app)

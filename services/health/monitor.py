@@ -44,13 +44,13 @@ class Monitor:
         loop = asyncio.get_running_loop()
         while not self._stopped.is_set():
             started = loop.time()
-            self._tell(await self._probe(self.replica))
+            self._report(await self._probe(self.replica))
             due = started + pause(self._tally, self.replica.check, random.random())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await self._stopped.wait()
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _report(self, outcome: Outcome) -> None:
         now = time.time()
         self._record(
             HealthChecked(now, self.replica.id, outcome.passed, outcome.latency, outcome.reason), self.replica.app
@@ -61,9 +61,9 @@ class Monitor:
         if self._tally.verdict is not None and self._tally.verdict != before.verdict:
             self._change(now, self._tally.verdict, outcome.reason)
         elif not self._tally.proven:
-            self._tell_why_not_yet(now, outcome.reason)
+            self._report_not_ready(now, outcome.reason)
 
-    def _tell_why_not_yet(self, now: float, reason: str) -> None:
+    def _report_not_ready(self, now: float, reason: str) -> None:
         known = self._verdicts.get(self._key)
         if known is None or known.reason != reason:
             self._put(False, now, reason, starting=True)

@@ -14,7 +14,7 @@ import h11
 import httpx
 import msgspec
 
-from schemas.routing import Replica
+from schemas.routing import Replica, authority
 
 LARGEST_BODY = 64 << 10
 HEADERS = {"User-Agent": "longshore-health", "Connection": "close"}
@@ -102,8 +102,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _url(replica: Replica) -> str:
-    host = f"[{replica.host}]" if ":" in replica.host else replica.host
-    return f"http://{host}:{replica.port}{replica.check.path}"
+    return f"http://{authority(replica.host, replica.port)}{replica.check.path}"
 
 
 async def _read(response: httpx.Response) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from schemas import codec, subjects
 from schemas.routing import Replica
-from services.common.bus.connection import Change, Synced
+from services.common.jetstream.watch import Change, Synced, watch_keys
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
 from services.health.monitor import Monitor
@@ -38,7 +38,7 @@ async def serve(context: Context, settings: HealthSettings) -> None:
 
 async def _follow(context: Context, monitors: Monitors, verdicts: Verdicts) -> None:
     await verdicts.load(context.host)
-    async for change in context.bus.watch(subjects.REPLICAS, f"{subjects.token(context.host)}.>"):
+    async for change in watch_keys(context.bus, subjects.REPLICAS, f"{subjects.token(context.host)}.>"):
         if isinstance(change, Synced):
             monitors.settle()
         else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from services.common.config.option import Option
 from services.common.config.settings import Settings
 from services.common.errors import SettingsError
 
@@ -9,7 +12,7 @@ from services.common.errors import SettingsError
 class HealthSettings(Settings, frozen=True, kw_only=True):
     """`concurrency`: how many probes may be under way at once."""
 
-    concurrency: int = 64
+    concurrency: Annotated[int, Option("Probes that may run at the same time.", "Bus and host")] = 64
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:

@@ -11,8 +11,9 @@ import msgspec
 from schemas import codec, subjects
 from schemas.routing import Health
 from services.common import log
-from services.common.bus.connection import Bus, Change, Synced
+from services.common.bus.connection import Bus
 from services.common.errors import BusError
+from services.common.jetstream.watch import Change, Synced, watch_keys
 
 RETRY_WAIT = 0.5
 
@@ -45,7 +46,7 @@ class Verdicts:
 
     async def load(self, host: str) -> None:
         """Read what the bucket holds for this host: the verdicts of the instance before."""
-        watch = self._bus.watch(subjects.HEALTH, f"{subjects.token(host)}.>")
+        watch = watch_keys(self._bus, subjects.HEALTH, f"{subjects.token(host)}.>")
         async with contextlib.aclosing(watch):
             async for change in watch:
                 if isinstance(change, Synced):

@@ -1,1 +1,1 @@
-"""The metrics gateway: folds the event log into numbers, and serves, pushes and explains them."""
+"""The metrics gateway: it folds the event log into numbers, serves them and pushes them."""

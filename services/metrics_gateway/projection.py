@@ -1,4 +1,4 @@
-"""What a running gateway holds: the state, and how near it is to the log's end."""
+"""The state of a running gateway, and its distance from the end of the log."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections import Counter
 
 from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
-from services.common.jetstream.log_reader import Entry, describe
-from services.common.process.lifecycle import VERSION
+from services.common.jetstream.log_reader import LogMessage, describe
+from services.common.version import VERSION
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.instruments.instrument import Duty, Moment
+from services.metrics_gateway.instruments.instrument import Measurement, Role
 from services.metrics_gateway.state.state import State
 
 
-class Live:
-    """Folds what the reader brings. Nothing is shown before `is_caught_up`, so that no counter is seen to go back.
+class Projection:
+    """Folds the messages of the log into the state.
 
-    `is_whole`: no message is applied by half. `saved`: when the state was last saved, or this began (unix
-    seconds). `leases`: of what only one gateway of several on the bus does.
+    Nothing is shown before `is_caught_up`, so that no counter goes back. `is_whole`: no message is applied by half.
+    `saved` is when the state was last saved, or the gateway started (unix seconds). `leases` are those of this
+    gateway's roles.
     """
 
     def __init__(self, bus: Bus, process: str = "", host: str = "") -> None:
@@ -27,7 +28,7 @@ class Live:
         self.backlog: int | None = None
         self.pending = 0
         self.fold_seconds = 0.0
-        self.leases: dict[Duty, Lease] = {}
+        self.leases: dict[Role, Lease] = {}
         self.is_whole = True
         self.saved = time.time()
         self.otlp_exports = Counter(success=0, failure=0)
@@ -42,6 +43,7 @@ class Live:
 
     @property
     def is_connected(self) -> bool:
+        """Whether the bus is connected."""
         return self._bus.is_connected
 
     @property
@@ -49,54 +51,55 @@ class Live:
         """Seconds since the newest message of the state was stored."""
         return max(0.0, time.time() - self.state.time)
 
-    def does(self, duty: Duty) -> bool:
-        """Whether it is for this gateway to do that now. To be asked right before each time."""
-        lease = self.leases.get(duty)
+    def has_role(self, role: Role) -> bool:
+        """Return whether this gateway has the role now. Ask right before each action."""
+        lease = self.leases.get(role)
         return lease is None or lease.is_held
 
     async def is_behind(self, position: int) -> bool:
-        """Whether the log holds messages up to `position` that are not folded yet. Raises BusError.
+        """Return whether the log holds messages up to `position` that are not folded yet. Raises BusError.
 
-        A log that was made anew, or has lost its end, may never reach it.
+        A log that was created again, or has lost its end, may never reach the position.
         """
         return self.state.position < position <= (await describe(self._bus)).last
 
-    def fold(self, entry: Entry) -> None:
+    def fold(self, message: LogMessage) -> None:
         """Apply a message of the log."""
         if self.backlog is None:
-            self.backlog = entry.pending + 1
+            self.backlog = message.pending + 1
         self.is_whole = False
-        self.pass_over(entry.sequence)
+        self.skip_lost(message.sequence)
         began = time.perf_counter()
-        apply(self.state, entry.sequence, entry.time, entry.payload, entry.subject, entry.began)
+        apply(self.state, message.sequence, message.time, message.payload, message.subject, message.began)
         self.fold_seconds += time.perf_counter() - began
         self.is_whole = True
         self.folded += 1
-        self.pending = entry.pending
+        self.pending = message.pending
 
-    def pass_over(self, first: int) -> int:
-        """The next message is that of sequence `first`: how many left the log between it and the state, now counted.
+    def skip_lost(self, first: int) -> int:
+        """Move to the message of sequence `first`. Return how many before it have left the log, after counting them.
 
-        What was there before anything was ever folded is not counted.
+        Messages from before anything was folded do not count.
         """
         lost = max(0, first - self.state.position - 1) if self.state.position else 0
         self.state.messages_lost += lost
         self.state.position += lost
         return lost
 
-    def moment(self) -> Moment:
-        """What the instruments measure now."""
-        return Moment(
+    def measurement(self) -> Measurement:
+        """Return the present input of the instruments."""
+        dropped = self.otlp_spans["dropped"] + self.state.tracing.dropped
+        return Measurement(
             self.state,
-            time.time(),
-            VERSION,
-            self.is_connected,
-            dict(self.otlp_exports),
-            self.saved,
-            self.pending,
-            self.fold_seconds,
-            dict(self.otlp_spans) | {"dropped": self.otlp_spans["dropped"] + self.state.tracing.dropped},
-            {duty: lease.is_held for duty, lease in self.leases.items()},
-            self._process,
-            self._host,
+            now=time.time(),
+            version=VERSION,
+            bus_connected=self.is_connected,
+            otlp_exports=dict(self.otlp_exports),
+            saved=self.saved,
+            pending=self.pending,
+            fold_seconds=self.fold_seconds,
+            otlp_spans=dict(self.otlp_spans) | {"dropped": dropped},
+            roles={role: lease.is_held for role, lease in self.leases.items()},
+            process=self._process,
+            host=self._host,
         )

@@ -1,4 +1,4 @@
-"""The metrics gateway as a process: it follows the log and answers for it."""
+"""The process of the metrics gateway: it follows the log and serves the admin API."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from schemas import subjects
 from services.common import log
 from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
-from services.common.jetstream.log_reader import Entry, StreamReplacedError, read
+from services.common.jetstream.log_reader import LogMessage, StreamReplacedError, read
 from services.common.jetstream.object_store import Objects
-from services.common.jetstream.stream_guard import keep
+from services.common.jetstream.provisioning import limits
+from services.common.jetstream.stream_guard import recreate_missing_stream
 from services.common.process import lifecycle
 from services.common.process.child import SUPERVISED
-from services.common.process.lifecycle import VERSION, Context
+from services.common.process.lifecycle import Context
+from services.common.version import VERSION
 from services.metrics_gateway import api
 from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.instruments.instrument import Duty
-from services.metrics_gateway.log_health import Complaints
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.instruments.instrument import Role
+from services.metrics_gateway.log_health import LogHealth
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.snapshots.saver import Saver
 from services.metrics_gateway.snapshots.store import Store
@@ -39,14 +41,14 @@ from services.metrics_gateway.traces.requests import traced
 from services.metrics_gateway.views.traffic import INTERVAL, Traffic
 
 if TYPE_CHECKING:
-    from services.metrics_gateway.export.spans_pusher import Tracer
+    from services.metrics_gateway.export.spans_pusher import SpansPusher
 
 SERVICE = "gateway"
 SHARED = {"service.name": "longshore"}
-"""What every gateway of a log says of itself."""
+"""The attributes that are the same for every gateway of a log."""
 
 SLICE = 0.002
-"""Seconds for which a backlog is folded before requests get their turn."""
+"""Seconds of folding a backlog, after which the event loop may answer requests."""
 
 SAVE_TIMEOUT = 3.0
 """Seconds for the last snapshot when the service stops."""
@@ -55,8 +57,8 @@ SAVE_TIMEOUT = 3.0
 def run(settings: GatewaySettings) -> None:
     """Run the gateway until SIGTERM or SIGINT.
 
-    Raises PortTakenError, SettingsError and ExpiredError before anything has started; the last not when a supervisor
-    starts it: what has expired is to cost no more than the pushes, and never traffic.
+    Raises PortTakenError, SettingsError and ExpiredError before anything has started. Under a supervisor, an expired
+    certificate does not raise: it costs the pushes, and must never cost traffic.
     """
     if SUPERVISED not in os.environ:
         settings.check_dates(time.time())
@@ -70,75 +72,75 @@ async def main(settings: GatewaySettings, listener: socket.socket, secrets: Toke
     for problem in settings.expired(time.time()):
         context.log.warning("the collector will refuse a certificate", reason=problem)
     for problem in dict.fromkeys(filter(None, map(settings.problem, SIGNALS))):
-        context.log.warning("pushes no telemetry: it is only asked for by a variable that does not fit", reason=problem)
-    live = Live(context.bus, context.instance, context.host)
+        context.log.warning("pushes no telemetry: a variable asks for it and cannot be used", reason=problem)
+    projection = Projection(context.bus, context.instance, context.host)
     resource = describe(context)
     traffic = Traffic()
-    exporter = Exporter(live.moment, resource.attributes)
-    core = api.Core(settings, secrets, live, traffic, exporter, context.bus, context.stopping)
-    app: ASGIApp = api.answering_head(api.create(core))
+    exporter = Exporter(projection.measurement, resource.attributes)
+    gateway = api.Gateway(settings, secrets, projection, traffic, exporter, context.bus, context.stopping)
+    app: ASGIApp = api.with_head(api.create(gateway))
     objects = Objects(context.bus, subjects.SNAPSHOTS)
-    saver = Saver(live, context.bus, Store(objects, context.log), context.log)
-    folding = context.spawn(follow(live, context.bus, saver), "fold")
-    if settings.nats_url:  # the embedded bus looks after its own
-        context.spawn(keep(context.bus), "keeping")
-    context.spawn(_sampling(live, traffic), "traffic")
+    saver = Saver(projection, context.bus, Store(objects, context.log), context.log)
+    folding = context.spawn(follow(projection, context.bus, saver), "fold")
+    if settings.nats_url:  # the embedded bus recreates its stream itself
+        context.spawn(recreate_missing_stream(context.bus, limits(settings)), "stream guard")
+    context.spawn(_sampling(projection, traffic), "traffic")
     async with (
-        _leasing(settings, live, context),
+        _leasing(settings, projection, context),
         _saving(saver, context),
-        _pushing(settings, live, objects, context),
-        _tracing(settings, live, resource, context) as tracer,
+        _pushing(settings, projection, objects, context),
+        _tracing(settings, projection, resource, context) as spans,
     ):
-        if tracer:
-            app = traced(app, tracer.record)
+        if spans:
+            app = traced(app, spans.record)
         context.log.info("admin API", address=settings.admin_address, port=settings.admin_port)
         await api.serve(app, listener, context.stopping)
-        folding.cancel()  # what is pushed last is what is saved last
+        folding.cancel()  # the last push and the last snapshot have the same state
 
 
-async def follow(live: Live, bus: Bus, saver: Saver) -> None:
-    """Fold the log from the newest snapshot on, for ever."""
-    complaints = Complaints(log.get(SERVICE))
+async def follow(projection: Projection, bus: Bus, saver: Saver) -> None:
+    """Fold the log from the newest snapshot on, until cancelled."""
+    health = LogHealth(log.get(SERVICE))
     await saver.restore()
-    complaints.begin(live.state)
+    health.start(projection.state)
     while True:
         try:
-            async for entries in read(bus, live.state.position + 1, created=saver.stream):
-                await _fold(live, entries)
+            async for messages in read(bus, projection.state.position + 1, created=saver.stream):
+                await _fold(projection, messages)
                 saver.folded()
-                complaints.look(live.state)
+                health.report(projection.state)
         except StreamReplacedError as error:
             saver.follow(error.stream)
 
 
-async def _fold(live: Live, entries: list[Entry]) -> None:
+async def _fold(projection: Projection, messages: list[LogMessage]) -> None:
     began = time.perf_counter()
-    for entry in entries:
-        live.fold(entry)
+    for message in messages:
+        projection.fold(message)
         if time.perf_counter() - began > SLICE:
             await asyncio.sleep(0)
             began = time.perf_counter()
 
 
-async def _sampling(live: Live, traffic: Traffic) -> None:
-    """Measure rates, for ever; not while the past is read, which is no traffic of now."""
+async def _sampling(projection: Projection, traffic: Traffic) -> None:
+    """Sample rates until cancelled, but not while reading the past: that is not present traffic."""
     while True:
-        if live.is_caught_up:
-            traffic.sample(live.state, time.monotonic())
+        if projection.is_caught_up:
+            traffic.sample(projection.state, time.monotonic())
         await asyncio.sleep(INTERVAL)
 
 
 def describe(context: Context) -> Resource:
-    """This process, for /metrics and traces; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
+    """Return the attributes of this process, for /metrics and traces. OTEL_* variables override them."""
     own = {"service.version": VERSION, "service.instance.id": context.instance, "host.name": context.host}
     return _with_variables(Resource.create(SHARED | own))
 
 
 def describe_counted() -> Resource:
-    """What the pushed metrics are about, the same in every process that pushes them; variables as in `describe`.
+    """Return the attributes of the pushed metrics; OTEL_* variables override them.
 
-    Stores make labels of these attributes, so one that changes with a restart, an upgrade or a takeover would begin new
-    series beside the old ones.
+    They are the same in every process that pushes. Stores make labels of them, so an attribute that changes with a
+    restart, an upgrade or a takeover would begin new series beside the old ones.
     """
     return _with_variables(Resource(SHARED))
 
@@ -149,26 +151,28 @@ def _with_variables(own: Resource) -> Resource:
 
 
 def _text(value: Any) -> Any:
-    """Text without what is no UTF-8 in a variable of the environment."""
+    """Return the text, with replacement characters for bytes of a variable that are not UTF-8."""
     return value.encode(errors="surrogateescape").decode(errors="replace") if isinstance(value, str) else value
 
 
 @asynccontextmanager
-async def _leasing(settings: GatewaySettings, live: Live, context: Context) -> AsyncIterator[None]:
-    """Ask for each duty that this gateway can have while inside, and give them back at the end."""
-    duties: list[Duty] = ["snapshots", *(signal for signal in SIGNALS if settings.pushes(signal))]
-    live.leases = {duty: Lease(context.bus, f"{SERVICE}.{duty}", context.instance, context.host) for duty in duties}
-    for duty, lease in live.leases.items():
-        context.spawn(lease.run(), f"lease of {duty}")
+async def _leasing(settings: GatewaySettings, projection: Projection, context: Context) -> AsyncIterator[None]:
+    """Compete for each role that this gateway can have while inside, and release them at the end."""
+    roles: list[Role] = ["snapshots", *(signal for signal in SIGNALS if settings.pushes(signal))]
+    projection.leases = {
+        role: Lease(context.bus, f"{SERVICE}.{role}", context.instance, context.host) for role in roles
+    }
+    for role, lease in projection.leases.items():
+        context.spawn(lease.run(), f"lease of {role}")
     try:
         yield
     finally:
-        await asyncio.gather(*(lease.release() for lease in live.leases.values()))
+        await asyncio.gather(*(lease.release() for lease in projection.leases.values()))
 
 
 @asynccontextmanager
 async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
-    """Save the state now and then while inside, and at the end."""
+    """Save the state from time to time while inside, and at the end."""
     running = context.spawn(saver.run(), "snapshots")
     try:
         yield
@@ -178,15 +182,17 @@ async def _saving(saver: Saver, context: Context) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _pushing(settings: GatewaySettings, live: Live, objects: Objects, context: Context) -> AsyncIterator[None]:
-    """If metrics are to be pushed, push while inside. The exporter is only loaded then: it is large."""
+async def _pushing(
+    settings: GatewaySettings, projection: Projection, objects: Objects, context: Context
+) -> AsyncIterator[None]:
+    """Push metrics while inside, if configured. The exporter is large, so only then is it loaded."""
     if not settings.pushes("metrics"):
         yield
         return
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a push that fails is told once, by us
-    from services.metrics_gateway.export.metrics_pusher import Pusher
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the pusher logs a failure once
+    from services.metrics_gateway.export.metrics_pusher import MetricsPusher
 
-    pusher = Pusher(settings, live, describe_counted(), objects)
+    pusher = MetricsPusher(settings, projection, describe_counted(), objects)
     running = context.spawn(pusher.run(), "otlp")
     try:
         yield
@@ -197,26 +203,26 @@ async def _pushing(settings: GatewaySettings, live: Live, objects: Objects, cont
 
 @asynccontextmanager
 async def _tracing(
-    settings: GatewaySettings, live: Live, resource: Resource, context: Context
-) -> AsyncIterator[Tracer | None]:
-    """With an endpoint for traces, push them while inside; else forget them."""
+    settings: GatewaySettings, projection: Projection, resource: Resource, context: Context
+) -> AsyncIterator[SpansPusher | None]:
+    """Push traces while inside, if configured; else drop them."""
     if not settings.pushes("traces"):
-        context.spawn(_discarding(live), "traces")
+        context.spawn(_discarding(projection), "traces")
         yield None
         return
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from services.metrics_gateway.export.spans_pusher import Tracer
+    from services.metrics_gateway.export.spans_pusher import SpansPusher
 
-    tracer = Tracer(settings, live, resource)
-    running = context.spawn(tracer.run(), "traces")
+    pusher = SpansPusher(settings, projection, resource)
+    running = context.spawn(pusher.run(), "traces")
     try:
-        yield tracer
+        yield pusher
     finally:
         running.cancel()
-        await tracer.close()
+        await pusher.close()
 
 
-async def _discarding(live: Live) -> None:
+async def _discarding(projection: Projection) -> None:
     while True:
-        live.state.tracing.finished.clear()
+        projection.state.tracing.finished.clear()
         await asyncio.sleep(INTERVAL)

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Annotated
 
+from services.common.config.option import Option
 from services.common.config.settings import check_port
 from services.common.errors import SettingsError
 from services.metrics_gateway.telemetry_settings import TelemetrySettings
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 class GatewaySettings(TelemetrySettings, frozen=True, kw_only=True):
-    """Where the admin API listens, who may ask it, and what telemetry there is."""
+    """The address of the admin API, its tokens, and the telemetry options."""
 
-    admin_port: int = 17539
-    admin_address: str = "127.0.0.1"
-    admin_token_file: str = ""
-    metrics_token: str = ""
-    metrics_token_file: str = ""
+    admin_port: Annotated[int, Option("Port of /metrics, /api and /healthz.", "Telemetry")] = 17539
+    admin_address: Annotated[
+        str, Option("Address of the admin port. On another than loopback, reading needs the admin token.", "Telemetry")
+    ] = "127.0.0.1"
+    admin_token_file: Annotated[
+        str,
+        Option(
+            "File with the bearer token of the admin API, instead of the generated one.",
+            "Telemetry",
+            shown_default="admin-token in --state-dir",
+        ),
+    ] = ""
+    metrics_token: Annotated[
+        str, Option("Bearer token that /metrics asks for; better as a variable, or a file.", "Telemetry")
+    ] = ""
+    metrics_token_file: Annotated[str, Option("File with the bearer token that /metrics asks for.", "Telemetry")] = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,5 +56,5 @@ def _check_address(option: str, address: str) -> None:
 def _check_metrics_token(token: str, file: str) -> None:
     if token and file:
         raise SettingsError("--metrics-token and --metrics-token-file: give one of them")
-    if token and not _TOKEN.fullmatch(token):
+    if token and not TOKEN.fullmatch(token):
         raise SettingsError("--metrics-token: use letters, digits and . _ ~ + / = - (it is not shown here)")

@@ -1,18 +1,19 @@
-"""The options of telemetry: what is measured, and to whom it is pushed. OTEL_* variables stand in where none is given.
+"""The options of telemetry: the signals to measure, and the endpoint to push them to.
 
-Nothing here loads an exporter.
+OTEL_* variables apply where an option is not given. Nothing here loads an exporter.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import unquote
 
 import msgspec
 
 from services.common.config import certificates
+from services.common.config.option import Option
 from services.common.config.settings import Settings, check_positive
 from services.common.errors import ExpiredError, SettingsError
 from services.metrics_gateway.export.endpoint import Endpoint, parse, parse_target
@@ -21,7 +22,7 @@ Signal = Literal["metrics", "traces"]
 SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
 
 SIGNAL_VARIABLES = ("LONGSHORE_TELEMETRY_SIGNALS", "LONGSHORE_TELEMETRY", "SCOTTY__TELEMETRY")
-"""What names signals where --telemetry-signals does not: the first that is set."""
+"""The first of these that is set names the signals, unless --telemetry-signals does."""
 
 TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
@@ -32,22 +33,59 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
 
 class TelemetrySettings(Settings, frozen=True, kw_only=True):
-    """What is measured, and to whom it is pushed. `otlp_interval` is seconds; None leaves a choice to OTEL_* variables.
+    """The signals to measure, and the endpoint to push them to.
 
-    `otlp_header` holds NAME=VALUE, the value percent-encoded where that is needed.
+    `otlp_interval` is in seconds. None leaves a choice to OTEL_* variables. `otlp_header` holds NAME=VALUE, the value
+    percent-encoded where needed.
     """
 
-    telemetry: bool = False
-    telemetry_signals: str = ""
-    otlp_endpoint: str = ""
-    otlp_insecure: bool = False
-    otlp_ca: str = ""
-    otlp_cert: str = ""
-    otlp_key: str = ""
-    otlp_header: list[str] = msgspec.field(default_factory=list)
-    otlp_compression: Literal["gzip", "none"] | None = None
-    otlp_temporality: Literal["cumulative", "delta"] | None = None
-    otlp_interval: float | None = None
+    telemetry: Annotated[
+        bool, Option("Serve Prometheus metrics at /metrics on the admin port.", "Telemetry", variables=())
+    ] = False
+    telemetry_signals: Annotated[
+        str,
+        Option(
+            "What is measured: metrics, traces, or both with a comma. Switches telemetry on.",
+            "Telemetry",
+            variables=SIGNAL_VARIABLES,
+        ),
+    ] = ""
+    otlp_endpoint: Annotated[
+        str, Option("host:port of an OpenTelemetry collector (gRPC). Switches telemetry on.", "Telemetry")
+    ] = ""
+    otlp_insecure: Annotated[bool, Option("Plain text to the collector instead of TLS.", "Telemetry")] = False
+    otlp_ca: Annotated[
+        str, Option("File with the authority that signed the collector's certificate, in PEM form.", "Telemetry")
+    ] = ""
+    otlp_cert: Annotated[
+        str, Option("File with the certificate that is shown to the collector, in PEM form.", "Telemetry")
+    ] = ""
+    otlp_key: Annotated[str, Option("File with the key of that certificate.", "Telemetry")] = ""
+    otlp_header: Annotated[
+        list[str],
+        Option(
+            "NAME=VALUE to send with each push, the value percent-encoded. Repeatable; better in the variable.",
+            "Telemetry",
+        ),
+    ] = msgspec.field(default_factory=list)
+    otlp_compression: Annotated[
+        Literal["gzip", "none"] | None,
+        Option(
+            "How what is pushed is compressed.", "Telemetry", shown_default="$OTEL_EXPORTER_OTLP_COMPRESSION, else none"
+        ),
+    ] = None
+    otlp_temporality: Annotated[
+        Literal["cumulative", "delta"] | None,
+        Option(
+            "Whether sums are pushed as they stand, or as what was added since the last push.",
+            "Telemetry",
+            shown_default="$OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE, else cumulative",
+        ),
+    ] = None
+    otlp_interval: Annotated[
+        float | None,
+        Option("Seconds between two pushes.", "Telemetry", shown_default="$OTEL_METRIC_EXPORT_INTERVAL, else 60"),
+    ] = None
 
     def __post_init__(self) -> None:
         parse_signals(self.telemetry_signals)
@@ -64,7 +102,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
 
     @property
     def is_asked(self) -> bool:
-        """Whether an option asks for telemetry; variables alone may be there for the application."""
+        """Whether an option asks for telemetry. Variables alone may be meant for the application."""
         named = parse_signals(self.telemetry_signals) is not None
         files = self.otlp_ca or self.otlp_cert or self.otlp_key
         choices = (self.otlp_compression, self.otlp_temporality, self.otlp_interval)
@@ -72,13 +110,13 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
         return self.telemetry or named or bool(given) or any(one is not None for one in choices)
 
     def check(self, signal: Signal) -> None:
-        """Raises SettingsError for what keeps a signal from being pushed."""
+        """Raise SettingsError for a reason that keeps a signal from being pushed."""
         check_variables(signal)
         self.headers(signal)
         self.certificates(signal).check()
 
     def problem(self, signal: Signal) -> str:
-        """Why a signal that only variables ask for cannot be pushed, in words; empty: it can, or is not wanted."""
+        """Return why a signal that only variables ask for cannot be pushed; empty if it can, or is not wanted."""
         if not self.is_asked and self._is_wanted(signal):
             try:
                 self.check(signal)
@@ -88,7 +126,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
 
     @property
     def signals(self) -> frozenset[Signal]:
-        """What is measured. Signals that are named, an endpoint, or --telemetry alone switch it on."""
+        """The signals to measure. Named signals, an endpoint, or --telemetry alone switch them on."""
         named = parse_signals(self.telemetry_signals)
         if named is not None:
             return named
@@ -97,18 +135,18 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
 
     @property
     def telemetry_enabled(self) -> bool:
-        """Whether metrics are measured, and so are there to be scraped."""
+        """Whether metrics are measured, and can be scraped."""
         return "metrics" in self.signals
 
     def endpoint(self, signal: Signal) -> Endpoint | None:
-        """Where a signal is pushed to, None: nowhere. Raises SettingsError for a variable that names no place."""
+        """Return where a signal is pushed to, None for nowhere. Raises SettingsError for an invalid variable."""
         if self.otlp_endpoint:
             return Endpoint(self.otlp_endpoint)
         text = variable(signal, "ENDPOINT")
         return parse(variable_name(signal, "ENDPOINT"), text) if text else None
 
     def pushes(self, signal: Signal) -> bool:
-        """Whether a signal is pushed at all."""
+        """Return whether a signal is pushed."""
         return self._is_wanted(signal) and not self.problem(signal)
 
     def _is_wanted(self, signal: Signal) -> bool:
@@ -121,19 +159,19 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
         return bool(self.otlp_endpoint or variable(signal, "ENDPOINT"))
 
     def is_insecure(self, signal: Signal) -> bool:
-        """Whether a signal is pushed in plain text. The scheme of a URL decides; without one, option and variable."""
+        """Return whether a signal is pushed in plain text: by the scheme of a URL, else by option or variable."""
         endpoint = self.endpoint(signal)
         if endpoint and endpoint.is_secure is not None:
             return not endpoint.is_secure
         return self.otlp_insecure or variable(signal, "INSECURE").strip().lower() == "true"
 
     def timeout(self, signal: Signal) -> float | None:
-        """Seconds after which a push is given up, None if no variable says. Raises SettingsError."""
+        """Return the seconds after which a push fails, None if no variable is set. Raises SettingsError."""
         text = variable(signal, "TIMEOUT")
         return _milliseconds(variable_name(signal, "TIMEOUT"), text) if text else None
 
     def certificates(self, signal: Signal) -> certificates.Certificates:
-        """The files that TLS needs; none without TLS."""
+        """Return the files for TLS; none without TLS."""
         if self.is_insecure(signal):
             return certificates.Certificates()
         return certificates.Certificates(
@@ -143,17 +181,17 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
         )
 
     def expired(self, now: float) -> list[str]:
-        """The certificates that are to be used and are over at `now` (unix seconds), each in words."""
+        """Return the certificates in use that have expired at `now` (unix seconds), each in words."""
         used = [self.certificates(signal) for signal in SIGNALS if self.pushes(signal)]
         return list(dict.fromkeys(problem for files in used for problem in files.expired(now)))
 
     def check_dates(self, now: float) -> None:
-        """Raises ExpiredError for a certificate that is over at `now` (unix seconds) and that options ask to use."""
+        """Raise ExpiredError for a certificate that options name and that has expired at `now` (unix seconds)."""
         for problem in self.expired(now) if self.is_asked else ():
-            raise ExpiredError(f"certificate {problem}: renew it, or push nothing (leave the OTLP endpoint out)")
+            raise ExpiredError(f"certificate {problem}: renew it, or omit the OTLP endpoint to push nothing")
 
     def headers(self, signal: Signal) -> list[tuple[str, str]]:
-        """What is sent with each push of a signal. Raises SettingsError for a variable that holds no headers."""
+        """Return the headers of each push of a signal. Raises SettingsError for an invalid variable."""
         if self.otlp_header:
             return [parse_header(text) for text in self.otlp_header]
         given = variable(signal, "HEADERS").split(",")
@@ -166,22 +204,22 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
             raise SettingsError(f"--otlp-insecure and {given[0]}: plain text has no certificates; give one of them")
         if bool(self.otlp_cert) != bool(self.otlp_key):
             missing = "--otlp-cert" if self.otlp_key else "--otlp-key"
-            raise SettingsError(f"{missing} is missing: --otlp-cert and --otlp-key belong together")
+            raise SettingsError(f"{missing} is missing: give both --otlp-cert and --otlp-key, or neither")
 
 
 def variable(signal: Signal, name: str) -> str:
-    """What a standard variable says of a signal, or of all of them."""
+    """Return the value of a standard variable for a signal, or for all of them."""
     return os.environ.get(variable_name(signal, name), "").strip()
 
 
 def variable_name(signal: Signal, name: str) -> str:
-    """The standard variable that counts for a signal: its own if that is set and not empty."""
+    """Return the standard variable that applies to a signal: its own if that is not empty."""
     own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}"
     return own if os.environ.get(own, "").strip() else f"OTEL_EXPORTER_OTLP_{name}"
 
 
 def parse_signals(text: str) -> frozenset[Signal] | None:
-    """The signals that are named, None if that is left open. Raises SettingsError."""
+    """Return the named signals, None if none are named. Raises SettingsError."""
     words = [word.strip() for word in text.split(",")]
     if words[0].lower() in _NO and len(words) == 1:
         return None
@@ -189,37 +227,37 @@ def parse_signals(text: str) -> frozenset[Signal] | None:
         return frozenset(SIGNALS)
     unknown = next((word for word in words if word not in SIGNALS), None)
     if unknown is not None:
-        raise SettingsError(f"{_said(text)} {text!r}: {unknown!r} is no signal; use metrics, traces or both")
+        raise SettingsError(f"{_said(text)} {text!r}: {unknown!r} is not a signal; use metrics, traces or both")
     return frozenset(signal for signal in SIGNALS if signal in words)
 
 
 def _said(signals: str) -> str:
-    """Who names these signals: a variable that holds just this, or the option."""
+    """Return the source of these signals: a variable with this value, or the option."""
     return next((name for name in SIGNAL_VARIABLES if os.environ.get(name) == signals), "--telemetry-signals")
 
 
 def parse_header(text: str, given: str = "--otlp-header") -> tuple[str, str]:
-    """Name and value of a header. Raises SettingsError, which does not show the value: it may be a secret."""
+    """Return name and value of a header. Raises SettingsError without the value, which may be a secret."""
     name, separator, value = text.partition("=")
     name, value = name.strip().lower(), unquote(value.strip())
     if not separator or not _HEADER.fullmatch(name):
         raise SettingsError(f"{given}: write NAME=VALUE, such as authorization=Bearer%20TOKEN (not shown here)")
     if name.startswith("grpc-") or name.endswith("-bin"):
-        raise SettingsError(f"{given} {name}: gRPC keeps grpc-… for itself, and …-bin for what is no text")
+        raise SettingsError(f"{given} {name}: gRPC reserves grpc-…, and …-bin for binary values; use another name")
     if not _PRINTABLE.fullmatch(value):
         raise SettingsError(f"{given} {name}: the value is empty or not plain ASCII (it is not shown here)")
     return name, value
 
 
 def check_variables(signal: Signal) -> None:
-    """Raises SettingsError for a standard variable that says what cannot be done."""
+    """Raise SettingsError for a standard variable with a value that Longshore cannot use."""
     for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
         if endpoint := os.environ.get(name, "").strip():
             parse(name, endpoint)
     for name, known in {"PROTOCOL": ("grpc",), "COMPRESSION": ("gzip", "none")}.items():
         value = variable(signal, name).strip().lower()
         if value and value not in known:
-            raise SettingsError(f"{variable_name(signal, name)}={value}: Longshore knows {' and '.join(known)}")
+            raise SettingsError(f"{variable_name(signal, name)}={value}: use {' or '.join(known)}")
     temporality = os.environ.get(TEMPORALITY, "").strip().lower()
     if temporality not in ("", "cumulative", "delta", "lowmemory"):
         raise SettingsError(f"{TEMPORALITY}={temporality}: use cumulative, delta or lowmemory")
@@ -228,7 +266,7 @@ def check_variables(signal: Signal) -> None:
 
 
 def _milliseconds(name: str, text: str) -> float:
-    """The duration in seconds. Raises SettingsError."""
+    """Return the duration in seconds. Raises SettingsError."""
     try:
         value = float(text)
     except ValueError:

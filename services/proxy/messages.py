@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, array_like=True, frozen=True):
 # --- master to worker ----------------------------------------------------------------------------------------
 
 
-class Follow(msgspec.Struct, array_like=True, tag=1, frozen=True):
+class ApplyRoute(msgspec.Struct, array_like=True, tag=1, frozen=True):
     """Send connections of this port to these backends from now on; cut those to any other.
 
     `ejected` are skipped until they are admitted; it concerns only backends that the worker does not know yet.
@@ -54,7 +54,7 @@ class Follow(msgspec.Struct, array_like=True, tag=1, frozen=True):
     admissions: dict[str, int] = {}
 
 
-class Origin(msgspec.Struct, array_like=True, frozen=True):
+class WorkerIdentity(msgspec.Struct, array_like=True, frozen=True):
     """Who a worker is on the log, the last batch that was sealed for it, and where it leaves what nobody takes.
 
     `blackbox`: a descriptor that it inherited (`services.proxy.crash.blackbox`), -1: none.
@@ -73,8 +73,8 @@ class Start(msgspec.Struct, array_like=True, tag=2, frozen=True):
 
     limits: Limits
     listening: list[Listening]
-    routes: list[Follow]
-    origin: Origin = Origin()
+    routes: list[ApplyRoute]
+    identity: WorkerIdentity = WorkerIdentity()
 
 
 class Eject(msgspec.Struct, array_like=True, tag=3, frozen=True):
@@ -85,7 +85,7 @@ class Eject(msgspec.Struct, array_like=True, tag=3, frozen=True):
     backend: str
 
 
-class Admit(msgspec.Struct, array_like=True, tag=4, frozen=True):
+class Readmit(msgspec.Struct, array_like=True, tag=4, frozen=True):
     """Try a backend again, which answers; the first success of a client is to be reported."""
 
     app: str
@@ -98,7 +98,7 @@ class Stop(msgspec.Struct, array_like=True, tag=5, frozen=True):
     """Accept no more, let open connections finish within the drain time, then exit."""
 
 
-class Taken(msgspec.Struct, array_like=True, tag=6, frozen=True):
+class BatchAck(msgspec.Struct, array_like=True, tag=6, frozen=True):
     """A batch that was recorded is on the bus or on disk."""
 
     sequence: int
@@ -107,7 +107,7 @@ class Taken(msgspec.Struct, array_like=True, tag=6, frozen=True):
 # --- worker to master ----------------------------------------------------------------------------------------
 
 
-class Following(msgspec.Struct, array_like=True, tag=10, frozen=True):
+class RouteApplied(msgspec.Struct, array_like=True, tag=10, frozen=True):
     """The worker follows a revision. Open connections of each draining backend that has any, and those just cut."""
 
     app: str
@@ -117,7 +117,7 @@ class Following(msgspec.Struct, array_like=True, tag=10, frozen=True):
     cut: dict[str, int] = {}
 
 
-class Failed(msgspec.Struct, array_like=True, tag=11, frozen=True):
+class DialFailure(msgspec.Struct, array_like=True, tag=11, frozen=True):
     """A dial failed; the worker skips this backend until it is admitted or its address changes."""
 
     app: str
@@ -127,7 +127,7 @@ class Failed(msgspec.Struct, array_like=True, tag=11, frozen=True):
     admission: int = 0
 
 
-class Answered(msgspec.Struct, array_like=True, tag=12, frozen=True):
+class BackendRecovered(msgspec.Struct, array_like=True, tag=12, frozen=True):
     """A backend that was admitted again took a connection."""
 
     app: str
@@ -136,7 +136,7 @@ class Answered(msgspec.Struct, array_like=True, tag=12, frozen=True):
     admission: int = 0
 
 
-class Recorded(msgspec.Struct, array_like=True, tag=13, frozen=True):
+class BatchSealed(msgspec.Struct, array_like=True, tag=13, frozen=True):
     """A sealed batch of `count` events about an app; `last` is the number of the last one in the black box."""
 
     app: str
@@ -155,6 +155,6 @@ class Blocked(msgspec.Struct, array_like=True, tag=14, frozen=True):
     reason: str
 
 
-ToWorker: TypeAlias = Follow | Start | Eject | Admit | Stop | Taken
-ToMaster: TypeAlias = Following | Failed | Answered | Recorded | Blocked
+ToWorker: TypeAlias = ApplyRoute | Start | Eject | Readmit | Stop | BatchAck
+ToMaster: TypeAlias = RouteApplied | DialFailure | BackendRecovered | BatchSealed | Blocked
 Message: TypeAlias = ToWorker | ToMaster

@@ -11,7 +11,7 @@ from services.common import log
 from services.common.errors import SettingsError
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
-from services.proxy.crash.route_cache import Memory
+from services.proxy.crash.route_cache import RouteCache
 from services.proxy.master.master import KILL_AFTER, Master
 from services.proxy.master.routes import Routes
 from services.proxy.master.serving import Publisher
@@ -34,16 +34,16 @@ def run(settings: ProxySettings) -> None:
     os.environ.pop(VARIABLE, None)
     if not listeners:
         raise SettingsError("--listen is missing: give the ports to listen on, like --listen web=8080")
-    memory = Memory(_path(settings, listeners))
+    cache = RouteCache(_path(settings, listeners))
     unit = "proxy:" + ",".join(str(listener.binding.port) for listener in listeners)
     try:
         lifecycle.run(
             "proxy",
             unit,
             settings,
-            lambda context: serve(context, settings, listeners, memory),
+            lambda context: serve(context, settings, listeners, cache),
             settings.drain_time + KILL_AFTER + STOP_MARGIN,
-            needs_bus=not memory.recall(),
+            needs_bus=not cache.load(),
         )
     finally:
         for listener in listeners:
@@ -67,20 +67,20 @@ def _path(settings: ProxySettings, listeners: list[Listener]) -> Path:
     return Path(settings.state_dir) / "proxy" / f"{ports}.routes"
 
 
-async def serve(context: Context, settings: ProxySettings, listeners: list[Listener], memory: Memory) -> None:
+async def serve(context: Context, settings: ProxySettings, listeners: list[Listener], cache: RouteCache) -> None:
     """Run the workers from when the routes are known until the context stops and all connections have ended."""
     publisher = Publisher(context.bus, context.host)
     master = Master(context, listeners, _limits(settings), publisher)
-    routes = Routes(context, master, publisher, memory)
+    routes = Routes(context, master, publisher, cache)
     publishing = context.spawn(publisher.run(), "serving")
     context.spawn(routes.run(), "routes")
-    context.spawn(routes.remember(), "memory")
+    context.spawn(routes.keep_cache_fresh(), "route cache")
     if context.bus.is_connected:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ROUTES_TIMEOUT):
                 await routes.known.wait()
     if not routes.known.is_set():
-        routes.recall()
+        routes.load_cached()
     master.start()
     await context.stopping.wait()
     publishing.cancel()  # from now on it is for the next master to say what is served

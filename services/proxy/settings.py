@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+from typing import Annotated
 
 import msgspec
 
+from services.common.config.option import DrainTime, Option
 from services.common.config.settings import Settings, check_duration, check_positive
 from services.common.errors import SettingsError
 from services.proxy.messages import Balance
 from services.proxy.sockets.listeners import parse
 
-MOST_WORKERS = 4
-LARGEST_CREW = 64
+MAX_DEFAULT_WORKERS = 4
+MAX_WORKERS = 64
 
 
 def default_workers() -> int:
     """One for each core that this process may use, at most 4."""
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return min(len(os.sched_getaffinity(0)), MAX_DEFAULT_WORKERS)
 
 
 class ProxySettings(Settings, frozen=True, kw_only=True):
@@ -26,19 +28,29 @@ class ProxySettings(Settings, frozen=True, kw_only=True):
     `trace_connections` is the share of connections that is traced.
     """
 
-    listen: list[str] = msgspec.field(default_factory=list)
-    workers: int = msgspec.field(default_factory=default_workers)
-    hold: float = 10.0
-    connect_timeout: float = 5.0
-    idle_timeout: float = 300.0
-    drain_time: float = 30.0
-    max_connections: int = 0
-    balance: Balance = "round-robin"
-    trace_connections: float = 0.0
+    listen: Annotated[list[str], Option("APP=PORT or APP=ADDRESS:PORT that the proxy serves. Repeatable.", "Proxy")] = (
+        msgspec.field(default_factory=list)
+    )
+    workers: Annotated[
+        int, Option("Worker processes of the proxy.", "Proxy", shown_default="one per core, at most 4")
+    ] = msgspec.field(default_factory=default_workers)
+    hold: Annotated[float, Option("Seconds that a connection waits for a backend when none is ready.", "Proxy")] = 10.0
+    connect_timeout: Annotated[float, Option("Seconds that a connection to a backend may take.", "Proxy")] = 5.0
+    idle_timeout: Annotated[
+        float, Option("Seconds without a byte either way after which a connection is closed; 0: never.", "Proxy")
+    ] = 300.0
+    drain_time: DrainTime = 30.0
+    max_connections: Annotated[
+        int, Option("Open connections at which the proxy stops accepting; 0: what the file limit allows.", "Proxy")
+    ] = 0
+    balance: Annotated[Balance, Option("How a backend is picked.", "Proxy")] = "round-robin"
+    trace_connections: Annotated[
+        float, Option("Share of connections that leave a trace, from 0 (none) to 1 (all).", "Proxy")
+    ] = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.workers <= LARGEST_CREW:
-            raise SettingsError(f"--workers {self.workers}: use 1 to {LARGEST_CREW}, one for each core or less")
+        if not 1 <= self.workers <= MAX_WORKERS:
+            raise SettingsError(f"--workers {self.workers}: use 1 to {MAX_WORKERS}, one for each core or less")
         check_duration("--hold", self.hold)
         check_positive("--connect-timeout", self.connect_timeout)
         check_duration("--idle-timeout", self.idle_timeout)

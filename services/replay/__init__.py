@@ -1,1 +1,1 @@
-"""The log again: any past moment, any other buckets, a time series, two releases side by side."""
+"""Replays of the log: any past moment, other buckets, a time series, two releases side by side."""

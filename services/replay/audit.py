@@ -1,4 +1,4 @@
-"""Is a log whole? Every batch of every instance there, and as it was sealed. No I/O, no clock."""
+"""The audit of a log: every batch of every instance is there, as it was sealed. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from services.replay.log.dedup import Digests, Ranges
 
 Kind = Literal["gap", "altered", "misplaced", "unchained", "orphan", "removed", "added", "hole", "unreadable"]
 MOST = 100
-"""So many findings of a kind are told one by one."""
+"""Findings of a kind that are listed one by one."""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that is wrong, at a sequence of the stream (0: nowhere in particular)."""
+    """A fault of the log at a sequence of the stream (0: at no particular one)."""
 
     kind: Kind
     sequence: int
@@ -31,8 +31,8 @@ class Finding(msgspec.Struct, frozen=True):
 class Instance:
     """The batches of one process: `first` and `last` are their lowest and highest numbers.
 
-    `sequence` and `time` are the place of the last one in the log, `appeared` that of the message that was read first.
-    `began`: when the log began that it is in, if what it said before may have left that; else 0.
+    `sequence` and `time` are the position of the last one in the log, `appeared` that of the message that was read
+    first. `began`: when the log began, if earlier batches of the process may have left it; else 0.
     """
 
     def __init__(self, batch: Batch, record: Record, began: float) -> None:
@@ -50,20 +50,22 @@ class Instance:
 
     @property
     def first(self) -> int:
+        """The lowest batch number."""
         return self.numbers.first
 
     @property
     def last(self) -> int:
+        """The highest batch number."""
         return self.numbers.last
 
     @property
     def head(self) -> str:
-        """The digest of the newest batch, in hexadecimal digits: whoever knows it can tell the chain from any other."""
+        """The digest of the newest batch, in hexadecimal digits: it distinguishes this chain from any other."""
         return self.links.get(self.last + 1, b"").hex()
 
     @property
     def missing(self) -> list[tuple[int, int]]:
-        """Ranges of batches that are not there, both ends included; not what left the log at its old end."""
+        """Ranges of missing batches, both ends included; not those that left the log at its old end."""
         gaps = self.numbers.gaps()
         return gaps if self.first <= 1 or self.is_beheaded else [(1, self.first - 1), *gaps]
 
@@ -72,10 +74,10 @@ class Instance:
 
 
 class Audit:
-    """Give it the messages of a log, the oldest first; then ask.
+    """An audit. Add the messages of a log, oldest first; then ask for the findings.
 
-    `repeats` are batches that are there again as they were, which is no fault; `counts` how many findings of each kind
-    there are.
+    `repeats` are batches that are there again unchanged, which is not a fault. `counts` is the number of findings of
+    each kind.
     """
 
     def __init__(self, heads: list[Head] | None = None) -> None:
@@ -93,7 +95,7 @@ class Audit:
         self._heads = Heads(heads) if heads is not None else None
 
     def add(self, record: Record) -> None:
-        """The next message."""
+        """Add the next message."""
         if not self.messages:
             self.first = record.sequence
             self._began = record.time if record.sequence > 1 else 0.0
@@ -104,24 +106,24 @@ class Audit:
         try:
             batch = codec.decode(record.payload).batch
         except msgspec.MsgspecError as error:
-            self._find("unreadable", record.sequence, "", f"message {record.sequence} is no batch: {error}")
+            self._find("unreadable", record.sequence, "", f"message {record.sequence} is not a batch: {error}")
             return
         self._check(record, batch)
 
     def end(self, last: int) -> None:
-        """Say that the log reaches to this sequence."""
+        """Note that the log reaches to this sequence."""
         if self.messages and last > self.last:
             self._find("hole", last, "", self._hole(last))
             self.last = last
 
     def findings(self) -> list[Finding]:
-        """What is wrong; of each kind, the first ones. To be asked once, after the last message."""
+        """Return the faults, the first ones of each kind. Call this once, after the last message."""
         for instance in self.instances.values():
             for start, end in instance.missing:
                 self._find("gap", 0, instance.id, _gap(instance, start, end))
             parent = instance.parent
             if parent and parent not in self.instances and not is_older(parent, instance.began):
-                text = f"{instance} says that {parent} started it, of which nothing is in the log"
+                text = f"{instance} names {parent} as its parent, of which nothing is in the log"
                 self._find("orphan", 0, instance.id, text)
         if self._heads:
             self._compare(self._heads)
@@ -132,7 +134,7 @@ class Audit:
         if instance is None:
             instance = self._appeared(record, batch)
         if not subjects.fits(record.subject, batch.service, batch.host, batch.app):
-            text = f"message {record.sequence} stands under {record.subject} and says that it is of {instance}"
+            text = f"message {record.sequence} has the subject {record.subject} and is from {instance}"
             self._find("misplaced", record.sequence, instance.id, text)
         digest = chain.digest(record.payload)
         if not instance.numbers.add(batch.sequence):
@@ -148,10 +150,10 @@ class Audit:
             elif isinstance(event, ServiceStarted):
                 instance.parent = event.parent
         if not chain.fits(instance.links, batch, record.payload):
-            text = f"batch {batch.sequence} of {instance}, at {record.sequence}, or one beside it was altered"
+            text = f"batch {batch.sequence} of {instance}, at {record.sequence}, or a neighbour was altered"
             self._alter(record, instance, text)
         if self._heads and not self._heads.fits(batch.instance, batch.sequence, digest.hex()):
-            text = f"batch {batch.sequence} of {instance}, at {record.sequence}, is another one than that in the list"
+            text = f"batch {batch.sequence} of {instance}, at {record.sequence}, differs from that in the list"
             self._alter(record, instance, text)
 
     def _appeared(self, record: Record, batch: Batch) -> Instance:
@@ -162,14 +164,14 @@ class Audit:
         if instance.is_chained:
             self._chained.add(owner)
         elif owner in self._chained:
-            text = f"{instance} has no chain, and one of the same service and host before it had"
+            text = f"{instance} has no chain, but an earlier process of the same service and host had"
             self._find("unchained", record.sequence, instance.id, text)
         return instance
 
     def _repeated(self, record: Record, batch: Batch, instance: Instance, digest: bytes) -> None:
         text = f"batch {batch.sequence} of {instance} is there again, at {record.sequence}"
         if not instance.digests.has(batch.sequence, digest):
-            self._alter(record, instance, f"{text}, with another content")
+            self._alter(record, instance, f"{text}, with different content")
             return
         instance.repeated += 1
         self.repeated += 1
@@ -181,18 +183,18 @@ class Audit:
         self._find("altered", record.sequence, instance.id, text)
 
     def _compare(self, heads: Heads) -> None:
-        """What is not as the list has it. A process whose last word then is older than the log may have left it."""
+        """Find differences from the list. A process whose last message is older than the log may have left it."""
         for head in heads.unmet():
             name = f"{head.service} on {head.host} ({head.id})"
             instance = self.instances.get(head.id)
             if instance is None and head.time >= self._lost:
-                self._find("removed", 0, head.id, f"nothing of {name} is in the log, and the list has it")
+                self._find("removed", 0, head.id, f"nothing of {name} is in the log, but the list has it")
             elif instance and instance.last < head.last:
-                text = f"{name} ends with batch {instance.last}, and the list has batch {head.last}"
+                text = f"{name} ends with batch {instance.last}, but the list has batch {head.last}"
                 self._find("removed", 0, head.id, text)
         for instance in self.instances.values():
             if not heads.is_new(instance.id, *instance.appeared):
-                text = f"{instance} is in the log from {instance.appeared[0]} on, and the later list does not have it"
+                text = f"{instance} is in the log from {instance.appeared[0]} on, but the later list does not have it"
                 self._find("added", instance.appeared[0], instance.id, text)
 
     def _hole(self, end: int) -> str:
@@ -206,5 +208,5 @@ class Audit:
 
 def _gap(instance: Instance, start: int, end: int) -> str:
     batches = f"batch {start}" if start == end else f"batches {start} to {end}"
-    told = f"; it said that {instance.dropped} events were dropped" if instance.dropped else ""
-    return f"{batches} of {instance} not there{told}"
+    reported = f"; it reported {instance.dropped} dropped events" if instance.dropped else ""
+    return f"{batches} of {instance} missing{reported}"

@@ -1,4 +1,4 @@
-"""What a log that has lost its beginning no longer tells: the gateway's snapshots know it."""
+"""The state before a log that has lost its beginning, from the gateway's snapshots."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from services.replay.replay import View
 SERVICE = "cli"
 
 
-async def saved(bus: Bus, view: View) -> State | None:
-    """The newest state of a gateway from which the moment that is asked for can be replayed, if that is of use."""
+async def newest_base_state(bus: Bus, view: View) -> State | None:
+    """Return the newest gateway state from which the requested moment can be replayed, if it is of use."""
     stream = await describe(bus)
     if stream.first <= 1 or view.buckets:
         return None
@@ -34,8 +34,8 @@ async def saved(bus: Bus, view: View) -> State | None:
 
 
 def goes_on_from(state: State, stream: Stream, view: View) -> bool:
-    """Whether no message is missing between a state and the log, and nothing is asked for that was before it."""
-    first, last = view.span.first, view.span.last
+    """Return whether the log continues a state without a gap, and nothing before it is requested."""
+    first, last = view.range.first, view.range.last
     is_too_late = last is not None and last.is_passed(state.position, state.time)
     is_inside = first is not None and first.is_reached(state.position, state.time)
     return stream.first - 1 <= state.position and not is_too_late and not is_inside

@@ -14,7 +14,7 @@ Buckets = dict[str, tuple[float, ...]]
 
 
 def parse(words: Iterable[str]) -> Buckets:
-    """METRIC=BOUNDS, ... as a user writes them, under any name of the metric. Raises SettingsError."""
+    """Return the buckets in METRIC=BOUNDS, … under any name of the metric. Raises SettingsError."""
     names = {
         name: one.name
         for one in INSTRUMENTS
@@ -39,7 +39,9 @@ def _bounds(metric: str, text: str) -> tuple[float, ...]:
     except ValueError:
         raise SettingsError(f"--buckets {metric}={text}: each bound is a number of seconds, such as 0.005") from None
     if not all(map(math.isfinite, bounds)):
-        raise SettingsError(f"--buckets {metric}={text}: each bound is a finite number; what is above the last is kept")
+        raise SettingsError(
+            f"--buckets {metric}={text}: each bound is a finite number; the last bucket is +Inf by itself"
+        )
     if any(low >= high for low, high in pairwise(bounds)):
         raise SettingsError(f"--buckets {metric}={text}: put the bounds in rising order, each once")
     return bounds

@@ -1,4 +1,4 @@
-"""Two releases side by side: what each was, and how it did while it served, as far as the log tells."""
+"""Two releases side by side: their deployments, and their traffic as far as the log shows it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TypeAlias
 import msgspec
 
 from schemas import events as e
-from services.client.remote import Recorded
+from schemas.limits import LARGEST
+from services.client.client import LoggedEvent
 from services.common.errors import LongshoreError
-from services.metrics_gateway.state.histogram import LARGEST
-from services.metrics_gateway.state.state import CONNECT_LATENCY, CONNECTION_DURATION, Histogram
+from services.metrics_gateway.state.histogram import CONNECT_LATENCY, CONNECTION_DURATION, Histogram
 from services.replay.deployments import Deployment, History
 
 Scope: TypeAlias = tuple[str, str]
@@ -25,7 +25,7 @@ BROKEN = ("backend_reset", "drained", "shutdown")
 
 
 class Served(msgspec.Struct):
-    """What one or more replicas did; `first` and `last`: when they began and ceased to take connections."""
+    """The traffic of one or more replicas. `first` and `last`: when they began and ceased to take connections."""
 
     replicas: int = 0
     connections: int = 0
@@ -41,7 +41,7 @@ class Served(msgspec.Struct):
 
 
 class Side(msgspec.Struct):
-    """A release, or one deployment of it. `deployments` of it are oldest first. Times are unix or plain seconds."""
+    """A release, or one deployment of it. `deployments` are oldest first. Times are unix seconds."""
 
     name: str
     release: str
@@ -53,7 +53,7 @@ class Side(msgspec.Struct):
 
 
 class Comparison:
-    """Folds events into what the releases of each application did on each host; memory grows with their replicas."""
+    """Folds events into the traffic of each release. Memory grows with the number of replicas."""
 
     def __init__(self) -> None:
         self._history = History()
@@ -61,8 +61,8 @@ class Comparison:
         self._starters: dict[Key, str] = {}
         self._served: dict[Key, Served] = {}
 
-    def add(self, recorded: Recorded) -> None:
-        """The next event of the log; one with an impossible value is passed over."""
+    def add(self, recorded: LoggedEvent) -> None:
+        """Add the next event of the log. One with an impossible value is skipped."""
         self._history.add(recorded)
         with contextlib.suppress(ValueError, OverflowError):
             self._count((recorded.host, recorded.app), recorded.event)
@@ -90,7 +90,7 @@ class Comparison:
                 self._of(scope, event.backend).dial_failures += 1
 
     def side(self, name: str) -> Side:
-        """A release, or a deployment by the beginning of its id. Raises LongshoreError for what is neither."""
+        """Return a release, or a deployment by the beginning of its id. Raises LongshoreError for other names."""
         known = self._history.deployments
         chosen = [one for one in known if one.release == name]
         replicas = {replica for replica, release in self._releases.items() if release == name}
@@ -104,7 +104,7 @@ class Comparison:
         return Side(name, release, digest, chosen, served, host, app)
 
     def _meet(self, scope: Scope, event: e.ReplicaStarted | e.ReplicaAdopted) -> None:
-        """One that takes the place of another belongs to the deployment that its release was last rolled out with."""
+        """Assign a replica to its release and deployment: a replacement to the last deployment of its release."""
         replica = (*scope, event.replica)
         self._releases[replica] = event.release
         self._of(scope, event.replica).replicas = 1
@@ -135,13 +135,13 @@ def _closed(served: Served, event: e.ConnectionClosed) -> None:
 
 
 def _check(seconds: float, *sizes: int) -> None:
-    """Raises ValueError for a duration or a number of bytes that no connection can have."""
+    """Raise ValueError for a duration or a number of bytes that no connection can have."""
     if not -LARGEST < seconds < LARGEST or any(size < 0 for size in sizes):
         raise ValueError
 
 
 def _only(name: str, scopes: set[Scope]) -> Scope:
-    """The host and app that a name stands for. Raises LongshoreError where it stands for several."""
+    """Return the one host and app of a name. Raises LongshoreError for several."""
     hosts, apps = (sorted(set(names)) for names in zip(*scopes, strict=True))
     if len(apps) > 1:
         raise LongshoreError(f"{name} is a release of several applications ({', '.join(apps)}): choose with --app")

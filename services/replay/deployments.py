@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 
 from schemas import events as e
-from services.client.remote import Recorded
+from services.client.client import LoggedEvent
 
 PHASES: dict[type[e.Event], str] = {
     e.ImagePulled: "pull",
@@ -18,7 +18,7 @@ PHASES: dict[type[e.Event], str] = {
     e.ReplicaDrained: "drain",
     e.ReplicaRetired: "stop",
 }
-"""What these events tell the end of, for one replica."""
+"""The phase of one replica that each of these events ends."""
 
 AnyEnd = e.DeploymentSucceeded | e.DeploymentFailed | e.DeploymentRolledBack
 
@@ -26,8 +26,8 @@ AnyEnd = e.DeploymentSucceeded | e.DeploymentFailed | e.DeploymentRolledBack
 class Deployment(msgspec.Struct):
     """One deployment. `outcome`: "running", "succeeded", "failed", "rolled back".
 
-    `previous` ran before; digests are empty where the log does not tell them. `phases` are the seconds that each took,
-    of all replicas together, a rollback's included. Times are unix seconds.
+    `previous` ran before; digests are empty where the log has none. `phases` are the seconds of each phase, over all
+    replicas together, including a rollback's. Times are unix seconds.
     """
 
     deployment: str
@@ -50,32 +50,33 @@ class Deployment(msgspec.Struct):
 
 
 class History:
-    """All deployments that the events tell of. Give it a deployer's events in their order."""
+    """All deployments in the events of deployers, which are added in their order."""
 
     def __init__(self) -> None:
         self._found: dict[str, Deployment] = {}
         self._digests: dict[tuple[str, str, str], str] = {}
-        self._told: dict[str, float] = {}
+        self._last_event: dict[str, float] = {}
 
     @property
     def deployments(self) -> list[Deployment]:
-        """Oldest first."""
+        """All deployments, oldest first."""
         return list(self._found.values())
 
-    def add(self, recorded: Recorded) -> None:
+    def add(self, recorded: LoggedEvent) -> None:
+        """Add the next event."""
         event = recorded.event
         if isinstance(event, e.ReleaseFound):
             self._digests[recorded.host, recorded.app, event.release] = event.digest
         elif isinstance(event, e.DeploymentStarted):
-            if event.deployment not in self._found:  # a deployer may tell it again after a crash
+            if event.deployment not in self._found:  # a deployer may repeat it after a crash
                 self._start(recorded, event)
         else:
             found = self._found.get(getattr(event, "deployment", ""))
             if found:
                 self._go_on(found, event)
 
-    def _start(self, recorded: Recorded, event: e.DeploymentStarted) -> None:
-        self._told[event.deployment] = event.time
+    def _start(self, recorded: LoggedEvent, event: e.DeploymentStarted) -> None:
+        self._last_event[event.deployment] = event.time
         self._found[event.deployment] = Deployment(
             event.deployment,
             recorded.app,
@@ -91,12 +92,12 @@ class History:
             phases={"resolve": round(event.resolved, 6)} if event.resolved else {},
         )
 
-    def _digest(self, recorded: Recorded, release: str) -> str:
+    def _digest(self, recorded: LoggedEvent, release: str) -> str:
         return self._digests.get((recorded.host, recorded.app, release), "")
 
     def _go_on(self, deployment: Deployment, event: e.AnyEvent) -> None:
-        since = self._told[deployment.deployment]
-        self._told[deployment.deployment] = max(since, event.time)
+        since = self._last_event[deployment.deployment]
+        self._last_event[deployment.deployment] = max(since, event.time)
         gap = max(0.0, event.time - since)
         if isinstance(event, e.DeploymentFailed):
             _took(deployment, event.phase, gap)
@@ -106,8 +107,8 @@ class History:
             _end(deployment, event)
 
 
-async def deployments(events: AsyncIterable[Recorded]) -> list[Deployment]:
-    """All deployments that the events tell of, oldest first."""
+async def deployments(events: AsyncIterable[LoggedEvent]) -> list[Deployment]:
+    """Return all deployments in the events, oldest first."""
     history = History()
     async for recorded in events:
         history.add(recorded)
@@ -115,7 +116,7 @@ async def deployments(events: AsyncIterable[Recorded]) -> list[Deployment]:
 
 
 def _took(deployment: Deployment, phase: str, seconds: float) -> None:
-    """Add to a phase. Old logs do not say what each took: then it is the time since the event before."""
+    """Add to a phase. Without a duration, as in old logs, it is the time since the event before."""
     deployment.phases[phase] = round(deployment.phases.get(phase, 0.0) + seconds, 6)
 
 

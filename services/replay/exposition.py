@@ -1,33 +1,29 @@
-"""Replayed metrics as text: what a scrape shows, OpenMetrics with timestamps, or JSON."""
+"""Replayed metrics as text: as in a scrape, as OpenMetrics with timestamps, or as JSON."""
 
 from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 import msgspec
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from services.common.errors import LongshoreError
+from services.metrics_gateway.export import text_format
 from services.metrics_gateway.export.prometheus import families
 from services.metrics_gateway.instruments.instrument import Instrument, Labels, Value
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.state.histogram import Histogram
 from services.replay.measure import Readings
 
-_number: Callable[[float], str] = floatToGoString
 WITHOUT_ZERO = ("dewy.container.last_terminated.exit_code", "dewy.container.started.timestamp")
-"""Gauges of which 0 means something: an exit status, a time."""
-
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+"""Gauges for which 0 is a real value: an exit status, a time."""
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One series at one moment; `value` is that of a counter or gauge, the last three are a histogram's."""
+    """One series at one moment. `value` is that of a counter or gauge, the last three are a histogram's."""
 
     metric: str
     prometheus: str
@@ -39,36 +35,26 @@ class Point(msgspec.Struct, frozen=True):
     buckets: dict[str, int] | None = None
 
 
-class _Fixed(Collector):
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics
-
-
 def text(readings: Readings) -> str:
-    """As a scrape would have shown it."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Fixed([metric for one, values in readings for metric in families(one, values)]))
-    return generate_latest(registry).decode()
+    """Return the readings as in a scrape."""
+    return text_format.text(metric for one, values in readings for metric in families(one, values)).decode()
 
 
 def points(readings: Readings, time: float) -> Iterator[Point]:
-    """One for each series."""
+    """Yield a point for each series."""
     for instrument, values in readings:
         for labels, value in values:
             yield _point(instrument, labels, value, time)
 
 
 class Series:
-    """Samples of many moments, given back as OpenMetrics, which wants each series in one piece.
+    """Samples of many moments, as OpenMetrics, which wants each series in one piece.
 
-    They wait in a temporary file, so memory is not bounded by their number but by that of the series. Leaving the block
-    raises LongshoreError when there is no room for it.
+    They wait in a temporary file, so memory grows with the number of series, not of samples. Leaving the block raises
+    LongshoreError if the disk has no room for it.
 
-    A gauge that is gone has a last sample of 0, or NaN where 0 means something: a scrape marks such a series as stale,
-    which the format cannot, and a store would go on with its last value for minutes.
+    A gauge that is gone has a last sample of 0, or NaN where 0 is a real value. A scrape marks such a series as stale,
+    but the format cannot, and a store would repeat its last value for minutes.
     """
 
     def __init__(self) -> None:
@@ -80,12 +66,12 @@ class Series:
         self._samples.execute("BEGIN")
 
     def add(self, readings: Readings, time: float) -> None:
-        """The readings of a moment, later than those before."""
+        """Add the readings of a moment, later than those before."""
         self._samples.executemany("INSERT INTO samples VALUES (?, ?, ?, ?)", self._rows(readings, time))
 
     def write(self, write: Callable[[str], object]) -> None:
-        """Everything, as a text that ends with # EOF."""
-        heads = {number: _head(metric) for number, metric in self._metrics.values()}
+        """Write everything, as a text that ends with # EOF."""
+        heads = {number: text_format.openmetrics_head(metric) for number, metric in self._metrics.values()}
         last = None
         for metric, lines in self._samples.execute("SELECT metric, lines FROM samples ORDER BY metric, series, time"):
             if metric != last:
@@ -101,11 +87,11 @@ class Series:
         self._samples.close()
         if isinstance(error, sqlite3.Error):
             raise LongshoreError(
-                f"the temporary file for the samples: {error}: name a folder with more room in TMPDIR"
+                f"the temporary file for the samples: {error}: set TMPDIR to a folder with more room"
             ) from error
 
     def _gone(self, instrument: Instrument, found: list[tuple[Labels, Value]]) -> list[tuple[Labels, Value]]:
-        """A last value for each series of a gauge that was there at the moment before and is not now."""
+        """Return a last value for each series of a gauge that was there at the moment before and is not now."""
         if instrument.kind not in ("gauge", "updowncounter"):
             return []
         before, now = self._present.get(instrument.name, set()), {labels for labels, _ in found}
@@ -118,7 +104,8 @@ class Series:
                 for metric in families(instrument, [(labels, value)]):
                     number = self._metrics.setdefault(metric.name, (len(self._metrics), metric))[0]
                     series = self._series.setdefault((metric.name, labels), len(self._series))
-                    yield number, series, time, _lines(metric, time)
+                    lines = [text_format.sample_line(sample, time) for sample in metric.samples]
+                    yield number, series, time, "".join(lines)
 
 
 def _point(instrument: Instrument, labels: Labels, value: Value, time: float) -> Point:
@@ -128,18 +115,3 @@ def _point(instrument: Instrument, labels: Labels, value: Value, time: float) ->
         buckets = dict(zip(bounds, accumulate(value.counts), strict=True))
         return Point(instrument.name, instrument.prometheus, named, time, None, value.count, value.sum, buckets)
     return Point(instrument.name, instrument.prometheus, named, time, value)
-
-
-def _head(metric: Metric) -> str:
-    return f"# HELP {metric.name} {metric.documentation.translate(_ESCAPES)}\n# TYPE {metric.name} {metric.type}\n"
-
-
-def _lines(metric: Metric, time: float) -> str:
-    return "".join(
-        f"{sample.name}{_labels(sample.labels)} {_number(sample.value)} {time:.3f}\n" for sample in metric.samples
-    )
-
-
-def _labels(labels: dict[str, str]) -> str:
-    inside = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(labels.items()))
-    return f"{{{inside}}}" if inside else ""

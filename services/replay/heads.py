@@ -1,4 +1,4 @@
-"""Processes with the digests of their newest batches, kept from an earlier look at a log. No I/O, no clock."""
+"""Processes with the digests of their newest batches, from an earlier audit of a log. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.common.errors import LogFileError
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A line of `longshore verify --json`: a process, its newest batch then, and the place of that in the log.
+    """A line of `longshore verify --json`: a process, its newest batch then, and the position of that in the log.
 
     `head` is the batch's digest in hexadecimal digits, empty for a process that did not chain; `time` is when it was
     stored (unix seconds).
@@ -24,7 +24,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Heads:
-    """The list, and what a log that is read has shown of it."""
+    """The list, and the part of it that the audit has found in the log."""
 
     def __init__(self, heads: list[Head]) -> None:
         self._heads = {one.id: one for one in heads}
@@ -33,7 +33,7 @@ class Heads:
         self._time = max((one.time for one in heads), default=0.0)
 
     def fits(self, instance: str, number: int, digest: str) -> bool:
-        """Whether a batch may stand beside the list: False if it is the kept one of its process and another batch."""
+        """Return False if the batch has the number of its process's head in the list, but another digest."""
         kept = self._heads.get(instance)
         if kept is None or kept.last != number:
             return True
@@ -41,20 +41,20 @@ class Heads:
         return not kept.head or kept.head == digest
 
     def unmet(self) -> list[Head]:
-        """Those whose newest batch of then was not read."""
+        """Return the heads whose batch was not read."""
         return [one for one in self._heads.values() if one.id not in self._met]
 
     def is_new(self, instance: str, sequence: int, time: float) -> bool:
-        """Whether a process of which this is the first message in the log need not be in the list.
+        """Return whether a process whose first message has this position may be absent from the list.
 
-        It must be if the list was made later; an import, or a clock that was set back, makes it look so by one of the
-        two measures only.
+        It may if it is in the log later than everything in the list. By one measure alone it also looks later after an
+        import, or when a clock was set back.
         """
         return instance in self._heads or sequence > self._sequence or time > self._time
 
 
 def parse(lines: list[bytes], path: str) -> list[Head]:
-    """The list in the lines of a file. Raises LogFileError, also for an empty one: that shows nothing."""
+    """Return the list in the lines of a file. Raises LogFileError, also for an empty one, which shows nothing."""
     try:
         heads = [msgspec.json.decode(line, type=Head) for line in lines]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -62,5 +62,5 @@ def parse(lines: list[bytes], path: str) -> list[Head]:
             f"{path}: not a list of heads ({error}): write one with `longshore verify --json >{path}`"
         ) from None
     if not heads:
-        raise LogFileError(f"{path}: holds no heads: write some with `longshore verify --json >{path}`")
+        raise LogFileError(f"{path}: no heads in it: write some with `longshore verify --json >{path}`")
     return heads

@@ -1,12 +1,13 @@
-"""What the gateway's instruments read from a replayed state."""
+"""The readings of the gateway's instruments from a replayed state."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Value
-from services.metrics_gateway.state.state import Histogram, State
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Measurement, Value
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.state import State
 
 Readings: TypeAlias = list[tuple[Instrument, list[tuple[Labels, Value]]]]
 
@@ -14,22 +15,24 @@ APP = "app"
 
 
 def measure(state: State, now: float, app: str = "") -> Readings:
-    """Every metric of the log as a gateway would have shown it at `now` (unix seconds); of one app if it is named.
+    """Return every metric of the log as a gateway would have shown it at `now` (unix seconds); of one app if named.
 
-    What tells of a running gateway, and not of the log, is left out.
+    Metrics about the running gateway are left out.
     """
-    moment = Moment(state, now, "", True, {})
+    measurement = Measurement(state, now, "", True, {})
     instruments = [one for one in INSTRUMENTS if not one.of_process and (not app or APP in one.labels)]
-    return [(one, [item for item in one.read(moment) if not app or _app(one, item[0]) == app]) for one in instruments]
+    return [
+        (one, [item for item in one.read(measurement) if not app or _app(one, item[0]) == app]) for one in instruments
+    ]
 
 
 def kept(readings: Readings) -> Readings:
-    """Readings that do not change when the state does."""
+    """Return readings that do not change when the state does."""
     return [(one, [(labels, _copy(value)) for labels, value in values]) for one, values in readings]
 
 
 def increase(readings: Readings, totals: Readings, before: Readings) -> Readings:
-    """Counters and histograms of `totals` as they grew since `before`; the others as `readings` have them."""
+    """Return the growth of counters and histograms of `totals` since `before`, and the other `readings`."""
     earlier = {(one.name, labels): value for one, values in before for labels, value in values}
     return [
         (one, [(labels, _grown(value, earlier.get((one.name, labels)))) for labels, value in summed])
@@ -50,7 +53,7 @@ def _copy(value: Value) -> Value:
 
 
 def _grown(value: Value, before: Value | None) -> Value:
-    """The difference; a counter that is lower than before began again at zero, which a damaged log can make it do."""
+    """Return the difference. A counter that is lower than before has started again, after damage to the log."""
     if isinstance(value, Histogram):
         if not isinstance(before, Histogram):
             return value

@@ -1,4 +1,4 @@
-"""The gateway's fold over a log that is over: one moment of it, or many in a row."""
+"""The gateway's fold over a finished log: one moment of it, or many in a row."""
 
 from __future__ import annotations
 
@@ -11,73 +11,76 @@ from services.common.errors import LogFileError
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.snapshots.snapshot import copied
 from services.metrics_gateway.state.state import State
-from services.replay.log.log_range import Span
+from services.replay.log.log_range import LogRange
 from services.replay.log.logfile import Record
 from services.replay.log.source import Log, Readable
 from services.replay.measure import Readings, increase, kept, measure
 
 LONGEST_GAP = 10_000
-"""Samples of an unchanged state between two messages; more of them tell nothing. 15 s apart, they are of 41 hours. A
+"""Samples of an unchanged state between two messages; more of them show nothing. 15 s apart, they cover 41 hours. A
 clock that is set from 1970 to now would make a hundred million."""
 
 
 class View(msgspec.Struct, frozen=True):
-    """What of a log is looked at: between which moments, of which app (empty: all), in which buckets."""
+    """The part of a log to look at: a range, an app (empty: all), and buckets."""
 
-    span: Span = Span()
+    range: LogRange = LogRange()
     app: str = ""
     buckets: dict[str, tuple[float, ...]] = {}
 
 
 class Replay:
-    """A fold under way. `log` is what it reads, and `damage` what ended it before the end of the log.
+    """A fold in progress. It reads `log`; `damage` is the error that ended it before the end of the log.
 
-    `tell` is called with the state now and then. `state`: what to go on from, if not from nothing. `gaps` are the
-    times, from and to, for which a series has no samples since nothing was stored for very long; `belated` counts
-    messages that were stored before the time of a sample that was there already.
+    The replay calls `on_progress` with the state now and then, and starts from `state` if there is one. `gaps` are the
+    times, from and to, without samples, because nothing was stored for very long. `belated` counts messages that were
+    stored before the time of a sample that was already there.
     """
 
-    def __init__(self, view: View, tell: Callable[[State], None] = lambda _: None, state: State | None = None) -> None:
+    def __init__(
+        self, view: View, on_progress: Callable[[State], None] = lambda _: None, state: State | None = None
+    ) -> None:
         self.state = state or State(buckets=view.buckets)
         self.log = Readable(_nothing())
         self.gaps: list[tuple[float, float]] = []
         self.belated = 0
         self._view = view
-        self._tell = tell
+        self._on_progress = on_progress
 
     @property
     def damage(self) -> LogFileError | None:
+        """The error that ended the log early."""
         return self.log.damage
 
     async def moment(self, log: Log) -> tuple[float, Readings]:
-        """The metrics at the end of the span, and when that was; since its beginning, if it has one.
+        """Return the metrics at the end of the range and its time; the growth, if the range has a beginning.
 
-        What the fold forgets inside the span is counted in a state of its own that forgets nothing.
+        A second state that forgets nothing counts what the fold forgets inside the range.
         """
         before: Readings = []
         counted: State | None = None
-        span = self._view.span
+        log_range = self._view.range
         async for record in self._records(log):
-            if span.first and not counted and span.has_begun(record.sequence, record.time):
+            if log_range.first and not counted and log_range.has_begun(record.sequence, record.time):
                 before, counted = kept(self._measured(self.state, self.state.time)), copied(self.state)
             self._apply(self.state, record)
             if counted:
                 self._apply(counted, record, forget=False)
         now = self._now()
         readings = self._measured(self.state, now)
-        if span.first is None:
+        if log_range.first is None:
             return now, readings
         totals = self._measured(counted, now) if counted else readings
         return now, increase(readings, totals, before if counted else readings)
 
     async def series(self, log: Log, every: float) -> AsyncIterator[tuple[float, Readings]]:
-        """The metrics of every `every` seconds of the span, each as it stood then; the last one has everything.
+        """Yield the metrics at every `every` seconds of the range; the last ones are complete.
 
-        The moments are multiples of `every`, or count from the time at which the span begins.
+        The moments are multiples of `every`, or count from the time at which the range begins.
         """
-        clock = _Clock(every, self._view.span)
+        clock = _Clock(every, self._view.range)
         async for record in self._records(log):
-            if not clock.is_running and self._view.span.has_begun(record.sequence, record.time):
+            if not clock.is_running and self._view.range.has_begun(record.sequence, record.time):
                 clock.start(record.time)
             for moment in clock.until(record.time):
                 yield moment, self._measured(self.state, moment)
@@ -91,22 +94,22 @@ class Replay:
         return measure(state, now, self._view.app)
 
     def _now(self) -> float:
-        """The moment at which a log ends: when the span says so, else when its last message was stored."""
+        """Return the last moment: the end of the range, or when the last message was stored."""
         end = self._end() if self.log.is_cut else None
         return self.state.time if end is None else end
 
     def _end(self) -> float | None:
-        return self._view.span.last.time if self._view.span.last else None
+        return self._view.range.last.time if self._view.range.last else None
 
     def _apply(self, state: State, record: Record, forget: bool = True) -> None:
         apply(state, record.sequence, record.time, record.payload, record.subject, record.began, forget)
 
     async def _records(self, log: Log) -> AsyncIterator[Record]:
-        self.log = Readable(log, self._view.span.last)
+        self.log = Readable(log, self._view.range.last)
         async for records in self.log:
             for record in records:
                 yield record
-            self._tell(self.state)
+            self._on_progress(self.state)
 
 
 async def _nothing() -> AsyncIterator[list[Record]]:
@@ -115,14 +118,14 @@ async def _nothing() -> AsyncIterator[list[Record]]:
 
 
 class _Clock:
-    """The moments of a series. `given`: the latest one that was given. `gaps`: times of which only the first was."""
+    """The moments of a series. `given` is the latest one so far. `gaps` are times with only their first moment."""
 
-    def __init__(self, every: float, span: Span) -> None:
+    def __init__(self, every: float, log_range: LogRange) -> None:
         self.is_running = False
         self.given = 0.0
         self.gaps: list[tuple[float, float]] = []
         self._every = every
-        self._base = span.first.time if span.first and span.first.time is not None else 0.0
+        self._base = log_range.first.time if log_range.first and log_range.first.time is not None else 0.0
         self._number = 0
 
     @property
@@ -135,7 +138,7 @@ class _Clock:
         self._go_to(time)
 
     def until(self, time: float) -> Iterator[float]:
-        """The moments before `time` that have not been given."""
+        """Yield the moments before `time` that are still to come."""
         if self.is_running and time - self._next > LONGEST_GAP * self._every:
             self.gaps.append((self._next, time))
             yield self._give()
@@ -144,7 +147,7 @@ class _Clock:
             yield self._give()
 
     def last(self, time: float, end: float | None) -> Iterator[float]:
-        """The moments that remain: to `end` if the log goes on after it, else to the first that has everything."""
+        """Yield the remaining moments: to `end` if the log continues after it, else to the first complete one."""
         if not self.is_running:
             return
         yield from self.until(time if end is None else end)

@@ -1,7 +1,4 @@
-"""Time travel in tests: a recorded log as it stood after any of its events.
-
-`pytest_plugins = ["services.replay.testing"]` in a conftest.py gives the fixture `time_travel`.
-"""
+"""Time travel in tests: a recorded log as it stood after any of its events. `longshore.testing` makes it public."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
-import pytest
 
 from schemas import codec
 from schemas.codec import Batch
@@ -26,8 +22,8 @@ from services.replay.measure import Readings, measure
 Stop: TypeAlias = int | Callable[[AnyEvent], bool] | None
 
 
-class Past(msgspec.Struct, frozen=True):
-    """A moment: what the gateway knew, when (unix seconds), and the event that had just been told, if there was one."""
+class ReplayPoint(msgspec.Struct, frozen=True):
+    """A moment: the gateway's state, the time (unix seconds), and the last event before it, if there was one."""
 
     state: State
     time: float
@@ -35,14 +31,15 @@ class Past(msgspec.Struct, frozen=True):
 
     @property
     def readings(self) -> Readings:
+        """The readings of all instruments."""
         return measure(self.state, self.time)
 
     def metrics(self) -> str:
-        """What a scrape would have shown."""
+        """Return the metrics as in a scrape."""
         return text(self.readings)
 
     def value(self, metric: str, **labels: str) -> Value:
-        """A series by the metric's name, OpenTelemetry's or that on /metrics. Raises LookupError if there is none."""
+        """Return a series by the metric's OpenTelemetry or /metrics name. Raises LookupError if there is none."""
         for one, values in self.readings:
             if metric in (one.name, one.prometheus, *one.aliases):
                 for found, value in values:
@@ -52,17 +49,17 @@ class Past(msgspec.Struct, frozen=True):
 
 
 class TimeTravel:
-    """A log file, to be replayed as often as one likes."""
+    """A log file, to be replayed any number of times."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
 
     def events(self) -> list[AnyEvent]:
-        """All events in the order of the log; `to(n)` is the moment after the n-th, counted from 1."""
+        """Return all events in the order of the log. `to(n)` is the moment after the n-th, counted from 1."""
         return [event for record in self._records() for event in _events(record)]
 
-    def to(self, stop: Stop = None) -> Past:
-        """The moment after event number `stop`, after the first for which it is true, or at the end of the log.
+    def to(self, stop: Stop = None) -> ReplayPoint:
+        """Return the moment after event number `stop`, after the first event that fits it, or at the end of the log.
 
         Raises LookupError if there is no such event.
         """
@@ -74,22 +71,16 @@ class TimeTravel:
                     apply(
                         state, record.sequence, record.time, _cut(record.payload, place), record.subject, record.began
                     )
-                    return Past(state, record.time, event)
+                    return ReplayPoint(state, record.time, event)
             apply(state, record.sequence, record.time, record.payload, record.subject, record.began)
         if stop:
             raise LookupError(f"{self._path}: no such event among its {number}")
-        return Past(state, state.time, last) if stop is None else Past(State(), 0.0, None)
+        return ReplayPoint(state, state.time, last) if stop is None else ReplayPoint(State(), 0.0, None)
 
     def _records(self) -> Iterator[Record]:
         with logfile.reading(self._path) as file:
             for records in file:
                 yield from records
-
-
-@pytest.fixture
-def time_travel() -> Callable[[str | Path], TimeTravel]:
-    """Opens a log file that `longshore export` wrote."""
-    return TimeTravel
 
 
 def _events(record: Record) -> list[AnyEvent]:
@@ -100,6 +91,6 @@ def _events(record: Record) -> list[AnyEvent]:
 
 
 def _cut(payload: bytes, count: int) -> bytes:
-    """The batch with its first events only."""
+    """Return the batch with its first events only."""
     batch: Batch = codec.decode(payload).batch
     return codec.encode(msgspec.structs.replace(batch, events=batch.events[:count]))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from services.common import log
 from services.common.errors import LongshoreError
+from services.common.process.lifecycle import ignore_hangup
 from services.supervisor.notify import notify
 from services.supervisor.plan import Plan
 from services.supervisor.service import Supervisor
@@ -16,7 +17,7 @@ from services.supervisor.service import Supervisor
 def run(plan: Plan, replan: Callable[[], Plan] | None = None) -> None:
     """Start everything, keep it running, stop it in order. Raises LongshoreError when it cannot be started.
 
-    `replan` makes a new plan, to be changed to, on SIGHUP.
+    `replan` makes a new plan, to be changed to, on SIGHUP; without it, SIGHUP is ignored with one line.
     """
     asyncio.run(_run(plan, replan))
 
@@ -26,8 +27,7 @@ async def _run(plan: Plan, replan: Callable[[], Plan] | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    if replan:
-        loop.add_signal_handler(signal.SIGHUP, reload.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set if replan else ignore_hangup)
     supervisor = Supervisor(plan)
     working = asyncio.create_task(_work(supervisor, reload, replan or (lambda: plan)))
     waiting = asyncio.create_task(stopping.wait())
@@ -37,13 +37,13 @@ async def _run(plan: Plan, replan: Callable[[], Plan] | None) -> None:
     (outcome,) = await asyncio.gather(working, return_exceptions=True)
     if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
         raise outcome
-    _tell_what_goes_on(supervisor.plan)
+    _log_running_replicas(supervisor.plan)
 
 
 async def _work(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[[], Plan]) -> None:
     await supervisor.start()
     notify("READY=1")
-    _tell_where(supervisor.plan)
+    _log_addresses(supervisor.plan)
     reloading = asyncio.create_task(_reload(supervisor, reload, replan))
     try:
         await supervisor.until_failed()
@@ -80,14 +80,14 @@ async def _reload_once(supervisor: Supervisor, replan: Callable[[], Plan]) -> No
         logger.exception("the reload failed half way; send SIGHUP again")
 
 
-def _tell_where(plan: Plan) -> None:
+def _log_addresses(plan: Plan) -> None:
     where = {"serves": ", ".join(plan.proxy.listen), "admin": plan.admin_url}
     if plan.gateway.telemetry_enabled:
         where["metrics"] = f"{plan.admin_url}/metrics"
     log.get("supervisor").info("ready", **where)
 
 
-def _tell_what_goes_on(plan: Plan) -> None:
+def _log_running_replicas(plan: Plan) -> None:
     kept = [deployer.app for deployer in plan.deployers if not deployer.stop_containers]
     if kept:
         log.get("supervisor").info(

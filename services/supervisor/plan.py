@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.routing import authority
 from services.common.errors import SettingsError
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
@@ -27,9 +28,7 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def admin_url(self) -> str:
         """Where the admin API answers on this host."""
-        address = self.gateway.admin_address
-        host = f"[{address}]" if ":" in address else address
-        return f"http://{host}:{self.gateway.admin_port}"
+        return f"http://{authority(self.gateway.admin_address, self.gateway.admin_port)}"
 
 
 def listens(deployers: list[DeployerSettings]) -> list[str]:

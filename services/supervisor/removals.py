@@ -51,14 +51,14 @@ class Removals:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _remove(self, settings: DeployerSettings) -> None:
-        told = ""
+        last_reason = ""
         while True:
             try:
                 await remove(settings, BY)
                 self._log.info("application removed", app=settings.app)
                 return
             except LongshoreError as error:
-                if str(error) != told:
+                if str(error) != last_reason:
                     self._log.warning("not removed yet, trying again", app=settings.app, reason=str(error))
-                told = str(error)
+                last_reason = str(error)
                 await asyncio.sleep(RETRY)

@@ -23,7 +23,7 @@ from services.common.config.settings import Settings, arguments, variables
 from services.common.errors import LongshoreError
 from services.common.jetstream.provisioning import limits
 from services.common.process import ports
-from services.common.process.child import SUPERVISED, Child, ended_how
+from services.common.process.child import SUPERVISED, Child, describe_exit
 from services.common.process.environment import own
 from services.common.process.lifecycle import STOP_TIMEOUT
 from services.common.process.state_lock import lock
@@ -206,9 +206,9 @@ class Supervisor:
             [fd for listener in listeners or [] for fd in listener.fds],
             self._on_exit,
             self._stderr,
-            has_pulse=True,
+            has_watchdog=True,
         )
-        await self.children[name].start(is_patient=self._is_changed)
+        await self.children[name].start(retry_start=self._is_changed)
 
     async def _until_ready(self) -> None:
         """Wait for a sign of life of every service, and for the gateway to have read the log."""
@@ -238,7 +238,7 @@ class Supervisor:
             return True
         if not self._failed.done():
             self._failed.set_result(
-                LongshoreError(f"{child.name} does not start: {ended_how(code)}, see its message above")
+                LongshoreError(f"{child.name} does not start: {describe_exit(code)}, see its message above")
             )
         return False
 

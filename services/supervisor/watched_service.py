@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from services.common.process.child import Child, ended_how
+from services.common.process.child import Child, describe_exit
 
 WATCHED = ("proxy", "health", "deployer", "gateway")
 """The services that give signs of life; every other command takes this process's place."""
@@ -34,7 +34,7 @@ async def _run(name: str, program: Sequence[str]) -> int:
         ended.set_result(code)
         return False
 
-    child = Child(name, program, on_exit=note, has_pulse=True)
+    child = Child(name, program, on_exit=note, has_watchdog=True)
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
@@ -44,7 +44,7 @@ async def _run(name: str, program: Sequence[str]) -> int:
     passing_on.cancel()
     await child.stop(0)
     if code < 0:
-        print(f"longshore-watch: {name} was {ended_how(code)}", file=sys.stderr)
+        print(f"longshore-watch: {name} was {describe_exit(code)}", file=sys.stderr)
     return code if code >= 0 else 128 - code
 
 

@@ -13,7 +13,8 @@ from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.state.state import CONNECT_LATENCY, CONNECTION_DURATION, State
+from services.metrics_gateway.state.histogram import CONNECT_LATENCY, CONNECTION_DURATION
+from services.metrics_gateway.state.state import State
 
 CONNECTIONS_A_BATCH = 170
 EVENTS_A_BATCH = CONNECTIONS_A_BATCH * 3
@@ -27,8 +28,12 @@ def batch(instance: str, sequence: int, port: int = 8080) -> bytes:
     for n in range(CONNECTIONS_A_BATCH):
         number = sequence * CONNECTIONS_A_BATCH + n
         events.append(e.ConnectionAccepted(1.0, number, port))
-        events.append(e.ConnectionEstablished(1.0, number, port, "shop-1-abcd", 0.0004, 1))
-        events.append(e.ConnectionClosed(1.0, number, port, "shop-1-abcd", 120, 4500, 0.0123, "eof"))
+        events.append(e.ConnectionEstablished(1.0, number, port, backend="shop-1-abcd", latency=0.0004, attempts=1))
+        events.append(
+            e.ConnectionClosed(
+                1.0, number, port, backend="shop-1-abcd", bytes_in=120, bytes_out=4500, duration=0.0123, reason="eof"
+            )
+        )
     return codec.encode(Batch("proxy", "web-1", "shop", instance, sequence, events))
 
 
@@ -101,7 +106,8 @@ def seconds(work: Callable[[], object]) -> float:
 def many_open(connections: int, held: int) -> State:
     """The state of a proxy port that has so many connections open, at 20 backends, and holds so many more."""
     opened: list[e.AnyEvent] = [
-        e.ConnectionEstablished(1.0, number, 8080, f"shop-{number % 20}", 0.0004, 1) for number in range(connections)
+        e.ConnectionEstablished(1.0, number, 8080, backend=f"shop-{number % 20}", latency=0.0004, attempts=1)
+        for number in range(connections)
     ]
     waiting: list[e.AnyEvent] = [
         e.ConnectionAccepted(1.0, number, 8080) for number in range(connections, connections + held)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold import expiry
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.state.state import State
 from tests.benchmarks import folding, serving, takeover
@@ -50,7 +50,7 @@ def fold_alone() -> None:
 
 def many_series() -> None:
     state = folding.many_ports(ports_for(SERIES))
-    exporter = Exporter(lambda: Moment(state, 2.0, "0", True, {}), {})
+    exporter = Exporter(lambda: Measurement(state, 2.0, "0", True, {}), {})
     say("series", f"{series(state):,}")
     delays = [folding.seconds(lambda: exporter.expose(OPENMETRICS, "gzip")) for _ in range(5)]
     say("one scrape rendered", milliseconds(delays))
@@ -65,7 +65,7 @@ def many_connections() -> None:
 
 
 def _answers(state: State) -> dict[str, Callable[[], object]]:
-    exporter = Exporter(lambda: Moment(state, 2.0, "0", True, {}), {})
+    exporter = Exporter(lambda: Measurement(state, 2.0, "0", True, {}), {})
     return {
         "scrape": lambda: exporter.expose(OPENMETRICS, "gzip"),
         "upkeep, every 15 s": partial(_upkeep, state),
@@ -74,7 +74,7 @@ def _answers(state: State) -> dict[str, Callable[[], object]]:
 
 
 def _upkeep(state: State) -> None:
-    state.due = 0.0
+    state.next_expiry = 0.0
     expiry.advance(state, 1.0)
 
 
@@ -85,7 +85,7 @@ def ports_for(wanted: int) -> int:
 
 
 def series(state: State) -> int:
-    exporter = Exporter(lambda: Moment(state, 2.0, "0", True, {}), {})
+    exporter = Exporter(lambda: Measurement(state, 2.0, "0", True, {}), {})
     return sum(not line.startswith(b"#") for line in exporter.expose("", "").body.splitlines())
 
 

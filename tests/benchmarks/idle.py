@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from services.demo import releases
-from tests.e2e.harness import Server, wait_for, workers
+from tests.support.harness import Server, wait_for, workers
 
 REPLICAS = 2
 TICKS = os.sysconf("SC_CLK_TCK")

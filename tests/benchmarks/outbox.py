@@ -17,9 +17,10 @@ from schemas.codec import encode_events
 from schemas.events import ConnectionAccepted
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
-from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
-from tests.conftest import NatsServer
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support.nats_server import NatsServer
 
 COUNT = 10_000
 
@@ -37,13 +38,13 @@ async def main() -> None:
 
 async def measure(server: NatsServer, folder: Path, events: int) -> None:
     bus = await Bus.connect("proxy", Credentials([server.url]))
-    await bus.ensure()
+    await ensure_streams(bus)
     tell(events, "to the bus, in memory only", *await send(bus, None, events, "memory"))
     tell(events, "to the bus, with a spool", *await send(bus, folder, events, "spool"))
     server.kill()
     while bus.is_connected:  # noqa: ASYNC110 - a condition without an event
         await asyncio.sleep(0.01)
-    disk = backlog(folder, "away")
+    disk = disk_queue(folder, "away")
     outbox = Outbox(bus, "proxy", "host", "away", disk)
     running = asyncio.create_task(outbox.run())
     began, used = time.perf_counter(), time.process_time()
@@ -60,7 +61,7 @@ async def measure(server: NatsServer, folder: Path, events: int) -> None:
 
 
 async def send(bus: Bus, folder: Path | None, events: int, instance: str) -> tuple[float, float]:
-    outbox = Outbox(bus, "proxy", "host", f"{instance}-{events}", backlog(folder, instance) if folder else None)
+    outbox = Outbox(bus, "proxy", "host", f"{instance}-{events}", disk_queue(folder, instance) if folder else None)
     running = asyncio.create_task(outbox.run())
     began, used = time.perf_counter(), time.process_time()
     add(outbox, f"{instance}-{events}", events)
@@ -70,8 +71,8 @@ async def send(bus: Bus, folder: Path | None, events: int, instance: str) -> tup
     return result
 
 
-def backlog(folder: Path, instance: str) -> Backlog:
-    return Backlog(folder, "proxy", instance, 1 << 30)
+def disk_queue(folder: Path, instance: str) -> DiskQueue:
+    return DiskQueue(folder, "proxy", instance, 1 << 30)
 
 
 def add(outbox: Outbox, instance: str, events: int) -> None:

@@ -20,8 +20,10 @@ from schemas import subjects
 from schemas.routing import Backend, Route
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
-from tests.conftest import NatsServer, free_port
-from tests.e2e.harness import LONGSHORE, clean_environment, wait_for
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support.harness import LONGSHORE, clean_environment, wait_for
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 HOST = "benchmark"
 SMALL, LARGE = 1 << 10, 16 << 20
@@ -77,7 +79,7 @@ def longshore(directory: Path, workers: int, backend: int) -> Iterator[int]:
 
 async def write_route(url: str, port: int, backend: int) -> None:
     bus = await Bus.connect("deployer", Credentials([url]))
-    await bus.ensure()
+    await ensure_streams(bus)
     route = Route("web", port, 1, [Backend("one", "127.0.0.1", backend)])
     await bus.put(subjects.ROUTES, subjects.route_key(HOST, "web", port), route)
     await bus.close()

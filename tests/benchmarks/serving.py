@@ -20,14 +20,16 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream.log_reader import describe
 from services.common.jetstream.object_store import Objects
+from services.common.jetstream.provisioning import ensure_streams
 from services.demo import releases
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.snapshots.store import Store
 from tests.benchmarks import folding
-from tests.conftest import NatsServer, free_port
-from tests.e2e.harness import Server, wait_for
-from tests.metrics_gateway.process import Gateway
+from tests.support.gateway_process import Gateway
+from tests.support.harness import Server, wait_for
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 EVENTS_PER_SECOND = 40_000
 SCRAPES = 200
@@ -47,7 +49,7 @@ async def site(directory: Path) -> AsyncIterator[Site]:
     server = NatsServer(directory)
     server.start()
     bus = await Bus.connect("gateway", Credentials([server.url]))
-    await bus.ensure()
+    await ensure_streams(bus)
     settings = GatewaySettings(
         nats_url=[server.url], admin_port=free_port(), telemetry=True, state_dir=str(directory), log_level="error"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from tests.benchmarks.serving import Site, site
-from tests.conftest import free_port
-from tests.metrics_gateway.process import Gateway
+from tests.support.gateway_process import Gateway
+from tests.support.ports import free_port
 
 ROUNDS = 10
 LEADS = 'longshore_gateway_leader{duty="snapshots"} 1.0'

@@ -16,8 +16,8 @@ from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.config.settings import Settings
 from services.common.delivery.outbox import Outbox
-from tests.bus.server import serving
-from tests.replay.program import PROGRAM
+from tests.support.configured_server import serving
+from tests.support.program import PROGRAM
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "bus.md").read_text()

@@ -24,15 +24,17 @@ from services.bus.permissions import ACCESS
 from services.bus.recovery import CAN_WRITE, CANNOT_WRITE
 from services.bus.server import Server, usual_bytes
 from services.common.bus import credentials
-from services.common.bus.connection import Bus, Change, Synced
+from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.config.settings import Settings
 from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError, SettingsError
 from services.common.jetstream.log_reader import last_sequence, read
 from services.common.jetstream.object_store import Objects
-from tests.bus.server import serving
-from tests.disk import small_disk
+from services.common.jetstream.provisioning import ensure_streams
+from services.common.jetstream.watch import Change, Synced, watch_keys
+from tests.support.configured_server import serving
+from tests.support.disk import small_disk
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ async def test_each_account_can_do_what_its_service_needs(embedded: tuple[Server
             assert await bus.get(bucket, "host.web.80")
             await bus.delete(bucket, "host.web.80")
         for bucket in access.reads:
-            watch = bus.watch(bucket, "host.>")
+            watch = watch_keys(bus, bucket, "host.>")
             async with asyncio.timeout(5):
                 while not isinstance(await anext(watch), Synced):
                     pass
@@ -148,7 +150,7 @@ async def test_a_killed_server_comes_back_on_its_port_with_what_it_stored(
     async with asyncio.timeout(20):
         await bus.until_lost()
         await bus.until_connected()
-    watch = bus.watch(subjects.HEALTH, "host.>")
+    watch = watch_keys(bus, subjects.HEALTH, "host.>")
     async with asyncio.timeout(20):
         change = await anext(watch)
     assert isinstance(change, Change)
@@ -286,7 +288,7 @@ async def test_what_an_older_version_stored_without_an_account_is_found_again(tm
     config = f"jetstream {{ store_dir: {json.dumps(str(store))} }}"
     with serving(tmp_path / "old", config, jetstream=False) as older:
         bus = await Bus.connect("admin", Credentials([older.url]))
-        await bus.ensure()
+        await ensure_streams(bus)
         await bus.put(subjects.ROUTES, "host.web.80", Route("web", 80, 7))
         await bus.close()
     settings = Settings(state_dir=str(tmp_path))
@@ -302,7 +304,7 @@ async def test_what_an_older_version_stored_without_an_account_is_found_again(tm
 async def test_a_bus_that_could_not_be_looked_after_once_is_looked_after_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.bus.server.KEEP_AGAIN", 0.1)
+    monkeypatch.setattr("services.bus.server.MAINTENANCE_RETRY", 0.1)
     monkeypatch.setattr("services.common.jetstream.stream_guard.INTERVAL", 0.1)
     connect, refused = Bus.connect, ["the system account does not get in"]
 
@@ -319,6 +321,6 @@ async def test_a_bus_that_could_not_be_looked_after_once_is_looked_after_again(
         await _until(lambda: [line for line in lines if line.get("reason") == "the system account does not get in"])
         bus = await connect("admin", credentials.find(settings, "admin"))
         await bus.jetstream.delete_stream(subjects.STREAM)
-        await _until(lambda: [line for line in lines if line["event"] == "the log's stream was deleted: created anew"])
+        await _until(lambda: [line for line in lines if line["event"] == "the log's stream was deleted: created again"])
         await bus.close()
         await server.stop()

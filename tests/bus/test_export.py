@@ -20,9 +20,9 @@ from services.bus.export import Way
 from services.bus.permissions import ACCESS
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import last_sequence
-from services.common.jetstream.provisioning import Limits
-from tests.bus.server import ConfiguredServer, connected, serving
-from tests.conftest import free_port
+from services.common.jetstream.provisioning import Limits, ensure_streams
+from tests.support.configured_server import ConfiguredServer, connected, serving
+from tests.support.ports import free_port
 
 SIGN_IN: dict[Way, list[str]] = {
     "nkey": ["--nats-nkey-file={folder}/{{service}}.nk"],
@@ -96,7 +96,7 @@ async def test_setup_creates_everything_and_each_account_can_do_what_is_its_own_
     admin = await connected("admin", **printed.settings)
     for service, access in ACCESS.items():
         bus = await connected(service, **printed.settings)
-        await bus.ensure(Limits())
+        await ensure_streams(bus, Limits())
         for bucket in subjects.BUCKETS:
             key = f"{access.leases or service}.web.80"
             may = bucket in access.writes or (bucket == subjects.LEASES and access.leases != "")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,13 @@ from schemas import subjects
 from schemas.commands import Pause, Reply
 from services.bus.export import export
 from services.bus.permissions import ACCESS
-from services.bus.server import Server
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.bus.responder import is_request
 from services.common.config.settings import Settings
-from services.common.errors import BusError
-from tests.bus.server import serving
+from services.common.errors import BusError, SettingsError
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support.configured_server import serving
 
 HOSTS = ("here", "there")
 STREAMS = (
@@ -50,23 +53,45 @@ class Place:
         return await Bus.connect(service, credentials.find(settings, service), 20)
 
 
-@pytest.fixture(params=["embedded", "printed", "printed for each host"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    if request.param == "embedded":
-        server = Server(Settings(state_dir=str(tmp_path)))
-        await server.start()
-        yield Place((), {"state_dir": str(tmp_path)})
-        await server.stop()
-        return
-    hosts = HOSTS if request.param == "printed for each host" else ()
-    folder = tmp_path / "secrets"
-    with serving(tmp_path / "nats", export(folder, "nkey", hosts)) as running:
-        file = f"{folder}/{{host}}/{{service}}.nk" if hosts else f"{folder}/{{service}}.nk"
-        found = Place(hosts, {"nats_url": [running.url], "nats_nkey_file": file})
-        admin = await found.account("admin", "here")
-        await admin.ensure()
-        await admin.close()
+@pytest.fixture(scope="module", params=["embedded", "printed", "printed for each host"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One server for all accounts, which takes longer to start than they take: a test compares before and after."""
+    folder = tmp_path_factory.mktemp("bus")
+    with _embedded(folder) if request.param == "embedded" else _printed(folder, request.param) as found:
+        asyncio.run(_until_provisioned(found))
         yield found
+
+
+@contextlib.contextmanager
+def _embedded(folder: Path) -> Iterator[Place]:
+    command = [sys.executable, "-m", "services.cli.main", "bus", "--state-dir", str(folder)]
+    process = subprocess.Popen(command)
+    try:
+        yield Place((), {"state_dir": str(folder)})
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _printed(folder: Path, kind: str) -> Iterator[Place]:
+    hosts = HOSTS if kind == "printed for each host" else ()
+    secrets = folder / "secrets"
+    with serving(folder / "nats", export(secrets, "nkey", hosts)) as running:
+        file = f"{secrets}/{{host}}/{{service}}.nk" if hosts else f"{secrets}/{{service}}.nk"
+        yield Place(hosts, {"nats_url": [running.url], "nats_nkey_file": file})
+
+
+async def _until_provisioned(place: Place) -> None:
+    """Return when the server has its streams: the embedded one makes them itself, after the secrets of its accounts."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(SettingsError, BusError):
+                admin = await place.account("admin", "here")
+                break
+            await asyncio.sleep(0.05)
+        await ensure_streams(admin)
+        await admin.close()
 
 
 def _own(service: str, host: str, place: Place) -> list[str]:

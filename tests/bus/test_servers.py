@@ -12,8 +12,8 @@ import pytest
 from services.bus import binary
 from services.common.bus.credentials import servers
 from services.common.errors import BusError
-from tests.bus.server import ConfiguredServer, connected, serving
-from tests.conftest import free_port
+from tests.support.configured_server import ConfiguredServer, connected, serving
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from services.common.bus.credentials import find
 from services.common.bus.nkey import Nkey
 from services.common.config.settings import Settings
 from services.common.errors import LongshoreError
-from tests.bus.server import ConfiguredServer, connected, serving
-from tests.metrics_gateway.authority import Authority
+from tests.support.authority import Authority
+from tests.support.configured_server import ConfiguredServer, connected, serving
 
 USER = 'authorization { users: [{ user: "longshore-proxy", password: "s3cret" }] }'
 

@@ -9,17 +9,17 @@ from structlog.testing import capture_logs
 
 from schemas import subjects
 from schemas.routing import Decisions
-from services.client import remote
-from services.client.remote import Target, connect
+from services.client import client
+from services.client.client import Target, connect
 from services.common.errors import BusError
-from tests.bus.server import serving
+from tests.support.configured_server import serving
 
 
 @pytest.mark.parametrize("jetstream", [True, False], ids=["no streams", "no JetStream"])
 async def test_what_runs_is_asked_for_some_time_and_the_problem_told_once(
     jetstream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "VALUES_TIMEOUT", 2.0)
+    monkeypatch.setattr(client, "VALUES_TIMEOUT", 2.0)
     with serving(tmp_path, "", jetstream) as server, capture_logs() as lines:
         async with connect(Target(nats_url=[server.url])) as there:
             with pytest.raises(BusError, match=r"no answer about the bucket .* within 2 s: .*`longshore bus setup`"):

@@ -12,12 +12,13 @@ from schemas import events as e
 from schemas.chain import Sealer
 from services.common.bus.connection import Bus
 from services.common.jetstream.log_reader import read
+from services.common.jetstream.provisioning import ensure_streams
 from services.replay.log.logfile import Record
-from tests.conftest import NatsServer
-from tests.metrics_gateway.process import publishing
-from tests.replay.program import fails, longshore
 from tests.replay.recording import recorded, records, write
 from tests.replay.test_file import without_times
+from tests.support.gateway_process import publishing
+from tests.support.nats_server import NatsServer
+from tests.support.program import fails, longshore
 
 
 def bus_of(server: NatsServer) -> tuple[str, str]:
@@ -49,7 +50,7 @@ async def test_a_message_that_somebody_deleted_is_told(bus: Bus, nats_server: Na
     done = longshore("verify", *bus_of(nats_server), code=1)
     said = done.stderr.decode().splitlines()
     assert said[0] == "hole: messages 3 to 3 are not in the stream"
-    assert said[1] == "gap: batch 3 of proxy on web-1 (p-1) not there"
+    assert said[1] == "gap: batch 3 of proxy on web-1 (p-1) missing"
     assert said[2].startswith("longshore: the log is not whole (hole: 1, gap: 1): see above")
 
 
@@ -57,7 +58,7 @@ async def test_a_message_that_somebody_altered_or_sent_again_is_told(bus: Bus, n
     await fill(bus)
     messages = [entry async for entries in read(bus, wait=False) for entry in entries]
     await bus.jetstream.delete_stream(subjects.STREAM)
-    await bus.ensure()
+    await ensure_streams(bus)
     for message in [*messages, messages[0]]:
         await bus.jetstream.publish(message.subject, message.payload)
     said = longshore("verify", *bus_of(nats_server)).stderr.decode().splitlines()
@@ -132,7 +133,7 @@ def test_a_log_must_go_on_from_the_heads_that_were_kept(tmp_path: Path) -> None:
     kept.write_text("{}")
     assert "heads.json: not a list of heads" in fails("verify", forged, "--heads", str(kept))
     kept.write_text("")
-    assert "heads.json: holds no heads" in fails("verify", forged, "--heads", str(kept))
+    assert "heads.json: no heads in it" in fails("verify", forged, "--heads", str(kept))
     assert "No such file or directory" in fails("verify", forged, "--heads", str(tmp_path / "none"))
 
 
@@ -149,7 +150,7 @@ async def test_an_import_is_as_whole_as_what_was_exported(bus: Bus, nats_server:
     longshore("export", file, *bus_of(nats_server))
     rows = longshore("verify", file, "--json").stdout
     await bus.jetstream.delete_stream(subjects.STREAM)
-    await bus.ensure()
+    await ensure_streams(bus)
     longshore("import", file, *bus_of(nats_server))
     assert heads(longshore("verify", "--json", *bus_of(nats_server)).stdout) == heads(rows)
 
@@ -164,7 +165,7 @@ async def test_an_import_of_a_log_without_its_beginning_is_as_whole_as_what_was_
     rows, numbers = longshore("verify", file, "--json").stdout, longshore("replay", file).stdout.decode()
     assert "longshore_gateway_batches_missing 0" in numbers
     await bus.jetstream.delete_stream(subjects.STREAM)
-    await bus.ensure()
+    await ensure_streams(bus)
     longshore("import", file, *bus_of(nats_server))
     longshore("export", again, *bus_of(nats_server))
     for words in (bus_of(nats_server), (again,)):
@@ -182,7 +183,7 @@ async def test_what_is_missing_from_an_import_is_missing_from_the_log_as_well(
     file = str(tmp_path / "late.log")
     longshore("export", file, *bus_of(nats_server))
     await bus.jetstream.delete_stream(subjects.STREAM)
-    await bus.ensure()
+    await ensure_streams(bus)
     longshore("import", file, *bus_of(nats_server))
     assert "(gap: 1)" in fails("verify", *bus_of(nats_server))
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from services.bus import binary
-from tests.conftest import free_port, until_listening
+from tests.support.ports import free_port, until_listening
 
 CONFIG = """
 server_name: {name}

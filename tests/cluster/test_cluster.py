@@ -13,13 +13,14 @@ import pytest
 from schemas import subjects
 from schemas.events import ConnectionAccepted
 from schemas.routing import Route
-from services.common.bus.connection import Bus, Change
+from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
-from services.common.bus.failover import steer
+from services.common.bus.failover import leave_partitioned_server
 from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import read
-from services.common.jetstream.provisioning import Limits
+from services.common.jetstream.provisioning import Limits, ensure_streams
+from services.common.jetstream.watch import Change, watch_keys
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.state.state import State
 from tests.cluster.cluster import Cluster, Member
@@ -89,7 +90,7 @@ async def _fold(bus: Bus, state: State) -> None:
 
 
 async def _watch(work: Work) -> None:
-    async for change in work.bus.watch(subjects.ROUTES, "host.>"):
+    async for change in watch_keys(work.bus, subjects.ROUTES, "host.>"):
         if isinstance(change, Change) and change.value:
             work.route = int(change.value.split(b'"generation":')[1].split(b",")[0])
 
@@ -98,7 +99,7 @@ async def _watch(work: Work) -> None:
 async def working(urls: list[str], instance: str) -> AsyncIterator[Work]:
     """Two connections, as those of two services; all that was recorded is folded, once, when the block ends."""
     async with connection("proxy", urls) as publisher, connection("gateway", urls) as reader:
-        await reader.ensure(Limits(replicas=3))
+        await ensure_streams(reader, Limits(replicas=3))
         await reader.jetstream.purge_stream(subjects.STREAM)
         async with _tasks(publisher, reader, instance) as work:
             yield work
@@ -119,7 +120,13 @@ async def _tasks(publisher: Bus, reader: Bus, instance: str) -> AsyncIterator[Wo
     work = Work(publisher, reader, outbox, State())
     tasks = [
         asyncio.create_task(one)
-        for one in (outbox.run(), _fold(reader, work.state), _watch(work), steer(publisher), steer(reader))
+        for one in (
+            outbox.run(),
+            _fold(reader, work.state),
+            _watch(work),
+            leave_partitioned_server(publisher),
+            leave_partitioned_server(reader),
+        )
     ]
     recording = asyncio.create_task(work.record())
     try:
@@ -213,4 +220,4 @@ async def _until_at(bus: Bus, member: Member) -> None:
 async def test_more_replicas_than_servers_are_refused_in_words(cluster: Cluster) -> None:
     async with connection("gateway", cluster.urls) as bus:
         with pytest.raises(BusError, match="--nats-replicas 5: fewer servers of the cluster are there"):
-            await bus.ensure(Limits(replicas=5))
+            await ensure_streams(bus, Limits(replicas=5))

@@ -14,8 +14,8 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from tests.cluster.cluster import Cluster, Member
 from tests.e2e import origin
-from tests.e2e.harness import Server, longshore, wait_for
 from tests.e2e.test_chaos import Clients
+from tests.support.harness import Server, longshore, wait_for
 
 SETTLED = 120.0
 pytestmark = pytest.mark.timeout(400)

@@ -8,11 +8,12 @@ import time
 from schemas import codec, subjects
 from schemas.events import AnyEvent, EventsDropped, ServiceStopped
 from schemas.routing import Route
-from services.common.bus.connection import Bus, Change, Synced
+from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
-from tests.conftest import NatsServer
+from services.common.jetstream.watch import Change, Synced, watch_keys
+from tests.support.nats_server import NatsServer
 
 
 async def _events(bus: Bus, count: int) -> list[tuple[int, str]]:
@@ -71,7 +72,7 @@ async def test_a_full_outbox_drops_the_oldest_and_says_how_many(bus: Bus, nats_s
 async def test_a_watch_tells_again_what_is_true_after_the_bus_was_lost(bus: Bus, nats_server: NatsServer) -> None:
     await bus.put(subjects.ROUTES, "host.web.80", Route("web", 80, 1))
     await bus.put(subjects.ROUTES, "other.web.80", Route("web", 80, 1))
-    watch = bus.watch(subjects.ROUTES, "host.>")
+    watch = watch_keys(bus, subjects.ROUTES, "host.>")
     seen = []
     async with asyncio.timeout(20):
         seen += [await anext(watch), await anext(watch)]
@@ -93,7 +94,7 @@ async def test_a_watch_that_ends_or_starts_again_leaves_no_subscription_behind(
 ) -> None:
     await bus.put(subjects.ROUTES, "host.web.80", Route("web", 80, 1))
     before = len(bus.client._subs)
-    watch = bus.watch(subjects.ROUTES, "host.>")
+    watch = watch_keys(bus, subjects.ROUTES, "host.>")
     async with asyncio.timeout(20):
         assert isinstance(await anext(watch), Change)
         assert isinstance(await anext(watch), Synced)

@@ -20,7 +20,7 @@ async def test_a_stream_that_is_deleted_is_created_again_with_one_line(
     monkeypatch.setattr(stream_guard, "INTERVAL", 0.05)
     before = await describe(bus)
     with capture_logs() as lines:
-        task = asyncio.create_task(stream_guard.keep(bus))
+        task = asyncio.create_task(stream_guard.recreate_missing_stream(bus))
         await bus.jetstream.delete_stream(subjects.STREAM)
         async with asyncio.timeout(20):
             while not lines:  # noqa: ASYNC110 - a condition without an event
@@ -29,7 +29,7 @@ async def test_a_stream_that_is_deleted_is_created_again_with_one_line(
         await bus.jetstream.stream_info(subjects.STREAM)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert [line["event"] for line in lines] == ["the log's stream was deleted: created anew"]
+    assert [line["event"] for line in lines] == ["the log's stream was deleted: created again"]
 
 
 async def test_without_the_right_to_do_so_it_is_told(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ async def test_without_the_right_to_do_so_it_is_told(bus: Bus, monkeypatch: pyte
     await bus.jetstream.delete_stream(subjects.STREAM)
     await bus.jetstream.add_stream(name="OTHER", subjects=["longshore.events.proxy.>"])
     with capture_logs() as lines:
-        task = asyncio.create_task(stream_guard.keep(bus))
+        task = asyncio.create_task(stream_guard.recreate_missing_stream(bus))
         async with asyncio.timeout(20):
             while not lines:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -10,9 +10,11 @@ from nats.js.api import StreamConfig
 
 from schemas import subjects
 from schemas.routing import Replica
-from services.common.bus.connection import Bus, Change, Synced
-from services.common.jetstream import key_value
-from services.common.jetstream.stream_guard import sweep
+from services.common.bus import key_value
+from services.common.bus.connection import Bus
+from services.common.jetstream.provisioning import ensure_streams
+from services.common.jetstream.stream_guard import purge_old_markers
+from services.common.jetstream.watch import Change, Synced, watch_keys
 
 BUCKET = subjects.REPLICAS
 CAME_AND_WENT = 1000
@@ -51,7 +53,7 @@ async def test_a_reader_hears_of_a_deletion_and_a_later_one_of_nothing(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_value, "MARKER_TTL", 1.0)
-    watch = bus.watch(BUCKET, "here.>")
+    watch = watch_keys(bus, BUCKET, "here.>")
     async with asyncio.timeout(30):
         assert await anext(watch) == Synced()
         await bus.put(BUCKET, "here.web.one", Replica("web", "one", "1", "127.0.0.1", 8080))
@@ -70,9 +72,9 @@ async def test_markers_that_an_older_version_left_are_swept_and_young_ones_stay(
         await bucket.put(f"here.web.{number}", b"{}")
         await bucket.delete(f"here.web.{number}")
     await bus.put(BUCKET, "here.web.stays", Replica("web", "stays", "1", "127.0.0.1", 8080))
-    await sweep(bus, age=3600)
+    await purge_old_markers(bus, age=3600)
     assert await messages_in(bus, BUCKET) == 21
-    await sweep(bus, age=0)
+    await purge_old_markers(bus, age=0)
     assert await messages_in(bus, BUCKET) == 1
     assert await bus.get(BUCKET, "here.web.stays")
 
@@ -88,7 +90,7 @@ async def test_a_bucket_of_an_older_server_is_changed_so_that_markers_go_by_them
     await bus.jetstream.add_stream(StreamConfig(**{**older, "allow_msg_ttl": None, "metadata": None}))
     await _come_and_go(bus, 1)  # works there, too, and leaves a marker for good
     assert await messages_in(bus, BUCKET) == 1
-    await bus.ensure()
+    await ensure_streams(bus)
     assert (await bus.jetstream.stream_info(name)).config.allow_msg_ttl
     bus._buckets.forget()
     await _come_and_go(bus, 5)
@@ -98,7 +100,7 @@ async def test_a_bucket_of_an_older_server_is_changed_so_that_markers_go_by_them
 async def test_a_bucket_that_was_created_anew_is_found_again(bus: Bus) -> None:
     await _come_and_go(bus, 1)
     await bus.jetstream.delete_stream(f"KV_{BUCKET}")
-    await bus.ensure()
+    await ensure_streams(bus)
     await _come_and_go(bus, 1)
 
 

@@ -16,7 +16,8 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.jetstream import lease as module
 from services.common.jetstream.lease import TERM, Lease
-from tests.conftest import NatsServer
+from services.common.jetstream.provisioning import ensure_streams
+from tests.support.nats_server import NatsServer
 
 NAMES = ("a", "b", "c")
 STEP = st.one_of(
@@ -58,7 +59,7 @@ async def test_the_first_has_it_and_keeps_it(bus: Bus, clock: Clock) -> None:
         await b.round()
         clock.now += TERM - 0.5
         assert (a.is_held, b.is_held) == (True, False)
-    assert (a.turn, b.turn) == (1, 0)
+    assert (a.acquisitions, b.acquisitions) == (1, 0)
 
 
 async def test_another_takes_it_once_it_was_not_renewed_for_the_term(bus: Bus, clock: Clock) -> None:
@@ -94,7 +95,7 @@ async def test_one_that_lapsed_and_was_nobody_elses_is_the_same_turn(bus: Bus, c
     clock.now += 10 * TERM
     assert not a.is_held
     await a.round()
-    assert (a.is_held, a.turn) == (True, 1)
+    assert (a.is_held, a.acquisitions) == (True, 1)
     clock.now += 10 * TERM
     await b.round()
     clock.now += TERM
@@ -103,19 +104,19 @@ async def test_one_that_lapsed_and_was_nobody_elses_is_the_same_turn(bus: Bus, c
     assert (a.is_held, b.is_held) == (False, True)
     clock.now += TERM
     await a.round()
-    assert (a.is_held, a.turn) == (True, 2)
+    assert (a.is_held, a.acquisitions) == (True, 2)
 
 
 async def test_what_the_holder_says_is_done_is_known_to_the_next(bus: Bus, clock: Clock) -> None:
     a, b, _ = leases(bus).values()
-    a.done = 41
+    a.processed = 41
     await a.round()
     await b.round()
-    assert b.done == 41
-    a.done = 42
+    assert b.processed == 41
+    a.processed = 42
     await a.release()
     await b.round()
-    assert (b.is_held, b.done) == (True, 42)
+    assert (b.is_held, b.processed) == (True, 42)
 
 
 async def test_rubbish_in_its_place_is_waited_out(bus: Bus, clock: Clock) -> None:
@@ -193,7 +194,7 @@ async def play(url: str, clock: Clock, steps: list[object]) -> None:
 async def connected(url: str) -> AsyncIterator[Bus]:
     bus = await Bus.connect("gateway", Credentials([url]))
     try:
-        await bus.ensure()
+        await ensure_streams(bus)
         yield bus
     finally:
         await bus.close()

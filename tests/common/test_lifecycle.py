@@ -16,7 +16,7 @@ from services.common.errors import SettingsError
 from services.common.jetstream.log_reader import read
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 
 async def _log(bus: Bus) -> list[AnyEvent]:

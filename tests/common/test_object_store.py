@@ -11,7 +11,7 @@ from schemas import subjects
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, ObjectError
 from services.common.jetstream.object_store import Objects
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 STREAM = f"OBJ_{subjects.SNAPSHOTS}"
 META = f"$O.{subjects.SNAPSHOTS}.M.YQ=="

@@ -19,11 +19,12 @@ from schemas.codec import Batch
 from schemas.events import EventsDropped, HealthChanged, ServiceStopped
 from services.common.bus.connection import Bus
 from services.common.delivery import buffer
-from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
 from services.common.jetstream.log_reader import read
+from services.common.jetstream.provisioning import ensure_streams
 from tests.common.test_spool import full_disk
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 DEADLINE = 60.0
 CHILD = """
@@ -33,14 +34,14 @@ import msgspec
 from schemas import codec
 from schemas.chain import Sealer
 from schemas.events import ServiceStopped
-from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.disk_queue import DiskQueue
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.delivery.outbox import Outbox
 
 async def main(url, folder, instance):
     bus = await Bus.connect("health", Credentials([url]))
-    outbox = Outbox(bus, "health", "host", instance, Backlog(Path(folder), "health", instance, 64 << 20))
+    outbox = Outbox(bus, "health", "host", instance, DiskQueue(Path(folder), "health", instance, 64 << 20))
     running = asyncio.create_task(outbox.run())
     sealer = Sealer("health", "host", instance)
     print("ready", flush=True)
@@ -65,8 +66,8 @@ async def running(outbox: Outbox) -> AsyncIterator[Outbox]:
 
 
 def outbox(bus: Bus, folder: Path | None, instance: str = "i", limit: int = 64 << 20) -> Outbox:
-    backlog = Backlog(folder, "health", instance, limit) if folder else None
-    return Outbox(bus, "health", "host", instance, backlog)
+    disk_queue = DiskQueue(folder, "health", instance, limit) if folder else None
+    return Outbox(bus, "health", "host", instance, disk_queue)
 
 
 def files(folder: Path) -> list[str]:
@@ -310,7 +311,7 @@ async def test_without_a_stream_everything_waits(bus: Bus, tmp_path: Path) -> No
             box.record(ServiceStopped(1.0, "patient"))
             await until(lambda: list(tmp_path.glob("*.spool")))
             await until(lambda: lines)
-            await bus.ensure()
+            await ensure_streams(bus)
             assert await box.flush(DEADLINE)
     assert await reasons(bus) == ["patient"]
     assert [line["event"] for line in lines] == [

@@ -15,10 +15,10 @@ from schemas.chain import Sealer
 from schemas.events import ServiceStopped
 from services.common.bus.connection import Bus
 from services.common.delivery import buffer
-from services.common.delivery.disk_queue import Backlog
+from services.common.delivery.disk_queue import DiskQueue
 from services.common.delivery.outbox import Outbox
 from tests.common.test_outbox import files, log, until
-from tests.faults import Faults
+from tests.support.faults import Faults
 
 BATCHES = 5
 NEVER = 10**6
@@ -38,8 +38,8 @@ class Service:
         """Record a few batches; end when the bus or the disk has them and the predecessors', or with a crash."""
         self._lives += 1
         instance = f"life-{self._folder.name}-{self._lives:03}"
-        backlog = Backlog(self._folder, "health", instance, 1 << 20)
-        outbox = Outbox(self._bus, "health", "host", instance, backlog)
+        disk_queue = DiskQueue(self._folder, "health", instance, 1 << 20)
+        outbox = Outbox(self._bus, "health", "host", instance, disk_queue)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(buffer, "MEMORY", 0)
             patch.setattr(buffer, "RETRY", 0.01)
@@ -48,7 +48,7 @@ class Service:
             if not is_bus_there:
                 patch.setattr(self._bus.jetstream, "publish_async", self._refuse)
             for name in ("write", "oldest", "sent", "adopt"):
-                faults.watch(patch, backlog, name)
+                faults.watch(patch, disk_queue, name)
             faults.watch(patch, self._bus.jetstream, "publish_async")
             running = asyncio.create_task(outbox.run())
             self._record(outbox, instance)
@@ -56,7 +56,7 @@ class Service:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         with contextlib.suppress(RuntimeError):  # the thread has ended: it has closed the files
-            await outbox._buffer._in_thread(partial(_release, backlog))
+            await outbox._buffer._in_thread(partial(_release, disk_queue))
 
     def _record(self, outbox: Outbox, instance: str) -> None:
         sealer = Sealer("health", "host", instance)
@@ -75,9 +75,9 @@ class Service:
         raise TimeoutError
 
 
-def _release(backlog: Backlog) -> None:
+def _release(disk_queue: DiskQueue) -> None:
     """Release the locks of a process that is dead. Here, tracebacks would hold them until they are collected."""
-    for spool in backlog._spools:
+    for spool in disk_queue._spools:
         spool._connection.close()
 
 

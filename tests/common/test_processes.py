@@ -14,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.common.process import child as processes
-from services.common.process.child import Child, ended_how
-from services.common.process.watchdog import VARIABLE, Pulse
-from tests.e2e.harness import runs, wait_for
+from services.common.process.child import Child, describe_exit
+from services.common.process.watchdog import VARIABLE, WatchdogPing
+from tests.support.harness import runs, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -69,7 +69,7 @@ async def test_a_child_that_cannot_be_started_again_for_a_while_is_tried_on(tmp_
         await child.start()
         program.rename(away)
         os.kill(child.pid, signal.SIGKILL)
-        await _until(lambda: any(line["event"] == "cannot be started, trying on" for line in lines))
+        await _until(lambda: any(line["event"] == "cannot be started, retrying" for line in lines))
         away.rename(program)
         await _until(lambda: child.pid != 0)
     await child.stop(5)
@@ -112,24 +112,24 @@ def test_children_end_when_their_parent_is_killed() -> None:
 
 
 def test_an_exit_status_in_words() -> None:
-    assert ended_how(-9) == "killed by signal 9"
-    assert ended_how(3) == "exit code 3"
+    assert describe_exit(-9) == "killed by signal 9"
+    assert describe_exit(3) == "exit code 3"
 
 
 BEATING = """
 import os, time
-from services.common.process.watchdog import Pulse
-pulse = Pulse(os.environ)
+from services.common.process.watchdog import WatchdogPing
+ping = WatchdogPing(os.environ)
 assert "LONGSHORE_PULSE_FD" not in os.environ
 while True:
-    pulse.beat()
+    ping.beat()
     time.sleep(0.05)
 """
 
 
 async def test_a_child_whose_pulse_stops_is_killed_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "WATCH", 0.5)
-    child = Child("beating", [sys.executable, "-c", BEATING], has_pulse=True)
+    child = Child("beating", [sys.executable, "-c", BEATING], has_watchdog=True)
     await child.start()
     first = child.pid
     await asyncio.sleep(4)
@@ -143,7 +143,7 @@ async def test_a_child_whose_pulse_stops_is_killed_and_started_again(monkeypatch
 
 async def test_a_child_that_has_not_given_a_sign_of_life_yet_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "WATCH", 0.02)
-    child = Child("sleeper", SLEEP, has_pulse=True)
+    child = Child("sleeper", SLEEP, has_watchdog=True)
     await child.start()
     first = child.pid
     await asyncio.sleep(0.5)
@@ -153,9 +153,9 @@ async def test_a_child_that_has_not_given_a_sign_of_life_yet_may_take_its_time(m
 
 def test_a_pulse_that_nobody_takes_harms_nobody() -> None:
     reader, writer = os.pipe()
-    pulse = Pulse({VARIABLE: str(writer)})
+    ping = WatchdogPing({VARIABLE: str(writer)})
     for _ in range(100_000):
-        pulse.beat()
+        ping.beat()
     os.close(reader)
     os.close(writer)
-    Pulse({}).beat()
+    WatchdogPing({}).beat()

@@ -17,7 +17,7 @@ from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.bus.responder import is_request
 from services.common.errors import BusError
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 SUBJECT = subjects.commands("web", "host")
 

@@ -18,45 +18,45 @@ from structlog.testing import capture_logs
 from schemas import codec, handover
 from schemas.codec import Batch
 from schemas.events import HealthChanged, ServiceStopped
-from schemas.handover import Leftover
-from services.common.delivery.disk_queue import UNREADABLE, Backlog
-from services.common.delivery.spool_file import OwnedSpoolError, Parcel, Spool, SpoolError
+from schemas.handover import SealedBatch
+from services.common.delivery.disk_queue import UNREADABLE, DiskQueue
+from services.common.delivery.spool_file import OwnedSpoolError, QueuedBatch, Spool, SpoolError
 
 LIMIT = 1 << 20
 OWNER = """
 import signal, sys
 from pathlib import Path
-from services.common.delivery.disk_queue import Backlog
-from services.common.delivery.spool_file import Parcel
-backlog = Backlog(Path(sys.argv[1]), "health", sys.argv[2], 1 << 20)
-backlog.write([Parcel("s", f"{sys.argv[2]}:{n}", 1, b"x" * 100) for n in range(50)], [])
+from services.common.delivery.disk_queue import DiskQueue
+from services.common.delivery.spool_file import QueuedBatch
+disk_queue = DiskQueue(Path(sys.argv[1]), "health", sys.argv[2], 1 << 20)
+disk_queue.write([QueuedBatch("s", f"{sys.argv[2]}:{n}", 1, b"x" * 100) for n in range(50)], [])
 print("stored", flush=True)
 signal.pause()
 """
 
 
-def parcels(count: int, size: int = 100) -> list[Parcel]:
-    return [Parcel("subject", f"i:{n}", 1, bytes([n % 256]) * size) for n in range(1, count + 1)]
+def batches(count: int, size: int = 100) -> list[QueuedBatch]:
+    return [QueuedBatch("subject", f"i:{n}", 1, bytes([n % 256]) * size) for n in range(1, count + 1)]
 
 
-def batch(number: int) -> Parcel:
-    """A parcel of two events of different kinds."""
+def batch(number: int) -> QueuedBatch:
+    """A batch of two events of different kinds."""
     change = HealthChanged(1.0, "r", True)
     payload = codec.encode(Batch("health", "host", "_", "i", number, [ServiceStopped(1.0, "x" * 500), change, change]))
-    return Parcel("subject", f"i:{number}", 3, payload)
+    return QueuedBatch("subject", f"i:{number}", 3, payload)
 
 
-def backlog(directory: Path, instance: str, limit: int = LIMIT) -> Backlog:
-    return Backlog(directory, "health", instance, limit)
+def disk_queue(directory: Path, instance: str, limit: int = LIMIT) -> DiskQueue:
+    return DiskQueue(directory, "health", instance, limit)
 
 
-def ids(found: list[Parcel]) -> list[str]:
-    return [parcel.message_id for parcel in found]
+def ids(found: list[QueuedBatch]) -> list[str]:
+    return [batch.message_id for batch in found]
 
 
 @contextlib.contextmanager
 def owner(directory: Path, instance: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has stored 50 parcels and lives on."""
+    """A process that has stored 50 batches and lives on."""
     process = subprocess.Popen([sys.executable, "-c", OWNER, str(directory), instance], stdout=subprocess.PIPE)
     with process:
         assert process.stdout
@@ -80,7 +80,7 @@ def full_disk(size: int) -> Iterator[None]:
 
 def test_parcels_come_back_in_order_and_go_when_removed(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "health-i.spool")
-    stored = parcels(10)
+    stored = batches(10)
     spool.append(stored[:4])
     spool.append(stored[4:])
     assert [(one.message_id, one.payload) for one in spool.oldest(3)] == [
@@ -95,7 +95,7 @@ def test_parcels_come_back_in_order_and_go_when_removed(tmp_path: Path) -> None:
 
 def test_an_empty_spool_leaves_no_file(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "health-i.spool")
-    one = parcels(1)
+    one = batches(1)
     spool.append(one)
     spool.remove(one)
     spool.close()
@@ -105,8 +105,8 @@ def test_an_empty_spool_leaves_no_file(tmp_path: Path) -> None:
 def test_what_a_process_killed_with_9_stored_is_taken_over_before_ones_own(tmp_path: Path) -> None:
     with owner(tmp_path, "a"), owner(tmp_path, "b"):
         pass
-    mine = backlog(tmp_path, "c")
-    mine.write(parcels(2), [])
+    mine = disk_queue(tmp_path, "c")
+    mine.write(batches(2), [])
     assert mine.adopt() == 100
     found: list[str] = []
     while window := mine.oldest(64):
@@ -119,7 +119,7 @@ def test_what_a_process_killed_with_9_stored_is_taken_over_before_ones_own(tmp_p
 
 def test_what_a_living_process_stored_is_left_alone(tmp_path: Path) -> None:
     with owner(tmp_path, "a"):
-        mine = backlog(tmp_path, "b")
+        mine = disk_queue(tmp_path, "b")
         assert mine.adopt() == 0
         with pytest.raises(OwnedSpoolError):
             Spool(tmp_path / "health-a.spool")
@@ -128,54 +128,54 @@ def test_what_a_living_process_stored_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_another_service_s_parcels_are_not_taken_over(tmp_path: Path) -> None:
-    other = Backlog(tmp_path, "deployer", "a", LIMIT)
-    other.write(parcels(3), [])
+    other = DiskQueue(tmp_path, "deployer", "a", LIMIT)
+    other.write(batches(3), [])
     other.close()
-    mine = backlog(tmp_path, "b")
+    mine = disk_queue(tmp_path, "b")
     assert mine.adopt() == 0
     mine.close()
 
 
 def test_when_it_is_full_the_oldest_go_and_are_counted_by_kind(tmp_path: Path) -> None:
-    mine = backlog(tmp_path, "a", limit=20_000)
+    mine = disk_queue(tmp_path, "a", limit=20_000)
     for number in range(1, 101):
         mine.write([batch(number)], [])
-    lost = mine.take_lost()
+    lost = mine.pop_lost()
     left = mine.oldest(1000)
     dropped = 100 - len(left)
     assert 0 < mine.size <= 20_000
     assert lost == {"ServiceStopped": dropped, "HealthChanged": 2 * dropped}
     assert ids(left) == [f"i:{number}" for number in range(dropped + 1, 101)]
-    assert mine.take_lost() == {}
+    assert mine.pop_lost() == {}
     mine.close()
 
 
 def test_what_was_left_behind_counts_towards_the_limit(tmp_path: Path) -> None:
-    before = backlog(tmp_path, "a", limit=20_000)
+    before = disk_queue(tmp_path, "a", limit=20_000)
     before.write([batch(number) for number in range(1, 21)], [])
     before.close()
-    mine = backlog(tmp_path, "b", limit=20_000)
+    mine = disk_queue(tmp_path, "b", limit=20_000)
     mine.adopt()
     for number in range(21, 60):
         mine.write([batch(number)], [])
     assert mine.size <= 20_000
     assert ids(mine.oldest(1000))[-1] == "i:59"
-    assert mine.take_lost().total() > 0
+    assert mine.pop_lost().total() > 0
     mine.close()
 
 
 @pytest.mark.parametrize("content", [b"rubbish" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_damaged_file_is_set_aside_with_one_line_and_counted(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "health-a.spool").write_bytes(content)
-    mine = backlog(tmp_path, "b")
+    mine = disk_queue(tmp_path, "b")
     with capture_logs() as lines:
         assert mine.adopt() == 0
         assert mine.adopt() == 0
     (line,) = lines
     assert line["event"] == "a spool is damaged: its events are lost"
     assert Path(line["kept_as"]).read_bytes() == content
-    assert mine.take_lost() == {UNREADABLE: 1}
-    mine.write(parcels(1), [])
+    assert mine.pop_lost() == {UNREADABLE: 1}
+    mine.write(batches(1), [])
     assert ids(mine.oldest(9)) == ["i:1"]
     mine.close()
 
@@ -183,7 +183,7 @@ def test_a_damaged_file_is_set_aside_with_one_line_and_counted(tmp_path: Path, c
 def test_a_file_of_another_layout_is_damaged(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "health-a.spool")) as connection:
         connection.execute("CREATE TABLE batches (id INTEGER)")
-    mine = backlog(tmp_path, "b")
+    mine = disk_queue(tmp_path, "b")
     with capture_logs() as lines:
         assert mine.adopt() == 0
     assert len(lines) == 1
@@ -191,8 +191,8 @@ def test_a_file_of_another_layout_is_damaged(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_what_is_stored_and_stores_again_when_there_is_room(tmp_path: Path) -> None:
-    mine = backlog(tmp_path, "a", limit=100 << 20)
-    stored = parcels(2000, size=1000)
+    mine = disk_queue(tmp_path, "a", limit=100 << 20)
+    stored = batches(2000, size=1000)
     mine.write(stored[:100], [])
     with full_disk(300_000), pytest.raises(SpoolError, match="health-a"):
         mine.write(stored[100:], [])
@@ -202,20 +202,20 @@ def test_a_full_disk_keeps_what_is_stored_and_stores_again_when_there_is_room(tm
 
 
 def test_a_spool_that_has_grown_gives_its_room_back(tmp_path: Path) -> None:
-    mine = backlog(tmp_path, "a", limit=100 << 20)
-    many = parcels(300, size=50_000)
+    mine = disk_queue(tmp_path, "a", limit=100 << 20)
+    many = batches(300, size=50_000)
     mine.write(many, [])
     mine.write([], many)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
-    mine.write(parcels(1), [])
+    mine.write(batches(1), [])
     assert mine.batches == 1
     mine.close()
 
 
 def test_what_a_worker_left_behind_is_taken_in(tmp_path: Path) -> None:
-    left = [Leftover("web", f"w:{n}", 1, b"payload") for n in (7, 8)]
+    left = [SealedBatch("web", f"w:{n}", 1, b"payload") for n in (7, 8)]
     (tmp_path / "health-w.handover").write_bytes(handover.encode(left))
-    mine = backlog(tmp_path, "b")
+    mine = disk_queue(tmp_path, "b")
     assert mine.adopt() == 2
     assert [(one.subject, one.message_id) for one in mine.oldest(9)] == [
         ("longshore.events.health.web", "w:7"),
@@ -227,9 +227,9 @@ def test_what_a_worker_left_behind_is_taken_in(tmp_path: Path) -> None:
 
 def test_what_a_worker_left_behind_damaged_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "health-w.handover").write_bytes(os.urandom(300))
-    mine = backlog(tmp_path, "b")
+    mine = disk_queue(tmp_path, "b")
     with capture_logs() as lines:
         assert mine.adopt() == 0
     assert len(lines) == 1
-    assert mine.take_lost() == {UNREADABLE: 1}
+    assert mine.pop_lost() == {UNREADABLE: 1}
     mine.close()

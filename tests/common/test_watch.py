@@ -7,7 +7,8 @@ import contextlib
 
 from schemas import subjects
 from schemas.routing import Route
-from services.common.bus.connection import Bus, Change, Synced
+from services.common.bus.connection import Bus
+from services.common.jetstream.watch import Change, Synced, watch_keys
 
 KEYS = {f"host.web.{port}" for port in range(8000, 8020)}
 
@@ -46,7 +47,7 @@ async def test_what_is_deleted_while_a_watch_begins_does_not_keep_it_from_being_
 
 async def _until_synced(bus: Bus) -> set[str]:
     told = set()
-    async with contextlib.aclosing(bus.watch(subjects.ROUTES, "host.>")) as changes:
+    async with contextlib.aclosing(watch_keys(bus, subjects.ROUTES, "host.>")) as changes:
         async for change in changes:
             if isinstance(change, Synced):
                 break

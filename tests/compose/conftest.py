@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import engine
 from tests.compose.images import StandIns
 from tests.compose.stack import SERVICES, Stack
+from tests.support import engine
 
 
 @pytest.fixture(scope="package")

@@ -17,9 +17,9 @@ import docker
 from services.demo.scenario import totals
 from services.supervisor.service import answers
 from tests.compose.images import ROOT, wheelhouse
-from tests.conftest import free_port
-from tests.deployer.docker.images import publish
-from tests.e2e.harness import clean_environment, wait_for
+from tests.support.harness import clean_environment, wait_for
+from tests.support.images import publish
+from tests.support.ports import free_port
 
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 SERVICES = {"nats", "proxy", "health", "deployer", "metrics-gateway", "prometheus", "victoriametrics"}
@@ -41,7 +41,7 @@ class Stack:
 
     def prepare(self) -> None:
         """Copy what the files need, with wheels beside them, so that nothing has to be downloaded in the build."""
-        for name in ("compose", "schemas", "services"):
+        for name in ("compose", "longshore", "schemas", "services"):
             shutil.copytree(ROOT / name, self._folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in CONTEXT:
             shutil.copy(ROOT / name, self._folder)

@@ -11,9 +11,9 @@ from services.common.bus.credentials import Credentials
 from services.common.errors import BusError
 from tests.compose.images import run_as_root
 from tests.compose.stack import Stack
-from tests.e2e.harness import Traffic, children_of, wait_for
+from tests.support.harness import Traffic, children_of, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_every_service_becomes_healthy_and_the_application_is_served(stack: Stack) -> None:

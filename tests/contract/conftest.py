@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.metrics_gateway.process import launch as launch
+from tests.support.gateway_process import launch as launch

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from tests.conftest import free_port
-from tests.e2e.harness import LONGSHORE, Server, clean_environment, wait_for
+from tests.support.harness import LONGSHORE, Server, clean_environment, wait_for
+from tests.support.ports import free_port
 
 ORIGIN = Path(__file__).with_name("origin.py")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class LogMessage(msgspec.Struct, frozen=True):
     """A connection as the application saw it."""
 
     path: str
@@ -56,12 +56,12 @@ class Releases:
     def probes(self, status: int) -> int:
         return sum(entry.path == "/health" and entry.status == status for entry in self._entries())
 
-    def visits(self) -> list[Entry]:
+    def visits(self) -> list[LogMessage]:
         """Those that came through the proxy."""
         return [entry for entry in self._entries() if entry.path != "/health"]
 
-    def _entries(self) -> list[Entry]:
-        return [msgspec.json.decode(line, type=Entry) for line in self._journal.read_text().splitlines()]
+    def _entries(self) -> list[LogMessage]:
+        return [msgspec.json.decode(line, type=LogMessage) for line in self._journal.read_text().splitlines()]
 
 
 class Client:

@@ -15,7 +15,7 @@ from services.common.bus.connection import Bus
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Instrument
 from tests.contract.contract import Promise, promises
-from tests.metrics_gateway.process import Launch, publishing
+from tests.support.gateway_process import Launch, publishing
 
 DEWY = promises("dewy")
 CONTAINERS = promises("dewy_containers")

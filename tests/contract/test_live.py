@@ -19,8 +19,8 @@ from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.state.application import PHASES
 from tests.contract.contract import promises
 from tests.contract.pipeline import Client, Releases, gateway_alone
-from tests.e2e.harness import Server, wait_for
-from tests.metrics_gateway.receiver import (
+from tests.support.harness import Server, wait_for
+from tests.support.metrics_receiver import (
     Labels,
     Receiver,
     Scrape,
@@ -31,8 +31,6 @@ from tests.metrics_gateway.receiver import (
     receiving,
     scraped,
 )
-
-pytestmark = pytest.mark.e2e
 
 DEWY = promises("dewy")
 HOLD = 0.3

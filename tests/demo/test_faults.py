@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from services.client.remote import Remote
+from services.client.client import Client
 from services.common.errors import LongshoreError
 from services.demo import scenario
 from services.demo.client import Traffic
 from services.demo.main import _follow
 from services.demo.scenario import Summary
-from services.demo.story import Story
+from services.demo.story import DemoState
 
 
 class Metrics(http.server.BaseHTTPRequestHandler):
@@ -69,7 +69,7 @@ async def test_a_log_that_cannot_be_followed_is_reported(error: Exception | None
 
     async with asyncio.timeout(10):
         with pytest.raises(LongshoreError, match="cannot follow the event log"):
-            await _follow(cast(Remote, Broken()), Story())
+            await _follow(cast(Client, Broken()), DemoState())
 
 
 def test_a_foreign_client_is_named_as_what_it_may_be() -> None:

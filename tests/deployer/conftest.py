@@ -9,9 +9,10 @@ import pytest
 
 from services.common.bus.connection import Bus
 from services.deployer.runtime import orphans
-from tests.conftest import NatsServer
 from tests.deployer.process_host import Host
 from tests.deployer.site import Site
+from tests.streams import no_stream_left as no_stream_left
+from tests.support.nats_server import NatsServer
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from schemas.routing import Artifact
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Exit, Running, Spec
 from services.deployer.runtime.replica_dir import ReplicaDirectory
-from tests.deployer.releases import release
+from tests.support.releases import release
 
 
 class Host:

@@ -14,16 +14,17 @@ from schemas import codec, subjects
 from schemas.commands import Command, Reply
 from schemas.events import AnyEvent, Event
 from schemas.routing import Decisions, Health, Replica, Route, Serving
-from services.common.bus.connection import Bus, Synced
+from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import read
+from services.common.jetstream.watch import Synced, watch_keys
 from services.common.process.lifecycle import Context
 from services.deployer.runtime import orphans
 from services.deployer.service import replicas, serve
 from services.deployer.settings import DeployerSettings
-from tests.conftest import NatsServer
 from tests.deployer.waiting import DEADLINE, answer, eventually
+from tests.support.nats_server import NatsServer
 
 HOST = "here"
 E = TypeVar("E", bound=Event)
@@ -161,7 +162,7 @@ class Site:
             assert not failures, failures
 
     async def _watch_routes(self) -> None:
-        async for change in self.bus.watch(subjects.ROUTES, f"{HOST}.>"):
+        async for change in watch_keys(self.bus, subjects.ROUTES, f"{HOST}.>"):
             if not isinstance(change, Synced) and change.value is not None:
                 route = msgspec.json.decode(change.value, type=Route)
                 self.routes.append(route)
@@ -204,7 +205,7 @@ class Site:
         return False
 
     async def _watch_replicas(self) -> None:
-        async for change in self.bus.watch(subjects.REPLICAS, f"{HOST}.>"):
+        async for change in watch_keys(self.bus, subjects.REPLICAS, f"{HOST}.>"):
             if isinstance(change, Synced):
                 continue
             if change.value is None:
@@ -216,6 +217,6 @@ class Site:
                 self.replicas[replica.id] = replica
 
     async def _read_log(self) -> None:
-        async for entries in read(self.bus, subject=subjects.events("deployer", "web")):
-            for entry in entries:
-                self.events += codec.decode(entry.payload).batch.events
+        async for messages in read(self.bus, subject=subjects.events("deployer", "web")):
+            for message in messages:
+                self.events += codec.decode(message.payload).batch.events

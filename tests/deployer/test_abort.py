@@ -19,9 +19,9 @@ from schemas.events import (
     ReplicaReady,
     ReplicaStarted,
 )
-from tests.deployer.releases import release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.releases import release
 
 HOOK = "test $LONGSHORE_RELEASE = 1.0.0 || { touch {mark}; sleep 600; }"
 

@@ -19,8 +19,8 @@ from schemas.events import (
     ReplicaDraining,
     ReplicaRetired,
 )
-from tests.deployer.releases import CRASHING, release
 from tests.deployer.site import HOST, Site
+from tests.support.releases import CRASHING, release
 
 
 async def test_a_rollback_is_a_new_deployment_and_the_newest_release_waits_until_resumed(site: Site) -> None:

@@ -30,9 +30,9 @@ from schemas.events import (
     ReplicaStarted,
     ScaleSet,
 )
-from tests.deployer.releases import CRASHING, PYTHON, SERVER, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import DEADLINE, answer, eventually
+from tests.support.releases import CRASHING, PYTHON, SERVER, release
 
 
 async def test_the_newest_release_is_deployed_and_each_step_is_told(site: Site) -> None:

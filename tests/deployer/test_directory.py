@@ -14,7 +14,7 @@ import structlog.testing
 from services.common.errors import RegistryError
 from services.deployer.registry import parse
 from services.deployer.registry.directory import Directory
-from tests.deployer.releases import release
+from tests.support.releases import release
 
 CRLF = "has Windows line ends (CRLF), so its interpreter is not found: save it with LF, as by dos2unix"
 ABSENT = "names the interpreter {}, which is not here: install it, or correct the first line"

@@ -18,9 +18,9 @@ from services.common.errors import SettingsError
 from services.deployer import signals
 from services.deployer.service import replicas
 from services.deployer.settings import DeployerSettings
-from tests.deployer.releases import POLITE, PYTHON, SERVER, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.releases import POLITE, PYTHON, SERVER, release
 
 TOLD = "closes after signal 10"
 HALF_POLITE = """#!/bin/sh

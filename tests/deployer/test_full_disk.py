@@ -12,12 +12,12 @@ from schemas.commands import Retry
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, ReplicaExited
 from services.common.bus.connection import Bus
 from services.deployer.runtime import orphans
-from tests.conftest import NatsServer
-from tests.deployer.releases import release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
-from tests.disk import small_disk
-from tests.e2e.harness import longshore
+from tests.support.disk import small_disk
+from tests.support.harness import longshore
+from tests.support.nats_server import NatsServer
+from tests.support.releases import release
 
 
 @contextlib.contextmanager

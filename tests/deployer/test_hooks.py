@@ -24,9 +24,9 @@ from schemas.events import (
     ReplicaStarted,
 )
 from services.deployer.hooks.hooks import HookContext, variables
-from tests.deployer.releases import CRASHING, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.releases import CRASHING, release
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentStarted, DeploymentSucceeded
-from tests.deployer.releases import CRASHING, SERVER, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.releases import CRASHING, SERVER, release
 
 ACTIONS = ("Pull", "Start", "MarkReady", "Activate", "Retire", "Drain", "Unroute", "Stop", "Succeed")
 GOOD = ["spawned", "before Succeed", *(f"after {action}" for action in ACTIONS)]

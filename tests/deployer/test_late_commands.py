@@ -15,9 +15,9 @@ from schemas.events import CommandAnswered, DeploymentStarted, DeploymentSucceed
 from services.common.bus.connection import Bus
 from services.common.errors import BusError
 from services.deployer.reconcile.reconciler import Reconciler
-from tests.deployer.releases import release
 from tests.deployer.site import HOST, Site
 from tests.deployer.waiting import DEADLINE
+from tests.support.releases import release
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from services.common.errors import ReleaseError
 from services.deployer.runtime import orphans
 from tests.deployer.process_host import Host
-from tests.deployer.releases import PYTHON, SERVER, release
 from tests.deployer.waiting import eventually
+from tests.support.releases import PYTHON, SERVER, release
 
 
 async def test_a_deployer_without_descriptors_cannot_start_a_replica_and_goes_on(host: Host) -> None:

@@ -10,14 +10,14 @@ from schemas import codec, subjects
 from schemas.events import ApplicationRemoved, ServiceStopped
 from schemas.routing import Backend, Check, Decisions, Lease, Replica, Route
 from services.cli.overview import overview
-from services.client.remote import Remote, Target
+from services.client.client import Client, Target
 from services.common.bus.connection import Bus
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import read
 from services.deployer.reconcile import removal
 from services.deployer.reconcile.removal import left, remove
 from services.deployer.settings import DeployerSettings
-from tests.conftest import NatsServer
+from tests.support.nats_server import NatsServer
 
 HOST = "here"
 
@@ -54,9 +54,9 @@ async def test_what_is_true_of_it_ends_and_what_was_decided_is_kept(
     await junk.put(f"{HOST}.web.9090", b"no route")
     assert sorted(await left(settings(nats_server, tmp_path))) == ["web", "webshop"]
     await remove(settings(nats_server, tmp_path), "ann")
-    remote = Remote(bus, Target(host=HOST, nats_url=[nats_server.url]))
-    assert [one.app for one in await overview(remote)] == ["webshop"]
-    assert await remote.app() == "webshop"
+    client = Client(bus, Target(host=HOST, nats_url=[nats_server.url]))
+    assert [one.app for one in await overview(client)] == ["webshop"]
+    assert await client.app() == "webshop"
     assert await left(settings(nats_server, tmp_path)) == ["webshop"]
     assert [await bus.get(subjects.ROUTES, f"{HOST}.web.{port}") for port in (8080, 9090)] == [None, None]
     assert await bus.get(subjects.REPLICAS, subjects.replica_key(HOST, "web", "web-1")) is None
@@ -71,7 +71,11 @@ async def test_one_that_a_deployer_still_has_is_left_alone(
 ) -> None:
     monkeypatch.setattr(removal, "LEASE_TIMEOUT", 1.0)
     await deploy(bus, "web")
-    await bus.put(subjects.LEASES, subjects.tenure_key(HOST, "web"), Lease("another", HOST, about="another deployer"))
+    await bus.put(
+        subjects.LEASES,
+        subjects.deployer_lease_key(HOST, "web"),
+        Lease("another", HOST, description="another deployer"),
+    )
     with pytest.raises(BusError, match="web on here is not removed: a deployer still has it"):
         await remove(settings(nats_server, tmp_path), "ann")
     assert await left(settings(nats_server, tmp_path)) == ["web"]

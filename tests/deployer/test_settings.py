@@ -13,7 +13,7 @@ from services.common.config.settings import arguments
 from services.common.errors import LongshoreError, RegistryError, SettingsError
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings, Port, parse_port
-from tests.deployer.releases import release
+from tests.support.releases import release
 
 
 @pytest.mark.parametrize(

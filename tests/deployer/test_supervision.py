@@ -26,10 +26,10 @@ from schemas.events import (
 )
 from schemas.routing import Serving
 from services.common.process import state_lock
-from tests.conftest import NatsServer
-from tests.deployer.releases import release
 from tests.deployer.site import HOST, Site
 from tests.deployer.waiting import answer, eventually
+from tests.support.nats_server import NatsServer
+from tests.support.releases import release
 
 
 async def test_a_dead_replica_leaves_the_route_at_once_and_is_replaced(site: Site) -> None:

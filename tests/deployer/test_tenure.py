@@ -17,9 +17,9 @@ from schemas.events import DeploymentStarted, DeploymentSucceeded, ReplicaStarte
 from services.deployer.reconcile import leadership
 from services.deployer.reconcile.leadership import Leadership
 from services.deployer.runtime import orphans
-from tests.deployer.releases import release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.releases import release
 
 
 class Rival:

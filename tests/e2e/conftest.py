@@ -9,9 +9,9 @@ import docker
 import pytest
 
 from services.demo import releases
-from tests.deployer.registry.docker_registry import DockerRegistry
-from tests.e2e.harness import Server
-from tests.engine import connect
+from tests.support.docker_registry import DockerRegistry
+from tests.support.engine import connect
+from tests.support.harness import Server
 
 
 @pytest.fixture(scope="session")

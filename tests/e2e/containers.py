@@ -13,9 +13,9 @@ from typing import Any
 import docker
 from docker.models.containers import Container
 
-from tests.deployer.docker import images
-from tests.deployer.registry.docker_registry import DockerRegistry
-from tests.e2e.harness import Server, wait_for
+from tests.support import images
+from tests.support.docker_registry import DockerRegistry
+from tests.support.harness import Server, wait_for
 
 FIRST, SECOND, UNHEALTHY = "1.0.0", "1.1.0", "1.2.0"
 GATE_OF = {"check": "check", "drain": "drain", "stop": "stop", "undo": "stop"}

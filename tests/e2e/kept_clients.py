@@ -14,8 +14,8 @@ from typing import Protocol
 
 import grpc  # type: ignore[import-untyped] # it has no stubs
 
-from tests.e2e.harness import wait_for
 from tests.e2e.kept_servers import CLOSE, GOING_AWAY, METHOD, TEXT, encode
+from tests.support.harness import wait_for
 
 HOST = "127.0.0.1"
 TIMEOUT = 20.0

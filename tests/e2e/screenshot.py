@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.demo import releases
 from tests.e2e.browser import Browser
-from tests.e2e.harness import Server, Traffic, wait_for
+from tests.support.harness import Server, Traffic, wait_for
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 LIGHT, PHONE = IMAGES / "status-page.png", IMAGES / "status-page-phone.png"

@@ -20,8 +20,8 @@ from services.common.process.lifecycle import STOP_TIMEOUT
 from services.demo import releases
 from services.proxy.settings import ProxySettings
 from services.proxy.sockets.activation import activated, hand
-from tests.conftest import free_port
-from tests.e2e.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
+from tests.support.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
+from tests.support.ports import free_port
 
 MOST_EXPOSURE = 60
 """Tenths of a point: by systemd's own measure a service of root without restrictions is at 96."""

@@ -17,10 +17,10 @@ from services.demo import releases
 from services.metrics_gateway import api
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.views.traffic import Traffic
-from tests.e2e.harness import Server, wait_for
+from tests.support.harness import Server, wait_for
 
 PAGE = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()
 
@@ -89,9 +89,11 @@ def test_the_table_has_every_address_of_the_description() -> None:
 
 async def _description() -> OpenAPI:
     bus = Bus("gateway")
-    live = Live(bus)
-    core = api.Core(GatewaySettings(), Tokens(), live, Traffic(), Exporter(live.moment, {}), bus, asyncio.Event())
-    return api.create(core).openapi_schema
+    live = Projection(bus)
+    gateway = api.Gateway(
+        GatewaySettings(), Tokens(), live, Traffic(), Exporter(live.measurement, {}), bus, asyncio.Event()
+    )
+    return api.create(gateway).openapi_schema
 
 
 def test_links_of_the_page_lead_somewhere() -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from services.cli.main import unsupported
 from services.demo import releases
-from tests.conftest import NatsServer, free_port
-from tests.e2e.harness import LONGSHORE, Server, longshore, wait_for
+from tests.support.harness import LONGSHORE, Server, longshore, wait_for
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import origin
-from tests.e2e.harness import Server, runs, wait_for, workers
+from tests.support.harness import Server, runs, wait_for, workers
 
 SECONDS = float(os.environ.get("LONGSHORE_TEST_CHAOS", "30"))
 VICTIMS = ("bus", "gateway", "health", "deployer", "proxy")

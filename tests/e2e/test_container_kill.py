@@ -12,9 +12,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.e2e.containers import FIRST, SECOND, UNHEALTHY, Download, Gated
-from tests.e2e.harness import Traffic, runs, wait_for, workers
+from tests.support.docker_registry import DockerRegistry
+from tests.support.harness import Traffic, runs, wait_for, workers
 
 VICTIMS = ("bus", "gateway", "health", "deployer", "proxy", "worker", "supervisor")
 PHASES = ("hook", "pull", "check", "drain", "stop", "undo")

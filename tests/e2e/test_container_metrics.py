@@ -10,13 +10,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.deployer.docker import images
-from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.e2e.containers import FIRST, Containers
-from tests.e2e.harness import wait_for
-from tests.metrics_gateway.receiver import Scrape, scraped
-
-pytestmark = pytest.mark.e2e
+from tests.support import images
+from tests.support.docker_registry import DockerRegistry
+from tests.support.harness import wait_for
+from tests.support.metrics_receiver import Scrape, scraped
 
 SCRIPT = f"trap 'exit 0' TERM; httpd -f -p 8080 -h /www & while ! test -e /tmp/now; do sleep 0.1; done; {images.HUNGRY}"
 """Takes all the memory that there is once it is told to."""

@@ -16,10 +16,10 @@ import docker
 import pytest
 
 from services.deployer.runtime.docker.engine import url as engine_url
-from tests.deployer.docker import images
-from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.e2e.containers import FIRST, SECOND, Containers
-from tests.e2e.harness import wait_for
+from tests.support import images
+from tests.support.docker_registry import DockerRegistry
+from tests.support.harness import wait_for
 
 DEPLOYMENTS = int(os.environ.get("LONGSHORE_TEST_DEPLOYMENTS", "4"))
 """Enough to see each image follow the other; more by the variable, where time allows."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.demo.scenario import Summary, totals
-from tests.e2e.harness import LONGSHORE, clean_environment, longshore, wait_for
+from tests.support.harness import LONGSHORE, clean_environment, longshore, wait_for
 
 
 def test_the_demo_counts_every_connection_and_loses_no_request() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.demo import releases
-from tests.disk import Disk, small_disk
-from tests.e2e.harness import Server, Traffic, wait_for
+from tests.support.disk import Disk, small_disk
+from tests.support.harness import Server, Traffic, wait_for
 
 SETTLED = 90.0
 

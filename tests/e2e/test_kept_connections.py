@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port
-from tests.deployer.releases import release
 from tests.e2e import kept_clients, kept_servers
-from tests.e2e.harness import LONGSHORE, Server, clean_environment, wait_for
+from tests.support.harness import LONGSHORE, Server, clean_environment, wait_for
+from tests.support.ports import free_port
+from tests.support.releases import release
 
 ROLLOUTS = 20
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from services.demo import releases
-from tests.e2e.harness import Server, Traffic, runs, wait_for, workers
+from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
+from tests.support.harness import Server, Traffic, runs, wait_for, workers
+
+OF_THE_GATEWAY = {instrument.prometheus for instrument in INSTRUMENTS if instrument.of_process}
+"""What a gateway process says of itself: it begins at 0 with each process, as Prometheus expects of a counter."""
 
 
 def _sums(one: Server) -> dict[str, float]:
@@ -42,7 +46,7 @@ def test_a_killed_service_comes_back_without_a_refused_or_broken_request(
     going_back = {
         name: (before[name], after.get(name, 0))
         for name in before
-        if name.endswith("_total") and after.get(name, 0) < before[name]
+        if name.endswith("_total") and name not in OF_THE_GATEWAY and after.get(name, 0) < before[name]
     }
     assert going_back == {}
     counted = wait_for("every connection is counted", lambda: _counted(one, traffic.answered))

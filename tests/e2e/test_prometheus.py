@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from services.demo import releases
-from tests.conftest import free_port
-from tests.e2e.harness import Server, Traffic, wait_for
+from tests.support.harness import Server, Traffic, wait_for
+from tests.support.ports import free_port
 
 QUERIES = Path(__file__).parents[1] / "contract" / "queries.toml"
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from services.demo import releases
-from tests.e2e.harness import Server, Traffic, wait_for
+from tests.support.harness import Server, Traffic, wait_for
 
 
 def test_a_release_added_while_wrk_runs_rolls_out_without_a_failed_request(server: Callable[..., Server]) -> None:

@@ -16,7 +16,7 @@ from services.common.bus import credentials, deadline
 from services.common.bus.connection import Bus
 from services.common.config.settings import Settings
 from services.demo import releases
-from tests.e2e.harness import Server, Traffic, wait_for
+from tests.support.harness import Server, Traffic, wait_for
 
 SIZE = 1 << 20
 HOST = subjects.token(socket.gethostname())
@@ -108,7 +108,7 @@ def test_random_bytes_on_every_subject_harm_nothing(server: Callable[..., Server
     log = one.log.read_text()
     assert "Traceback" not in log
     gateways = 2
-    assert 1 <= log.count("messages of the log are no batches of events") <= gateways
+    assert 1 <= log.count("messages of the log are not batches of events") <= gateways
 
 
 def _counted(one: Server) -> float:

@@ -10,9 +10,9 @@ import pytest
 
 from schemas import subjects
 from services.demo import releases
-from tests.bus.server import ConfiguredServer, serving
-from tests.conftest import free_port
-from tests.e2e.harness import Server, longshore, wait_for
+from tests.support.configured_server import ConfiguredServer, serving
+from tests.support.harness import Server, longshore, wait_for
+from tests.support.ports import free_port
 
 SECRETS = [f"hidden-{word}-7f3a" for word in ("password", "token", "header", "notice", "hook", "key")]
 PASSWORD, TOKEN, HEADER, NOTICE, CODE, KEY = SECRETS

@@ -12,8 +12,8 @@ import pytest
 
 from services.demo import releases
 from tests.e2e.browser import Browser
-from tests.e2e.harness import Server, Traffic, wait_for
 from tests.e2e.screenshot import LIGHT, PHONE
+from tests.support.harness import Server, Traffic, wait_for
 
 WIDTHS = (320, 390, 768, 1180)
 FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"

@@ -9,10 +9,8 @@ import pytest
 from prometheus_client.openmetrics import parser
 
 from services.demo import releases
-from tests.e2e.harness import Server, Traffic, wait_for
-from tests.metrics_gateway.traces.receiver import Traces, receiving
-
-pytestmark = pytest.mark.e2e
+from tests.support.harness import Server, Traffic, wait_for
+from tests.support.traces_receiver import Traces, receiving
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from services.demo import releases
-from tests.conftest import free_port
-from tests.e2e.harness import (
+from tests.support.harness import (
     LONGSHORE,
     Server,
     Traffic,
@@ -28,6 +27,7 @@ from tests.e2e.harness import (
     runs,
     wait_for,
 )
+from tests.support.ports import free_port
 
 
 class Up(Server):

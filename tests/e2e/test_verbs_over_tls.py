@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from services.demo import releases
-from tests.bus.server import serving
-from tests.e2e.harness import Server, longshore, wait_for
-from tests.metrics_gateway.authority import Authority
+from tests.support.authority import Authority
+from tests.support.configured_server import serving
+from tests.support.harness import Server, longshore, wait_for
 
 FIRST, NEXT = releases.FIRST, releases.SECOND
 ACCOUNTS = ("proxy", "deployer", "health", "gateway", "cli", "admin")

@@ -19,7 +19,8 @@ from services.common.jetstream.log_reader import read
 from services.common.process.lifecycle import Context
 from services.health.service import serve
 from services.health.settings import HealthSettings
-from tests.conftest import NatsServer
+from tests.streams import no_stream_left as no_stream_left
+from tests.support.nats_server import NatsServer
 
 HOST = "here"
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from schemas.routing import Check, Replica
+from tests.streams import listening
 
 HANG = b""
 
@@ -38,19 +39,16 @@ class Origin:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        try:
-            while request := await _request(reader):
-                self.requests.append(request)
-                await self._work()
-                writer.write(self.reply)
-                if self.close or self.reset:
-                    break
-            if self.reset:
-                linger = struct.pack("ii", 1, 0)
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                writer.transport.abort()
-        finally:
-            writer.close()
+        while request := await _request(reader):
+            self.requests.append(request)
+            await self._work()
+            writer.write(self.reply)
+            if self.close or self.reset:
+                break
+        if self.reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
 
     async def _work(self) -> None:
         self.busy += 1
@@ -73,19 +71,5 @@ async def _request(reader: asyncio.StreamReader) -> str:
 async def origin(port: int = 0) -> AsyncIterator[Origin]:
     """A server on loopback, on a free port unless one is named; its connections end with it."""
     site = Origin()
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(site.serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", port)
-    site.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(site.serve, port=port) as site.port:
         yield site
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

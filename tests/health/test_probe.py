@@ -10,8 +10,8 @@ import pytest
 
 from schemas.routing import Check, Replica
 from services.health.probe import Outcome, Prober, is_own_end
-from tests.conftest import free_port
 from tests.health.origins import BROKEN, HANG, OK, Origin, answer, origin
+from tests.support.ports import free_port
 
 HTTP = Check("/health?deep=1", timeout=5.0)
 TCP = Check(timeout=5.0)

@@ -13,9 +13,9 @@ from schemas.routing import Check, Health, Replica
 from services.common.errors import SettingsError
 from services.health import service
 from services.health.settings import HealthSettings
-from tests.conftest import free_port
 from tests.health.conftest import HOST, House, key, until
 from tests.health.origins import BROKEN, HANG, OK, Origin, origin
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.fold.apply import apply_batch
 from services.metrics_gateway.instruments.instrument import backends, open_connections
-from services.metrics_gateway.state.state import App, Port, State
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import State
 
 KEY = ("host", "web", 80)
 
@@ -45,15 +47,17 @@ def accepted(connection: int) -> e.ConnectionAccepted:
 
 
 def established(connection: int, latency: float = 0.004) -> e.ConnectionEstablished:
-    return e.ConnectionEstablished(1.0, connection, 80, "b", latency, 1)
+    return e.ConnectionEstablished(1.0, connection, 80, backend="b", latency=latency, attempts=1)
 
 
 def progressed(connection: int, bytes_in: int, bytes_out: int) -> e.ConnectionProgressed:
-    return e.ConnectionProgressed(1.0, connection, 80, bytes_in, bytes_out)
+    return e.ConnectionProgressed(1.0, connection, 80, bytes_in=bytes_in, bytes_out=bytes_out)
 
 
 def closed(connection: int, bytes_in: int = 10, bytes_out: int = 20, duration: float = 0.5) -> e.ConnectionClosed:
-    return e.ConnectionClosed(1.0, connection, 80, "b", bytes_in, bytes_out, duration, "eof")
+    return e.ConnectionClosed(
+        1.0, connection, 80, backend="b", bytes_in=bytes_in, bytes_out=bytes_out, duration=duration, reason="eof"
+    )
 
 
 def started(unit: str, parent: str = "") -> e.ServiceStarted:

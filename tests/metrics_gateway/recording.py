@@ -18,7 +18,7 @@ from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.state.state import State
 
@@ -66,7 +66,7 @@ def folded(payloads: list[bytes]) -> State:
 
 def exposition(state: State, accept: str = "") -> str:
     """The text of /metrics two seconds after the newest message."""
-    moment = Moment(state, state.time + 2, "0.1.0", True, {"success": 3, "failure": 1}, state.time - 3)
+    moment = Measurement(state, state.time + 2, "0.1.0", True, {"success": 3, "failure": 1}, state.time - 3)
     resource = {"service.name": "longshore", "service.version": "0.1.0", "host.name": HOST}
     return Exporter(lambda: moment, resource).expose(accept, "").body.decode()
 
@@ -126,7 +126,7 @@ class Scenario:
     def _start(self, service: str, unit: str, name: str = "") -> Recorder:
         recorder = Recorder(self.log, service, name or f"{service}-1")
         recorder.publish(e.ServiceStarted(self._tick(), unit, "0.1.0", 100), app="_")
-        recorder.publish(e.ServiceHeartbeat(self._tick(), 30 << 20, 0.25, 0.001), app="_")
+        recorder.publish(e.ServiceHeartbeat(self._tick(), rss=30 << 20, cpu=0.25, loop_lag=0.001), app="_")
         return recorder
 
     def _worker(self, master: Recorder, name: str) -> Recorder:
@@ -142,11 +142,22 @@ class Scenario:
         began = self._tick()
         deployer.publish(
             e.ReleaseFound(began, release, "sha256:0", "dir:///srv/releases"),
-            e.DeploymentStarted(began, deployment, release, previous, "registry", "rolling", 2, "0" * 32),
+            e.DeploymentStarted(
+                began,
+                deployment,
+                release,
+                previous=previous,
+                by="registry",
+                strategy="rolling",
+                replicas=2,
+                trace="0" * 32,
+            ),
             e.ImagePulled(self._tick(), deployment, release, 0.4),
         )
         for replica in replicas:
-            deployer.publish(e.ReplicaStarted(self._tick(), deployment, replica, release, "127.0.0.1:4000", 200))
+            deployer.publish(
+                e.ReplicaStarted(self._tick(), deployment, replica, release=release, address="127.0.0.1:4000", pid=200)
+            )
             health.publish(
                 e.HealthChecked(self._tick(), replica, False, 0.001, "connection refused"),
                 e.HealthChecked(self._tick(), replica, True, 0.002),
@@ -168,20 +179,29 @@ class Scenario:
                 worker.publish(e.BackendLeft(self._tick(), PORT, replica))
             deployer.publish(e.ReplicaDraining(self._tick(), "deployment-1.1.0", replica))
             workers[0].publish(e.BackendDrained(self._tick(), PORT, replica, 0, 0.2))
-            deployer.publish(e.ReplicaRetired(self._tick(), "deployment-1.1.0", replica, "replaced"))
+            deployer.publish(e.ReplicaRetired(self._tick(), "deployment-1.1.0", replica, reason="replaced"))
         workers[1].publish(e.BackendEjected(self._tick(), PORT, new[0], "refused"))
         workers[1].publish(e.BackendJoined(self._tick(), PORT, new[0], "127.0.0.1:4000"))
 
     def _fail(self, deployer: Recorder, health: Recorder, release: str, previous: str) -> None:
         deployment, replica = f"deployment-{release}", f"{APP}-v3-1"
         deployer.publish(
-            e.DeploymentStarted(self._tick(), deployment, release, previous, "registry", "rolling", 2, "1" * 32),
-            e.ReplicaStarted(self._tick(), deployment, replica, release, "127.0.0.1:4003", 300),
+            e.DeploymentStarted(
+                self._tick(),
+                deployment,
+                release,
+                previous=previous,
+                by="registry",
+                strategy="rolling",
+                replicas=2,
+                trace="1" * 32,
+            ),
+            e.ReplicaStarted(self._tick(), deployment, replica, release=release, address="127.0.0.1:4003", pid=300),
         )
         health.publish(*(e.HealthChecked(self._tick(), replica, False, 1.0, "timeout") for _ in range(5)))
         deployer.publish(
             e.ReplicaExited(self._tick(), replica, release, 1),
-            e.DeploymentFailed(self._tick(), deployment, release, "check", "exited with 1", 12.5),
+            e.DeploymentFailed(self._tick(), deployment, release, phase="check", reason="exited with 1", duration=12.5),
             e.DeploymentRolledBack(self._tick(), deployment, release, previous),
             e.ReleaseQuarantined(self._tick(), release, "exited with 1"),
         )
@@ -204,15 +224,26 @@ class Scenario:
             number, luck = self._connections, self._random.random()
             yield e.ConnectionAccepted(self._tick(), number, PORT)
             if luck < 0.05:
-                yield e.DialFailed(self._tick(), number, PORT, backend, 0.75, "timeout")
-                yield e.ConnectionRefused(self._tick(), number, PORT, "dial_failed", 0.8)
+                yield e.DialFailed(self._tick(), number, PORT, backend=backend, latency=0.75, reason="timeout")
+                yield e.ConnectionRefused(self._tick(), number, PORT, reason="dial_failed", duration=0.8)
                 continue
-            yield e.ConnectionEstablished(self._tick(), number, PORT, backend, self._seconds(0.02), 1)
+            yield e.ConnectionEstablished(
+                self._tick(), number, PORT, backend=backend, latency=self._seconds(0.02), attempts=1
+            )
             if luck > 0.9:
-                yield e.ConnectionProgressed(self._tick(), number, PORT, 1000, 65536)
+                yield e.ConnectionProgressed(self._tick(), number, PORT, bytes_in=1000, bytes_out=65536)
             if luck < 0.97:
                 duration = self._seconds(3)
-                yield e.ConnectionClosed(self._tick(), number, PORT, backend, 2000, 131072, duration, "eof")
+                yield e.ConnectionClosed(
+                    self._tick(),
+                    number,
+                    PORT,
+                    backend=backend,
+                    bytes_in=2000,
+                    bytes_out=131072,
+                    duration=duration,
+                    reason="eof",
+                )
 
     def _seconds(self, most: float) -> float:
         return round(self._random.uniform(0, most), 6)
@@ -228,7 +259,9 @@ class Scenario:
         """The deployer was killed; its successor finds the replicas, one of them twice."""
         deployer = self._start("deployer", f"deployer:{APP}", "deployer-2")
         for replica in (*replicas, replicas[0]):
-            deployer.publish(e.ReplicaAdopted(self._tick(), replica, "1.1.0", "127.0.0.1:4000", 200))
+            deployer.publish(
+                e.ReplicaAdopted(self._tick(), replica=replica, release="1.1.0", address="127.0.0.1:4000", pid=200)
+            )
 
     def _noise(self, worker: Recorder) -> None:
         """An event of a newer version, a value that cannot be, and a message that is no batch."""
@@ -237,7 +270,9 @@ class Scenario:
         known = [12, self._tick(), 1_000_001, PORT]
         head = ["proxy", HOST, APP, worker.instance, worker.sequence]
         self.log.append(codec._encoder.encode([*head, [unknown, known]]))
-        worker.publish(e.ConnectionEstablished(self._tick(), 1_000_001, PORT, "x", float("nan"), 1))
+        worker.publish(
+            e.ConnectionEstablished(self._tick(), 1_000_001, PORT, backend="x", latency=float("nan"), attempts=1)
+        )
         self.log.append(b"\xc1 no batch")
 
 

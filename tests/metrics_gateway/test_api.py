@@ -18,17 +18,18 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from schemas import events as e
 from services.common.bus.connection import Bus
-from services.common.jetstream.log_reader import Entry
+from services.common.jetstream.log_reader import LogMessage
 from services.metrics_gateway import api, service
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.views.status import Container, Containers, Status
 from services.metrics_gateway.views.traffic import Traffic
-from tests.conftest import NatsServer, free_port
-from tests.metrics_gateway.process import Launch, publishing
 from tests.metrics_gateway.recording import LOG, read
+from tests.support.gateway_process import Launch, publishing
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 
 def names(families: Iterable[Metric]) -> set[str]:
@@ -39,11 +40,14 @@ async def publish_a_deployment(bus: Bus) -> None:
     now = time.time()
     async with publishing(bus, "deployer", "d-1") as deployer:
         deployer.record(e.ServiceStarted(now, "deployer:shop", "0.1.0", 42))
-        deployer.record(e.ServiceHeartbeat(now, 1000, 1.5, 0.01))
-        deployer.record(e.DeploymentStarted(1.0, "d", "1.0", "0.9", "ann", "rolling", 2, ""), "shop")
-        deployer.record(e.ReplicaStarted(1.0, "d", "shop-1", "1.0", "127.0.0.1:4000", 7), "shop")
+        deployer.record(e.ServiceHeartbeat(now, rss=1000, cpu=1.5, loop_lag=0.01))
+        deployer.record(
+            e.DeploymentStarted(1.0, "d", "1.0", previous="0.9", by="ann", strategy="rolling", replicas=2, trace=""),
+            "shop",
+        )
+        deployer.record(e.ReplicaStarted(1.0, "d", "shop-1", release="1.0", address="127.0.0.1:4000", pid=7), "shop")
         deployer.record(e.ReplicaRouted(2.0, "d", "shop-1"), "shop")
-        deployer.record(e.ReplicaStarted(3.0, "d", "shop-2", "1.0", "127.0.0.1:4001", 8), "shop")
+        deployer.record(e.ReplicaStarted(3.0, "d", "shop-2", release="1.0", address="127.0.0.1:4001", pid=8), "shop")
         deployer.record(e.DeploymentSucceeded(4.0, "d", "1.0", 3.0), "shop")
         deployer.record(e.ReleaseQuarantined(5.0, "1.1", "exited with 1"), "shop")
         deployer.record(e.DeploymentsPaused(6.0, "ann"), "shop")
@@ -174,10 +178,10 @@ async def test_metrics_outlive_the_bus_and_say_so(launch: Launch, bus: Bus, nats
 
 
 async def test_it_answers_with_nothing_but_one_line_until_the_log_is_read(bus: Bus) -> None:
-    live = Live(bus)
+    live = Projection(bus)
     settings = GatewaySettings(admin_port=free_port(), telemetry=True)
     stopping = asyncio.Event()
-    app = api.create(api.Core(settings, Tokens(), live, Traffic(), Exporter(live.moment, {}), bus, stopping))
+    app = api.create(api.Gateway(settings, Tokens(), live, Traffic(), Exporter(live.measurement, {}), bus, stopping))
     serving = asyncio.create_task(api.serve(app, api.listen(settings), stopping))
     payloads = list(read(LOG))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.admin_port}") as client:
@@ -188,7 +192,7 @@ async def test_it_answers_with_nothing_but_one_line_until_the_log_is_read(bus: B
                     assert answer.status_code == 503
                     assert answer.text.count("\n") == 1
                 assert (await client.get("/healthz/live")).status_code == 200
-            live.fold(Entry(position, "s", payload, len(payloads) - position, 1.0))
+            live.fold(LogMessage(position, "s", payload, len(payloads) - position, 1.0))
         assert (await client.get("/metrics")).status_code == 200
         assert (await client.get("/healthz/ready")).status_code == 200
     stopping.set()
@@ -204,8 +208,8 @@ def test_without_an_endpoint_the_exporter_is_not_even_loaded() -> None:
 
 async def test_a_backlog_leaves_requests_their_turn(bus: Bus) -> None:
     payloads = list(read(LOG)) * 50
-    entries = [Entry(position, "s", payload, 0, 1.0) for position, payload in enumerate(payloads, 1)]
-    folding = asyncio.create_task(service._fold(Live(bus), entries))
+    entries = [LogMessage(position, "s", payload, 0, 1.0) for position, payload in enumerate(payloads, 1)]
+    folding = asyncio.create_task(service._fold(Projection(bus), entries))
     turns = 0
     while not folding.done():
         await asyncio.sleep(0)

@@ -13,9 +13,9 @@ from schemas.codec import Batch
 from services.common.bus.connection import Bus
 from services.common.process.lifecycle import resident_bytes
 from services.metrics_gateway.state.port import MANY
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import Receiver, metrics, points, receiving, scraped
 from tests.metrics_gateway.test_scrapes import CLIENTS, deaf, scrape_often
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import Receiver, metrics, points, receiving, scraped
 
 BACKENDS = 100_000
 EACH = 100
@@ -32,8 +32,8 @@ def batches(first: int, last: int) -> Iterator[bytes]:
             events += [
                 e.BackendJoined(1.0, 80, name, "127.0.0.1:1"),
                 e.ConnectionAccepted(1.0, number, 80),
-                e.ConnectionEstablished(1.0, number, 80, name, 0.01, 1),
-                e.ConnectionClosed(1.0, number, 80, name, 1, 1, 0.1, "eof"),
+                e.ConnectionEstablished(1.0, number, 80, backend=name, latency=0.01, attempts=1),
+                e.ConnectionClosed(1.0, number, 80, backend=name, bytes_in=1, bytes_out=1, duration=0.1, reason="eof"),
                 e.BackendLeft(1.0, 80, name),
             ]
         yield codec.encode(Batch("proxy", "web-1", "shop", "p", start // EACH + 1, events))

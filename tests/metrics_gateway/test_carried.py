@@ -15,19 +15,28 @@ from schemas.codec import Batch
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold import expiry
 from services.metrics_gateway.fold.apply import apply
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.snapshots import snapshot
-from services.metrics_gateway.state.state import Listener, State
+from services.metrics_gateway.state.port import Listener
+from services.metrics_gateway.state.state import State
 from services.metrics_gateway.views import backends, status
 
 NUMBERS = st.integers(1, 3)
 NAMES = st.sampled_from(["", "a", "b"])
 EVENTS = st.one_of(
     st.builds(lambda n: e.ConnectionAccepted(1.0, n, 80), NUMBERS),
-    st.builds(lambda n, name: e.ConnectionEstablished(1.0, n, 80, name, 0.1, 1), NUMBERS, NAMES),
-    st.builds(lambda n: e.ConnectionProgressed(1.0, n, 80, 5, 5), NUMBERS),
-    st.builds(lambda n, name: e.ConnectionClosed(1.0, n, 80, name, 9, 9, 0.1, "eof"), NUMBERS, NAMES),
-    st.builds(lambda n: e.ConnectionRefused(1.0, n, 80, "no_backend", 0.1), NUMBERS),
+    st.builds(
+        lambda n, name: e.ConnectionEstablished(1.0, n, 80, backend=name, latency=0.1, attempts=1), NUMBERS, NAMES
+    ),
+    st.builds(lambda n: e.ConnectionProgressed(1.0, n, 80, bytes_in=5, bytes_out=5), NUMBERS),
+    st.builds(
+        lambda n, name: e.ConnectionClosed(
+            1.0, n, 80, backend=name, bytes_in=9, bytes_out=9, duration=0.1, reason="eof"
+        ),
+        NUMBERS,
+        NAMES,
+    ),
+    st.builds(lambda n: e.ConnectionRefused(1.0, n, 80, reason="no_backend", duration=0.1), NUMBERS),
 )
 
 
@@ -55,7 +64,7 @@ def test_they_are_those_that_are_open_in_whatever_order_the_batches_come(parts: 
 
 
 def test_a_snapshot_of_a_version_that_did_not_count_them_is_counted() -> None:
-    state = folded([(1, [e.ConnectionEstablished(1.0, 1, 80, "a", 0.1, 1)])])
+    state = folded([(1, [e.ConnectionEstablished(1.0, 1, 80, backend="a", latency=0.1, attempts=1)])])
     (listener,) = listeners(state)
     listener.carried = {}
     restored = snapshot.restore(snapshot.decode(snapshot.encode(state, "s"), "s", state.position))
@@ -77,7 +86,7 @@ class Unwalked(dict[Any, Any]):
 @pytest.fixture
 def state() -> State:
     """A proxy with open and held connections, which nobody may walk."""
-    opened = [e.ConnectionEstablished(1.0, number, 80, "a", 0.1, 1) for number in range(50)]
+    opened = [e.ConnectionEstablished(1.0, number, 80, backend="a", latency=0.1, attempts=1) for number in range(50)]
     held = [e.ConnectionAccepted(1.0, number, 80) for number in range(50, 60)]
     state = folded([(1, [e.BackendJoined(1.0, 80, "a", "127.0.0.1:1"), *opened, *held])])
     (listener,) = listeners(state)
@@ -86,14 +95,14 @@ def state() -> State:
 
 
 def test_a_scrape_walks_no_open_connection(state: State) -> None:
-    text = Exporter(lambda: Moment(state, 1.0, "1", True, {}), {}).expose("", "").body.decode()
+    text = Exporter(lambda: Measurement(state, 1.0, "1", True, {}), {}).expose("", "").body.decode()
     labels = 'app="shop",backend="a",host="web-1",proxy_port="80"'
     assert f"longshore_proxy_backend_connections_active{{{labels}}} 50.0" in text
     assert 'dewy_proxy_connections_active{app="shop",host="web-1",proxy_port="80"} 60.0' in text
 
 
 def test_neither_does_what_time_does_nor_a_view(state: State) -> None:
-    state.due = 0.0
+    state.next_expiry = 0.0
     expiry.advance(state, 1.0)
     assert list(state.ports["web-1", "shop", 80].backends) == ["a"]
     assert backends.backends(state, "").backends

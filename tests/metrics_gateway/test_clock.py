@@ -74,9 +74,9 @@ async def test_a_gateway_whose_clock_jumps_shows_no_negative_age_and_saves_on(
         await publish(bus, "p-2", 3)
         await gateway.until_folded(6)
         await gateway.saver.save()
-        moment = gateway.live.moment()
+        moment = gateway.live.measurement()
         assert moment.now - real() == pytest.approx(jump, abs=60)
-        text = Exporter(gateway.live.moment, {}).expose("", "").body.decode()
+        text = Exporter(gateway.live.measurement, {}).expose("", "").body.decode()
         ages = [line for line in text.splitlines() if "_age_seconds " in line and line[0] != "#"]
         assert ages
         assert all(float(line.split()[1]) >= 0 for line in ages)
@@ -91,11 +91,11 @@ def test_times_of_another_age_are_harmless() -> None:
     for number, moment in enumerate((9.9e9, -9.9e9, -1.0, 0.0), 1):
         events: list[e.AnyEvent] = [
             e.ServiceStarted(moment, "proxy:80", "1", 1),
-            e.ServiceHeartbeat(moment, 1, 1.0, 1.0),
+            e.ServiceHeartbeat(moment, rss=1, cpu=1.0, loop_lag=1.0),
         ]
         apply(state, number, 1.0, codec.encode(codec.Batch("proxy", "h", "_", f"i{number}", 1, events)))
     exposition(state)
-    assert len(list(state.live())) == 1
+    assert len(list(state.running())) == 1
 
 
 def test_durations_by_a_clock_that_was_set_back_count_as_none_and_take_nothing_from_a_sum() -> None:
@@ -103,9 +103,9 @@ def test_durations_by_a_clock_that_was_set_back_count_as_none_and_take_nothing_f
     events: list[e.AnyEvent] = [
         e.DeploymentSucceeded(1.0, "a", "1.0.0", 5.0),
         e.DeploymentSucceeded(2.0, "b", "1.1.0", -DAY),
-        e.DeploymentFailed(3.0, "c", "1.2.0", "check", "why", -DAY),
-        e.ConnectionEstablished(1.0, 1, 8080, "r", -DAY, 1),
-        e.ConnectionClosed(1.0, 1, 8080, "r", 1, 2, -DAY, "eof"),
+        e.DeploymentFailed(3.0, "c", "1.2.0", phase="check", reason="why", duration=-DAY),
+        e.ConnectionEstablished(1.0, 1, 8080, backend="r", latency=-DAY, attempts=1),
+        e.ConnectionClosed(1.0, 1, 8080, backend="r", bytes_in=1, bytes_out=2, duration=-DAY, reason="eof"),
     ]
     apply(state, 1, 1.0, codec.encode(codec.Batch("deployer", "h", "shop", "d", 1, events)))
     shown = dict(line.split(" ") for line in exposition(state).splitlines() if line[0] != "#" and " " in line)

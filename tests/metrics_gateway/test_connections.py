@@ -8,7 +8,7 @@ from services.metrics_gateway.state.port import Listener, Port
 from tests.metrics_gateway.events import Log, accepted, closed, established, progressed
 from tests.metrics_gateway.timeline import Timeline
 
-REFUSED = e.ConnectionRefused(1.0, 1, 80, "no_backend", 0.75)
+REFUSED = e.ConnectionRefused(1.0, 1, 80, reason="no_backend", duration=0.75)
 
 
 def observed(histogram: Histogram) -> tuple[int, float]:
@@ -34,7 +34,9 @@ def late(first: e.AnyEvent, second: e.AnyEvent, third: e.AnyEvent) -> Log:
 
 
 def test_a_connection_that_ends_has_a_reason_and_a_duration() -> None:
-    newer = e.ConnectionClosed(1.0, 3, 80, "b", 0, 0, 0.25, "a reason of a newer version")
+    newer = e.ConnectionClosed(
+        1.0, 3, 80, backend="b", bytes_in=0, bytes_out=0, duration=0.25, reason="a reason of a newer version"
+    )
     port = folded(closed(1, duration=0.5), closed(2, duration=0.25), newer).port
     assert port.closed == {**Port().closed, "eof": 2, "other": 1}
     assert observed(port.duration) == (3, 1.0)
@@ -48,7 +50,7 @@ def test_a_refusal_has_a_reason_and_is_as_long_as_the_client_was_held() -> None:
 
 
 def test_a_client_that_was_held_for_a_backend_counts_as_held_and_another_does_not() -> None:
-    log = folded(established(1), e.ConnectionEstablished(1.0, 2, 80, "b", 0.5, 1, 0.25))
+    log = folded(established(1), e.ConnectionEstablished(1.0, 2, 80, backend="b", latency=0.5, attempts=1, held=0.25))
     assert observed(log.port.hold) == (1, 0.25)
     assert observed(log.port.latency) == observed(log.port.backends["b"].latency) == (2, 0.504)
     assert log.port.backends["b"].connections == 2
@@ -61,7 +63,7 @@ def test_a_duration_below_zero_is_none() -> None:
 
 
 def test_a_failed_dial_counts_for_its_backend() -> None:
-    port = folded(e.DialFailed(1.0, 1, 80, "b", 2.0, "timeout")).port
+    port = folded(e.DialFailed(1.0, 1, 80, backend="b", latency=2.0, reason="timeout")).port
     assert observed(port.latency) == observed(port.backends["b"].latency) == (1, 2.0)
     assert (port.backends["b"].failures["timeout"], port.backends["b"].connections) == (1, 0)
 

@@ -17,10 +17,10 @@ from services.common.jetstream.log_reader import describe, last_sequence, read
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.state.state import State
-from tests.faults import Faults
 from tests.metrics_gateway.recording import LOG, START, STREAM, subject
 from tests.metrics_gateway.recording import read as recorded
 from tests.metrics_gateway.test_saver import Gateway, running, until
+from tests.support.faults import Faults
 
 LAST = 10**6
 
@@ -38,7 +38,7 @@ async def publish(bus: Bus) -> None:
 
 
 def _closed(number: int) -> e.ConnectionClosed:
-    return e.ConnectionClosed(1.0, number, 80, "b", 10, number, 0.1, "eof")
+    return e.ConnectionClosed(1.0, number, 80, backend="b", bytes_in=10, bytes_out=number, duration=0.1, reason="eof")
 
 
 async def refolded(bus: Bus) -> State:

@@ -9,13 +9,13 @@ import pytest
 
 from services.common.errors import SettingsError
 from services.metrics_gateway.export.endpoint import Endpoint, parse
-from services.metrics_gateway.export.otlp_channel import Renewal
+from services.metrics_gateway.export.otlp_channel import CertificateWatcher
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.telemetry_settings import SIGNALS
-from tests.metrics_gateway.authority import Authority
-from tests.metrics_gateway.process import Launch
-from tests.metrics_gateway.receiver import Receiver, metrics, receiving
 from tests.metrics_gateway.test_telemetry import without_otel
+from tests.support.authority import Authority
+from tests.support.gateway_process import Launch
+from tests.support.metrics_receiver import Receiver, metrics, receiving
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 FAILED = 'longshore_otlp_exports_total{result="failure"}'
@@ -179,11 +179,11 @@ def test_a_certificate_that_is_being_replaced_is_noticed_and_not_an_error(tmp_pa
     authority = Authority(tmp_path / "authority")
     ca = tmp_path / "ca.pem"
     ca.write_bytes(authority.certificate.read_bytes())
-    renewal = Renewal(GatewaySettings(otlp_endpoint="localhost:4317", otlp_ca=str(ca)), "metrics")
-    assert not renewal.has_come()
+    watcher = CertificateWatcher(GatewaySettings(otlp_endpoint="localhost:4317", otlp_ca=str(ca)), "metrics")
+    assert not watcher.changed()
     ca.unlink()
     ca.symlink_to(ca)  # exists nowhere, and looking at it fails
-    assert renewal.has_come()
+    assert watcher.changed()
     ca.unlink()
     ca.write_bytes(authority.certificate.read_bytes())
-    assert renewal.has_come()
+    assert watcher.changed()

@@ -22,7 +22,7 @@ from prometheus_client.samples import Exemplar
 
 from services.metrics_gateway.export import text_format
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.state.state import State
 
 VALUES = st.floats() | st.integers(0, 1 << 70)
@@ -94,7 +94,7 @@ def test_numbers_are_written_as_the_library_does(value: float) -> None:
 )
 def test_the_answer_to_a_scrape_is_what_its_content_type_says(accept: str) -> None:
     resource = {"service.name": "longshore", "9th-attribute": 'a "b"'}
-    exporter = Exporter(lambda: Moment(State(), 1.0, "1.0", True, {}), resource)
+    exporter = Exporter(lambda: Measurement(State(), 1.0, "1.0", True, {}), resource)
     answer = exporter.expose(accept, "")
     is_openmetrics = accept.startswith("application/openmetrics-text")
     generate = generate_openmetrics if is_openmetrics else generate_latest

@@ -11,7 +11,8 @@ import pytest
 from schemas import events as e
 from schemas.codec import Batch
 from services.metrics_gateway.fold.apply import HANDLERS, apply_batch
-from services.metrics_gateway.state.state import App, Port
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.port import Port
 from tests.metrics_gateway.events import Log, accepted, closed, established, progressed, started
 from tests.metrics_gateway.traces.story import failed, succeeded
 
@@ -30,13 +31,15 @@ def test_a_connection_is_counted_on_accept_and_active_until_it_closes() -> None:
 
 def test_a_refused_connection_is_one_error_and_has_a_duration() -> None:
     log = Log()
-    log.say("w", accepted(1), e.ConnectionRefused(1.0, 1, 80, "no_backend", 10.0))
+    log.say("w", accepted(1), e.ConnectionRefused(1.0, 1, 80, reason="no_backend", duration=10.0))
     assert (log.port.errors, log.active, log.port.duration.count, log.port.duration.sum) == (1, 0, 1, 10.0)
 
 
 def test_failed_dials_count_in_the_connect_latency_but_are_no_errors_as_long_as_another_backend_answers() -> None:
     log = Log()
-    log.say("w", accepted(1), e.DialFailed(1.0, 1, 80, "b", 2.0, "timeout"), established(1, 0.004))
+    log.say(
+        "w", accepted(1), e.DialFailed(1.0, 1, 80, backend="b", latency=2.0, reason="timeout"), established(1, 0.004)
+    )
     assert (log.port.latency.count, log.port.latency.sum, log.port.errors) == (2, 2.004, 0)
 
 
@@ -60,7 +63,7 @@ def test_bytes_of_an_open_connection_are_counted_as_they_grow_and_once() -> None
 def test_a_listener_that_opened_has_all_its_series_at_zero() -> None:
     log = Log()
     log.say("p", e.ListenerOpened(1.0, 80, "0.0.0.0"))
-    assert log.port == Port(keeper="p")
+    assert log.port == Port(owner="p")
     assert (log.active, log.backends) == (0, set())
 
 
@@ -100,7 +103,7 @@ def test_a_new_instance_of_a_unit_ends_the_old_one_and_its_children() -> None:
     assert log.active == 3
     log.say("m2", started("proxy:80"))
     assert (log.active, log.backends) == (0, set())
-    assert {one.id for one in log.state.live()} == {"m2"}
+    assert {one.id for one in log.state.running()} == {"m2"}
 
 
 def test_workers_of_one_master_live_side_by_side() -> None:
@@ -115,7 +118,7 @@ def test_the_same_unit_on_another_host_is_another_one() -> None:
     log = Log()
     log.say("m1", started("proxy:80"))
     apply_batch(log.state, Batch("proxy", "elsewhere", "_", "m2", 1, [started("proxy:80")]))
-    assert {one.id for one in log.state.live()} == {"m1", "m2"}
+    assert {one.id for one in log.state.running()} == {"m1", "m2"}
 
 
 def test_a_child_that_appears_after_its_parent_ended_has_ended_too() -> None:
@@ -137,10 +140,12 @@ def test_dropped_events_are_counted_by_host_and_service_from_zero_on() -> None:
 
 def test_a_deployment_counts_when_it_ended() -> None:
     log = Log()
-    log.say("d", e.DeploymentStarted(1.0, "1", "v1", "", "registry", "rolling", 2, ""))
+    log.say(
+        "d", e.DeploymentStarted(1.0, "1", "v1", previous="", by="registry", strategy="rolling", replicas=2, trace="")
+    )
     assert (log.app.deployments, log.app.deployment_errors, log.app.deployment_duration.count) == (0, 0, 0)
     log.say("d", e.DeploymentSucceeded(9.0, "1", "v1", 8.0))
-    log.say("d", e.DeploymentFailed(20.0, "2", "v2", "pull", "not found", 0.5))
+    log.say("d", e.DeploymentFailed(20.0, "2", "v2", phase="pull", reason="not found", duration=0.5))
     assert (log.app.deployments, log.app.deployment_errors) == (1, 1)
     assert (log.app.deployment_duration.count, log.app.deployment_duration.sum) == (2, 8.5)
 
@@ -153,17 +158,25 @@ def test_health_checks_and_their_failures_are_counted() -> None:
 
 def test_replicas_are_those_that_run_and_an_adoption_may_be_repeated() -> None:
     log = Log()
-    log.say("d1", e.ReplicaStarted(1.0, "1", "a", "v1", ":1"), e.ReplicaStarted(1.0, "1", "b", "v1", ":2"))
-    log.say("d2", e.ReplicaAdopted(2.0, "a", "v1", ":1"), e.ReplicaAdopted(2.0, "a", "v1", ":1"))
+    log.say(
+        "d1",
+        e.ReplicaStarted(1.0, "1", "a", release="v1", address=":1"),
+        e.ReplicaStarted(1.0, "1", "b", release="v1", address=":2"),
+    )
+    log.say(
+        "d2",
+        e.ReplicaAdopted(2.0, replica="a", release="v1", address=":1"),
+        e.ReplicaAdopted(2.0, replica="a", release="v1", address=":1"),
+    )
     assert len(log.app.running) == 2
     log.say("d2", e.ReplicaExited(3.0, "b", "v1", 1), e.ReplicaDraining(3.0, "1", "b"))
-    log.say("d2", e.ReplicaRetired(3.0, "1", "a", "stopped"), e.ReplicaRetired(3.0, "1", "a", "stopped"))
+    log.say("d2", e.ReplicaRetired(3.0, "1", "a", reason="stopped"), e.ReplicaRetired(3.0, "1", "a", reason="stopped"))
     assert log.app.running == []
 
 
 def test_replicas_outlive_their_deployer() -> None:
     log = Log()
-    log.say("d", started("deployer:web"), e.ReplicaStarted(1.0, "1", "a", "v1", ":1"))
+    log.say("d", started("deployer:web"), e.ReplicaStarted(1.0, "1", "a", release="v1", address=":1"))
     log.say("d", e.ServiceStopped(2.0, "stopped"))
     assert len(log.app.running) == 1
 

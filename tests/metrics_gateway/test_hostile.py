@@ -79,7 +79,7 @@ def test_whatever_is_written_the_metrics_and_the_answers_are_given_and_the_snaps
         established(2, latency=float("inf")),
         e.ConnectionAccepted(1.0, 2, 70000),
         e.ConnectionAccepted(1e300, 2, 80),
-        e.ConnectionRefused(1.0, 2, 0, "no_backend", 0.1),
+        e.ConnectionRefused(1.0, 2, 0, reason="no_backend", duration=0.1),
         e.EventsDropped(1.0, -5),
         e.BackendJoined(1.0, 80, "x" * 2000, ":1"),
     ],

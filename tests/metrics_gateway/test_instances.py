@@ -10,17 +10,21 @@ from tests.metrics_gateway.test_upkeep import LONG, delivered, proxied
 
 def test_an_instance_says_what_it_is_and_how_it_is() -> None:
     log = Log()
-    log.say("w", e.ServiceStarted(2.0, "proxy-worker", "1.2", 42, "m"), e.ServiceHeartbeat(3.0, 5, 1.5, 0.1, 7, 8))
+    log.say(
+        "w",
+        e.ServiceStarted(2.0, "proxy-worker", "1.2", 42, "m"),
+        e.ServiceHeartbeat(3.0, rss=5, cpu=1.5, loop_lag=0.1, spool_batches=7, spool_bytes=8),
+    )
     one = log.state.instances["w"]
     assert (one.unit, one.version, one.pid, one.parent, one.started) == ("proxy-worker", "1.2", 42, "m", 2.0)
-    assert (one.heartbeat, one.ended, one.silent) == (Heartbeat(3.0, 5, 1.5, 0.1, 7, 8), None, False)
+    assert (one.heartbeat, one.ended, one.stop_reported) == (Heartbeat(3.0, 5, 1.5, 0.1, 7, 8), None, False)
 
 
 def test_a_start_that_is_told_twice_ends_nothing() -> None:
     log = Log()
     for _ in range(2):
         log.say("m", started("proxy:80"))
-        assert {one.id for one in log.state.live()} == {"m"}
+        assert {one.id for one in log.state.running()} == {"m"}
     assert log.state.units == {("host", "proxy:80"): "m"}
 
 
@@ -28,7 +32,7 @@ def test_an_instance_that_stops_leaves_its_place_and_its_listeners() -> None:
     log = Log()
     log.say("m", started("proxy:80"), e.ListenerOpened(1.0, 80, "0.0.0.0"), e.ServiceStopped(1.0, "stopped"))
     one = log.state.instances["m"]
-    assert (log.state.units, one.ended, one.silent, one.listeners) == ({}, "stopped", True, {})
+    assert (log.state.units, one.ended, one.stop_reported, one.listeners) == ({}, "stopped", True, {})
 
 
 def test_listeners_of_an_instance_that_stopped_are_kept_until_its_late_batches_have_come() -> None:

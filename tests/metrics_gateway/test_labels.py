@@ -21,11 +21,11 @@ from services.common.bus.connection import Bus
 from services.metrics_gateway.export.spans_pusher import LONGEST
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import LONGEST_LABEL
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import Receiver, metrics, points, receiving, until
 from tests.metrics_gateway.test_prometheus import check_metrics
-from tests.metrics_gateway.traces.receiver import Traces
-from tests.metrics_gateway.traces.receiver import receiving as receiving_traces
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import Receiver, metrics, points, receiving, until
+from tests.support.traces_receiver import Traces
+from tests.support.traces_receiver import receiving as receiving_traces
 
 ENDLESS = "x" * 1000
 ODD = 'a"b\\c\nd\r\t\x00\x7f\u2028é🚢{}=,#'
@@ -136,7 +136,7 @@ async def test_a_batch_whose_text_is_no_utf_8_is_passed_over_and_the_rest_counts
         assert (await asyncio.to_thread(check_metrics, text.encode())).returncode == 0
         await check_scrape(gateway, "web")
         await check_push(receiver)
-    assert gateway.log.read_text().count("are no batches of events") == 1
+    assert gateway.log.read_text().count("are not batches of events") == 1
 
 
 def broken_at(kind: type[Event]) -> Iterator[bytes]:

@@ -9,8 +9,9 @@ from schemas import events as e
 from schemas import subjects
 from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
+from services.common.jetstream.provisioning import ensure_streams
 from services.metrics_gateway.snapshots.store import REPLACED
-from tests.metrics_gateway.process import DEADLINE, Gateway, Launch, publishing
+from tests.support.gateway_process import DEADLINE, Gateway, Launch, publishing
 
 CONNECTIONS = 'dewy_proxy_connections_total{app="shop",host="web-1",proxy_port="8080"}'
 MISSING = "longshore_gateway_batches_missing"
@@ -38,7 +39,7 @@ async def test_what_was_deleted_unread_is_counted_and_told_in_one_line(launch: L
         try:
             for first, count in ((5, 3), (8, 2)):  # no consumer of the gateway ever sees the stream of the first ones
                 await bus.jetstream.delete_stream(subjects.STREAM)
-                await bus.ensure()
+                await ensure_streams(bus)
                 await tell(proxy, first, count)
         finally:
             os.kill(gateway.pid, signal.SIGCONT)

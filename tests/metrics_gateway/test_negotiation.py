@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.metrics_gateway.export.negotiation import accepts_gzip, form
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.state.state import State
 
 PROMETHEUS_3 = (
@@ -100,4 +100,4 @@ def test_the_resource_is_the_first_family() -> None:
 
 
 def exporter() -> Exporter:
-    return Exporter(lambda: Moment(State(), 1.0, "1.0", True, {}), {"service.name": "longshore"})
+    return Exporter(lambda: Measurement(State(), 1.0, "1.0", True, {}), {"service.name": "longshore"})

@@ -57,17 +57,30 @@ def connection(draw: st.DrawFn, number: int) -> list[e.Event]:
     first, second, third = sorted(draw(st.lists(BYTES, min_size=3, max_size=3)))
     life: list[e.Event] = [e.ConnectionAccepted(1.0, number, port)]
     if draw(st.booleans()):
-        life.append(e.ConnectionEstablished(1.0, number, port, draw(NAMES), draw(SECONDS), 1, draw(SECONDS)))
+        life.append(
+            e.ConnectionEstablished(
+                1.0, number, port, backend=draw(NAMES), latency=draw(SECONDS), attempts=1, held=draw(SECONDS)
+            )
+        )
     life += [
-        e.ConnectionProgressed(1.0, number, port, first, second),
-        e.ConnectionProgressed(1.0, number, port, second, second),
+        e.ConnectionProgressed(1.0, number, port, bytes_in=first, bytes_out=second),
+        e.ConnectionProgressed(1.0, number, port, bytes_in=second, bytes_out=second),
     ]
     life += [
         draw(
             st.sampled_from(
                 [
-                    e.ConnectionClosed(1.0, number, port, "a", third, third, draw(SECONDS), "eof"),
-                    e.ServiceHeartbeat(1.0, 1, 1.0, 1.0),
+                    e.ConnectionClosed(
+                        1.0,
+                        number,
+                        port,
+                        backend="a",
+                        bytes_in=third,
+                        bytes_out=third,
+                        duration=draw(SECONDS),
+                        reason="eof",
+                    ),
+                    e.ServiceHeartbeat(1.0, rss=1, cpu=1.0, loop_lag=1.0),
                 ]
             )
         )
@@ -80,15 +93,26 @@ def replica(draw: st.DrawFn, number: int) -> list[e.Event]:
     """The life of one replica and the deployment that started it."""
     name, deployment, release = f"r{number}", f"d{number}", f"v{number}"
     life: list[e.Event] = [
-        e.DeploymentStarted(1.0, deployment, release, "", "registry", "rolling", number, ""),
-        e.ReplicaStarted(2.0, draw(st.sampled_from([deployment, ""])), name, release, ":1", number, number, 0.5),
+        e.DeploymentStarted(
+            1.0, deployment, release, previous="", by="registry", strategy="rolling", replicas=number, trace=""
+        ),
+        e.ReplicaStarted(
+            2.0,
+            draw(st.sampled_from([deployment, ""])),
+            name,
+            release=release,
+            address=":1",
+            pid=number,
+            slot=number,
+            duration=0.5,
+        ),
         e.ReplicaReady(3.0, deployment, name, 1.0),
         e.ReplicaRouted(4.0, deployment, name, 0.25),
         draw(
             st.sampled_from(
                 [
                     e.DeploymentSucceeded(5.0, deployment, release, 2.5),
-                    e.DeploymentFailed(5.0, deployment, release, "check", "no", 2.5),
+                    e.DeploymentFailed(5.0, deployment, release, phase="check", reason="no", duration=2.5),
                 ]
             )
         ),
@@ -98,8 +122,8 @@ def replica(draw: st.DrawFn, number: int) -> list[e.Event]:
         [e.ReplicaExited(6.0, name, release, draw(st.sampled_from([0, 1, -9, -1000])), draw(st.booleans()))],
         [
             e.ReplicaDraining(6.0, deployment, name),
-            e.ReplicaDrained(6.5, deployment, name, 1, 0.5),
-            e.ReplicaRetired(7.0, deployment, name, "replaced", 0.5),
+            e.ReplicaDrained(6.5, deployment, name, cut=1, duration=0.5),
+            e.ReplicaRetired(7.0, deployment, name, reason="replaced", duration=0.5),
         ],
     ]
     return life + draw(st.sampled_from(ends))

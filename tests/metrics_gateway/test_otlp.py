@@ -12,12 +12,14 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, M
 
 from schemas import events as e
 from services.common.bus.connection import Bus
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.export.metrics_pusher import export_interval
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Instrument
-from tests.metrics_gateway.process import Launch, publishing
-from tests.metrics_gateway.receiver import (
+from tests.metrics_gateway.traffic import changes_by_itself, record, serve, until_counted
+from tests.streams import listening
+from tests.support.gateway_process import Launch, publishing
+from tests.support.metrics_receiver import (
     Receiver,
     Scrape,
     check_histogram,
@@ -27,7 +29,6 @@ from tests.metrics_gateway.receiver import (
     receiving,
     scraped,
 )
-from tests.metrics_gateway.traffic import changes_by_itself, record, serve, until_counted
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 
@@ -168,7 +169,10 @@ async def counting(target: int) -> AsyncIterator[Wire]:
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("localhost", target)
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer, counted=False), return_exceptions=True)
+        try:
+            await asyncio.gather(pass_on(reader, back), pass_on(there, writer, counted=False), return_exceptions=True)
+        finally:
+            back.close()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counted: bool = True) -> None:
         try:
@@ -178,9 +182,7 @@ async def counting(target: int) -> AsyncIterator[Wire]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(relay, "127.0.0.1", 0)
-    wire.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(relay) as wire.port:
         yield wire
 
 

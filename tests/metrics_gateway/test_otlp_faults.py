@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.conftest import free_port
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import Receiver, receiving, scraped, until
+from tests.streams import listening
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import Receiver, receiving, scraped, until
+from tests.support.ports import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -56,16 +57,9 @@ async def nonsense() -> AsyncIterator[int]:
         writer.write(os.urandom(4096))
         with contextlib.suppress(OSError):
             await reader.read()
-        writer.close()
-        answered.append(writer)
 
-    answered: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-    for writer in answered:
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    async with listening(answer) as port:
+        yield port
 
 
 async def test_a_receiver_that_is_none_costs_one_line_and_a_counter(launch: Launch) -> None:

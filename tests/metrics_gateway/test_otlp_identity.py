@@ -12,11 +12,11 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from services.common.bus.connection import Bus
-from tests.metrics_gateway.process import Launch
-from tests.metrics_gateway.receiver import Receiver, metrics, number, points, receiving, until
 from tests.metrics_gateway.test_two_gateways import options, until_leading
 from tests.metrics_gateway.traffic import NAMES, serve, until_counted
-from tests.observability.stores import Store, victoria_metrics
+from tests.support.gateway_process import Launch
+from tests.support.metrics_receiver import Receiver, metrics, number, points, receiving, until
+from tests.support.stores import Store, victoria_metrics
 
 TOTAL = "dewy_proxy_connections_total"
 

@@ -9,10 +9,10 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 from services.common.bus.connection import Bus
-from tests.metrics_gateway.process import Launch
-from tests.metrics_gateway.receiver import Labels, Receiver, Scrape, metrics, number, points, receiving, scraped, until
 from tests.metrics_gateway.recording import APP, HOST, LOG, PORT, folded, read
 from tests.metrics_gateway.traffic import NAMES, changes_by_itself, record, serve, until_counted
+from tests.support.gateway_process import Launch
+from tests.support.metrics_receiver import Labels, Receiver, Scrape, metrics, number, points, receiving, scraped, until
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA

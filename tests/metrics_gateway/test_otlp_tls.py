@@ -14,16 +14,16 @@ from services.common.config.settings import arguments
 from services.common.process.child import SUPERVISED
 from services.demo import releases
 from services.metrics_gateway.settings import GatewaySettings
-from tests.conftest import free_port
-from tests.e2e.harness import Server, longshore, wait_for
-from tests.metrics_gateway.authority import Authority
-from tests.metrics_gateway.process import Launch
-from tests.metrics_gateway.receiver import Receiver, receiving, until
 from tests.metrics_gateway.test_otlp_faults import complaints, until_failing
-from tests.metrics_gateway.traces.receiver import Traces
-from tests.metrics_gateway.traces.receiver import receiving as receiving_traces
 from tests.metrics_gateway.traces.story import succeeded
 from tests.metrics_gateway.traces.test_push import record
+from tests.support.authority import Authority
+from tests.support.gateway_process import Launch
+from tests.support.harness import Server, longshore, wait_for
+from tests.support.metrics_receiver import Receiver, receiving, until
+from tests.support.ports import free_port
+from tests.support.traces_receiver import Traces
+from tests.support.traces_receiver import receiving as receiving_traces
 
 
 @pytest.fixture(autouse=True)

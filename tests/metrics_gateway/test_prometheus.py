@@ -16,9 +16,9 @@ import httpx
 from schemas import events as e
 from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
-from tests.conftest import free_port
 from tests.contract.contract import queries
-from tests.metrics_gateway.process import DEADLINE, Launch, publishing, running
+from tests.support.gateway_process import DEADLINE, Launch, publishing, running
+from tests.support.ports import free_port
 
 CONFIG = """
 global:
@@ -66,8 +66,13 @@ async def serve_for_ever(proxy: Outbox, deployer: Outbox) -> None:
         connection += 1
         now = time.time()
         proxy.record(e.ConnectionAccepted(now, connection, 8080), "shop")
-        proxy.record(e.ConnectionEstablished(now, connection, 8080, "b", 0.003, 1), "shop")
-        proxy.record(e.ConnectionClosed(now, connection, 8080, "b", 100, 1000, 0.1, "eof"), "shop")
+        proxy.record(e.ConnectionEstablished(now, connection, 8080, backend="b", latency=0.003, attempts=1), "shop")
+        proxy.record(
+            e.ConnectionClosed(
+                now, connection, 8080, backend="b", bytes_in=100, bytes_out=1000, duration=0.1, reason="eof"
+            ),
+            "shop",
+        )
         deployer.record(e.DeploymentSucceeded(now, f"d{connection}", f"v{connection}", 2.0), "shop")
 
 

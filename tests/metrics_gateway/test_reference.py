@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 
 
 def test_the_committed_page_is_what_the_catalogue_gives() -> None:
-    hint = "run: python -m services.metrics_gateway.instruments.reference > docs/reference/metrics.md"
+    hint = "run: make docs"
     assert PAGE.read_text() == reference.markdown(), hint
 
 

@@ -14,8 +14,8 @@ from services.common.jetstream.object_store import Objects
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.snapshots.store import Store
 from services.metrics_gateway.state.state import State
-from tests.conftest import NatsServer
-from tests.metrics_gateway.process import DEADLINE, Gateway, Launch, publishing
+from tests.support.gateway_process import DEADLINE, Gateway, Launch, publishing
+from tests.support.nats_server import NatsServer
 
 OWN = (
     *(instrument.prometheus for instrument in INSTRUMENTS if instrument.of_process),
@@ -31,7 +31,12 @@ async def publish(bus: Bus, instance: str, connections: int) -> None:
         for connection in range(connections):
             proxy.record(e.ConnectionAccepted(1.0, connection, 8080), "shop")
             if connection % 10:
-                proxy.record(e.ConnectionClosed(1.0, connection, 8080, "b", 120, 4500, 0.0123, "eof"), "shop")
+                proxy.record(
+                    e.ConnectionClosed(
+                        1.0, connection, 8080, backend="b", bytes_in=120, bytes_out=4500, duration=0.0123, reason="eof"
+                    ),
+                    "shop",
+                )
 
 
 async def numbers(gateway: Gateway) -> list[str]:

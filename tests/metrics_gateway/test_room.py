@@ -23,7 +23,7 @@ def day(log: Timeline, number: int) -> None:
     good, bad = (_renamed(story, number) for story in (succeeded(f"good-{number}"), failed(f"bad-{number}")))
     log.say(deployer, *good, service="deployer")
     log.say(deployer, *bad, service="deployer")
-    before = e.ReplicaRetired(1.0, f"good-{number}", f"web-2-good-{number - 1}", "replaced")
+    before = e.ReplicaRetired(1.0, f"good-{number}", f"web-2-good-{number - 1}", reason="replaced")
     log.say(deployer, before, service="deployer")
     log.say(deployer, e.ReleaseQuarantined(1.0, f"{number}.1", "answers 500"), service="deployer")
     log.say(deployer, e.QuarantineLifted(1.0, f"{number}.1", "a newer release"), service="deployer")

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 import httpx
 
 from services.common.bus.connection import Bus
-from tests.metrics_gateway.process import Gateway, Launch
 from tests.metrics_gateway.recording import APP, HOST, LOG, PORT, folded, read
 from tests.metrics_gateway.traffic import record, until_counted
+from tests.support.gateway_process import Gateway, Launch
 
 CLIENTS = 10
 SCRAPES = 10

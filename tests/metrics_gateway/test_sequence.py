@@ -18,7 +18,7 @@ def test_a_start_that_comes_late_does_not_end_the_successor() -> None:
     log.say("m1", e.ListenerOpened(1.0, 80, ""), sequence=2)
     log.say("m2", started("proxy:80"))
     log.say("m1", started("proxy:80"), sequence=1)
-    assert {one.id for one in log.state.live()} == {"m2"}
+    assert {one.id for one in log.state.running()} == {"m2"}
 
 
 def test_a_repeated_batch_changes_nothing_but_its_own_count() -> None:
@@ -57,7 +57,7 @@ def test_what_a_later_batch_said_of_a_backend_stands() -> None:
 
 def test_what_is_kept_for_late_batches_is_forgotten_when_none_is_missing() -> None:
     log = Log()
-    log.say("w", closed(1), e.ReplicaRetired(1.0, "d", "r", "replaced"), sequence=2)
+    log.say("w", closed(1), e.ReplicaRetired(1.0, "d", "r", reason="replaced"), sequence=2)
     log.say("w", accepted(1), sequence=1)
     instance = log.state.instances["w"]
     assert (instance.positions, instance.missing, instance.listeners["web", 80].closed) == ({}, set(), set())
@@ -166,4 +166,4 @@ def test_ended_instances_are_remembered_up_to_a_limit() -> None:
         log.say(f"m{n}", started("proxy:80"), sequence=2)
     assert len(log.state.instances) == ENDED_KEPT + 1
     assert log.state.missing() == ENDED_KEPT + 50
-    assert next(log.state.live()).id == f"m{ENDED_KEPT + 49}"
+    assert next(log.state.running()).id == f"m{ENDED_KEPT + 49}"

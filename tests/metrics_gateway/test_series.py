@@ -37,8 +37,12 @@ def test_every_connection_is_open_or_ended_for_one_reason() -> None:
     log = Timeline()
     reasons = ["eof", "eof", "client_reset", "backend_reset", "client_gone", "idle", "drained", "shutdown", "new"]
     for number, reason in enumerate(reasons):
-        log.say("w", accepted(number), e.ConnectionClosed(1.0, number, 80, "b", 0, 0, 0.1, reason))
-    log.say("w", accepted(100), e.ConnectionRefused(1.0, 100, 80, "no_backend", 10.0), accepted(101))
+        log.say(
+            "w",
+            accepted(number),
+            e.ConnectionClosed(1.0, number, 80, backend="b", bytes_in=0, bytes_out=0, duration=0.1, reason=reason),
+        )
+    log.say("w", accepted(100), e.ConnectionRefused(1.0, 100, 80, reason="no_backend", duration=10.0), accepted(101))
     ended = scraped(log, "longshore_proxy_connections_closed_total", "reason")
     assert ended == {**dict.fromkeys(reasons[1:-1], 1), "eof": 2, "other": 1}
     failed = scraped(log, "longshore_proxy_errors_total", "reason")
@@ -50,8 +54,14 @@ def test_every_connection_is_open_or_ended_for_one_reason() -> None:
 def test_each_backend_has_its_connections_latency_and_failures() -> None:
     log = Timeline()
     log.say("m", e.BackendJoined(1.0, 80, "b", ":1"), e.BackendJoined(1.0, 80, "c", ":2"))
-    log.say("w", accepted(1), e.DialFailed(1.0, 1, 80, "c", 2.0, "timeout"), established(1, 0.5))
-    log.say("w", accepted(2), established(2, 0.25), closed(2), e.DialFailed(1.0, 3, 80, "c", 1.0, "strange"))
+    log.say("w", accepted(1), e.DialFailed(1.0, 1, 80, backend="c", latency=2.0, reason="timeout"), established(1, 0.5))
+    log.say(
+        "w",
+        accepted(2),
+        established(2, 0.25),
+        closed(2),
+        e.DialFailed(1.0, 3, 80, backend="c", latency=1.0, reason="strange"),
+    )
     log.say("m", e.BackendEjected(1.0, 80, "c", "timeout"))
     assert scraped(log, "longshore_proxy_backend_connections_total", "backend") == {"b": 2, "c": 0}
     assert scraped(log, "longshore_proxy_backend_connections_active", "backend") == {"b": 1, "c": 0}
@@ -76,8 +86,14 @@ def test_a_backend_keeps_its_open_connection_when_progress_is_told() -> None:
 
 def test_time_that_connections_were_held_counts_whether_a_backend_came_or_not() -> None:
     log = Timeline()
-    log.say("w", accepted(1), e.ConnectionEstablished(1.0, 1, 80, "b", 0.001, 1, 2.5))
-    log.say("w", accepted(2), established(2), accepted(3), e.ConnectionRefused(1.0, 3, 80, "no_backend", 10.0))
+    log.say("w", accepted(1), e.ConnectionEstablished(1.0, 1, 80, backend="b", latency=0.001, attempts=1, held=2.5))
+    log.say(
+        "w",
+        accepted(2),
+        established(2),
+        accepted(3),
+        e.ConnectionRefused(1.0, 3, 80, reason="no_backend", duration=10.0),
+    )
     assert (log.port.hold.count, log.port.hold.sum) == (2, 12.5)
 
 
@@ -92,14 +108,16 @@ def deployment(log: Timeline) -> None:
     log.say("d", started("deployer:web"), app="_", service="deployer")
     log.say(
         "d",
-        e.DeploymentStarted(1.0, "1", "v2", "v1", "registry", "rolling", 2, "", 0.5),
+        e.DeploymentStarted(
+            1.0, "1", "v2", previous="v1", by="registry", strategy="rolling", replicas=2, trace="", resolved=0.5
+        ),
         e.ImagePulled(1.0, "1", "v2", 8.0),
-        e.ReplicaStarted(1.0, "1", "new", "v2", ":1", 7, 0, 0.25),
+        e.ReplicaStarted(1.0, "1", "new", release="v2", address=":1", pid=7, slot=0, duration=0.25),
         e.ReplicaReady(1.0, "1", "new", 3.0),
         e.ReplicaRouted(1.0, "1", "new", 0.125),
         e.ReplicaDraining(1.0, "1", "old"),
-        e.ReplicaDrained(1.0, "1", "old", 1, 20.0),
-        e.ReplicaRetired(1.0, "1", "old", "replaced", 2.0),
+        e.ReplicaDrained(1.0, "1", "old", cut=1, duration=20.0),
+        e.ReplicaRetired(1.0, "1", "old", reason="replaced", duration=2.0),
         service="deployer",
     )
 
@@ -116,14 +134,20 @@ def test_each_step_of_a_deployment_has_its_duration() -> None:
 
 def test_what_is_done_for_no_deployment_is_no_step_of_one() -> None:
     log = Timeline()
-    log.say("d", e.ReplicaStarted(1.0, "", "r", "v", ":1", 7, 0, 0.25), e.ReplicaReady(1.0, "", "r", 3.0))
+    log.say(
+        "d",
+        e.ReplicaStarted(1.0, "", "r", release="v", address=":1", pid=7, slot=0, duration=0.25),
+        e.ReplicaReady(1.0, "", "r", 3.0),
+    )
     assert sum(histogram.count for histogram in log.app.phases.values()) == 0
 
 
 def test_what_an_older_version_did_not_tell_is_not_taken_for_no_time() -> None:
     log = Timeline()
-    log.say("d", e.DeploymentStarted(1.0, "1", "v", "", "registry", "rolling", 1, ""))
-    log.say("d", e.ReplicaStarted(1.0, "1", "r", "v", ":1", 7), e.ReplicaRouted(1.0, "1", "r"))
+    log.say(
+        "d", e.DeploymentStarted(1.0, "1", "v", previous="", by="registry", strategy="rolling", replicas=1, trace="")
+    )
+    log.say("d", e.ReplicaStarted(1.0, "1", "r", release="v", address=":1", pid=7), e.ReplicaRouted(1.0, "1", "r"))
     assert sum(histogram.count for histogram in log.app.phases.values()) == 0
 
 
@@ -131,7 +155,11 @@ def test_a_deployment_runs_until_it_succeeds_or_fails() -> None:
     log = Timeline()
     deployment(log)
     assert scraped(log, "longshore_deployment_running") == {"": 1}
-    log.say("d", e.DeploymentFailed(1.0, "1", "v2", "check", "no", 9.0), e.ReleaseQuarantined(1.0, "v2", "no"))
+    log.say(
+        "d",
+        e.DeploymentFailed(1.0, "1", "v2", phase="check", reason="no", duration=9.0),
+        e.ReleaseQuarantined(1.0, "v2", "no"),
+    )
     log.say("d", e.DeploymentRolledBack(1.0, "1", "v2", "v1"))
     assert scraped(log, "longshore_deployment_running") == {"": 0}
     failures = scraped(log, "longshore_deployment_failures_total", "phase")
@@ -163,7 +191,11 @@ def test_a_registry_that_fails_counts_and_the_streak_ends_with_it_or_with_the_de
 
 def test_probes_have_a_duration_and_replicas_that_pass_are_healthy() -> None:
     log = Timeline()
-    log.say("d", e.ReplicaStarted(1.0, "1", "r", "v", ":1"), e.ReplicaStarted(1.0, "1", "s", "v", ":2"))
+    log.say(
+        "d",
+        e.ReplicaStarted(1.0, "1", "r", release="v", address=":1"),
+        e.ReplicaStarted(1.0, "1", "s", release="v", address=":2"),
+    )
     log.say("h", e.HealthChecked(1.0, "r", True, 0.25), e.HealthChecked(1.0, "s", False, 0.5, "timeout"))
     log.say("h", e.HealthChanged(1.0, "r", True), e.HealthChanged(1.0, "s", False))
     assert scraped(log, "longshore_healthcheck_duration_seconds_sum") == {"": 0.75}
@@ -178,14 +210,16 @@ def test_the_wanted_replicas_are_those_of_the_deployers_start_and_of_the_last_de
     assert scraped(log, "dewy_container_desired_replicas") == {"": 0}
     log.say("d", e.ScaleSet(1.0, 2))
     assert scraped(log, "dewy_container_desired_replicas") == {"": 2}
-    log.say("d", e.DeploymentStarted(1.0, "1", "v", "", "registry", "rolling", 3, ""))
+    log.say(
+        "d", e.DeploymentStarted(1.0, "1", "v", previous="", by="registry", strategy="rolling", replicas=3, trace="")
+    )
     assert scraped(log, "dewy_container_desired_replicas") == {"": 3}
 
 
 def test_a_container_says_what_it_runs_and_since_when() -> None:
     log = Timeline()
     log.say("d", e.ReleaseFound(1.0, "1.2", "sha256:0", "img://registry:5000/shop?pre-release=true"))
-    log.say("d", e.ReplicaStarted(17.5, "1", "shop-1.2-0-ab", "1.2", ":1", 7, 3, 0.1))
+    log.say("d", e.ReplicaStarted(17.5, "1", "shop-1.2-0-ab", release="1.2", address=":1", pid=7, slot=3, duration=0.1))
     lines = exposition(log.state).splitlines()
     labels = 'app="web",container="shop-1.2-0-ab",host="host"'
     assert f'dewy_container_started_timestamp_seconds{{{labels},replica="3"}} 17.5' in lines
@@ -198,17 +232,25 @@ def test_a_container_says_what_it_runs_and_since_when() -> None:
 def test_a_replica_in_place_of_one_that_died_is_a_restart_of_its_slot() -> None:
     log = Timeline()
     log.say(
-        "d", e.ReplicaStarted(1.0, "1", "a", "v", ":1", 7, 0, 0.1), e.ReplicaStarted(1.0, "1", "b", "v", ":2", 8, 1)
+        "d",
+        e.ReplicaStarted(1.0, "1", "a", release="v", address=":1", pid=7, slot=0, duration=0.1),
+        e.ReplicaStarted(1.0, "1", "b", release="v", address=":2", pid=8, slot=1),
     )
     assert scraped(log, "dewy_container_restarts", "replica") == {"0": 0, "1": 0}
-    log.say("d", e.ReplicaExited(1.0, "a", "v", 1), e.ReplicaStarted(1.0, "", "c", "v", ":3", 9, 0, 0.1))
+    log.say(
+        "d",
+        e.ReplicaExited(1.0, "a", "v", 1),
+        e.ReplicaStarted(1.0, "", "c", release="v", address=":3", pid=9, slot=0, duration=0.1),
+    )
     assert scraped(log, "dewy_container_restarts", "container") == {"a": 1, "b": 0, "c": 1}
 
 
 def test_one_that_its_engine_starts_again_keeps_how_it_last_ended() -> None:
     log = Timeline()
-    log.say("d", e.ReplicaStarted(1.0, "1", "a", "v", ":1", 7, 0, 0.1))
-    log.say("d", e.ReplicaExited(1.0, "a", "v", 3), e.ReplicaStarted(2.0, "", "a", "v", ":1", 8, 0))
+    log.say("d", e.ReplicaStarted(1.0, "1", "a", release="v", address=":1", pid=7, slot=0, duration=0.1))
+    log.say(
+        "d", e.ReplicaExited(1.0, "a", "v", 3), e.ReplicaStarted(2.0, "", "a", release="v", address=":1", pid=8, slot=0)
+    )
     assert scraped(log, "dewy_container_restarts", "container") == {"a": 1}
     assert scraped(log, "dewy_container_last_terminated_exit_code", "container") == {"a": 3}
     assert scraped(log, "dewy_container_oom_killed", "container") == {"a": 0}
@@ -227,7 +269,11 @@ def test_one_that_its_engine_starts_again_keeps_how_it_last_ended() -> None:
 )
 def test_replicas_that_ended_are_counted_by_reason(code: int, oom: bool, reason: str, shown: dict[str, float]) -> None:
     log = Timeline()
-    log.say("d", e.ReplicaStarted(1.0, "1", "a", "v", ":1", 7, 0), e.ReplicaExited(1.0, "a", "v", code, oom))
+    log.say(
+        "d",
+        e.ReplicaStarted(1.0, "1", "a", release="v", address=":1", pid=7, slot=0),
+        e.ReplicaExited(1.0, "a", "v", code, oom),
+    )
     exits = scraped(log, "longshore_replica_exits_total", "reason")
     assert (exits[reason], sum(exits.values())) == (1, 1)
     assert scraped(log, "dewy_container_last_terminated_exit_code", "container") == shown
@@ -235,9 +281,16 @@ def test_replicas_that_ended_are_counted_by_reason(code: int, oom: bool, reason:
 
 def test_processes_of_a_unit_are_told_together() -> None:
     log = Timeline()
-    log.say("m", started("proxy:80"), e.ServiceHeartbeat(1.0, 1000, 1.0, 0.5, 2, 300), app="_")
+    log.say(
+        "m",
+        started("proxy:80"),
+        e.ServiceHeartbeat(1.0, rss=1000, cpu=1.0, loop_lag=0.5, spool_batches=2, spool_bytes=300),
+        app="_",
+    )
     for worker, cpu in (("w1", 2.0), ("w2", 3.0)):
-        log.say(worker, started("proxy-worker", "m"), e.ServiceHeartbeat(1.0, 500, cpu, cpu / 10), app="_")
+        log.say(
+            worker, started("proxy-worker", "m"), e.ServiceHeartbeat(1.0, rss=500, cpu=cpu, loop_lag=cpu / 10), app="_"
+        )
     both = {"proxy:80", "proxy-worker"}
     assert scraped(log, "longshore_process_memory_bytes", "unit") == dict.fromkeys(both, 1000)
     assert scraped(log, "longshore_process_cpu_seconds_total", "unit") == {"proxy:80": 1.0, "proxy-worker": 5.0}
@@ -248,8 +301,8 @@ def test_processes_of_a_unit_are_told_together() -> None:
 
 def test_cpu_time_never_goes_back_when_a_process_ends() -> None:
     log = Timeline()
-    log.say("a", started("health"), e.ServiceHeartbeat(1.0, 1000, 4.0, 0.0), app="_")
-    log.say("b", started("health"), e.ServiceHeartbeat(2.0, 900, 0.5, 0.0), app="_")
+    log.say("a", started("health"), e.ServiceHeartbeat(1.0, rss=1000, cpu=4.0, loop_lag=0.0), app="_")
+    log.say("b", started("health"), e.ServiceHeartbeat(2.0, rss=900, cpu=0.5, loop_lag=0.0), app="_")
     assert scraped(log, "longshore_process_cpu_seconds_total", "unit") == {"health": 4.5}
     assert scraped(log, "longshore_process_memory_bytes", "unit") == {"health": 900}
 

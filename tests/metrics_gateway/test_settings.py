@@ -10,7 +10,7 @@ from services.common.config.settings import arguments
 from services.common.errors import PortTakenError, SettingsError
 from services.metrics_gateway import service
 from services.metrics_gateway.settings import GatewaySettings
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import pytest
 
 from services.common.bus.connection import Bus
 from services.metrics_gateway.telemetry_settings import SIGNALS
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import Receiver, receiving, until
-from tests.metrics_gateway.traces.receiver import Traces
-from tests.metrics_gateway.traces.receiver import receiving as receiving_traces
 from tests.metrics_gateway.traces.story import succeeded
 from tests.metrics_gateway.traces.test_push import record
 from tests.metrics_gateway.traffic import serve
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import Receiver, receiving, until
+from tests.support.traces_receiver import Traces
+from tests.support.traces_receiver import receiving as receiving_traces
 
 
 @pytest.fixture

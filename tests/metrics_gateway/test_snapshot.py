@@ -117,7 +117,7 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
     newer = msgspec.msgpack.encode([VERSION + 1, {"a": "new layout"}])
     whole = msgspec.msgpack.encode(Snapshot(VERSION + 1, STREAM, 3, msgspec.Raw(b"\xc0")))
     for data in (newer, whole):
-        with pytest.raises(SnapshotError, match=f"version {VERSION + 1}, and this program knows version {VERSION}"):
+        with pytest.raises(SnapshotError, match=f"version {VERSION + 1}, and this program reads version {VERSION}"):
             decode(data, STREAM, LAST)
 
 

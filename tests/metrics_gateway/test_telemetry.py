@@ -12,7 +12,7 @@ from services.common.config.settings import arguments, handed, variables
 from services.common.errors import SettingsError
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.telemetry_settings import SIGNALS
-from tests.metrics_gateway.authority import Authority, openssl
+from tests.support.authority import Authority, openssl
 
 NONE: frozenset[str] = frozenset()
 
@@ -50,7 +50,7 @@ def test_signals_are_named_by_words(words: str, signals: set[str]) -> None:
 
 @pytest.mark.parametrize("words", ["metrix", "metrics,trace", "metrics,", ",", "metrics traces", "logs", "true,x"])
 def test_a_word_that_is_no_signal_is_refused_in_one_line(words: str) -> None:
-    with pytest.raises(SettingsError, match="is no signal; use metrics, traces or both") as refusal:
+    with pytest.raises(SettingsError, match="is not a signal; use metrics, traces or both") as refusal:
         GatewaySettings(telemetry_signals=words)
     assert "--telemetry-signals" in str(refusal.value)
     assert "\n" not in str(refusal.value)

@@ -11,18 +11,18 @@ import pytest
 
 from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import Receiver, receiving, scraped, until
 from tests.metrics_gateway.test_otlp_temporality import Totals
 from tests.metrics_gateway.test_restart import until_equal
 from tests.metrics_gateway.test_saver import Gateway as Inside
 from tests.metrics_gateway.test_saver import connections_of, publish, saved
 from tests.metrics_gateway.test_saver import running as running_inside
-from tests.metrics_gateway.traces.receiver import Traces
-from tests.metrics_gateway.traces.receiver import receiving as receiving_traces
 from tests.metrics_gateway.traces.story import failed, succeeded
 from tests.metrics_gateway.traces.test_push import record as record_story
 from tests.metrics_gateway.traffic import record, serve, until_counted
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import Receiver, receiving, scraped, until
+from tests.support.traces_receiver import Traces
+from tests.support.traces_receiver import receiving as receiving_traces
 
 LEADER = "longshore_gateway_leader"
 

@@ -31,8 +31,16 @@ def delivered() -> Timeline:
     """A deployer with a running replica and a deployment under way, and somebody else."""
     log = Timeline()
     log.say("d", started("deployer:web"), app="_", service="deployer")
-    log.say("d", e.DeploymentStarted(1.0, "1", "v1", "", "registry", "rolling", 1, ""), service="deployer")
-    log.say("d", e.ReplicaStarted(1.0, "1", "r", "v1", ":1", 7, 0, 0.1), service="deployer")
+    log.say(
+        "d",
+        e.DeploymentStarted(1.0, "1", "v1", previous="", by="registry", strategy="rolling", replicas=1, trace=""),
+        service="deployer",
+    )
+    log.say(
+        "d",
+        e.ReplicaStarted(1.0, "1", "r", release="v1", address=":1", pid=7, slot=0, duration=0.1),
+        service="deployer",
+    )
     log.say("g", started("gateway"), app="_")
     return log
 
@@ -103,7 +111,7 @@ def test_the_next_deployer_has_the_replicas_that_it_finds() -> None:
     log = delivered()
     log.beat(LONG, "g")
     log.say("d2", started("deployer:web"), app="_", service="deployer")
-    log.say("d2", e.ReplicaAdopted(1.0, "r", "v1", ":1", 7, 0), service="deployer")
+    log.say("d2", e.ReplicaAdopted(1.0, replica="r", release="v1", address=":1", pid=7, slot=0), service="deployer")
     log.beat(LONG, "d2", "g")
     assert [replica.id for replica in log.app.running] == ["r"]
 
@@ -119,7 +127,7 @@ def test_the_same_log_gives_the_same_state_with_and_without_a_restart_in_between
         log.beat(5, "w", "g")
         states.append(log.state)
     assert states[0] == states[1]
-    assert {one.id for one in states[0].live()} == {"w", "g"}
+    assert {one.id for one in states[0].running()} == {"w", "g"}
 
 
 def test_those_that_were_missed_are_forgotten_beyond_a_limit() -> None:
@@ -173,7 +181,9 @@ def test_a_hundred_thousand_backends_over_time_take_the_room_of_a_few() -> None:
         name = f"backend-{n}"
         log.now += 1
         log.say("m", e.BackendJoined(1.0, 80, name, ":1"), e.BackendLeft(1.0, 80, name))
-        log.say("w", accepted(n), e.ConnectionEstablished(1.0, n, 80, name, 0.01, 1), closed(n))
+        log.say(
+            "w", accepted(n), e.ConnectionEstablished(1.0, n, 80, backend=name, latency=0.01, attempts=1), closed(n)
+        )
         most = max(most, len(log.port.backends))
     assert most <= MOST_KEPT + PERIOD + 2
     assert log.port.latency.count == log.port.connections == 100_001
@@ -212,7 +222,11 @@ def test_a_thousand_crashes_in_a_row_take_the_room_of_a_few() -> None:
     log = delivered()
     for n in range(1000):
         log.now += 1
-        log.say("d", e.ReplicaStarted(1.0, "", f"r{n}", "v1", ":1", 7, 0, 0.1), service="deployer")
+        log.say(
+            "d",
+            e.ReplicaStarted(1.0, "", f"r{n}", release="v1", address=":1", pid=7, slot=0, duration=0.1),
+            service="deployer",
+        )
         log.say("d", e.ReplicaExited(1.0, f"r{n}", "v1", 1), service="deployer")
     assert len(log.app.replicas) <= MOST_KEPT + PERIOD + 2
     assert 'longshore_replica_exits_total{app="web",host="host",reason="error"} 1000.0' in exposition(log.state)
@@ -223,8 +237,17 @@ def test_no_label_of_a_client_or_a_long_one_makes_a_series_that_a_store_refuses(
     endless = "x" * 1000
     for name in (endless, endless + "y"):
         log.say("m", e.BackendJoined(1.0, 80, name, ":1"), app=endless)
-        log.say("d", e.ReplicaStarted(1.0, "1", name, name, ":1", 7, 0, 0.1), app=endless, service="deployer")
-    log.say("w", e.ConnectionClosed(1.0, 1, 80, "b", 1, 1, 0.1, endless), app=endless)
+        log.say(
+            "d",
+            e.ReplicaStarted(1.0, "1", name, release=name, address=":1", pid=7, slot=0, duration=0.1),
+            app=endless,
+            service="deployer",
+        )
+    log.say(
+        "w",
+        e.ConnectionClosed(1.0, 1, 80, backend="b", bytes_in=1, bytes_out=1, duration=0.1, reason=endless),
+        app=endless,
+    )
     text = exposition(log.state)
     assert max(map(len, text.splitlines())) < 2000
     series = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]

@@ -46,7 +46,9 @@ def house() -> Timeline:
     log.say("w", started("proxy-worker", "m"), app="_")
     log.say("w", accepted(1), established(1))
     log.say("d", started("deployer:web"), app="_", service="deployer")
-    log.say("d", e.ScaleSet(1.0, 1), e.ReplicaStarted(1.0, "", "b", "v1", ":1", 7, 0, 0.1))
+    log.say(
+        "d", e.ScaleSet(1.0, 1), e.ReplicaStarted(1.0, "", "b", release="v1", address=":1", pid=7, slot=0, duration=0.1)
+    )
     log.say("g", started("gateway"), app="_", service="gateway", host="elsewhere")
     return log
 
@@ -75,6 +77,17 @@ def test_a_proxy_whose_successor_serves_nothing_yet_is_zero_and_not_unknown() ->
     log = house()
     log.say("m2", started("proxy:80"), app="_")
     assert series(log, "dewy_proxy_backends") == {'dewy_proxy_backends{app="web",host="host",proxy_port="80"}': 0.0}
+
+
+def test_a_port_whose_opening_has_left_the_log_has_no_backends_that_are_known_and_not_zero_of_them() -> None:
+    log = Timeline()
+    log.say("w", started("proxy-worker", "m"), app="_")
+    log.say("w", accepted(1), established(1))
+    assert series(log, "dewy_proxy_connections_total", "dewy_proxy_backends") == {
+        'dewy_proxy_connections_total{app="web",host="host",proxy_port="80"}': 1.0
+    }
+    log.say("m", e.BackendJoined(1.0, 80, "b", ":1"))
+    assert series(log, "dewy_proxy_backends") == {'dewy_proxy_backends{app="web",host="host",proxy_port="80"}': 1.0}
 
 
 def test_what_said_good_bye_leaves_no_gauge() -> None:
@@ -131,7 +144,7 @@ def test_an_application_that_was_removed_leaves_no_gauge_and_stands_in_no_answer
 def test_an_application_that_comes_back_has_its_sums_and_only_the_replicas_that_run() -> None:
     log = removed()
     log.say("d2", started("deployer:web"), app="_", service="deployer")
-    log.say("d2", e.ScaleSet(1.0, 3), e.ReplicaAdopted(1.0, "c", "v1", ":2", 8, 0))
+    log.say("d2", e.ScaleSet(1.0, 3), e.ReplicaAdopted(1.0, replica="c", release="v1", address=":2", pid=8, slot=0))
     assert [one.name for one in answer(log).apps] == ["web"]
     assert [one.id for one in containers(log.state).containers] == ["c"]
     assert answer(log).apps[0].desired_replicas == 3

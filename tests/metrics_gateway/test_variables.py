@@ -35,7 +35,7 @@ def test_each_variable_takes_the_same_words_with_blanks_and_refuses_others_in_on
         refused = gateway(tmp_path, port, **{variable: "metrics,tracez"})
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
-    assert f"{variable} 'metrics,tracez': 'tracez' is no signal; use metrics, traces or both" in refused.stderr
+    assert f"{variable} 'metrics,tracez': 'tracez' is not a signal; use metrics, traces or both" in refused.stderr
 
 
 def test_the_option_comes_before_the_variables_and_ours_before_the_other(tmp_path: Path) -> None:
@@ -46,4 +46,4 @@ def test_the_option_comes_before_the_variables_and_ours_before_the_other(tmp_pat
         wrong = gateway(tmp_path, port, "--telemetry-signals=metrix", LONGSHORE_TELEMETRY="metrics")
     assert "taken" in ours.stderr
     assert "taken" in option.stderr
-    assert "--telemetry-signals 'metrix': 'metrix' is no signal" in wrong.stderr
+    assert "--telemetry-signals 'metrix': 'metrix' is not a signal" in wrong.stderr

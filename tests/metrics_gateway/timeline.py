@@ -10,11 +10,13 @@ from schemas.codec import Batch
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.instruments.instrument import backends, open_connections
 from services.metrics_gateway.snapshots import snapshot
-from services.metrics_gateway.state.state import App, Port, State
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import State
 from tests.metrics_gateway.events import KEY
 
 STREAM = "2026-01-01T00:00:00+00:00"
-BEAT = e.ServiceHeartbeat(1.0, 1 << 20, 1.5, 0.001)
+BEAT = e.ServiceHeartbeat(1.0, rss=1 << 20, cpu=1.5, loop_lag=0.001)
 
 
 class Timeline:
@@ -52,7 +54,7 @@ class Timeline:
 
     @property
     def live(self) -> set[str]:
-        return {instance.id for instance in self.state.live()}
+        return {instance.id for instance in self.state.running()}
 
     @property
     def active(self) -> int:

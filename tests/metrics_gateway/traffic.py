@@ -8,9 +8,9 @@ import time
 from schemas import events as e
 from services.common.bus.connection import Bus
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from tests.metrics_gateway.process import Gateway, publishing
-from tests.metrics_gateway.receiver import Labels
 from tests.metrics_gateway.recording import LOG, read, subject
+from tests.support.gateway_process import Gateway, publishing
+from tests.support.metrics_receiver import Labels
 
 NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
 
@@ -33,8 +33,13 @@ async def serve(bus: Bus, first: int, last: int) -> None:
         for connection in range(first, last):
             now = time.time()
             proxy.record(e.ConnectionAccepted(now, connection, 8080), "shop")
-            proxy.record(e.ConnectionEstablished(now, connection, 8080, "b", 0.003, 1), "shop")
-            proxy.record(e.ConnectionClosed(now, connection, 8080, "b", 100, 1000, 0.1, "eof"), "shop")
+            proxy.record(e.ConnectionEstablished(now, connection, 8080, backend="b", latency=0.003, attempts=1), "shop")
+            proxy.record(
+                e.ConnectionClosed(
+                    now, connection, 8080, backend="b", bytes_in=100, bytes_out=1000, duration=0.1, reason="eof"
+                ),
+                "shop",
+            )
             await asyncio.sleep(0.01)
 
 

@@ -74,7 +74,9 @@ def replicas_die() -> Recording:
     blog, _ = one.application("blog", "web-1", 8081)
     one.minutes(2)
     one.say(shop, e.ReplicaExited(1.0, "shop-0", "1.0", 1))
-    start = e.DeploymentStarted(1.0, "d2", "2.0", "1.0", "registry", "rolling", 2, "0" * 32)
+    start = e.DeploymentStarted(
+        1.0, "d2", "2.0", previous="1.0", by="registry", strategy="rolling", replicas=2, trace="0" * 32
+    )
     one.say(blog, e.ReplicaExited(1.0, "blog-0", "1.0", 1), start, app="blog")
     one.minutes(8)
     return one
@@ -86,8 +88,10 @@ def deployments_fail() -> Recording:
     shop, _ = one.application("shop", "web-1", 8080)
     blog, _ = one.application("blog", "web-1", 8081)
     one.minutes(5)
-    start = e.DeploymentStarted(1.0, "d2", "2.0", "1.0", "registry", "rolling", 2, "0" * 32)
-    one.say(shop, start, e.DeploymentFailed(1.0, "d2", "2.0", "check", "exited with 1", 3.0))
+    start = e.DeploymentStarted(
+        1.0, "d2", "2.0", previous="1.0", by="registry", strategy="rolling", replicas=2, trace="0" * 32
+    )
+    one.say(shop, start, e.DeploymentFailed(1.0, "d2", "2.0", phase="check", reason="exited with 1", duration=3.0))
     for streak in range(1, 6):
         one.say(blog, e.RegistryFailed(1.0, "dir:///srv", "away", streak), app="blog")
     one.minutes(10)
@@ -102,8 +106,10 @@ def counters_go_back() -> Recording:
     shop, proxy = one.application("shop", "web-1", 8080)
     for number in range(4):
         name = f"d{number}"
-        start = e.DeploymentStarted(1.0, name, "2.0", "1.0", "registry", "rolling", 2, "0" * 32)
-        one.say(shop, start, e.DeploymentFailed(1.0, name, "2.0", "check", "exited with 1", 3.0))
+        start = e.DeploymentStarted(
+            1.0, name, "2.0", previous="1.0", by="registry", strategy="rolling", replicas=2, trace="0" * 32
+        )
+        one.say(shop, start, e.DeploymentFailed(1.0, name, "2.0", phase="check", reason="exited with 1", duration=3.0))
         one.connections(proxy, 8080, 50, 50)
         if number == 1:
             one.minutes(1)
@@ -120,11 +126,15 @@ def replica_restarts() -> Recording:
     one = Recording()
     shop, _ = one.application("shop", "web-1", 8080)
     one.minutes(5)
-    one.say(shop, e.ReplicaExited(1.0, "shop-1", "1.0", 1), e.ReplicaStarted(1.0, "", "new", "1.0", ":1", 7, 1, 0.1))
+    one.say(
+        shop,
+        e.ReplicaExited(1.0, "shop-1", "1.0", 1),
+        e.ReplicaStarted(1.0, "", "new", release="1.0", address=":1", pid=7, slot=1, duration=0.1),
+    )
     last = "shop-0"
     for number in range(6):
         name = f"again-{number}"
-        started = e.ReplicaStarted(1.0, "", name, "1.0", ":1", 7, 0, 0.1)
+        started = e.ReplicaStarted(1.0, "", name, release="1.0", address=":1", pid=7, slot=0, duration=0.1)
         one.say(shop, e.ReplicaExited(1.0, last, "1.0", 1), started)
         one.minutes(1)
         last = name
@@ -236,7 +246,7 @@ def all_gateways_die() -> Recording:
 
 def silent(service: str, host: str, **more: str) -> tuple[dict[str, str], str]:
     labels = {"service": service, "host": host, **more}
-    return labels, f"{service} on {host} has not been heard of for a minute"
+    return labels, f"{service} on {host} has not published for a minute"
 
 
 def gone(host: str) -> Fired:

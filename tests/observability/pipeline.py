@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from services.demo import releases
-from tests.conftest import free_port
-from tests.e2e.harness import Server, Traffic, wait_for
-from tests.observability.stores import Store, prometheus, victoria_metrics
+from tests.support.harness import Server, Traffic, wait_for
+from tests.support.ports import free_port
+from tests.support.stores import Store, prometheus, victoria_metrics
 
 OPTIONS = ("--replicas", "2", "--hold", "0.2", "--drain-time", "1", "--health-timeout", "3", "--otlp-insecure")
 

@@ -10,7 +10,7 @@ from schemas import events as e
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.fold.expiry import LONGEST_PAUSE
-from services.metrics_gateway.instruments.instrument import Moment
+from services.metrics_gateway.instruments.instrument import Measurement
 from services.metrics_gateway.state.state import State
 from tests.metrics_gateway.events import started
 from tests.metrics_gateway.timeline import Timeline
@@ -80,7 +80,13 @@ class Recording:
         self.say(deployer, e.ScaleSet(1.0, replicas), app=app)
         self.say(proxy, e.ListenerOpened(1.0, port, "0.0.0.0"), app=app)
         for slot in range(replicas):
-            self.say(deployer, e.ReplicaStarted(1.0, "d1", f"{app}-{slot}", "1.0", ":1", 7, slot, 0.1), app=app)
+            self.say(
+                deployer,
+                e.ReplicaStarted(
+                    1.0, "d1", f"{app}-{slot}", release="1.0", address=":1", pid=7, slot=slot, duration=0.1
+                ),
+                app=app,
+            )
             self.say(proxy, e.BackendJoined(1.0, port, f"{app}-{slot}", ":1"), app=app)
 
     def connections(self, proxy: str, port: int, good: int, bad: int = 0, latency: float = 0.004) -> None:
@@ -88,11 +94,15 @@ class Recording:
         events: list[e.AnyEvent] = []
         for number in itertools.islice(self._numbers, good):
             events.append(e.ConnectionAccepted(1.0, number, port))
-            events.append(e.ConnectionEstablished(1.0, number, port, "shop-0", latency, 1))
-            events.append(e.ConnectionClosed(1.0, number, port, "shop-0", 1, 1, 0.1, "eof"))
+            events.append(e.ConnectionEstablished(1.0, number, port, backend="shop-0", latency=latency, attempts=1))
+            events.append(
+                e.ConnectionClosed(
+                    1.0, number, port, backend="shop-0", bytes_in=1, bytes_out=1, duration=0.1, reason="eof"
+                )
+            )
         for number in itertools.islice(self._numbers, bad):
             events.append(e.ConnectionAccepted(1.0, number, port))
-            events.append(e.ConnectionRefused(1.0, number, port, "dial_failed", 0.2))
+            events.append(e.ConnectionRefused(1.0, number, port, reason="dial_failed", duration=0.2))
         self.say(proxy, *events)
 
     def minutes(self, count: float, each_scrape: Callable[[], None] = lambda: None) -> None:
@@ -119,7 +129,9 @@ class Recording:
 
     def _beat(self) -> None:
         self.log.now = self._wall
-        beat = e.ServiceHeartbeat(1.0, 1 << 20, 1.5, 0.001, 3 if self.spooled else 0, self.spooled)
+        beat = e.ServiceHeartbeat(
+            1.0, rss=1 << 20, cpu=1.5, loop_lag=0.001, spool_batches=3 if self.spooled else 0, spool_bytes=self.spooled
+        )
         for unit in self._units:
             self.log.say(unit, beat, app="_")
 
@@ -142,7 +154,7 @@ class Recording:
 
     def _exposition(self, gateway: str) -> list[tuple[str, str]]:
         state = self.log.state
-        moment = Moment(state, self._wall, "0.1.0", not self.is_bus_away, {}, self._wall - 3, self.pending)
+        moment = Measurement(state, self._wall, "0.1.0", not self.is_bus_away, {}, self._wall - 3, self.pending)
         text = Exporter(lambda: moment, {"service.name": "longshore"}).expose("", "").body.decode()
         return re.findall(r"^([^#\s].*) (\S+)$", text, re.MULTILINE)
 

@@ -13,10 +13,10 @@ import pytest
 from dashboards.__main__ import FOLDER
 from dashboards.alerts import ALERTS, Alert, grafana
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from tests.e2e.harness import wait_for
 from tests.observability.cases import CASES, Case
 from tests.observability.pipeline import Pipeline
 from tests.observability.recorded import SCRAPE, input_series
+from tests.support.harness import wait_for
 
 RULES = FOLDER / "alerts.yml"
 
@@ -85,7 +85,6 @@ def test_grafana_gets_every_alert_and_asks_the_data_source_that_is_provisioned()
         assert len(rule["uid"]) <= 40
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 def test_prometheus_evaluates_every_rule_on_a_live_pipeline(pipeline: Pipeline) -> None:
     def evaluated() -> set[str]:

@@ -15,9 +15,9 @@ import pytest
 from dashboards.__main__ import BOARDS, FOLDER, files
 from dashboards.board import render
 from tests.contract.contract import Query, queries
-from tests.e2e.harness import wait_for
 from tests.observability.pipeline import Pipeline
-from tests.observability.stores import Series
+from tests.support.harness import wait_for
+from tests.support.stores import Series
 
 BUILT: dict[str, dict[str, Any]] = {board.name: json.loads(render(board)) for board in BOARDS}
 VALUES = {"$__rate_interval": "4m", "$__range": "10m"}
@@ -71,7 +71,7 @@ def test_panels_explain_themselves_and_do_not_overlap(name: str) -> None:
     for panel in panels(BUILT[name]):
         assert panel["title"]
         assert panel["description"].endswith(".")
-        assert panel["datasource"]["uid"] == "metrics"
+        assert panel["datasource"]["uid"] == "${datasource}"
         assert panel["type"] == "table" or "unit" in json.dumps(panel)
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
         place = panel["gridPos"]
@@ -100,6 +100,14 @@ def test_every_variable_of_a_query_is_one_of_the_dashboard(name: str) -> None:
     assert {word for expr in [*used, *annotations] for word in re.findall(r"\$([a-z]\w*)", expr)} <= known
 
 
+@pytest.mark.parametrize("name", BUILT)
+def test_every_data_source_is_the_one_that_is_picked(name: str) -> None:
+    (picked,) = [one for one in BUILT[name]["templating"]["list"] if one["type"] == "datasource"]
+    assert (picked["name"], picked["query"]) == ("datasource", "prometheus")
+    uids = re.findall(r'"uid": "([^"]*)"', json.dumps({**BUILT[name], "uid": ""}))
+    assert set(uids) == {"", "${datasource}"}
+
+
 def test_latency_histograms_lead_to_traces() -> None:
     with_exemplars = {
         one["expr"]
@@ -112,7 +120,6 @@ def test_latency_histograms_lead_to_traces() -> None:
         assert any(metric in expr for expr in with_exemplars)
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("query", asked(), ids=lambda query: query.panel)
 def test_the_query_of_every_panel_returns_data(query: Asked, pipeline: Pipeline) -> None:
@@ -123,7 +130,6 @@ def test_the_query_of_every_panel_returns_data(query: Asked, pipeline: Pipeline)
         wait_for(f"there are series of {selector}", partial(pipeline.prometheus.query, f"count({selector})"))
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("annotation", BUILT["overview"]["annotations"]["list"], ids=lambda one: one["name"])
 def test_the_query_of_every_annotation_has_seen_its_event(annotation: dict[str, Any], pipeline: Pipeline) -> None:
@@ -133,7 +139,6 @@ def test_the_query_of_every_annotation_has_seen_its_event(annotation: dict[str, 
     wait_for(f"Prometheus answers {expr}", partial(pipeline.prometheus.query, over_time), 200)
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["app", "host", "proxy_port"])
 def test_every_variable_has_values(name: str, pipeline: Pipeline) -> None:
@@ -146,7 +151,6 @@ def test_every_variable_has_values(name: str, pipeline: Pipeline) -> None:
     assert values - {""} == known[name]
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("query", queries(), ids=lambda query: query.expr)
 @pytest.mark.parametrize("store", ["prometheus", "victoria_metrics"])

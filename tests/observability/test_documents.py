@@ -19,13 +19,13 @@ from services.common.config.settings import Settings
 from services.demo import releases
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.settings import GatewaySettings
-from tests.conftest import free_port
 from tests.contract.contract import queries
-from tests.e2e.harness import LONGSHORE, Server, clean_environment, wait_for
 from tests.observability.collector import problems
 from tests.observability.page import DOCS, Block, anchors, blocks, headings, links, table_rows
 from tests.observability.pipeline import Pipeline
 from tests.observability.test_stack import COMPOSE_FOLDER, composed
+from tests.support.harness import LONGSHORE, Server, clean_environment, wait_for
+from tests.support.ports import free_port
 
 ENGLISH = (DOCS / "telemetry.md").read_text()
 JAPANESE = (DOCS / "ja" / "telemetry.md").read_text()
@@ -216,7 +216,6 @@ class Documented(Server):
             )
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @each("sh start")
 def test_the_command_starts_longshore_and_metrics_can_be_scraped(block: Block, tmp_path: Path) -> None:
@@ -231,7 +230,6 @@ def test_the_command_starts_longshore_and_metrics_can_be_scraped(block: Block, t
         server.end_replicas()
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("expression", expressions())
 def test_every_query_of_the_page_returns_data(expression: str, pipeline: Pipeline) -> None:
@@ -255,7 +253,6 @@ def answers(command: list[str]) -> bool:
     return done.returncode == 0 and bool(done.stdout.strip()) and '"result":[]' not in done.stdout
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @each("sh run")
 def test_the_commands_answer_as_they_are_written(block: Block, pipeline: Pipeline) -> None:
@@ -263,7 +260,6 @@ def test_the_commands_answer_as_they_are_written(block: Block, pipeline: Pipelin
         wait_for(command, partial(answers, ["bash", "-o", "pipefail", "-c", here(command, pipeline)]), 90)
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @each("python run")
 def test_the_program_prints_what_the_store_knows(block: Block, pipeline: Pipeline) -> None:

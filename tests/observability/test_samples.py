@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port
-from tests.e2e.harness import wait_for
 from tests.observability.collector import laid_over, problems
 from tests.observability.pipeline import Pipeline
-from tests.observability.stores import Store
 from tests.observability.test_stack import FOLDER, composed, read
+from tests.support.harness import wait_for
+from tests.support.ports import free_port
+from tests.support.stores import Store
 
 SAMPLES = FOLDER / "samples"
 STANDALONE = ("collector-stores", "collector-vendor")
@@ -85,7 +85,6 @@ def test_tempo_keeps_traces_by_a_key_that_version_2_and_version_3_know() -> None
     assert config["overrides"]["defaults"]["compaction"]["block_retention"] == "168h"
 
 
-@pytest.mark.e2e
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("source", ["prometheus", "victoria_metrics"])
 def test_an_existing_prometheus_gets_every_series_by_federation(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from schemas.routing import Backend, BackendState
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
 TIMEOUT = 15.0
 

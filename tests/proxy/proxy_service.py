@@ -21,7 +21,7 @@ from services.common.config.settings import arguments, variables
 from services.common.jetstream.log_reader import read
 from services.proxy.settings import ProxySettings
 from services.proxy.sockets.listeners import Listener, environment
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
 HOST = "here"
 APP = "web"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.common.bus.connection import Bus
-from tests.conftest import NatsServer
 from tests.proxy.proxy_service import proxy
+from tests.support.nats_server import NatsServer
 
 
 async def test_a_worker_sees_no_secret_of_its_master(

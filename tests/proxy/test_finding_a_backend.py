@@ -17,7 +17,7 @@ from schemas.events import (
     DialFailed,
 )
 from schemas.routing import Backend
-from services.proxy.messages import Admit, Answered, Eject, Failed, Limits
+from services.proxy.messages import BackendRecovered, DialFailure, Eject, Limits, Readmit
 from services.proxy.worker.balancer import Dial, Target
 from tests.proxy.backends import echo, named, nobody, read_all, reset, serving
 from tests.proxy.worker_process import APP, WorkerProcess, running
@@ -44,8 +44,8 @@ def unanswering() -> Iterator[Backend]:
             sock.close()
 
 
-def failures(worker: WorkerProcess) -> list[Failed]:
-    return [message for message in worker.said if isinstance(message, Failed)]
+def failures(worker: WorkerProcess) -> list[DialFailure]:
+    return [message for message in worker.said if isinstance(message, DialFailure)]
 
 
 def echoes(client: socket.socket) -> bool:
@@ -64,7 +64,7 @@ def test_a_failed_dial_goes_to_the_next_backend_and_the_master_is_told() -> None
         assert (failed.backend, failed.reason) == ("gone", "refused")
         (established,) = worker.of(ConnectionEstablished)
         assert (established.backend, established.attempts) == ("a", 2)
-        assert failures(worker) == [Failed(APP, worker.port, gone, "refused")]
+        assert failures(worker) == [DialFailure(APP, worker.port, gone, "refused")]
 
 
 def test_a_backend_that_failed_is_skipped_until_it_is_admitted_again() -> None:
@@ -76,11 +76,11 @@ def test_a_backend_that_failed_is_skipped_until_it_is_admitted_again() -> None:
         worker.wait_for_event(ConnectionClosed, 4)
         assert len(worker.of(DialFailed)) == 1
         with serving(named("back"), "gone", gone.port):
-            worker.tell(Admit(APP, worker.port, "gone"))
+            worker.tell(Readmit(APP, worker.port, "gone"))
             worker.tell(Eject(APP, worker.port, "a"))
             with worker.connect() as client:
                 assert client.recv(4) == b"back"
-            worker.wait_for(lambda: Answered(APP, worker.port, "gone") in worker.said)
+            worker.wait_for(lambda: BackendRecovered(APP, worker.port, "gone") in worker.said)
 
 
 def test_a_new_address_is_tried_at_once() -> None:
@@ -131,7 +131,7 @@ def test_a_dial_that_began_before_its_backend_was_admitted_again_ejects_none() -
         time.sleep(0.5)  # the second dial ends later than the first one, and than what follows from that
         with worker.connect():
             worker.wait_for(lambda: failures(worker))
-            worker.tell(Admit(APP, worker.port, full.id, 1))
+            worker.tell(Readmit(APP, worker.port, full.id, 1))
             worker.wait_for_event(DialFailed, 2)
             worker.wait_for(lambda: len(failures(worker)) > 1)
     assert [failed.admission for failed in failures(worker)][:2] == [0, 1]
@@ -143,7 +143,7 @@ def test_a_client_whose_dials_failed_goes_to_a_backend_that_was_admitted_in_the_
     with unanswering() as full, running(gone, full, limits=limits) as worker, worker.connect() as client:
         worker.wait_for_event(DialFailed)
         with serving(echo, "gone", gone.port):
-            worker.tell(Admit(APP, worker.port, "gone", 1))
+            worker.tell(Readmit(APP, worker.port, "gone", 1))
             assert echoes(client)
 
 

@@ -6,16 +6,14 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from schemas import chain, codec, handover
 from schemas.chain import Sealer
 from schemas.events import ConnectionAccepted, ConnectionClosed, Event, ServiceStopped
-from services.proxy.messages import Origin
+from services.proxy.messages import WorkerIdentity
 from services.proxy.worker.admission import Admission
-from services.proxy.worker.frontend import Frontend
 from services.proxy.worker.loop import OUT, Loop
 from services.proxy.worker.timers import Timed
 from tests.proxy.backends import echo, serving
@@ -25,20 +23,20 @@ INSTANCE = "worker"
 
 
 @pytest.fixture
-def origin(tmp_path: Path) -> Origin:
+def origin(tmp_path: Path) -> WorkerIdentity:
     sealer = Sealer("proxy", "host", INSTANCE, 1, bytes(32))
-    return Origin("host", INSTANCE, sealer.sequence, sealer.head, str(tmp_path / "spool"))
+    return WorkerIdentity("host", INSTANCE, sealer.sequence, sealer.head, str(tmp_path / "spool"))
 
 
-def left(folder: str) -> list[handover.Leftover]:
+def left(folder: str) -> list[handover.SealedBatch]:
     return handover.decode((Path(folder) / f"proxy-{INSTANCE}.handover").read_bytes())
 
 
-def events(leftovers: list[handover.Leftover]) -> list[Event]:
-    return [event for one in leftovers for event in codec.decode(one.payload).batch.events]
+def events(batches: list[handover.SealedBatch]) -> list[Event]:
+    return [event for one in batches for event in codec.decode(one.payload).batch.events]
 
 
-def test_how_connections_ended_that_outlived_the_master_is_left_to_the_next(origin: Origin) -> None:
+def test_how_connections_ended_that_outlived_the_master_is_left_to_the_next(origin: WorkerIdentity) -> None:
     with serving(echo) as server, running(server.backend(), origin=origin) as worker:
         with worker.connect() as client:
             client.sendall(b"hello")
@@ -54,7 +52,7 @@ def test_how_connections_ended_that_outlived_the_master_is_left_to_the_next(orig
     assert isinstance(said[-1], ServiceStopped)
 
 
-def test_what_is_left_is_chained_to_what_the_master_had(origin: Origin) -> None:
+def test_what_is_left_is_chained_to_what_the_master_had(origin: WorkerIdentity) -> None:
     with serving(echo) as server, running(server.backend(), origin=origin) as worker:
         with worker.connect() as client:
             worker.wait_for_event(ConnectionAccepted)
@@ -71,7 +69,7 @@ def test_what_is_left_is_chained_to_what_the_master_had(origin: Origin) -> None:
     assert [batch.previous for batch in batches] == [digests[batch.sequence - 1] for batch in batches]
 
 
-def test_what_the_master_never_took_is_left_too(origin: Origin) -> None:
+def test_what_the_master_never_took_is_left_too(origin: WorkerIdentity) -> None:
     with serving(echo) as server, running(server.backend(), origin=origin, takes=False) as worker:
         with worker.connect() as client:
             client.sendall(b"hello")
@@ -84,7 +82,7 @@ def test_what_the_master_never_took_is_left_too(origin: Origin) -> None:
     assert ConnectionClosed in kinds
 
 
-def test_a_worker_whose_master_has_everything_leaves_nothing(origin: Origin) -> None:
+def test_a_worker_whose_master_has_everything_leaves_nothing(origin: WorkerIdentity) -> None:
     with serving(echo) as server, running(server.backend(), origin=origin) as worker:
         with worker.connect() as client:
             client.sendall(b"x")
@@ -118,7 +116,7 @@ def test_a_socket_that_takes_the_number_of_a_closed_listener_gets_none_of_its_ev
         ours = held_elsewhere.dup()
         number = ours.fileno()
         admission = Admission(loop, 1, lambda: None)
-        admission.listen(ours, cast(Frontend, None))
+        admission.listen(ours, lambda _client: None)
         admission.close(accept_waiting=False)
         turn(loop)
         near, far = socket.socketpair()

@@ -9,10 +9,10 @@ import msgspec
 from schemas import subjects
 from services.common.bus.connection import Bus
 from services.proxy.settings import ProxySettings
-from tests.conftest import NatsServer
 from tests.proxy.backends import named, serving
 from tests.proxy.proxy_service import APP, HOST, proxy
 from tests.proxy.test_master import connect, finish
+from tests.support.nats_server import NatsServer
 
 
 def routes(port: int) -> list[Any]:

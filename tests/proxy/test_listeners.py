@@ -10,7 +10,7 @@ import pytest
 from services.common.errors import LongshoreError, PortTakenError, SettingsError
 from services.proxy.settings import ProxySettings
 from services.proxy.sockets.listeners import VARIABLE, Binding, Listener, environment, inherited, open_listeners, parse
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
 
 def close(listeners: list[Listener]) -> None:

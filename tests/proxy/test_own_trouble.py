@@ -16,7 +16,7 @@ import pytest
 from schemas.events import ConnectionAccepted, ConnectionEstablished, ConnectionRefused, DialFailed
 from schemas.routing import Backend
 from services.proxy.master import readmission
-from services.proxy.messages import Blocked, Failed, Limits
+from services.proxy.messages import Blocked, DialFailure, Limits
 from services.proxy.worker.relay import dialing
 from tests.proxy.backends import echo, nobody, serving
 from tests.proxy.worker_process import WorkerProcess, running
@@ -87,8 +87,8 @@ def blocked(worker: WorkerProcess) -> list[Blocked]:
     return [message for message in worker.said if isinstance(message, Blocked)]
 
 
-def failed(worker: WorkerProcess) -> list[Failed]:
-    return [message for message in worker.said if isinstance(message, Failed)]
+def failed(worker: WorkerProcess) -> list[DialFailure]:
+    return [message for message in worker.said if isinstance(message, DialFailure)]
 
 
 def talk(client: socket.socket) -> bytes:

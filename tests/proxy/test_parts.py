@@ -15,7 +15,7 @@ from schemas.events import Event, EventsDropped, ListenerClosed
 from schemas.routing import Backend, BackendState
 from services.proxy.crash.blackbox import BlackBox
 from services.proxy.frames import Unframer, frame
-from services.proxy.messages import Balance, Follow, Following, Message, Recorded
+from services.proxy.messages import ApplyRoute, Balance, BatchSealed, Message, RouteApplied
 from services.proxy.worker.balancer import Balancer, Dial, Target
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
@@ -109,8 +109,8 @@ def test_a_target_is_tried_again_in_a_round_once_it_is_admitted_again() -> None:
 def test_least_connections_gives_to_who_has_fewest_and_in_turns_where_they_are_equal() -> None:
     subject = balancer("a", "b", "c", policy="least-connections")
     assert picks(subject, 6) == "abcabc"
-    subject.targets["a"].occupants.add(Client())
-    subject.targets["c"].occupants.update((Client(), Client()))
+    subject.targets["a"].sessions.add(Client())
+    subject.targets["c"].sessions.update((Client(), Client()))
     assert picks(subject, 3) == "bbb"
     subject.eject("b")
     assert picks(subject, 3) == "aaa"
@@ -118,7 +118,7 @@ def test_least_connections_gives_to_who_has_fewest_and_in_turns_where_they_are_e
 
 def test_turns_do_not_look_at_connections() -> None:
     subject = balancer("a", "b")
-    subject.targets["a"].occupants.add(Client())
+    subject.targets["a"].sessions.add(Client())
     assert picks(subject, 4) == "abab"
 
 
@@ -212,8 +212,8 @@ def test_timers_fire_once_never_early_and_hardly_late(plan: list[tuple[float, bo
 
 @given(st.lists(st.integers(1, 50), max_size=30))
 def test_messages_survive_any_pieces(sizes: list[int]) -> None:
-    messages: list[Message] = [Follow("web", n, n, [backend("b" * n)]) for n in range(1, 11)]
-    messages += [Following("web", 1, 2, {"a": 3})]
+    messages: list[Message] = [ApplyRoute("web", n, n, [backend("b" * n)]) for n in range(1, 11)]
+    messages += [RouteApplied("web", 1, 2, {"a": 3})]
     data = b"".join(map(frame, messages))
     unframer = Unframer()
     seen: list[Message] = []
@@ -255,6 +255,6 @@ def hear(sock: socket.socket) -> list[Event]:
     events: list[Event] = []
     while data := sock.recv(1 << 20):
         for message in unframer.feed(data):
-            assert isinstance(message, Recorded)
+            assert isinstance(message, BatchSealed)
             events += decode(message.payload).batch.events
     return events

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from schemas.events import BackendDrained, BackendEjected, BackendJoined, BackendLeft, Event
 from schemas.routing import Backend, BackendState, Route, Serving
-from services.proxy.master.pool import Pool, Retry, Steps
-from services.proxy.messages import Admit, Eject, Failed, Follow, Following
+from services.proxy.master.pool import Effects, Pool, Retry
+from services.proxy.messages import ApplyRoute, DialFailure, Eject, Readmit, RouteApplied
 
 APP, PORT = "web", 80
 
@@ -18,8 +18,8 @@ def route(generation: int, *backends: Backend) -> Route:
     return Route(APP, PORT, generation, list(backends))
 
 
-def follows(revision: int, draining: dict[str, int] | None = None, cut: dict[str, int] | None = None) -> Following:
-    return Following(APP, PORT, revision, draining or {}, cut or {})
+def follows(revision: int, draining: dict[str, int] | None = None, cut: dict[str, int] | None = None) -> RouteApplied:
+    return RouteApplied(APP, PORT, revision, draining or {}, cut or {})
 
 
 def pool(*workers: str) -> Pool:
@@ -29,7 +29,7 @@ def pool(*workers: str) -> Pool:
     return result
 
 
-def told(steps: Steps) -> list[tuple[type[Event], str]]:
+def told(steps: Effects) -> list[tuple[type[Event], str]]:
     events = [
         event
         for event in steps.events
@@ -67,9 +67,9 @@ def test_a_worker_that_has_just_started_is_waited_for() -> None:
 def test_an_older_generation_and_a_repeated_route_change_nothing() -> None:
     subject = pool("x")
     newest = route(5, backend("a"))
-    assert subject.follow(newest, 0).orders == [Follow(APP, PORT, 1, [backend("a")], [], {"a": 1})]
-    assert subject.follow(newest, 0) == Steps()
-    assert subject.follow(route(4), 0) == Steps()
+    assert subject.follow(newest, 0).orders == [ApplyRoute(APP, PORT, 1, [backend("a")], [], {"a": 1})]
+    assert subject.follow(newest, 0) == Effects()
+    assert subject.follow(route(4), 0) == Effects()
 
 
 def test_a_route_that_vanished_from_the_bus_stays_until_another_comes() -> None:
@@ -85,7 +85,7 @@ def test_after_a_route_that_vanished_the_next_one_is_the_oldest_that_counts() ->
     subject.follow(route(5, backend("a")), 0)
     subject.forget()
     subject.follow(route(3, backend("b")), 0)
-    assert subject.follow(route(2, backend("a")), 0) == Steps()
+    assert subject.follow(route(2, backend("a")), 0) == Effects()
 
 
 def test_another_route_of_the_same_generation_is_followed() -> None:
@@ -94,11 +94,11 @@ def test_another_route_of_the_same_generation_is_followed() -> None:
     assert told(subject.follow(route(5, backend("b")), 0)) == [(BackendJoined, "b"), (BackendLeft, "a")]
 
 
-def failed(subject: Pool, name: str = "a") -> Failed:
+def failed(subject: Pool, name: str = "a") -> DialFailure:
     """A dial to a backend, as it is now, failed."""
     order = subject.order()
     (found,) = [each for each in order.backends if each.id == name]
-    return Failed(APP, PORT, found, "refused", order.admissions[name])
+    return DialFailure(APP, PORT, found, "refused", order.admissions[name])
 
 
 def eject(subject: Pool) -> Retry:
@@ -126,7 +126,7 @@ def test_a_failed_backend_is_tried_after_longer_each_time_until_it_answers() -> 
     back = subject.tried(retry, "answered", 0)
     assert told(back) == [(BackendJoined, "a")]
     admission = subject.order().admissions["a"]
-    assert back.orders == [Admit(APP, PORT, "a", admission)]
+    assert back.orders == [Readmit(APP, PORT, "a", admission)]
     assert subject.order().ejected == []
     assert not subject.awaits(retry)
 
@@ -166,7 +166,7 @@ def test_a_failure_that_many_workers_report_is_one_ejection() -> None:
     subject.follow(route(1, backend("a")), 0)
     news = failed(subject)
     subject.dial_failed(news, 0)
-    assert subject.dial_failed(news, 0) == Steps()
+    assert subject.dial_failed(news, 0) == Effects()
 
 
 def test_a_dial_that_began_before_its_backend_was_let_in_again_changes_nothing() -> None:
@@ -174,21 +174,21 @@ def test_a_dial_that_began_before_its_backend_was_let_in_again_changes_nothing()
     subject.follow(route(1, backend("a")), 0)
     stale = failed(subject)
     subject.tried(eject(subject), "answered", 0)
-    assert subject.dial_failed(stale, 0) == Steps()
+    assert subject.dial_failed(stale, 0) == Effects()
     subject.follow(route(2, backend("a", "draining")), 0)
     draining = failed(subject)
-    assert subject.dial_failed(draining, 0) == Steps()
+    assert subject.dial_failed(draining, 0) == Effects()
     subject.follow(route(3, backend("a")), 0)
-    assert subject.dial_failed(draining, 0) == Steps()
+    assert subject.dial_failed(draining, 0) == Effects()
     assert told(subject.dial_failed(failed(subject), 0)) == [(BackendEjected, "a")]
 
 
 def test_a_failure_of_an_old_address_or_of_a_backend_that_left_is_nothing() -> None:
     subject = pool("x")
     subject.follow(route(1, backend("a", port=1), backend("b")), 0)
-    stale = [failed(subject, "a"), failed(subject, "b"), Failed(APP, PORT, backend("c"), "refused")]
+    stale = [failed(subject, "a"), failed(subject, "b"), DialFailure(APP, PORT, backend("c"), "refused")]
     subject.follow(route(2, backend("a", port=2), backend("b", "draining")), 0)
-    assert all(subject.dial_failed(news, 0) == Steps() for news in stale)
+    assert all(subject.dial_failed(news, 0) == Effects() for news in stale)
 
 
 def test_a_new_address_ends_an_ejection_and_its_retry() -> None:
@@ -199,7 +199,7 @@ def test_a_new_address_ends_an_ejection_and_its_retry() -> None:
     assert steps.events == [BackendJoined(0, PORT, "a", "127.0.0.1:2")]
     assert subject.order().ejected == []
     assert not subject.awaits(retry)
-    assert subject.tried(retry, "answered", 0) == Steps()
+    assert subject.tried(retry, "answered", 0) == Effects()
     assert eject(subject).delay == 1
 
 
@@ -209,7 +209,7 @@ def test_a_backend_that_drains_is_not_tried_again() -> None:
     retry = eject(subject)
     subject.follow(route(2, backend("a", "draining")), 0)
     assert not subject.awaits(retry)
-    assert subject.tried(retry, "answered", 0) == Steps()
+    assert subject.tried(retry, "answered", 0) == Effects()
 
 
 def test_an_ejection_survives_a_route_that_keeps_the_address() -> None:
@@ -218,7 +218,7 @@ def test_an_ejection_survives_a_route_that_keeps_the_address() -> None:
     retry = eject(subject)
     assert told(subject.follow(route(2, backend("a"), backend("b")), 0)) == [(BackendJoined, "b")]
     assert subject.order().ejected == ["a"]
-    assert [type(order) for order in subject.tried(retry, "answered", 0).orders] == [Admit]
+    assert [type(order) for order in subject.tried(retry, "answered", 0).orders] == [Readmit]
 
 
 def test_an_ipv6_address_is_told_in_brackets() -> None:

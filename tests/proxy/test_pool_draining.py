@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.events import BackendDrained, BackendJoined, BackendLeft
 from schemas.routing import Serving
-from services.proxy.master.pool import Steps
+from services.proxy.master.pool import Effects
 from tests.proxy.test_pool import APP, PORT, backend, follows, pool, route, told
 
 
@@ -51,23 +51,23 @@ def test_connections_of_a_former_master_s_workers_are_waited_for_and_counted() -
     subject = pool("x")
     subject.follow(route(1, backend("a"), backend("b")), 100)
     former: list[dict[str, int] | None] = [{"a": 2}, {"a": 1}]
-    assert subject.former_have(former, 100) == Steps()
+    assert subject.previous_workers_have(former, 100) == Effects()
     subject.follow(route(2, backend("a", "draining"), backend("b")), 100)
     assert subject.worker_follows("x", follows(2, {"a": 4}), 101).events == []
     assert subject.serving() == Serving(APP, PORT, 2, {"a": 7})
     assert subject.worker_follows("x", follows(2), 102).events == []
-    assert subject.former_have(former, 103) == Steps()
-    assert subject.former_have([{"b": 1}], 104).events == [BackendDrained(104, PORT, "a", 0, 4)]
+    assert subject.previous_workers_have(former, 103) == Effects()
+    assert subject.previous_workers_have([{"b": 1}], 104).events == [BackendDrained(104, PORT, "a", 0, 4)]
 
 
 def test_a_former_worker_that_does_not_say_what_it_has_open_may_have_any_backend() -> None:
     subject = pool("x")
     subject.follow(route(1, backend("a")), 100)
-    subject.former_have([None], 100)
+    subject.previous_workers_have([None], 100)
     subject.follow(route(2, backend("a", "draining")), 100)
     assert subject.worker_follows("x", follows(2), 101).events == []
     assert subject.serving() == Serving(APP, PORT, 2, {"a": 1})
-    assert told(subject.former_have([], 102)) == [(BackendDrained, "a")]
+    assert told(subject.previous_workers_have([], 102)) == [(BackendDrained, "a")]
 
 
 def test_the_connections_of_a_worker_that_dies_are_drained() -> None:

@@ -46,7 +46,7 @@ def test_a_connection_whose_client_got_nothing_has_no_first_byte() -> None:
 
 def test_a_connection_that_was_held_in_vain_tells_so() -> None:
     with running(limits=Limits(trace_connections=1.0, hold=0.3)) as worker:
-        with worker.connect() as client, contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError), worker.connect() as client:
             assert client.recv(1) == b""
         (traced,) = worker.wait_for_event(ConnectionTraced)
         (refused,) = worker.of(ConnectionRefused)
@@ -57,7 +57,7 @@ def test_a_connection_that_was_held_in_vain_tells_so() -> None:
 
 def test_a_connection_whose_dials_failed_tells_so() -> None:
     with running(nobody(), limits=Limits(trace_connections=1.0, hold=0.0)) as worker:
-        with worker.connect() as client, contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError), worker.connect() as client:
             assert client.recv(1) == b""
         (traced,) = worker.wait_for_event(ConnectionTraced)
     assert (traced.backend, traced.reason, traced.attempts, traced.held) == ("", "dial_failed", 1, 0.0)

@@ -19,22 +19,22 @@ from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefus
 from schemas.routing import Backend
 from services.proxy.frames import Unframer, frame
 from services.proxy.messages import (
-    Follow,
-    Following,
+    ApplyRoute,
+    BatchAck,
+    BatchSealed,
     Limits,
     Listening,
     Message,
-    Origin,
-    Recorded,
+    RouteApplied,
     Start,
     Stop,
-    Taken,
     ToWorker,
+    WorkerIdentity,
 )
 from services.proxy.sockets.listeners import Listener, open_listeners
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
-ORIGIN = Origin("host", "worker")
+ORIGIN = WorkerIdentity("host", "worker")
 """Whose events they are: a batch of no instance is none."""
 
 
@@ -51,7 +51,7 @@ class WorkerProcess:
         self,
         limits: Limits,
         preexec: Callable[[], None] | None = None,
-        origin: Origin = ORIGIN,
+        origin: WorkerIdentity = ORIGIN,
         takes: bool = True,
         tracer: Sequence[str] = (),
     ) -> None:
@@ -97,8 +97,8 @@ class WorkerProcess:
     def of(self, kind: type[E_]) -> list[E_]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    def following(self) -> list[Following]:
-        return [message for message in self.said if isinstance(message, Following)]
+    def following(self) -> list[RouteApplied]:
+        return [message for message in self.said if isinstance(message, RouteApplied)]
 
     def is_following(self, revision: int) -> bool:
         return any(message.revision == revision for message in self.following())
@@ -177,9 +177,9 @@ class WorkerProcess:
         for listener in self._listeners:
             listener.close()
 
-    def _follow(self, backends: tuple[Backend, ...]) -> Follow:
+    def _follow(self, backends: tuple[Backend, ...]) -> ApplyRoute:
         self._revision += 1
-        return Follow(APP, self.port, self._revision, list(backends))
+        return ApplyRoute(APP, self.port, self._revision, list(backends))
 
     def _listen(self, deadline: float) -> bool:
         """Take in what the worker says next; False when it has closed its end."""
@@ -191,7 +191,7 @@ class WorkerProcess:
                 f"not within {DEADLINE:g} s; said {self.said[-5:]}, recorded {self.events[-20:]}"
             ) from None
         for message in self._unframer.feed(data):
-            if isinstance(message, Recorded):
+            if isinstance(message, BatchSealed):
                 batch = decode(message.payload).batch
                 events = batch.events
                 self.batches.append((message.payload, batch))
@@ -200,7 +200,7 @@ class WorkerProcess:
                 self.events += events
                 if self._takes:
                     with contextlib.suppress(OSError):
-                        self.tell(Taken(message.sequence))
+                        self.tell(BatchAck(message.sequence))
             else:
                 self.said.append(message)
         return bool(data)
@@ -211,7 +211,7 @@ def running(
     *backends: Backend,
     limits: Limits | None = None,
     preexec: Callable[[], None] | None = None,
-    origin: Origin = ORIGIN,
+    origin: WorkerIdentity = ORIGIN,
     takes: bool = True,
     tracer: Sequence[str] = (),
 ) -> Iterator[WorkerProcess]:

@@ -1,6 +1,5 @@
 """Fixtures of the tests of replay."""
 
-from services.replay.testing import time_travel
-from tests.metrics_gateway.process import launch
+from tests.support.gateway_process import launch
 
-__all__ = ["launch", "time_travel"]
+__all__ = ["launch"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
 DEADLINE = 60.0
 Answers = dict[tuple[tuple[str, str], ...], float]

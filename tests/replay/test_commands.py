@@ -12,13 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.bus.connection import Bus
-from tests.conftest import NatsServer
-from tests.metrics_gateway.process import Gateway, Launch
 from tests.metrics_gateway.recording import START
-from tests.replay.program import PROGRAM, fails, longshore
 from tests.replay.recording import GOLDEN, recorded, write
 from tests.replay.test_file import publish, stored, unique
 from tests.replay.test_series import AGE, NOT_OF_THE_LOG, folded
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.nats_server import NatsServer
+from tests.support.program import PROGRAM, fails, longshore
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 
 from schemas import subjects
 from services.common.bus.connection import Bus
-from tests.conftest import NatsServer
-from tests.mounts import mounting
-from tests.replay.program import PROGRAM
 from tests.replay.recording import GOLDEN
 from tests.replay.test_file import contents
+from tests.support.mounts import mounting
+from tests.support.nats_server import NatsServer
+from tests.support.program import PROGRAM
 
 EXPORT = """\
 export LONGSHORE_NATS_URL
@@ -53,19 +53,18 @@ async def test_an_export_to_a_full_disk_goes_on_when_there_is_room(
         await bus.jetstream.publish(subjects.events("proxy", "shop"), payload)
     said = mounting(EXPORT, tmp_path, LONGSHORE_NATS_URL=nats_server.url, **variables).splitlines()
     file = str(tmp_path / "disk" / "a.log")
-    full = f"longshore: {file}: No space left on device; mend that and go on with --resume"
+    full = f"longshore: {file}: No space left on device; fix that and continue with --resume"
     assert said[:2] == [full, full]
     assert said[2].startswith("exported ")
-    assert said[3] == f"longshore: {file}: Read-only file system; mend that and go on with --resume"
-    assert said[4] == f"longshore: {tmp_path}/disk/b.log: Read-only file system; mend that and go on with --resume"
+    assert said[3] == f"longshore: {file}: Read-only file system; fix that and continue with --resume"
+    assert said[4] == f"longshore: {tmp_path}/disk/b.log: Read-only file system; fix that and continue with --resume"
     assert [one.payload for one in contents(tmp_path / "whole.log")] == payloads
 
 
 def test_a_series_without_room_for_its_samples_is_one_line(tmp_path: Path, variables: dict[str, str]) -> None:
     said = mounting(SERIES, tmp_path, FILE=str(GOLDEN), **variables).splitlines()
     assert said[0] == (
-        "longshore: the temporary file for the samples: database or disk is full: "
-        "name a folder with more room in TMPDIR"
+        "longshore: the temporary file for the samples: database or disk is full: set TMPDIR to a folder with more room"
     )
     assert (tmp_path / "series").read_text().endswith("# EOF\n")
 

@@ -19,10 +19,10 @@ import pytest
 from services.common.bus.connection import Bus
 from services.metrics_gateway.state.state import HISTOGRAMS
 from services.replay.log import logfile
-from tests.conftest import NatsServer
-from tests.replay.program import PROGRAM
 from tests.replay.recording import GOLDEN, recorded, write
 from tests.replay.test_file import publish, unique
+from tests.support.nats_server import NatsServer
+from tests.support.program import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "replay.md").read_text()
@@ -59,8 +59,7 @@ async def test_every_command_works_as_it_is_printed(bus: Bus, nats_server: NatsS
 
 
 def test_the_test_of_the_page_passes_as_it_is_printed(tmp_path: Path) -> None:
-    plugin, test = blocks("python")
-    (tmp_path / "conftest.py").write_text(plugin)
+    (test,) = blocks("python")
     (tmp_path / "test_page.py").write_text(test)
     shutil.copy(GOLDEN, tmp_path / "web-1.log")
     words = [str(Path(PROGRAM).with_name("python")), "-m", "pytest", "-q", "--rootdir=.", "-p", "no:cacheprovider"]

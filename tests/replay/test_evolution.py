@@ -74,7 +74,7 @@ async def test_a_file_of_an_unknown_version_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "later.log"
     with path.open("wb") as file:
         Writer(file, Header(logfile.VERSION + 1)).close()
-    with pytest.raises(LogFileError, match="version 2 of the format, and this program reads version 1: use the Long"):
+    with pytest.raises(LogFileError, match="version 2 of the format, but this program reads version 1: use the Long"):
         await numbers(path)
 
 

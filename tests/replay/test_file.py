@@ -17,19 +17,20 @@ from schemas.codec import Batch
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.jetstream.log_reader import BEGAN, describe, read
-from services.metrics_gateway.projection import Live
+from services.common.jetstream.provisioning import ensure_streams
+from services.metrics_gateway.projection import Projection
 from services.replay.exposition import text
 from services.replay.log import logfile
-from services.replay.log.dedup import Presence, Ranges
-from services.replay.log.exporting import check_span, check_stream, export, narrowed, writing
+from services.replay.log.dedup import Ranges, SeenBatches
+from services.replay.log.exporting import check_range, check_stream, export, filtered, writing
 from services.replay.log.importing import STORED, import_log
-from services.replay.log.log_range import Span, span
+from services.replay.log.log_range import LogRange, parse_range
 from services.replay.log.logfile import Header, Record
 from services.replay.log.source import Readable, from_file, from_stream
 from services.replay.replay import Replay, View
 from tests.replay.recording import recorded, records, write
 
-ALL = Span()
+ALL = LogRange()
 
 
 async def publish(bus: Bus, log: list[Record]) -> None:
@@ -37,11 +38,11 @@ async def publish(bus: Bus, log: list[Record]) -> None:
         await bus.jetstream.publish(record.subject, record.payload)
 
 
-async def exported(bus: Bus, path: Path, limits: Span = ALL, app: str = "", resume: bool = False) -> list[Record]:
+async def exported(bus: Bus, path: Path, limits: LogRange = ALL, app: str = "", resume: bool = False) -> list[Record]:
     header = Header(logfile.VERSION, (await describe(bus)).created, app)
     with writing(str(path), header, resume) as writer:
         stream = await describe(bus)
-        check_span(str(path), writer, limits.first)
+        check_range(str(path), writer, limits.first)
         await check_stream(str(path), writer, bus, stream, app)
         log = Readable(from_stream(bus, writer.sequence + 1, created=stream.created), limits.last)
         await export(log, writer, limits.first, app, lambda _: None)
@@ -99,7 +100,7 @@ async def test_an_export_goes_on_where_it_was_interrupted(bus: Bus, tmp_path: Pa
 async def purged(bus: Bus, last: int) -> None:
     """Leave the stream without its end, as a restored backup does; what is published next takes its numbers."""
     await bus.jetstream.delete_stream(subjects.STREAM)
-    await bus.ensure()
+    await ensure_streams(bus)
     await publish(bus, recorded()[:last])
 
 
@@ -139,7 +140,7 @@ async def test_a_file_of_one_app_is_compared_with_the_stream_as_well(bus: Bus, t
     assert contents(path) == found
     await purged(bus, 80)
     await publish(bus, recorded()[100:140])
-    with pytest.raises(LogFileError, match="ends with another message of sequence 100"):
+    with pytest.raises(LogFileError, match="ends with a message of sequence 100 that differs"):
         await resumed(bus, path, same, "shop")
 
 
@@ -160,13 +161,13 @@ async def test_a_stream_that_is_deleted_while_it_is_read_is_no_end_of_the_log(bu
 async def test_a_place_that_leaves_a_hole_in_the_file_is_refused(bus: Bus, tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     await publish(bus, recorded()[:20])
-    await exported(bus, path, span("5", ""))
+    await exported(bus, path, parse_range("5", ""))
     await publish(bus, recorded()[20:40])
     before = path.read_bytes()
-    with pytest.raises(LogFileError, match="ends with sequence 20, before --from: leave --from out"):
-        await exported(bus, path, span("22", ""), resume=True)
+    with pytest.raises(LogFileError, match="ends with sequence 20, before --from: omit --from"):
+        await exported(bus, path, parse_range("22", ""), resume=True)
     assert path.read_bytes() == before
-    found = await exported(bus, path, span("5", ""), resume=True)
+    found = await exported(bus, path, parse_range("5", ""), resume=True)
     assert [one.sequence for one in found] == list(range(5, 41))
 
 
@@ -179,18 +180,20 @@ async def test_only_what_was_asked_for_is_said_to_have_left_the_log(
     await publish(bus, recorded()[:40])
     await bus.jetstream.purge_stream(subjects.STREAM, seq=30)
     with writing(str(tmp_path / "a.log"), await header(bus), False) as writer:
-        assert await export(Readable(from_stream(bus)), writer, span(first, "").first, "", lambda _: None) == lost
+        assert (
+            await export(Readable(from_stream(bus)), writer, parse_range(first, "").first, "", lambda _: None) == lost
+        )
 
 
 async def test_an_export_from_a_time_has_no_hole_where_the_clock_was_set_back(tmp_path: Path) -> None:
     log = set_back()
-    for limits, kept in ((span("@101", ""), log[1:]), (span("@100.5", "@250"), log[1:])):
+    for limits, kept in ((parse_range("@101", ""), log[1:]), (parse_range("@100.5", "@250"), log[1:])):
         path = tmp_path / f"{limits.last}.log"
         with writing(str(path), Header(logfile.VERSION, "s"), False) as writer:
             readable = Readable(from_file(str(write(tmp_path / "in.log", log))), limits.last)
             await export(readable, writer, limits.first, "", lambda _: None)
         assert contents(path) == kept
-    readable = Readable(from_file(str(tmp_path / "in.log")), span("", "@102").last)
+    readable = Readable(from_file(str(tmp_path / "in.log")), parse_range("", "@102").last)
     assert [one.sequence async for records in readable for one in records] == [1, 2, 3]
     assert (readable.is_cut, readable.behind, readable.end) == (True, 3, 9)
 
@@ -227,7 +230,7 @@ async def header(bus: Bus) -> Header:
 async def test_an_export_does_not_touch_a_file_that_is_there_or_holds_another_log(bus: Bus, tmp_path: Path) -> None:
     path = write(tmp_path / "a.log", recorded())
     before = path.read_bytes()
-    with pytest.raises(LogFileError, match="is there already: go on with it with --resume"):
+    with pytest.raises(LogFileError, match="exists already: continue it with --resume"):
         await exported(bus, path)
     with pytest.raises(LogFileError, match="holds another log"):
         await exported(bus, path, resume=True)
@@ -244,7 +247,7 @@ async def test_a_disk_that_is_full_is_one_line_and_what_was_written_stays_usable
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(LogFileError, match="File too large; mend that and go on with --resume"):
+        with pytest.raises(LogFileError, match="File too large; fix that and continue with --resume"):
             _fill(path, noise)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -267,9 +270,9 @@ def _fill(path: Path, noise: list[Record]) -> None:
 
 async def test_an_export_has_just_the_span_that_was_asked_for(bus: Bus, tmp_path: Path) -> None:
     await publish(bus, recorded())
-    found = await exported(bus, tmp_path / "a.log", span("10", "20"))
+    found = await exported(bus, tmp_path / "a.log", parse_range("10", "20"))
     assert [one.sequence for one in found] == list(range(10, 21))
-    inside = span(f"@{found[3].time:.6f}", f"@{found[5].time:.6f}")
+    inside = parse_range(f"@{found[3].time:.6f}", f"@{found[5].time:.6f}")
     again = await exported(bus, tmp_path / "b.log", inside)
     assert set(found[4:5]) <= set(again) <= set(found)
 
@@ -297,7 +300,7 @@ async def test_the_export_of_one_app_leaves_no_gap_and_no_event_of_another(bus: 
 
 def test_events_of_a_later_version_stay_in_the_export_of_their_app() -> None:
     payload = msgspec.msgpack.encode(["proxy", "h", "shop", "p", 1, [[9999, 1.0, "new"]], b"", "later"])
-    kept = narrowed(Record(1, 1.0, "longshore.events.proxy.shop", payload), "shop")
+    kept = filtered(Record(1, 1.0, "longshore.events.proxy.shop", payload), "shop")
     assert kept is not None
     assert codec.decode(kept.payload).unknown == 1
 
@@ -318,7 +321,7 @@ async def test_when_an_imported_log_began_is_read_from_the_message(bus: Bus, sai
     await bus.jetstream.publish("longshore.events.proxy.shop", payload, headers={BEGAN: said})
     (record,) = [one async for records in from_stream(bus) for one in records]
     assert record.began == began
-    live = Live(bus)
+    live = Projection(bus)
     async for entries in read(bus, wait=False):
         for entry in entries:
             live.fold(entry)
@@ -378,7 +381,7 @@ def without_times(text: str) -> list[str]:
 async def test_a_record_for_no_event_s_subject_is_refused(bus: Bus, tmp_path: Path) -> None:
     for subject in ("$JS.API.STREAM.DELETE.LONGSHORE", "longshore.commands.deployer.a.b", "longshore.events.>", ""):
         path = write(tmp_path / "a.log", [Record(7, 1.0, subject, b"")])
-        with pytest.raises(LogFileError, match=r"the record of sequence 7 is for .*: no event"):
+        with pytest.raises(LogFileError, match=r"record 7 has the subject .*, which is not one of events"):
             await import_(bus, path)
     assert await stored(bus) == []
 
@@ -392,9 +395,9 @@ def test_ranges_know_what_they_hold() -> None:
 
 
 def test_what_is_no_batch_is_told_apart_by_its_content() -> None:
-    presence = Presence()
-    assert presence.add(b"\xc1 one")
-    assert presence.add(b"\xc1 two")
-    assert presence.add(b"\xc1 one") == ""
-    assert presence.add(_batch("shop", 3, 1)) == "p:3"
-    assert presence.add(_batch("shop", 3, 2)) == ""
+    seen = SeenBatches()
+    assert seen.add(b"\xc1 one")
+    assert seen.add(b"\xc1 two")
+    assert seen.add(b"\xc1 one") == ""
+    assert seen.add(_batch("shop", 3, 1)) == "p:3"
+    assert seen.add(_batch("shop", 3, 2)) == ""

@@ -11,30 +11,30 @@ import pytest
 from schemas import codec
 from schemas import events as e
 from schemas.codec import Batch
-from services.client.remote import Recorded
+from services.client.client import LoggedEvent
 from services.common.errors import LongshoreError
 from services.replay.comparison import Comparison
 from services.replay.deployments import Deployment, History
 from services.replay.log.source import events, from_file
-from tests.replay.program import fails, longshore
 from tests.replay.recording import GOLDEN, recorded, records, write
+from tests.support.program import fails, longshore
 
 TRACE = "0" * 32
 COLUMNS = ["STARTED", "HOST", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"]
 
 
-def told(*said: e.AnyEvent, app: str = "shop", host: str = "web-1") -> list[Recorded]:
-    return [Recorded(n, "deployer", host, app, event) for n, event in enumerate(said, 1)]
+def told(*said: e.AnyEvent, app: str = "shop", host: str = "web-1") -> list[LoggedEvent]:
+    return [LoggedEvent(n, "deployer", host, app, event) for n, event in enumerate(said, 1)]
 
 
-def history(log: Sequence[Recorded]) -> list[Deployment]:
+def history(log: Sequence[LoggedEvent]) -> list[Deployment]:
     found = History()
     for one in log:
         found.add(one)
     return found.deployments
 
 
-def compared(log: Sequence[Recorded]) -> Comparison:
+def compared(log: Sequence[LoggedEvent]) -> Comparison:
     found = Comparison()
     for one in log:
         found.add(one)
@@ -45,9 +45,21 @@ def deployed(deployment: str, release: str, previous: str, at: float, replica: s
     """A deployment whose steps say how long they took."""
     return [
         e.ReleaseFound(at, release, f"sha256:{release}", "dir:///srv"),
-        e.DeploymentStarted(at, deployment, release, previous, "ann", "rolling", 1, TRACE, 0.25),
+        e.DeploymentStarted(
+            at,
+            deployment,
+            release,
+            previous=previous,
+            by="ann",
+            strategy="rolling",
+            replicas=1,
+            trace=TRACE,
+            resolved=0.25,
+        ),
         e.ImagePulled(at + 2, deployment, release, 1.5),
-        e.ReplicaStarted(at + 3, deployment, replica, release, "127.0.0.1:1", 7, 0, 0.5),
+        e.ReplicaStarted(
+            at + 3, deployment, replica, release=release, address="127.0.0.1:1", pid=7, slot=0, duration=0.5
+        ),
         e.ReplicaReady(at + 5, deployment, replica, 2.0),
         e.ReplicaRouted(at + 6, deployment, replica, 0.125),
     ]
@@ -56,8 +68,8 @@ def deployed(deployment: str, release: str, previous: str, at: float, replica: s
 def retired(deployment: str, replica: str, at: float) -> list[e.AnyEvent]:
     return [
         e.ReplicaDraining(at, deployment, replica),
-        e.ReplicaDrained(at + 4, deployment, replica, 0, 4.0),
-        e.ReplicaRetired(at + 5, deployment, replica, "replaced", 1.0),
+        e.ReplicaDrained(at + 4, deployment, replica, cut=0, duration=4.0),
+        e.ReplicaRetired(at + 5, deployment, replica, reason="replaced", duration=1.0),
     ]
 
 
@@ -94,12 +106,12 @@ def test_a_deployment_says_what_changed_who_asked_how_long_each_phase_took_and_h
 def test_an_old_log_that_does_not_say_how_long_steps_took_tells_it_by_its_times() -> None:
     (one,) = history(
         told(
-            e.DeploymentStarted(10.0, "d", "1", "", "ann", "rolling", 1, TRACE),
-            e.ReplicaStarted(12.0, "d", "r", "1", "a:1"),
+            e.DeploymentStarted(10.0, "d", "1", previous="", by="ann", strategy="rolling", replicas=1, trace=TRACE),
+            e.ReplicaStarted(12.0, "d", "r", release="1", address="a:1"),
             e.ReplicaReady(15.0, "d", "r", 3.0),
             e.ReplicaRouted(15.5, "d", "r"),
             e.ReplicaDraining(16.0, "d", "old"),
-            e.ReplicaRetired(20.0, "d", "old", "replaced"),
+            e.ReplicaRetired(20.0, "d", "old", reason="replaced"),
         )
     )
     assert one.phases == {"start": 2.0, "check": 3.0, "route": 0.5, "stop": 4.0}
@@ -109,10 +121,10 @@ def test_an_old_log_that_does_not_say_how_long_steps_took_tells_it_by_its_times(
 def test_a_failure_says_phase_and_reason_and_the_time_until_then() -> None:
     (one,) = history(
         told(
-            e.DeploymentStarted(10.0, "d", "2", "1", "ann", "rolling", 1, TRACE),
-            e.ReplicaStarted(11.0, "d", "r", "2", "a:1", 1, 0, 1.0),
-            e.DeploymentFailed(41.0, "d", "2", "check", "no answer", 31.0),
-            e.ReplicaRetired(42.0, "d", "r", "rolled back", 0.5),
+            e.DeploymentStarted(10.0, "d", "2", previous="1", by="ann", strategy="rolling", replicas=1, trace=TRACE),
+            e.ReplicaStarted(11.0, "d", "r", release="2", address="a:1", pid=1, slot=0, duration=1.0),
+            e.DeploymentFailed(41.0, "d", "2", phase="check", reason="no answer", duration=31.0),
+            e.ReplicaRetired(42.0, "d", "r", reason="rolled back", duration=0.5),
             e.DeploymentRolledBack(43.0, "d", "2", "1"),
         )
     )
@@ -135,13 +147,13 @@ def test_a_rollback_is_a_new_deployment_and_changes_none_that_was_before() -> No
 
 def test_two_releases_are_told_apart_by_what_their_replicas_did() -> None:
     traffic: list[e.AnyEvent] = [
-        e.ConnectionEstablished(110.0, 1, 80, "r-1", 0.002, 1),
-        e.ConnectionClosed(111.0, 1, 80, "r-1", 10, 20, 0.5, "eof"),
-        e.DialFailed(112.0, 2, 80, "r-1", 1.0, "refused"),
-        e.ConnectionEstablished(220.0, 3, 80, "r-2", 0.004, 1),
-        e.ConnectionClosed(221.0, 3, 80, "r-2", 1, 2, 0.25, "backend_reset"),
+        e.ConnectionEstablished(110.0, 1, 80, backend="r-1", latency=0.002, attempts=1),
+        e.ConnectionClosed(111.0, 1, 80, backend="r-1", bytes_in=10, bytes_out=20, duration=0.5, reason="eof"),
+        e.DialFailed(112.0, 2, 80, backend="r-1", latency=1.0, reason="refused"),
+        e.ConnectionEstablished(220.0, 3, 80, backend="r-2", latency=0.004, attempts=1),
+        e.ConnectionClosed(221.0, 3, 80, backend="r-2", bytes_in=1, bytes_out=2, duration=0.25, reason="backend_reset"),
         e.HealthChecked(222.0, "r-2", False, 1.0, "timeout"),
-        e.ConnectionEstablished(223.0, 4, 80, "r-2", float("nan"), 1),
+        e.ConnectionEstablished(223.0, 4, 80, backend="r-2", latency=float("nan"), attempts=1),
     ]
     found = compared([*TWO, *told(*traffic)])
     old, new = found.side("1.0"), found.side("2.0")
@@ -155,10 +167,12 @@ def test_two_releases_are_told_apart_by_what_their_replicas_did() -> None:
 
 def test_an_impossible_event_is_omitted_whole() -> None:
     impossible: list[e.AnyEvent] = [
-        e.ConnectionEstablished(220.0, 3, 80, "r-2", float("nan"), 1),
-        e.ConnectionEstablished(220.0, 4, 80, "r-2", 1e200, 1),
-        e.ConnectionClosed(221.0, 3, 80, "r-2", 1, 2, float("inf"), "backend_reset"),
-        e.ConnectionClosed(221.0, 4, 80, "r-2", -1, 2, 0.5, "eof"),
+        e.ConnectionEstablished(220.0, 3, 80, backend="r-2", latency=float("nan"), attempts=1),
+        e.ConnectionEstablished(220.0, 4, 80, backend="r-2", latency=1e200, attempts=1),
+        e.ConnectionClosed(
+            221.0, 3, 80, backend="r-2", bytes_in=1, bytes_out=2, duration=float("inf"), reason="backend_reset"
+        ),
+        e.ConnectionClosed(221.0, 4, 80, backend="r-2", bytes_in=-1, bytes_out=2, duration=0.5, reason="eof"),
     ]
     served = compared([*TWO, *told(*impossible)]).side("2.0").served
     assert (served.connections, served.bytes, served.broken) == (0, 0, 0)
@@ -177,8 +191,8 @@ def test_a_deployment_at_an_impossible_time_is_left_out(tmp_path: Path, time: fl
 def test_a_deployment_is_named_by_the_beginning_of_its_id_and_a_replacement_belongs_to_it() -> None:
     replaced = told(
         e.ReplicaExited(400.0, "r-2", "2.0", 1),
-        e.ReplicaStarted(401.0, "", "r-9", "2.0", "a:1"),
-        e.ConnectionEstablished(402.0, 1, 80, "r-9", 0.001, 1),
+        e.ReplicaStarted(401.0, "", "r-9", release="2.0", address="a:1"),
+        e.ConnectionEstablished(402.0, 1, 80, backend="r-9", latency=0.001, attempts=1),
     )
     found = compared([*TWO, *replaced]).side("d-2")
     assert (found.release, found.served.replicas, found.served.connections, found.served.crashes) == ("2.0", 2, 1, 1)
@@ -195,8 +209,10 @@ def test_what_is_neither_a_release_nor_a_deployment_is_told() -> None:
 
 
 def test_a_release_of_several_applications_must_be_chosen() -> None:
-    deployed_too = told(e.DeploymentStarted(1.0, "x", "1.0", "", "a", "b", 1, TRACE), app="blog")
-    adopted = told(e.ReplicaAdopted(1.0, "b-1", "1.0", "a:1"), app="blog")
+    deployed_too = told(
+        e.DeploymentStarted(1.0, "x", "1.0", previous="", by="a", strategy="b", replicas=1, trace=TRACE), app="blog"
+    )
+    adopted = told(e.ReplicaAdopted(1.0, replica="b-1", release="1.0", address="a:1"), app="blog")
     for other in (deployed_too, adopted):
         with pytest.raises(LongshoreError, match=r"several applications \(blog, shop\): choose with --app"):
             compared([*TWO, *other]).side("1.0")
@@ -205,8 +221,8 @@ def test_a_release_of_several_applications_must_be_chosen() -> None:
 
 def test_a_release_on_several_hosts_must_be_chosen_and_nothing_is_added_up() -> None:
     served: list[e.AnyEvent] = [
-        e.ReplicaStarted(150.0, "", "r-1", "1.0", "a:1"),
-        e.ConnectionEstablished(151.0, 1, 80, "r-1", 0.002, 1),
+        e.ReplicaStarted(150.0, "", "r-1", release="1.0", address="a:1"),
+        e.ConnectionEstablished(151.0, 1, 80, backend="r-1", latency=0.002, attempts=1),
     ]
     found = compared([*TWO, *told(*served, host="web-2")])
     with pytest.raises(LongshoreError, match=r"several hosts \(web-1, web-2\): choose with --host"):

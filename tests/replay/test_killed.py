@@ -11,10 +11,10 @@ from services.common.bus.connection import Bus
 from services.common.errors import LogFileError
 from services.replay.log import logfile
 from services.replay.log.logfile import Record
-from tests.conftest import NatsServer
-from tests.replay.program import DEADLINE, longshore
 from tests.replay.recording import recorded, write
 from tests.replay.test_file import contents, publish, stored, unique
+from tests.support.nats_server import NatsServer
+from tests.support.program import DEADLINE, longshore
 
 
 def killed(step: int, *words: str) -> bool:

@@ -32,7 +32,9 @@ def _events(batch: int) -> list[e.AnyEvent]:
     found: list[e.AnyEvent] = []
     for connection in range(10 * batch, 10 * batch + 10):
         found.append(e.ConnectionAccepted(1.0, connection, 80))
-        found.append(e.ConnectionClosed(1.0, connection, 80, "b", 10, 20, 0.5, "eof"))
+        found.append(
+            e.ConnectionClosed(1.0, connection, 80, backend="b", bytes_in=10, bytes_out=20, duration=0.5, reason="eof")
+        )
     return found
 
 

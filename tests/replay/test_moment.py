@@ -17,10 +17,11 @@ from schemas.codec import Batch
 from services.common.errors import LogFileError
 from services.metrics_gateway.export.prometheus import Exporter
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from services.metrics_gateway.instruments.instrument import Moment, Value
-from services.metrics_gateway.state.state import HISTOGRAMS, Histogram, State
+from services.metrics_gateway.instruments.instrument import Measurement, Value
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.state import HISTOGRAMS, State
 from services.replay.exposition import text
-from services.replay.log.log_range import Mark, Span, span
+from services.replay.log.log_range import LogPosition, LogRange, parse_range
 from services.replay.log.logfile import Record
 from services.replay.log.source import from_file
 from services.replay.measure import Readings
@@ -37,7 +38,7 @@ OWN = [one for one in INSTRUMENTS if one.of_process]
 
 def scraped(state: State, now: float) -> str:
     """What a gateway with this state shows on /metrics, but for what it says of its own process."""
-    exporter = Exporter(lambda: Moment(state, now, "1", True, {}), {})
+    exporter = Exporter(lambda: Measurement(state, now, "1", True, {}), {})
     names = [name for one in OWN for name in (one.prometheus, one.prometheus.removesuffix("_total"), *one.aliases)]
     names.append("target_info")
     lines = exporter.expose("", "").body.decode().splitlines()
@@ -77,7 +78,7 @@ def histogram(readings: Readings, metric: str) -> Histogram:
 
 @pytest.mark.parametrize("position", [1, 30, 77, 213])
 async def test_a_replay_to_a_message_shows_what_a_scrape_showed_then(position: int) -> None:
-    moment, readings = await at(View(Span(last=Mark(sequence=position))))
+    moment, readings = await at(View(LogRange(last=LogPosition(sequence=position))))
     messages = recorded()[:position]
     live = folded([record.payload for record in messages])
     assert moment == messages[-1].time
@@ -85,7 +86,7 @@ async def test_a_replay_to_a_message_shows_what_a_scrape_showed_then(position: i
 
 
 async def test_ages_are_those_of_the_moment_that_is_replayed() -> None:
-    moment, readings = await at(View(Span(last=Mark(time=START + 5.07))))
+    moment, readings = await at(View(LogRange(last=LogPosition(time=START + 5.07))))
     assert moment == START + 5.07
     assert value(readings, "longshore.gateway.state.age") == pytest.approx(0.07)
 
@@ -98,9 +99,9 @@ async def test_what_tells_of_a_running_gateway_is_left_out() -> None:
 
 
 async def test_a_span_counts_what_happened_in_it_and_shows_what_was_true_at_its_end() -> None:
-    _, before = await at(View(Span(last=Mark(sequence=99))))
-    _, all_of_it = await at(View(Span(last=Mark(sequence=150))))
-    _, inside = await at(View(Span(Mark(sequence=100), Mark(sequence=150))))
+    _, before = await at(View(LogRange(last=LogPosition(sequence=99))))
+    _, all_of_it = await at(View(LogRange(last=LogPosition(sequence=150))))
+    _, inside = await at(View(LogRange(LogPosition(sequence=100), LogPosition(sequence=150))))
     total = "dewy.proxy.connections.total"
     for name in (total, "dewy.proxy.bytes.transferred"):
         assert number(inside, name) == number(all_of_it, name) - number(before, name) > 0
@@ -115,7 +116,7 @@ def forgetful() -> list[Record]:
     many = [event for n in range(500) for event in _connection(n)]
     found = [(0.0, [e.ServiceStarted(1.0, "proxy", "1", 1), e.BackendJoined(1.0, 80, "b", "a:1"), *many])]
     found += [(1.0, [e.BackendLeft(1.0, 80, "b")])]
-    found += [(10.0 * n, [e.ServiceHeartbeat(1.0, 1, 1.0, 0.0)]) for n in range(1, 67)]
+    found += [(10.0 * n, [e.ServiceHeartbeat(1.0, rss=1, cpu=1.0, loop_lag=0.0)]) for n in range(1, 67)]
     found += [(670.0, _connection(500))]
     return [
         Record(n, START + at, "longshore.events.proxy.shop", codec.encode(Batch("proxy", "h", "shop", "p", n, said)))
@@ -127,7 +128,7 @@ def _connection(number: int) -> list[e.AnyEvent]:
     return [
         e.ConnectionAccepted(1.0, number, 80),
         _established(number, 0.001),
-        e.ConnectionClosed(1.0, number, 80, "b", 1, 1, 0.1, "eof"),
+        e.ConnectionClosed(1.0, number, 80, backend="b", bytes_in=1, bytes_out=1, duration=0.1, reason="eof"),
     ]
 
 
@@ -136,7 +137,7 @@ BACKEND = "longshore.proxy.backend.connections"
 
 @pytest.mark.parametrize(("first", "grown"), [(2, 1), (1, 501), (50, 1)])
 async def test_what_was_forgotten_meanwhile_is_counted_all_the_same(first: int, grown: int) -> None:
-    _, readings = await at(View(Span(first=Mark(sequence=first))), forgetful())
+    _, readings = await at(View(LogRange(first=LogPosition(sequence=first))), forgetful())
     assert value(readings, BACKEND) == grown
     assert histogram(readings, "longshore.proxy.backend.connect.latency").count == grown
     assert min(histogram(readings, "longshore.proxy.backend.connect.latency").counts) >= 0
@@ -148,7 +149,7 @@ async def test_what_was_forgotten_meanwhile_is_counted_all_the_same(first: int, 
 
 
 async def test_what_was_forgotten_and_did_not_come_back_is_there() -> None:
-    _, readings = await at(View(Span(first=Mark(sequence=1))), forgetful()[:-1])
+    _, readings = await at(View(LogRange(first=LogPosition(sequence=1))), forgetful()[:-1])
     assert value(readings, BACKEND) == 500
     _, gateway = await at(View(), forgetful()[:-1])
     assert [values for one, values in gateway if one.name == BACKEND] == [[]]
@@ -157,7 +158,7 @@ async def test_what_was_forgotten_and_did_not_come_back_is_there() -> None:
 @given(st.integers(1, 213), st.integers(1, 213))
 @settings(deadline=None, max_examples=25)
 def test_no_count_is_ever_below_zero(one: int, other: int) -> None:
-    view = View(Span(Mark(sequence=min(one, other)), Mark(sequence=max(one, other))))
+    view = View(LogRange(LogPosition(sequence=min(one, other)), LogPosition(sequence=max(one, other))))
     _, readings = asyncio.run(at(view))
     for instrument, values in readings:
         if instrument.kind in ("counter", "histogram"):
@@ -166,7 +167,7 @@ def test_no_count_is_ever_below_zero(one: int, other: int) -> None:
 
 
 async def test_a_span_that_begins_after_the_log_has_counted_nothing() -> None:
-    _, readings = await at(View(Span(first=Mark(sequence=10_000))))
+    _, readings = await at(View(LogRange(first=LogPosition(sequence=10_000))))
     assert value(readings, "dewy.proxy.connections.total") == 0
 
 
@@ -218,7 +219,7 @@ async def test_buckets_hold_what_was_measured() -> None:
 
 
 def _established(connection: int, latency: float) -> e.ConnectionEstablished:
-    return e.ConnectionEstablished(1.0, connection, 80, "b", latency, 1)
+    return e.ConnectionEstablished(1.0, connection, 80, backend="b", latency=latency, attempts=1)
 
 
 async def test_a_damaged_file_gives_the_numbers_of_what_comes_before(tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ async def test_a_damaged_file_gives_the_numbers_of_what_comes_before(tmp_path: P
     path.write_bytes(data[: data.rindex(b"R")] + b"garbage")
     replay = Replay(View())
     _, readings = await replay.moment(from_file(str(path)))
-    _, expected = await at(View(Span(last=Mark(sequence=200))))
+    _, expected = await at(View(LogRange(last=LogPosition(sequence=200))))
     assert text(readings) == text(expected)
     assert isinstance(replay.damage, LogFileError)
     assert "after record 200 (sequence 200)" in str(replay.damage)
@@ -236,7 +237,7 @@ async def test_a_damaged_file_gives_the_numbers_of_what_comes_before(tmp_path: P
 async def test_a_file_gives_what_the_payloads_give(tmp_path: Path) -> None:
     path = write(tmp_path / "a.log", recorded())
     _, readings = await Replay(View()).moment(from_file(str(path)))
-    live = folded(list(payloads(Path(__file__).parents[1] / "gateway" / "recorded.log")))
+    live = folded(list(payloads(Path(__file__).parents[1] / "metrics_gateway" / "recorded.log")))
     assert text(readings).strip() == scraped(live, live.time)
 
 
@@ -248,6 +249,8 @@ async def test_a_log_without_messages_has_no_series() -> None:
 
 
 def test_a_span_reads_sequences_and_times() -> None:
-    assert span("", "") == Span()
-    assert span("5", "10") == Span(Mark(sequence=5), Mark(sequence=10))
-    assert span("2023-11-14T22:13:20Z", "@1700000010.5") == Span(Mark(time=START), Mark(time=START + 10.5))
+    assert parse_range("", "") == LogRange()
+    assert parse_range("5", "10") == LogRange(LogPosition(sequence=5), LogPosition(sequence=10))
+    assert parse_range("2023-11-14T22:13:20Z", "@1700000010.5") == LogRange(
+        LogPosition(time=START), LogPosition(time=START + 10.5)
+    )

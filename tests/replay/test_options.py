@@ -6,7 +6,7 @@ import pytest
 
 from services.common.errors import SettingsError
 from services.replay import buckets
-from services.replay.log.log_range import duration, mark, span
+from services.replay.log.log_range import parse_duration, parse_position, parse_range
 
 
 @pytest.mark.parametrize(
@@ -42,24 +42,24 @@ def test_a_histogram_is_known_by_each_of_its_names(name: str) -> None:
 )
 def test_a_time_that_is_none_is_told(text: str) -> None:
     with pytest.raises(SettingsError, match="use a sequence"):
-        mark("--until", text)
+        parse_position("--until", text)
 
 
 @pytest.mark.parametrize("text", ["0s", "15", "15x", "-1s", "", "s", "0.0001s", "9" * 20])
 def test_a_duration_is_told_when_it_is_none(text: str) -> None:
     if text == "15":
-        assert duration("--every", text) == 15
+        assert parse_duration("--every", text) == 15
         return
     with pytest.raises(SettingsError, match="use a duration such as"):
-        duration("--every", text)
+        parse_duration("--every", text)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("15s", 15), ("1.5m", 90), ("2h", 7200), ("1d", 86400)])
 def test_durations_have_units(text: str, seconds: float) -> None:
-    assert duration("--every", text) == seconds
+    assert parse_duration("--every", text) == seconds
 
 
 @pytest.mark.parametrize(("first", "last"), [("9", "8"), ("@9", "@8.5"), ("2026-01-02", "2026-01-01")])
 def test_a_span_that_ends_before_it_begins_is_told(first: str, last: str) -> None:
     with pytest.raises(SettingsError, match=f"--from {first} is after --until {last}: swap them"):
-        span(first, last)
+        parse_range(first, last)

@@ -14,12 +14,12 @@ from typing import TypeVar
 import pytest
 
 from services.common.bus.connection import Bus
-from tests.conftest import NatsServer
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.replay.program import longshore
 from tests.replay.prometheus import Answers, Prometheus, load, prometheus
 from tests.replay.recording import GOLDEN
 from tests.replay.test_series import traffic
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.nats_server import NatsServer
+from tests.support.program import longshore
 
 INTERVAL = 0.5
 BURSTS = 4

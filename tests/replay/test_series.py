@@ -25,14 +25,14 @@ from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.replay.exposition import Series, text
 from services.replay.log import logfile
 from services.replay.log.exporting import export, writing
-from services.replay.log.log_range import Mark, Span
+from services.replay.log.log_range import LogPosition, LogRange
 from services.replay.log.logfile import Header, Record
 from services.replay.log.source import Readable, from_file, from_stream
 from services.replay.replay import Replay, View
-from tests.metrics_gateway.process import Gateway, Launch, publishing
 from tests.metrics_gateway.recording import START
 from tests.replay.prometheus import Answers, load, prometheus
 from tests.replay.recording import recorded
+from tests.support.gateway_process import Gateway, Launch, publishing
 
 EVERY = 0.25
 parsed: Callable[[str], Iterator[Metric]] = text_string_to_metric_families
@@ -54,7 +54,7 @@ async def written(view: View, source: AsyncIterator[list[Record]], every: float)
     return out.getvalue()
 
 
-async def moments(span: Span, every: float) -> list[float]:
+async def moments(span: LogRange, every: float) -> list[float]:
     return [moment async for moment, _ in Replay(View(span)).series(log(recorded()), every)]
 
 
@@ -101,17 +101,19 @@ def without_histograms(text: str) -> str:
 @pytest.mark.parametrize(
     ("span", "every", "first", "last"),
     [
-        (Span(), 5.0, 5.0, 25.0),
-        (Span(last=Mark(time=START + 12)), 5.0, 5.0, 10.0),
-        (Span(last=Mark(time=START + 10)), 5.0, 5.0, 10.0),
-        (Span(first=Mark(time=START + 3)), 5.0, 3.0, 23.0),
-        (Span(Mark(time=START + 3), Mark(time=START + 9)), 2.0, 3.0, 9.0),
-        (Span(last=Mark(sequence=100)), 5.0, 5.0, 10.0),
-        (Span(first=Mark(sequence=101)), 5.0, 15.0, 25.0),
-        (Span(last=Mark(time=START + 1000)), 5.0, 5.0, 25.0),
+        (LogRange(), 5.0, 5.0, 25.0),
+        (LogRange(last=LogPosition(time=START + 12)), 5.0, 5.0, 10.0),
+        (LogRange(last=LogPosition(time=START + 10)), 5.0, 5.0, 10.0),
+        (LogRange(first=LogPosition(time=START + 3)), 5.0, 3.0, 23.0),
+        (LogRange(LogPosition(time=START + 3), LogPosition(time=START + 9)), 2.0, 3.0, 9.0),
+        (LogRange(last=LogPosition(sequence=100)), 5.0, 5.0, 10.0),
+        (LogRange(first=LogPosition(sequence=101)), 5.0, 15.0, 25.0),
+        (LogRange(last=LogPosition(time=START + 1000)), 5.0, 5.0, 25.0),
     ],
 )
-async def test_the_moments_are_those_that_were_asked_for(span: Span, every: float, first: float, last: float) -> None:
+async def test_the_moments_are_those_that_were_asked_for(
+    span: LogRange, every: float, first: float, last: float
+) -> None:
     found = await moments(span, every)
     steps = round((last - first) / every)
     assert found == [START + first + n * every for n in range(steps + 1)]
@@ -153,9 +155,9 @@ async def test_a_clock_that_was_set_back_writes_no_sample_twice_and_is_told() ->
 
 async def test_a_gauge_that_is_gone_has_one_last_sample_of_zero() -> None:
     told: list[tuple[float, e.AnyEvent]] = [
-        (1.0, e.ReplicaStarted(START, "d", "r-1", "1.0", "a:1", 7, 0, 0.5)),
-        (6.0, e.ReplicaRetired(START, "d", "r-1", "replaced", 1.0)),
-        (20.0, e.ReplicaStarted(START, "d", "r-2", "1.0", "a:1", 7, 0, 0.5)),
+        (1.0, e.ReplicaStarted(START, "d", "r-1", release="1.0", address="a:1", pid=7, slot=0, duration=0.5)),
+        (6.0, e.ReplicaRetired(START, "d", "r-1", reason="replaced", duration=1.0)),
+        (20.0, e.ReplicaStarted(START, "d", "r-2", release="1.0", address="a:1", pid=7, slot=0, duration=0.5)),
     ]
     found = [
         Record(
@@ -178,13 +180,13 @@ async def test_a_gauge_that_is_gone_has_one_last_sample_of_zero() -> None:
 
 
 async def test_a_span_without_messages_has_no_moment() -> None:
-    assert await moments(Span(first=Mark(sequence=1000)), 5.0) == []
-    assert await moments(Span(last=Mark(time=1.0)), 5.0) == []
+    assert await moments(LogRange(first=LogPosition(sequence=1000)), 5.0) == []
+    assert await moments(LogRange(last=LogPosition(time=1.0)), 5.0) == []
 
 
 async def test_each_moment_is_what_a_replay_to_it_says() -> None:
     async for moment, readings in Replay(View()).series(log(recorded()), 3.0):
-        at, single = await Replay(View(Span(last=Mark(time=moment)))).moment(log(recorded()))
+        at, single = await Replay(View(LogRange(last=LogPosition(time=moment)))).moment(log(recorded()))
         both = [without_age(text(found)) for found in (readings, single)]
         assert both[0] == both[1]
         assert at <= moment
@@ -261,10 +263,17 @@ async def traffic(bus: Bus, step: int) -> None:
     async with publishing(bus, "deployer", f"d-{step}") as deployer:
         began, identity = time.time(), f"deployment-{step}"
         deployer.record(e.ServiceStarted(began, "deployer:shop", "1", 1))
-        deployer.record(e.DeploymentStarted(began, identity, f"v{step}", "", "me", "rolling", 1, "0" * 32), "shop")
-        deployer.record(e.ReplicaStarted(began, identity, f"r-{step}", f"v{step}", "127.0.0.1:1", 7), "shop")
+        deployer.record(
+            e.DeploymentStarted(
+                began, identity, f"v{step}", previous="", by="me", strategy="rolling", replicas=1, trace="0" * 32
+            ),
+            "shop",
+        )
+        deployer.record(
+            e.ReplicaStarted(began, identity, f"r-{step}", release=f"v{step}", address="127.0.0.1:1", pid=7), "shop"
+        )
         if step:
-            deployer.record(e.ReplicaRetired(time.time(), identity, f"r-{step - 1}", "replaced"), "shop")
+            deployer.record(e.ReplicaRetired(time.time(), identity, f"r-{step - 1}", reason="replaced"), "shop")
         deployer.record(e.DeploymentSucceeded(time.time(), identity, f"v{step}", 1.5 + step), "shop")
     async with publishing(bus, "health", f"h-{step}") as health:
         for n in range(3 + step):
@@ -273,9 +282,24 @@ async def traffic(bus: Bus, step: int) -> None:
         proxy.record(e.ServiceStarted(time.time(), f"proxy:{step}", "1", 1))
         for n in range(50):
             proxy.record(e.ConnectionAccepted(time.time(), n, 8080), "shop")
-            proxy.record(e.ConnectionEstablished(time.time(), n, 8080, f"r-{step}", 0.0003 * n, 1), "shop")
+            proxy.record(
+                e.ConnectionEstablished(time.time(), n, 8080, backend=f"r-{step}", latency=0.0003 * n, attempts=1),
+                "shop",
+            )
             if n % 5:
-                proxy.record(e.ConnectionClosed(time.time(), n, 8080, f"r-{step}", 10, 20 * n, 0.02 * n, "eof"), "shop")
+                proxy.record(
+                    e.ConnectionClosed(
+                        time.time(),
+                        n,
+                        8080,
+                        backend=f"r-{step}",
+                        bytes_in=10,
+                        bytes_out=20 * n,
+                        duration=0.02 * n,
+                        reason="eof",
+                    ),
+                    "shop",
+                )
 
 
 async def exported(bus: Bus, path: Path) -> None:

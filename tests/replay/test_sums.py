@@ -15,16 +15,17 @@ from services.bus.permissions import ACCESS, ADMIN, permissions
 from services.common.bus.connection import Bus
 from services.common.jetstream.log_reader import describe
 from services.common.jetstream.object_store import Objects
+from services.common.jetstream.provisioning import ensure_streams
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.snapshots.snapshot import encode
 from services.metrics_gateway.snapshots.store import SLOTS, Store
 from services.metrics_gateway.state.state import State
 from services.replay.log.source import from_stream
-from tests.bus.server import connected, serving
-from tests.conftest import NatsServer
-from tests.replay.program import longshore
 from tests.replay.recording import recorded
 from tests.replay.test_file import publish, without_times
+from tests.support.configured_server import connected, serving
+from tests.support.nats_server import NatsServer
+from tests.support.program import longshore
 
 SAVED = (90, 120, 150)
 LEFT = 100
@@ -95,7 +96,7 @@ async def test_a_snapshot_before_a_hole_in_the_log_is_not_gone_on_from(late: Bus
 
 async def test_a_snapshot_of_another_log_is_not_gone_on_from(late: Bus, nats_server: NatsServer) -> None:
     await late.jetstream.delete_stream(subjects.STREAM)
-    await late.ensure()
+    await ensure_streams(late)
     await publish(late, recorded())
     await late.jetstream.purge_stream(subjects.STREAM, seq=LEFT)
     _, said = replayed(nats_server)
@@ -118,7 +119,7 @@ async def test_an_account_that_may_not_read_snapshots_is_told_and_the_rest_is_co
     with serving(tmp_path / "nats", f"authorization {{ users: {json.dumps([admin, reader])} }}") as server:
         address = server.url.removeprefix("nats://")
         bus = await connected(ADMIN, nats_url=[f"nats://admin:a@{address}"])
-        await bus.ensure()
+        await ensure_streams(bus)
         await publish(bus, recorded())
         await bus.jetstream.purge_stream(subjects.STREAM, seq=LEFT)
         await bus.close()

@@ -82,7 +82,7 @@ def _type(kind: Any) -> str:
 def instance(kind: type[Event]) -> Event:
     """An event whose every field is set, none to its default."""
     types = bare(kind)
-    return kind(*[VALUES[types[field.name]] for field in msgspec.structs.fields(kind)])
+    return kind(**{field.name: VALUES[types[field.name]] for field in msgspec.structs.fields(kind)})
 
 
 def sample(value: Event | Batch) -> Sample:

@@ -15,7 +15,7 @@ from schemas.codec import Batch
 from schemas.events import EVENT_TYPES, Event
 from schemas.reference import tag_of
 from services.bus.permissions import ACCESS
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from tests.schemas import golden
 
 FILE = Path(__file__).parents[2] / "docs" / "reference" / "asyncapi.json"

@@ -12,7 +12,7 @@ import pytest
 from jsonschema_rs import Draft7Validator, Draft202012Validator, meta
 
 from schemas import asyncapi
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from tests.schemas import golden
 
 DOCUMENT = asyncapi.document(VERSION)

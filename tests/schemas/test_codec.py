@@ -78,8 +78,8 @@ def test_fields_that_an_older_writer_did_not_know_take_their_defaults(kind: type
     fields = msgspec.structs.fields(kind)
     required = [field for field in fields if field.required]
     assert all(not field.required for field in fields[len(required) :])
-    values = [LEAST.get(field.type, field.type)() for field in required]
-    assert codec.decode(wire([tag_of(kind), *values])).batch.events == [kind(*values)]
+    values = {field.name: LEAST.get(field.type, field.type)() for field in required}
+    assert codec.decode(wire([tag_of(kind), *values.values()])).batch.events == [kind(**values)]
 
 
 @given(st.binary(max_size=200).filter(lambda garbage: garbage[:1] not in LONG_ARRAYS))

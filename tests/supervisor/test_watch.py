@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import NatsServer
-from tests.e2e.harness import children_of, clean_environment, runs, wait_for
+from tests.support.harness import children_of, clean_environment, runs, wait_for
+from tests.support.nats_server import NatsServer
 
 WATCH = [sys.executable, "-m", "services.supervisor.watched_service"]
 

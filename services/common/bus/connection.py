@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
 import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
-from schemas import subjects
 from services.common import log
 from services.common.bus import requests
 from services.common.bus.connect_errors import explain, forbidden
 from services.common.bus.credentials import Credentials
+from services.common.bus.key_value import Buckets
 from services.common.bus.nats_client import ReconnectingClient, attempt
-from services.common.bus.permission_errors import Denials
-from services.common.bus.responder import Answer, Answers
-from services.common.bus.retry import answered
+from services.common.bus.permission_errors import PermissionErrors
+from services.common.bus.responder import Answer, Responder
+from services.common.bus.retry import retry_until_answered
 from services.common.errors import BusError
-from services.common.jetstream import provisioning
-from services.common.jetstream.key_value import Buckets
-from services.common.jetstream.provisioning import Limits
-from services.common.jetstream.watch import Change as Change
-from services.common.jetstream.watch import Synced as Synced
-from services.common.jetstream.watch import watch
 
 OLDEST_SERVER = (2, 10)
 REQUEST_TIMEOUT = 5.0
@@ -47,9 +40,9 @@ class Bus:
         self.client = ReconnectingClient(credentials)
         self.epoch = 0
         self._credentials = credentials
-        self._patience = 0.0
-        self._limits = Limits()
-        self._denials = Denials(service)
+        self.retry_for = 0.0
+        """Seconds for which a call of JetStream is repeated while the servers have no leader."""
+        self._permission_errors = PermissionErrors(service)
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._refused = asyncio.Event()
@@ -59,7 +52,7 @@ class Bus:
         self.guard: Callable[[], None] = lambda: None
         """Called before each `put` and `delete`; raises BusError when nothing may be written now."""
         self._later: asyncio.Task[None] | None = None
-        self._answers = Answers(service)
+        self._responder = Responder(service)
         self._buckets = Buckets(lambda: self.jetstream)
         self._log = log.get(service)
 
@@ -93,7 +86,7 @@ class Bus:
 
     async def close(self) -> None:
         """Close the connection; what was published before is flushed first if the bus answers."""
-        await self._answers.close()
+        await self._responder.close()
         if self.client.is_closed:
             return
         if self._later and not self._later.done():
@@ -106,22 +99,6 @@ class Bus:
             pass
         with contextlib.suppress(OSError):  # what still waits for a bus that is away cannot be sent
             await self.client.close()
-
-    async def ensure(self, wanted: Limits | None = None) -> None:
-        """Create the stream, the buckets and the object stores that are missing, as this was asked for last.
-
-        Raises BusError: this account may not, or the servers cannot.
-        """
-        self._limits = wanted or self._limits
-        try:
-            async with asyncio.timeout(self._patience + REQUEST_TIMEOUT):
-                await answered(lambda: provisioning.provision(self, self._limits), self._patience)
-        except nats.js.errors.APIError as error:
-            reason = provisioning.problem(error, self._limits) or str(error)
-            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
-        except (nats.errors.Error, TimeoutError) as error:
-            reason = str(error) or "no answer; have the servers of the cluster a quorum?"
-            raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
 
     async def put(self, bucket: str, key: str, value: msgspec.Struct) -> None:
         """Set a key. Raises BusError when the bus does not take it; it does not take it later either."""
@@ -142,17 +119,7 @@ class Bus:
 
     async def unless_denied(self, name: str, call: Awaitable[T]) -> T:
         """What a call gives that uses subjects with `name`. Raises DeniedError at once when this account may not."""
-        return await self._denials.unless_denied(name, call)
-
-    async def watch(self, bucket: str, keys: str) -> AsyncGenerator[Change | Synced, None]:
-        """Every matching key as it is now, then Synced, then each change, for ever.
-
-        After a lost connection everything is delivered again, with deletions for the keys that are gone, and
-        another Synced: readers apply what they get and stay right.
-        """
-        async with contextlib.aclosing(watch(self, bucket, keys)) as changes:
-            async for change in changes:
-                yield change
+        return await self._permission_errors.unless_denied(name, call)
 
     async def request(
         self,
@@ -161,11 +128,14 @@ class Bus:
         timeout: float = ANSWER_TIMEOUT,
         headers: dict[str, str] | None = None,
     ) -> bytes:
-        """The reply to a command. Raises BusError: the bus is away, nobody listens, or nobody answers in time.
+        """Return the reply to a command.
 
-        Whoever executes it begins no change any more when half of `timeout` (seconds) is over.
+        Raises BusError: the bus is away, nothing listens, or no answer comes in time; DeniedError at once when this
+        account may not send it. Its executor begins no change any more when half of `timeout` (seconds) is over.
         """
-        return await requests.request(self.client, subject, msgspec.json.encode(command), timeout, headers or {})
+        payload = msgspec.json.encode(command)
+        sending = requests.request(self.client, subject, payload, timeout, headers or {})
+        return await self.unless_denied(subject, sending)
 
     async def respond(self, subject: str, answer: Answer) -> None:
         """Answer every request on a subject with what `answer` makes of it and of its headers, each on its own.
@@ -174,12 +144,12 @@ class Bus:
         """
 
         async def take(message: Msg) -> None:
-            self._answers.begin(message, subject, answer)
+            self._responder.handle(message, subject, answer)
 
         await self.client.subscribe(subject, cb=take)
 
     async def _connect(self, timeout: float, is_needed: bool) -> None:
-        self._patience = timeout
+        self.retry_for = timeout
         options = self.client.options_for(self.service) | {
             "disconnected_cb": self._on_lost,
             "reconnected_cb": self._on_reconnected,
@@ -242,7 +212,7 @@ class Bus:
         self._last_error = error
         subject, reason = forbidden(error), explain(error, self._credentials)
         if subject:
-            if not self._denials.tell(subject):
+            if not self._permission_errors.on_denied(subject):
                 self._log.warning("the account may not use this on the bus", subject=subject)
         elif reason and not self._connected.is_set():
             self._tell_refusal(reason)
@@ -262,7 +232,7 @@ class Bus:
         """What a call gives that may be made again."""
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT + 1):
-                return await self.unless_denied(name, answered(call, REQUEST_TIMEOUT))
+                return await self.unless_denied(name, retry_until_answered(call, REQUEST_TIMEOUT))
         except BusError as error:
             raise BusError(f"{what}: {error}") from None
         except (nats.errors.Error, TimeoutError) as error:

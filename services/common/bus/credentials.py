@@ -126,11 +126,6 @@ def shown(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-def names_services(settings: Settings) -> bool:
-    """Whether each service signs in as itself."""
-    return any(SERVICE in getattr(settings, name) for name in _FOR_A_SERVER)
-
-
 def _embedded(settings: Settings, service: str) -> Credentials:
     file = path(settings.state_dir, service)
     try:

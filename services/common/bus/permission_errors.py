@@ -13,14 +13,14 @@ T = TypeVar("T")
 _INBOX = "_inbox"
 
 
-class Denials:
+class PermissionErrors:
     """Brings the server's refusals to the requests that they are about."""
 
     def __init__(self, service: str) -> None:
         self._service = service
         self._waiting: list[tuple[str, asyncio.Future[str]]] = []
 
-    def tell(self, subject: str) -> bool:
+    def on_denied(self, subject: str) -> bool:
         """A subject was refused. Whether somebody waits for what was sent there."""
         found = [one for name, one in self._waiting if name in subject.lower() or _INBOX in subject.lower()]
         for waiting in found:

@@ -19,14 +19,14 @@ INBOXES = ("_INBOX", "_R_.")
 """How the reply subjects of requests begin: a client's inbox, or what the server puts in its place between accounts."""
 
 
-class Answers:
+class Responder:
     """The requests that are being answered."""
 
     def __init__(self, service: str) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = log.get(service)
 
-    def begin(self, message: Msg, subject: str, answer: Answer) -> None:
+    def handle(self, message: Msg, subject: str, answer: Answer) -> None:
         """Send back what `answer` makes of a request on `subject` and of its headers. Never waits."""
         if not is_request(message.subject, message.reply, subject):
             self._log.warning("a message that is no request was ignored", subject=subject, about=message.subject)

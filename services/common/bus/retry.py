@@ -10,7 +10,7 @@ import nats.errors
 import nats.js.errors
 
 RETRY = 0.2
-NOBODY = (
+NO_LEADER_ERRORS = (
     nats.errors.NoRespondersError,
     nats.js.errors.NoStreamResponseError,
     nats.js.errors.ServiceUnavailableError,
@@ -20,14 +20,14 @@ NOBODY = (
 T = TypeVar("T")
 
 
-async def answered(call: Callable[[], Awaitable[T]], patience: float) -> T:
-    """What a call gives, made again for `patience` seconds while nobody answers. Raises the client's errors."""
+async def retry_until_answered(call: Callable[[], Awaitable[T]], retry_for: float) -> T:
+    """What a call gives, made again for `retry_for` seconds while nobody answers. Raises the client's errors."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
+    deadline = loop.time() + retry_for
     while True:
         try:
             return await call()
-        except NOBODY:
+        except NO_LEADER_ERRORS:
             if loop.time() >= deadline:
                 raise
         await asyncio.sleep(RETRY)

@@ -13,10 +13,11 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from services.common.config.option import Option
 from services.common.errors import SettingsError
 
 LogFormat = Literal["text", "json"]
@@ -49,24 +50,83 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     (`services.common.config.units`); empty: as they are.
     """
 
-    state_dir: str = msgspec.field(default_factory=default_state_dir)
-    nats_url: list[str] = []
-    nats_ca: str = ""
-    nats_cert: str = ""
-    nats_key: str = ""
-    nats_user: str = ""
-    nats_password: str = ""
-    nats_password_file: str = ""
-    nats_nkey_file: str = ""
-    nats_creds: str = ""
-    nats_replicas: int = 1
-    max_age: str = ""
-    max_bytes: str = ""
-    bus_timeout: float = 10.0
-    host: str = msgspec.field(default_factory=socket.gethostname)
-    spool_limit: int = 256
-    log_format: LogFormat = "text"
-    log_level: LogLevel = "info"
+    state_dir: Annotated[
+        str,
+        Option(
+            "Folder of the bus's store and the replicas' logs.",
+            "Bus and host",
+            shown_default="$XDG_STATE_HOME/longshore",
+        ),
+    ] = msgspec.field(default_factory=default_state_dir)
+    nats_url: Annotated[
+        list[str],
+        Option(
+            "NATS servers to use instead of the embedded one, with commas between them. Repeatable.", "Bus and host"
+        ),
+    ] = []
+    nats_ca: Annotated[
+        str,
+        Option(
+            "File with the authority that signed the NATS servers' certificates, in PEM form. Asks for TLS.",
+            "Bus and host",
+        ),
+    ] = ""
+    nats_cert: Annotated[
+        str,
+        Option(
+            "File with the certificate that is shown to the NATS servers; {service} and {host} are its own.",
+            "Bus and host",
+        ),
+    ] = ""
+    nats_key: Annotated[str, Option("File with the key of that certificate.", "Bus and host")] = ""
+    nats_user: Annotated[str, Option("User at the NATS servers; {service} and {host} are its own.", "Bus and host")] = (
+        ""
+    )
+    nats_password: Annotated[str, Option("Password of that user; better as a variable, or a file.", "Bus and host")] = (
+        ""
+    )
+    nats_password_file: Annotated[
+        str, Option("File with that password; {service} and {host} are its own.", "Bus and host")
+    ] = ""
+    nats_nkey_file: Annotated[
+        str, Option("File with the nkey seed to sign in with; {service} and {host} are its own.", "Bus and host")
+    ] = ""
+    nats_creds: Annotated[
+        str,
+        Option("Credentials file (JWT and seed) to sign in with; {service} and {host} are its own.", "Bus and host"),
+    ] = ""
+    nats_replicas: Annotated[
+        int, Option("Servers of a cluster that keep each stream, bucket and object store.", "Bus and host")
+    ] = 1
+    max_age: Annotated[
+        str,
+        Option(
+            "How long the log keeps events, such as 7d; 0: for ever. Changes a log that is there.",
+            "Bus and host",
+            shown_default="as it is; 7d for a new log",
+        ),
+    ] = ""
+    max_bytes: Annotated[
+        str,
+        Option(
+            "How much the log keeps, such as 8GiB; 0: without a limit. Changes a log that is there.",
+            "Bus and host",
+            shown_default="as it is; a new log: 8GiB, embedded half of the free disk if that is less",
+        ),
+    ] = ""
+    bus_timeout: Annotated[float, Option("Seconds to wait for the bus at start.", "Bus and host")] = 10.0
+    host: Annotated[str, Option("Name of this host on the bus.", "Bus and host", shown_default="this host's name")] = (
+        msgspec.field(default_factory=socket.gethostname)
+    )
+    spool_limit: Annotated[
+        int,
+        Option(
+            "MiB of events that each service keeps on disk while the bus is away; 0: none, in memory only.",
+            "Bus and host",
+        ),
+    ] = 256
+    log_format: Annotated[LogFormat, Option("How log lines look, on stderr.", "Logging")] = "text"
+    log_level: Annotated[LogLevel, Option("The least severe lines that are logged.", "Logging")] = "info"
 
 
 def check_name(option: str, name: str) -> None:

@@ -1,7 +1,7 @@
-"""Parcels between their sealing and the bus: in memory, and on disk as well once they have waited for a moment.
+"""Batches between their sealing and the bus: in memory, and on disk as well once they have waited for a moment.
 
 While the bus is away for long they are on disk only. When the disk does not take them they stay in memory, up to a
-limit; what goes then is counted by kind. Only `window` and `settle` wait for the disk: recording never does.
+limit; what goes then is counted by kind. Only `next_batches` and `acknowledge` wait for the disk: recording never does.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import TypeVar
 
 from schemas import codec
 from services.common import log
-from services.common.delivery.disk_queue import ROOM, UNREADABLE, Backlog
-from services.common.delivery.spool_file import DamagedSpoolError, Parcel, SpoolError
+from services.common.delivery.disk_queue import ROOM, UNREADABLE, DiskQueue
+from services.common.delivery.spool_file import DamagedSpoolError, QueuedBatch, SpoolError
+from services.common.log import Outage
 
 GRACE = 0.005
-"""Seconds that the bus has to take a parcel before it is written to disk."""
+"""Seconds that the bus has to take a batch before it is written to disk."""
 
 MEMORY = 4 << 20
-"""Bytes of stored parcels that are kept in memory, too."""
+"""Bytes of stored batches that are kept in memory, too."""
 
 RETRY = 2.0
 ADOPT_INTERVAL = 5.0
@@ -34,90 +35,93 @@ T = TypeVar("T")
 class Buffer:
     """`lost` counts, by kind, the events that were dropped. `ready` is set when there may be something to send."""
 
-    def __init__(self, service: str, backlog: Backlog | None, limit: int) -> None:
-        """`limit`: bytes of parcels in memory that are not on disk."""
+    def __init__(self, service: str, disk_queue: DiskQueue | None, limit: int) -> None:
+        """`limit`: bytes of batches in memory that are not on disk."""
         self.lost: Counter[str] = Counter()
         self.ready = asyncio.Event()
-        self._backlog = backlog
+        self._disk_queue = disk_queue
         self._limit = limit
-        self._queue: deque[Parcel] = deque()
+        self._queue: deque[QueuedBatch] = deque()
         self._size = 0
-        self._unstored: dict[Parcel, None] = {}
+        self._unstored: dict[QueuedBatch, None] = {}
         self._sending: frozenset[str] = frozenset()
-        self._settled: list[Parcel] = []
+        self._finished: list[QueuedBatch] = []
         self._is_spilled = False
         self._failing: set[str] = set()
+        self._outage = Outage(
+            log.get(service), "cannot use the spool: events wait in memory", recovery="the spool is used again"
+        )
         self._changed = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, f"{service}-spool")
         self._log = log.get(service)
 
     @property
     def batches(self) -> int:
-        """How many parcels the bus has not taken yet."""
-        return len(self._queue) + (self._backlog.batches if self._backlog and self._is_spilled else 0)
+        """How many batches the bus has not taken yet."""
+        return len(self._queue) + (self._disk_queue.batches if self._disk_queue and self._is_spilled else 0)
 
     @property
     def size(self) -> int:
-        """Bytes of parcels that the bus has not taken yet."""
-        return self._size + (self._backlog.size if self._backlog and self._is_spilled else 0)
+        """Bytes of batches that the bus has not taken yet."""
+        return self._size + (self._disk_queue.size if self._disk_queue and self._is_spilled else 0)
 
-    def take_lost(self) -> Counter[str]:
+    def pop_lost(self) -> Counter[str]:
         """What was dropped since this was asked last."""
         lost, self.lost = self.lost, Counter()
         return lost
 
-    def add(self, parcel: Parcel) -> None:
+    def add(self, batch: QueuedBatch) -> None:
         """One more to send."""
-        self._queue.append(parcel)
-        self._size += len(parcel.payload)
-        if self._backlog:
-            self._unstored[parcel] = None
+        self._queue.append(batch)
+        self._size += len(batch.payload)
+        if self._disk_queue:
+            self._unstored[batch] = None
             self._changed.set()
         if self._size > self._limit:
             self._drop_oldest()
         self.ready.set()
 
-    def drop(self, parcels: Sequence[Parcel]) -> None:
-        """Count parcels as lost that the bus will never take."""
-        for parcel in parcels:
-            self._lose(codec.kinds(parcel.payload))
+    def drop(self, batches: Sequence[QueuedBatch]) -> None:
+        """Count batches as lost that the bus will never take."""
+        for batch in batches:
+            self._count_lost(codec.kinds(batch.payload))
 
-    async def window(self, count: int) -> list[Parcel]:
-        """The parcels that wait longest, at most so many. Settle them all before asking again."""
-        if self._backlog and self._is_spilled:
+    async def next_batches(self, count: int) -> list[QueuedBatch]:
+        """The batches that wait longest, at most so many. Settle them all before asking again."""
+        if self._disk_queue and self._is_spilled:
             try:
-                parcels = await self._attempt(self._oldest, self._backlog, count)
+                batches = await self._attempt(self._oldest, self._disk_queue, count)
             except SpoolError:
-                parcels = []
-            if parcels:
-                return parcels
-            self._is_spilled = bool(self._failing) and bool(self._backlog.batches)
-        return self._send([parcel for parcel in islice(self._queue, count) if not parcel.is_settled])
+                batches = []
+            if batches:
+                return batches
+            self._is_spilled = bool(self._failing) and bool(self._disk_queue.batches)
+        return self._send([batch for batch in islice(self._queue, count) if not batch.is_finished])
 
-    async def settle(self, parcels: Sequence[Parcel]) -> None:
+    async def acknowledge(self, batches: Sequence[QueuedBatch]) -> None:
         """The bus has these."""
-        for parcel in parcels:
-            self._settle(parcel)
-        stored = [parcel for parcel in parcels if parcel.spool]
-        if self._backlog and self._is_spilled and stored:
+        for batch in batches:
+            self._finish(batch)
+        stored = [batch for batch in batches if batch.spool]
+        if self._disk_queue and self._is_spilled and stored:
             with contextlib.suppress(SpoolError):  # told; they are not sent again by this process
-                await self._attempt(self._backlog.sent, stored)
+                await self._attempt(self._disk_queue.sent, stored)
 
-    async def keep(self) -> None:
+    async def persist(self) -> None:
         """Write to disk what the bus does not take at once, until cancelled."""
-        while self._backlog:
+        while self._disk_queue:
             await self._changed.wait()
             await asyncio.sleep(GRACE)
             self._changed.clear()
-            if not await self._store(self._backlog):
+            if not await self._store(self._disk_queue):
                 self._changed.set()
                 await asyncio.sleep(RETRY)
 
     async def adopt(self) -> None:
         """Take over what dead processes leave behind, until cancelled."""
-        while self._backlog:
+        while self._disk_queue:
             with contextlib.suppress(SpoolError):
-                found = await self._attempt(self._backlog.adopt)
+                found = await self._attempt(self._disk_queue.adopt)
                 if found:
                     self._log.info("sending what an earlier process could not send", batches=found)
                     self._spill()
@@ -126,173 +130,171 @@ class Buffer:
 
     async def close(self) -> None:
         """Write everything to disk that the bus has not taken, and let go of the files."""
-        if self._backlog:
+        if self._disk_queue:
             with contextlib.suppress(SpoolError):
                 await self._attempt(_nothing)  # what was under way has ended now
-                await self._store(self._backlog)
-                await self._attempt(self._backlog.close)
+                await self._store(self._disk_queue)
+                await self._attempt(self._disk_queue.close)
         self._thread.shutdown()
 
-    async def _store(self, backlog: Backlog) -> bool:
+    async def _store(self, disk_queue: DiskQueue) -> bool:
         """Whether the disk has taken all that is new."""
-        parcels = [parcel for parcel in self._unstored if not (parcel.is_settled or parcel.spool)]
-        settled = self._settled + [parcel for parcel in self._unstored if parcel.is_settled and parcel.spool]
-        self._unstored, self._settled = {}, []
-        if not (parcels or settled):
+        batches = [batch for batch in self._unstored if not (batch.is_finished or batch.spool)]
+        finished = self._finished + [batch for batch in self._unstored if batch.is_finished and batch.spool]
+        self._unstored, self._finished = {}, []
+        if not (batches or finished):
             return True
         try:
-            await self._attempt(self._write, backlog, parcels, settled)
+            await self._attempt(self._write, disk_queue, batches, finished)
         except SpoolError:
-            self._retain([parcel for parcel in parcels if not parcel.is_settled], settled)
+            self._retain([batch for batch in batches if not batch.is_finished], finished)
             return False
         except asyncio.CancelledError:  # the thread stores them nevertheless
-            self._retain(parcels, settled)
+            self._retain(batches, finished)
             raise
-        for parcel in parcels:
-            self._stored(parcel)
+        for batch in batches:
+            self._stored(batch)
         self._forget_trimmed()
         if self._is_spilled or self._size > MEMORY:
             self._spill()
         return True
 
-    def _retain(self, parcels: list[Parcel], settled: list[Parcel]) -> None:
+    def _retain(self, batches: list[QueuedBatch], finished: list[QueuedBatch]) -> None:
         """Put back what is to be stored, in its order, and what is to be removed."""
-        self._unstored = dict.fromkeys(parcels) | self._unstored
-        self._settled += settled
+        self._unstored = dict.fromkeys(batches) | self._unstored
+        self._finished += finished
 
-    def _write(self, backlog: Backlog, parcels: list[Parcel], settled: list[Parcel]) -> None:
+    def _write(self, disk_queue: DiskQueue, batches: list[QueuedBatch], finished: list[QueuedBatch]) -> None:
         """Store what is new. Runs in the thread.
 
         What the bus may have already, and what was dropped and counted meanwhile, must not be counted by the disk.
         """
-        backlog.write(
-            parcels, settled, lambda: self._sending | {parcel.message_id for parcel in parcels if parcel.is_settled}
+        disk_queue.write(
+            batches, finished, lambda: self._sending | {batch.message_id for batch in batches if batch.is_finished}
         )
 
-    def _oldest(self, backlog: Backlog, count: int) -> list[Parcel]:
+    def _oldest(self, disk_queue: DiskQueue, count: int) -> list[QueuedBatch]:
         """Read the next window from the disk. Runs in the thread: no write may drop it in between."""
-        return self._send(backlog.oldest(count))
+        return self._send(disk_queue.oldest(count))
 
-    def _send(self, parcels: list[Parcel]) -> list[Parcel]:
+    def _send(self, batches: list[QueuedBatch]) -> list[QueuedBatch]:
         """Keep these from being dropped until the next window: the bus may have them before it says so."""
-        self._sending = frozenset(parcel.message_id for parcel in parcels)
-        return parcels
+        self._sending = frozenset(batch.message_id for batch in batches)
+        return batches
 
-    def _stored(self, parcel: Parcel) -> None:
-        _tell_safe(parcel)
-        if parcel.is_settled:  # meanwhile
-            self._settled.append(parcel)
+    def _stored(self, batch: QueuedBatch) -> None:
+        _report_durable(batch)
+        if batch.is_finished:  # meanwhile
+            self._finished.append(batch)
             self._changed.set()
 
     def _forget_trimmed(self) -> None:
         """What had to go from the disk is not sent from memory: it is counted as lost."""
-        for parcel in self._queue:
-            if parcel.spool and parcel.row <= parcel.spool.trimmed and parcel.message_id not in self._sending:
-                parcel.is_settled = True
-        self._forget_settled()
+        for batch in self._queue:
+            if batch.spool and batch.row <= batch.spool.trimmed and batch.message_id not in self._sending:
+                batch.is_finished = True
+        self._forget_finished()
 
     def _spill(self) -> None:
         """Keep in memory only what is not on disk."""
         self._is_spilled = True
-        self._queue = deque(parcel for parcel in self._queue if not (parcel.spool or parcel.is_settled))
-        self._size = sum(len(parcel.payload) for parcel in self._queue)
+        self._queue = deque(batch for batch in self._queue if not (batch.spool or batch.is_finished))
+        self._size = sum(len(batch.payload) for batch in self._queue)
 
-    def _settle(self, parcel: Parcel) -> None:
-        parcel.is_settled = True
-        _tell_safe(parcel)
-        if not parcel.spool:
-            self._unstored.pop(parcel, None)  # a disk that hangs must not keep what the bus has in memory
-        if parcel.spool and not self._is_spilled:
-            self._settled.append(parcel)
+    def _finish(self, batch: QueuedBatch) -> None:
+        batch.is_finished = True
+        _report_durable(batch)
+        if not batch.spool:
+            self._unstored.pop(batch, None)  # a disk that hangs must not keep what the bus has in memory
+        if batch.spool and not self._is_spilled:
+            self._finished.append(batch)
             self._changed.set()
-        self._forget_settled()
+        self._forget_finished()
 
-    def _forget_settled(self) -> None:
-        while self._queue and self._queue[0].is_settled:
+    def _forget_finished(self) -> None:
+        while self._queue and self._queue[0].is_finished:
             self._size -= len(self._queue.popleft().payload)
 
     def _drop_oldest(self) -> None:
         """Make room for a tenth of the limit at once, so that a long outage is told in few events."""
-        if self._backlog:
+        if self._disk_queue:
             self._spill()
-        spared: list[Parcel] = []
+        spared: list[QueuedBatch] = []
         while self._queue and self._size > self._limit * ROOM:
-            parcel = self._queue.popleft()
-            if parcel.message_id in self._sending and not parcel.is_settled:
-                spared.append(parcel)
+            batch = self._queue.popleft()
+            if batch.message_id in self._sending and not batch.is_finished:
+                spared.append(batch)
                 continue
-            self._size -= len(parcel.payload)
-            if not parcel.is_settled:
-                self._drop(parcel)
+            self._size -= len(batch.payload)
+            if not batch.is_finished:
+                self._drop(batch)
         self._queue.extendleft(reversed(spared))
 
-    def _drop(self, parcel: Parcel) -> None:
+    def _drop(self, batch: QueuedBatch) -> None:
         """Its sender must not keep it either: what is counted as lost is never sent."""
-        parcel.is_settled = True
-        self._unstored.pop(parcel, None)
-        _tell_safe(parcel)
-        self._lose(codec.kinds(parcel.payload))
+        batch.is_finished = True
+        self._unstored.pop(batch, None)
+        _report_durable(batch)
+        self._count_lost(codec.kinds(batch.payload))
 
-    def _lose(self, kinds: Counter[str]) -> None:
+    def _count_lost(self, kinds: Counter[str]) -> None:
         if kinds and not self.lost:
             self._log.warning("events are dropped: the spool is full, or they cannot be sent")
         self.lost += kinds
 
     async def _attempt(self, call: Callable[..., T], *arguments: object) -> T:
-        """Have the thread do something with the backlog. Raises SpoolError, which was told."""
+        """Have the thread do something with the disk_queue. Raises SpoolError, which was told."""
         try:
-            result, lost = await self._in_thread(lambda: (call(*arguments), self._take_lost()))
+            result, lost = await self._in_thread(lambda: (call(*arguments), self._pop_lost()))
         except DamagedSpoolError as error:
-            await self._give_up(error)
+            await self._discard_damaged(error)
             return await self._attempt(call, *arguments)
         except SpoolError as error:
             self._failed(call.__name__, str(error))
             raise
         self._succeeded(call.__name__)
-        self._lose(lost)
+        self._count_lost(lost)
         return result
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """A cancellation does not stop it half-way."""
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, call))
 
-    def _take_lost(self) -> Counter[str]:
-        return self._backlog.take_lost() if self._backlog else Counter()
+    def _pop_lost(self) -> Counter[str]:
+        return self._disk_queue.pop_lost() if self._disk_queue else Counter()
 
-    async def _give_up(self, error: DamagedSpoolError) -> None:
+    async def _discard_damaged(self, error: DamagedSpoolError) -> None:
         """Write again what is still in memory; the rest of a damaged file is lost."""
         spool = error.spool
-        if spool is None or self._backlog is None:
+        if spool is None or self._disk_queue is None:
             raise error
-        backlog = self._backlog
-        await self._in_thread(lambda: backlog.give_up(spool, error))
-        kept = [parcel for parcel in self._queue if parcel.spool is spool]
-        settled = [parcel for parcel in self._settled if parcel.spool is spool]
-        lost = spool.events - sum(parcel.events for parcel in (*kept, *settled))
-        for parcel in kept:
-            parcel.spool = None
+        disk_queue = self._disk_queue
+        await self._in_thread(lambda: disk_queue.discard_damaged(spool, error))
+        kept = [batch for batch in self._queue if batch.spool is spool]
+        finished = [batch for batch in self._finished if batch.spool is spool]
+        lost = spool.events - sum(batch.events for batch in (*kept, *finished))
+        for batch in kept:
+            batch.spool = None
         self._unstored = dict.fromkeys(kept) | self._unstored
         self._changed.set()
         if lost > 0:
-            self._lose(Counter({UNREADABLE: lost}))
+            self._count_lost(Counter({UNREADABLE: lost}))
 
     def _failed(self, what: str, reason: str) -> None:
-        if not self._failing:
-            self._log.warning("cannot use the spool: events wait in memory", reason=reason)
         self._failing.add(what)
+        self._outage.failed(reason)
 
     def _succeeded(self, what: str) -> None:
-        """A full disk can still be read: all that failed must succeed."""
-        was_failing = bool(self._failing)
+        """End the outage when all that failed has succeeded: a full disk can still be read."""
         self._failing.discard(what)
-        if was_failing and not self._failing:
-            self._log.info("the spool is used again")
+        if not self._failing:
+            self._outage.recovered()
 
 
-def _tell_safe(parcel: Parcel) -> None:
-    if parcel.on_safe:
-        parcel.on_safe()
-        parcel.on_safe = None
+def _report_durable(batch: QueuedBatch) -> None:
+    if batch.on_durable:
+        batch.on_durable()
+        batch.on_durable = None
 
 
 def _nothing() -> None:

@@ -18,7 +18,7 @@ from services.common.delivery.spool_file import (
     SUFFIX,
     DamagedSpoolError,
     OwnedSpoolError,
-    Parcel,
+    QueuedBatch,
     Spool,
     SpoolError,
     files,
@@ -36,8 +36,8 @@ _TRIM_AT_ONCE = 64
 _SHRINK_ABOVE = 8 << 20
 
 
-class Backlog:
-    """Methods raise SpoolError; after a DamagedSpoolError, call `give_up` with its spool and try again."""
+class DiskQueue:
+    """Methods raise SpoolError; after a DamagedSpoolError, call `discard_damaged` with its spool and try again."""
 
     def __init__(self, directory: Path, service: str, instance: str, limit: int) -> None:
         """`limit`: bytes of batches."""
@@ -58,18 +58,18 @@ class Backlog:
         """Bytes of batches."""
         return sum(spool.size for spool in self._spools)
 
-    def take_lost(self) -> Counter[str]:
+    def pop_lost(self) -> Counter[str]:
         """The events, by kind, that had to go since this was asked last."""
         lost, self._lost = self._lost, Counter()
         return lost
 
     def write(
         self,
-        add: Sequence[Parcel],
-        remove: Sequence[Parcel],
+        add: Sequence[QueuedBatch],
+        remove: Sequence[QueuedBatch],
         spared: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """Store parcels, all or none, and forget others. What does not fit is dropped, the oldest first.
+        """Store batches, all or none, and forget others. What does not fit is dropped, the oldest first.
 
         `spared` names the message ids of those that are not to be dropped and counted here.
         """
@@ -80,20 +80,20 @@ class Backlog:
             while self.size > self._limit * ROOM and self._trim(spared()):
                 pass
 
-    def oldest(self, count: int) -> list[Parcel]:
-        """The parcels that wait longest; those of dead processes first."""
-        return next((parcels for spool in self._spools if (parcels := spool.oldest(count))), [])
+    def oldest(self, count: int) -> list[QueuedBatch]:
+        """The batches that wait longest; those of dead processes first."""
+        return next((batches for spool in self._spools if (batches := spool.oldest(count))), [])
 
-    def sent(self, parcels: Sequence[Parcel]) -> None:
-        """Forget parcels that the bus has.
+    def sent(self, batches: Sequence[QueuedBatch]) -> None:
+        """Forget batches that the bus has.
 
         Only what `oldest` gave says something about the rows before: a batch that was on its way from memory may have
         been stored behind the leftovers of a worker, which are still to be sent.
         """
-        for parcel in parcels:
-            if parcel.spool and parcel.is_read:
-                parcel.spool.sent = max(parcel.spool.sent, parcel.row)
-        self._remove(parcels)
+        for batch in batches:
+            if batch.spool and batch.is_read:
+                batch.spool.sent = max(batch.spool.sent, batch.row)
+        self._remove(batches)
 
     def adopt(self) -> int:
         """Take over what dead processes of this service left behind; how many batches that is."""
@@ -103,13 +103,13 @@ class Backlog:
             if path not in known:
                 self._adopt(path)
         for path in files(self._directory, self._service, handover.SUFFIX):
-            self._take_in(path)
+            self._import_handover(path)
         return self.batches - before
 
-    def give_up(self, spool: Spool, reason: SpoolError) -> None:
+    def discard_damaged(self, spool: Spool, reason: SpoolError) -> None:
         """Set a damaged file aside."""
         self._spools = [one for one in self._spools if one is not spool]
-        self._tell_damage(reason, spool.set_aside())
+        self._log_damage(reason, spool.set_aside())
 
     def close(self) -> None:
         """Let go of the files; what is in them is for the next one."""
@@ -122,14 +122,14 @@ class Backlog:
             self._spools.append(Spool(self._path))
         return self._spools[-1]
 
-    def _remove(self, parcels: Sequence[Parcel]) -> None:
+    def _remove(self, batches: Sequence[QueuedBatch]) -> None:
         for spool in list(self._spools):
-            theirs = [parcel for parcel in parcels if parcel.spool is spool]
+            theirs = [batch for batch in batches if batch.spool is spool]
             if theirs:
                 spool.remove(theirs)
-                self._let_go_if_empty(spool)
+                self._close_if_empty(spool)
 
-    def _let_go_if_empty(self, spool: Spool) -> None:
+    def _close_if_empty(self, spool: Spool) -> None:
         """The own file is kept at hand, unless it has grown."""
         if not spool.batches and (spool.path != self._path or spool.file_size() > _SHRINK_ABOVE):
             spool.close()
@@ -138,11 +138,11 @@ class Backlog:
     def _trim(self, spared: Collection[str]) -> bool:
         """Drop some of the oldest; report whether there were any."""
         for spool in list(self._spools):
-            parcels = spool.trim(_TRIM_AT_ONCE + len(spared), spared)
-            self._let_go_if_empty(spool)
-            for parcel in parcels:
-                self._lost += codec.kinds(parcel.payload)
-            if parcels:
+            batches = spool.trim(_TRIM_AT_ONCE + len(spared), spared)
+            self._close_if_empty(spool)
+            for batch in batches:
+                self._lost += codec.kinds(batch.payload)
+            if batches:
                 return True
         return False
 
@@ -153,27 +153,28 @@ class Backlog:
             return
         except DamagedSpoolError as error:
             self._lost[UNREADABLE] += 1
-            self._tell_damage(error, set_aside(path))
+            self._log_damage(error, set_aside(path))
             return
         self._spools.insert(max(0, len(self._spools) - 1) if self._has_own() else len(self._spools), spool)
-        self._let_go_if_empty(spool)
+        self._close_if_empty(spool)
 
     def _has_own(self) -> bool:
         return bool(self._spools) and self._spools[-1].path == self._path
 
-    def _take_in(self, path: Path) -> None:
-        """Parcels in a plain file. It is gone once they are in the own one; a crash between repeats them."""
+    def _import_handover(self, path: Path) -> None:
+        """Batches in a plain file. It is gone once they are in the own one; a crash between repeats them."""
         try:
             found = handover.decode(path.read_bytes())
         except (OSError, msgspec.MsgspecError) as error:
             self._lost[UNREADABLE] += 1
-            self._tell_damage(SpoolError(f"{path}: {error}"), set_aside(path))
+            self._log_damage(SpoolError(f"{path}: {error}"), set_aside(path))
             return
-        parcels = [
-            Parcel(subjects.events(self._service, one.app), one.message_id, one.events, one.payload) for one in found
+        batches = [
+            QueuedBatch(subjects.events(self._service, one.app), one.message_id, one.events, one.payload)
+            for one in found
         ]
-        self._own().append(parcels)
+        self._own().append(batches)
         path.unlink(missing_ok=True)
 
-    def _tell_damage(self, reason: Exception, aside: Path) -> None:
+    def _log_damage(self, reason: Exception, aside: Path) -> None:
         self._log.error("a spool is damaged: its events are lost", reason=str(reason), kept_as=str(aside))

@@ -24,8 +24,9 @@ from schemas.events import Event, EventsDropped
 from services.common import log
 from services.common.bus.connection import Bus
 from services.common.delivery.buffer import Buffer
-from services.common.delivery.disk_queue import Backlog
-from services.common.delivery.spool_file import Parcel
+from services.common.delivery.disk_queue import DiskQueue
+from services.common.delivery.spool_file import QueuedBatch
+from services.common.log import Outage
 
 FLUSH_INTERVAL = 0.005
 """Seconds for which events are gathered into a batch."""
@@ -46,32 +47,34 @@ class Outbox:
         service: str,
         host: str,
         instance: str,
-        backlog: Backlog | None = None,
+        disk_queue: DiskQueue | None = None,
         limit: int = MEMORY_LIMIT,
     ) -> None:
-        """Without a backlog, batches wait in memory only. `limit`: bytes of those that are not on disk."""
+        """Without a disk_queue, batches wait in memory only. `limit`: bytes of those that are not on disk."""
         self.instance = instance
         self._bus = bus
         self._service = service
         self._host = host
         self._sealer = Sealer(service, host, instance)
-        self._told = 0
-        self._fresh: dict[str, list[Event]] = {}
-        self._buffer = Buffer(service, backlog, limit)
+        self._recorded_lost = 0
+        self._unsealed: dict[str, list[Event]] = {}
+        self._buffer = Buffer(service, disk_queue, limit)
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
-        self._is_refused = False
         self._log = log.get(service)
+        self._refusal = Outage(
+            self._log, "the bus does not take events: they wait", recovery="the bus takes events again"
+        )
 
     @property
     def depth(self) -> int:
         """How many batches the bus has not taken yet."""
-        return self._buffer.batches + len(self._fresh) + bool(self._buffer.lost)
+        return self._buffer.batches + len(self._unsealed) + bool(self._buffer.lost)
 
     @property
     def dropped(self) -> int:
         """How many events are lost."""
-        return self._told + self._buffer.lost.total()
+        return self._recorded_lost + self._buffer.lost.total()
 
     @property
     def size(self) -> int:
@@ -85,23 +88,25 @@ class Outbox:
         """
         if app == subjects.NO_APP:
             self._seal_all()
-        events = self._fresh.setdefault(app, [])
+        events = self._unsealed.setdefault(app, [])
         events.append(event)
         if len(events) >= FLUSH_EVENTS:
             self._seal(app)
         self._wake.set()
 
     def forward(
-        self, app: str, message_id: str, events: int, payload: bytes, on_safe: Callable[[], None] | None = None
+        self, app: str, message_id: str, events: int, payload: bytes, on_durable: Callable[[], None] | None = None
     ) -> None:
-        """Add a batch of `events` events of a child, sealed; `on_safe` is called once it outlives this process."""
-        self._buffer.add(Parcel(subjects.events(self._service, app), message_id, events, payload, on_safe=on_safe))
+        """Add a batch of `events` events of a child, sealed; `on_durable` is called once it outlives this process."""
+        self._buffer.add(
+            QueuedBatch(subjects.events(self._service, app), message_id, events, payload, on_durable=on_durable)
+        )
 
     async def run(self) -> None:
         """Publish until cancelled; then write to disk what the bus has not taken."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for work in (self._gather(), self._send(), self._buffer.keep(), self._buffer.adopt()):
+                for work in (self._gather(), self._send(), self._buffer.persist(), self._buffer.adopt()):
                     tasks.create_task(work)
         finally:
             self._seal_all()
@@ -127,72 +132,63 @@ class Outbox:
             self._seal_all()
 
     def _seal_all(self) -> None:
-        for app in list(self._fresh):
+        for app in list(self._unsealed):
             self._seal(app)
 
     def _seal(self, app: str) -> None:
-        events = self._fresh.pop(app)
+        events = self._unsealed.pop(app)
         payload = self._sealer.seal(app, msgspec.Raw(encode_events(events)))
         message_id = f"{self.instance}:{self._sealer.sequence}"
-        self._buffer.add(Parcel(subjects.events(self._service, app), message_id, len(events), payload))
+        self._buffer.add(QueuedBatch(subjects.events(self._service, app), message_id, len(events), payload))
 
     async def _send(self) -> None:
         while True:
             await self._buffer.ready.wait()
             await self._bus.until_connected()
             self._buffer.ready.clear()
-            self._tell_what_was_dropped()
-            while window := await self._buffer.window(WINDOW):
+            self._record_dropped()
+            while window := await self._buffer.next_batches(WINDOW):
                 await self._publish_all(window)
-            self._tell_what_was_dropped()
+            self._record_dropped()
             self._sent.set()
 
-    def _tell_what_was_dropped(self) -> None:
-        lost = self._buffer.take_lost()
+    def _record_dropped(self) -> None:
+        lost = self._buffer.pop_lost()
         if lost:
-            self._told += lost.total()
+            self._recorded_lost += lost.total()
             self._log.warning("events were dropped", events=lost.total())
             self.record(EventsDropped(time.time(), lost.total(), dict(lost)))
 
-    async def _publish_all(self, window: list[Parcel]) -> None:
-        """Send parcels until all have arrived. What was not acknowledged goes out again."""
+    async def _publish_all(self, window: list[QueuedBatch]) -> None:
+        """Send batches until all have arrived. What was not acknowledged goes out again."""
         while window:
             await self._bus.until_connected()
             outcomes = await asyncio.gather(*map(self._publish, window), return_exceptions=True)
-            self._give_up_unsent()
-            arrived, again, impossible = _sorted_out(window, outcomes)
+            self._cancel_unsent()
+            arrived, again, impossible = _sort_outcomes(window, outcomes)
             self._buffer.drop(impossible)
-            await self._buffer.settle(arrived + impossible)
+            await self._buffer.acknowledge(arrived + impossible)
             if arrived:
-                self._taken()
+                self._refusal.recovered()
             if again:
-                self._refused(next(error for error in outcomes if isinstance(error, BaseException)))
+                if self._bus.is_connected:  # else the connection logs that the bus is away
+                    error = next(outcome for outcome in outcomes if isinstance(outcome, BaseException))
+                    self._refusal.failed(str(error) or repr(error))
                 await asyncio.sleep(RETRY)
             window = again
 
-    def _taken(self) -> None:
-        if self._is_refused:
-            self._log.info("the bus takes events again")
-            self._is_refused = False
-
-    def _refused(self, reason: BaseException) -> None:
-        """A bus that is away is told elsewhere."""
-        if self._bus.is_connected and not self._is_refused:
-            self._log.warning("the bus does not take events: they wait", reason=str(reason) or repr(reason))
-            self._is_refused = True
-
-    async def _publish(self, parcel: Parcel) -> None:
+    async def _publish(self, batch: QueuedBatch) -> None:
         await self._acknowledged(
             await self._bus.jetstream.publish_async(
-                subjects.from_host(parcel.subject, self._host),
-                parcel.payload,
+                subjects.from_host(batch.subject, self._host),
+                batch.payload,
                 wait_stall=ACK_TIMEOUT,
                 stream=subjects.STREAM,
-                headers={"Nats-Msg-Id": parcel.message_id},
+                headers={"Nats-Msg-Id": batch.message_id},
             )
         )
 
-    def _give_up_unsent(self) -> None:
+    def _cancel_unsent(self) -> None:
         """The client keeps a place for each message that it has refused to send, and has only so many places."""
         for future in list(self._bus.jetstream._publish_async_futures.values()):
             future.cancel()
@@ -210,14 +206,16 @@ class Outbox:
         future.result()
 
 
-def _sorted_out(window: list[Parcel], outcomes: list[Any]) -> tuple[list[Parcel], list[Parcel], list[Parcel]]:
-    """Those that arrived, those that are to be sent again, unless they were dropped, and those that are too large."""
+def _sort_outcomes(
+    window: list[QueuedBatch], outcomes: list[Any]
+) -> tuple[list[QueuedBatch], list[QueuedBatch], list[QueuedBatch]]:
+    """Return the batches that arrived, those to send again, unless they were dropped, and those that are too large."""
     arrived, again, impossible = [], [], []
-    for parcel, outcome in zip(window, outcomes, strict=True):
+    for batch, outcome in zip(window, outcomes, strict=True):
         if not isinstance(outcome, BaseException):
-            arrived.append(parcel)
+            arrived.append(batch)
         elif isinstance(outcome, nats.errors.MaxPayloadError):
-            impossible.append(parcel)
-        elif not parcel.is_settled:
-            again.append(parcel)
+            impossible.append(batch)
+        elif not batch.is_finished:
+            again.append(batch)
     return arrived, again, impossible

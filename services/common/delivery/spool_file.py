@@ -40,10 +40,10 @@ class OwnedSpoolError(SpoolError):
     """The process that owns the file runs."""
 
 
-class Parcel(msgspec.Struct, eq=False):
+class QueuedBatch(msgspec.Struct, eq=False):
     """An encoded batch of `events` events on its way, and its place on disk if it has one.
 
-    `is_settled`: the bus has it, or it was dropped. `on_safe` is called once the bus or the disk has it, or it was
+    `is_finished`: the bus has it, or it was dropped. `on_durable` is called once the bus or the disk has it, or it was
     dropped. `is_read`: it was read from the disk, where everything before it had been read as well.
     """
 
@@ -53,8 +53,8 @@ class Parcel(msgspec.Struct, eq=False):
     payload: bytes
     row: int = 0
     spool: Spool | None = None
-    is_settled: bool = False
-    on_safe: Callable[[], None] | None = None
+    is_finished: bool = False
+    on_durable: Callable[[], None] | None = None
     is_read: bool = False
 
 
@@ -62,7 +62,7 @@ class Spool:
     """A file that this process owns while it is open. Every method raises SpoolError.
 
     `sent`: the row up to which everything was sent, whether or not it could be removed; `trimmed`: up to which the
-    parcels that had not been sent were dropped.
+    batches that had not been sent were dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,47 +79,47 @@ class Spool:
             self._connection.close()
             raise
 
-    def append(self, parcels: Sequence[Parcel]) -> None:
-        """Store parcels, all or none."""
+    def append(self, batches: Sequence[QueuedBatch]) -> None:
+        """Store batches, all or none."""
         rows = [
-            (self._last + n, parcel.subject, parcel.message_id, parcel.events, parcel.payload)
-            for n, parcel in enumerate(parcels, 1)
+            (self._last + n, batch.subject, batch.message_id, batch.events, batch.payload)
+            for n, batch in enumerate(batches, 1)
         ]
         with self._transaction():
             self._connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?)", rows)
-        for parcel, (row, *_) in zip(parcels, rows, strict=True):
-            parcel.row, parcel.spool = row, self
+        for batch, (row, *_) in zip(batches, rows, strict=True):
+            batch.row, batch.spool = row, self
         self._last += len(rows)
-        self._count([(parcel.events, len(parcel.payload)) for parcel in parcels], 1)
+        self._count([(batch.events, len(batch.payload)) for batch in batches], 1)
 
-    def oldest(self, count: int) -> list[Parcel]:
-        """The parcels that wait longest."""
+    def oldest(self, count: int) -> list[QueuedBatch]:
+        """The batches that wait longest."""
         with self._errors():
             rows = self._connection.execute(
                 "SELECT subject, id, events, payload, row FROM batches WHERE row > ? ORDER BY row LIMIT ?",
                 (self.sent, count),
             ).fetchall()
         return [
-            Parcel(subject, id_, events, payload, row, self, is_read=True)
+            QueuedBatch(subject, id_, events, payload, row, self, is_read=True)
             for subject, id_, events, payload, row in rows
         ]
 
-    def remove(self, parcels: Sequence[Parcel]) -> None:
-        """Forget parcels, also those that are not there."""
+    def remove(self, batches: Sequence[QueuedBatch]) -> None:
+        """Forget batches, also those that are not there."""
         removed: list[tuple[int, int]] = []
         with self._transaction():
-            for parcel in parcels:
+            for batch in batches:
                 removed += self._connection.execute(
-                    "DELETE FROM batches WHERE row = ? RETURNING events, length(payload)", (parcel.row,)
+                    "DELETE FROM batches WHERE row = ? RETURNING events, length(payload)", (batch.row,)
                 ).fetchall()
         self._count(removed, -1)
 
-    def trim(self, count: int, spared: Container[str] = ()) -> list[Parcel]:
-        """Drop the parcels that wait longest, at most `count`, but for those whose message ids are `spared`."""
-        parcels = [parcel for parcel in self.oldest(count) if parcel.message_id not in spared]
-        self.remove(parcels)
-        self.trimmed = max([self.trimmed, *(parcel.row for parcel in parcels)])
-        return parcels
+    def trim(self, count: int, spared: Container[str] = ()) -> list[QueuedBatch]:
+        """Drop the batches that wait longest, at most `count`, but for those whose message ids are `spared`."""
+        batches = [batch for batch in self.oldest(count) if batch.message_id not in spared]
+        self.remove(batches)
+        self.trimmed = max([self.trimmed, *(batch.row for batch in batches)])
+        return batches
 
     def file_size(self) -> int:
         """Bytes on disk, those included that are free."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import msgspec
 import nats.errors
@@ -18,10 +17,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from services.common.bus.connection import Bus
 from services.common.bus.nats_client import AwayError
-
-if TYPE_CHECKING:
-    from services.common.bus.connection import Bus
 
 BATCH = 500
 EXPIRES = 30.0
@@ -32,7 +29,7 @@ SILENCE = 8.0
 cluster does whose server is gone while ours is still there."""
 
 
-class Start(msgspec.Struct, frozen=True):
+class StartAt(msgspec.Struct, frozen=True):
     """Which messages of a stream: those of `subjects`, from the sequence `first` or with the newest of each subject.
 
     `ahead`: so many are asked for at a time, and half as many more are on their way at most.
@@ -125,7 +122,7 @@ class Consumer:
 
 
 @contextlib.asynccontextmanager
-async def consume(bus: Bus, stream: str, start: Start) -> AsyncIterator[Consumer]:
+async def consume(bus: Bus, stream: str, start: StartAt) -> AsyncIterator[Consumer]:
     """A consumer of a stream. Raises the client's errors."""
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,

@@ -1,7 +1,8 @@
-"""A lease: of several that could do something, one does, and another takes over when it is gone.
+"""A lease: one of several instances does a job, and another one takes over when it is gone.
 
-Who holds it writes the key again and again. Who does not looks on: once the key's revision has stood still for the
-whole term by its own clock, it writes the key itself, if nobody else was quicker. No clock is compared with another.
+The holder writes the key again and again. The others watch the key's revision. When it has not changed for the whole
+term by an instance's own clock, the instance writes the key itself, unless another was quicker. Clocks of different
+hosts are never compared.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from services.common import log
 from services.common.bus.connection import Bus
 from services.common.bus.deadline import clock
 
-NOBODY = ""
+RELEASED = ""
 """The holder in the value of a lease that was given back."""
 
 UNKNOWN = "?"
@@ -27,29 +28,29 @@ UNKNOWN = "?"
 
 TERM = 3.0
 RENEWAL = 1.0
-LOOK = 0.5
+POLL_INTERVAL = 0.5
 """Seconds between two looks of those that wait."""
 
 
 class Lease:
-    """Held by `holder`, an id that nobody else has, while `is_held`.
+    """The lease of `key`, which `holder`, a unique id, has while `is_held`.
 
-    `turn` counts how often it was taken from somebody else, or from nobody: as long as it stands still, nobody else
-    has held the lease. `done`: up to which message of the log the holder has done its work; the holder sets it, and
-    everybody else finds it there. `other`: who else had it when that was last looked at, in words. `is_superseded`:
-    somebody else has had it since we did. `holder` is who was last seen to hold it, None if nobody was.
+    `acquisitions` counts how often this holder took it from another or found it free: while the number stays the same,
+    no other instance has held the lease. `processed`: the last message of the log that the holder has processed; the
+    holder sets it, and the others read it. `other`: the other holder at the last look, in words. `is_superseded`:
+    another has held it since. `holder`: the last known holder, None if there is none.
     """
 
-    def __init__(self, bus: Bus, key: str, holder: str, host: str, term: float = TERM, about: str = "") -> None:
+    def __init__(self, bus: Bus, key: str, holder: str, host: str, term: float = TERM, description: str = "") -> None:
         self.key = key
-        self.turn = 0
-        self.done = 0
+        self.acquisitions = 0
+        self.processed = 0
         self.other = ""
         self.holder: Value | None = None
         self.is_superseded = False
         self.is_given_back = False
         self._has_held = False
-        self._about = about
+        self._description = description
         self._bus = bus
         self._holder = holder
         self._host = host
@@ -78,7 +79,7 @@ class Lease:
         await self.round()
         if self.is_held != was_held:
             self._log.info("holds the lease" if self.is_held else "does not hold the lease any more", key=self.key)
-        await asyncio.sleep(RENEWAL if self.is_held else LOOK)
+        await asyncio.sleep(RENEWAL if self.is_held else POLL_INTERVAL)
 
     async def round(self) -> None:
         """Renew it, or look whether it is free and take it. A bus that does not answer is no error: time decides."""
@@ -98,7 +99,7 @@ class Lease:
             async with asyncio.timeout(self._term), self._writing:
                 held, self._until = self.is_held, 0.0
                 if held:
-                    value = msgspec.json.encode(Value(NOBODY, self._host, self.done))
+                    value = msgspec.json.encode(Value(RELEASED, self._host, self.processed))
                     await (await self._open()).update(self.key, value, last=self._revision)
         except (nats.errors.Error, TimeoutError) as error:
             self._log.debug("the lease is not given back", key=self.key, reason=str(error) or type(error).__name__)
@@ -109,15 +110,15 @@ class Lease:
         revision, value = await self._read()
         if revision != self._seen:
             self._seen, self._since = revision, clock()
-        self.holder = holder = value if value and value.holder != NOBODY else None
+        self.holder = holder = value if value and value.holder != RELEASED else None
         is_mine = holder is not None and holder.holder == self._holder
-        self.other = "" if holder is None or is_mine else holder.about or f"{holder.holder} on {holder.host}"
+        self.other = "" if holder is None or is_mine else holder.description or f"{holder.holder} on {holder.host}"
         if value is not None and value.holder != UNKNOWN and not is_mine:
             self.is_superseded = self._has_held
-            self.done = value.done
+            self.processed = value.processed
         is_free = holder is None or clock() - self._since >= self._term
         if (is_mine or is_free) and await self._write(revision) and not is_mine:
-            self.turn += 1
+            self.acquisitions += 1
 
     async def _read(self) -> tuple[int, Value | None]:
         """The newest revision, 0 if there is none, and who holds it; rubbish is held by nobody we know."""
@@ -133,7 +134,7 @@ class Lease:
     async def _write(self, last: int) -> bool:
         """Whether nobody wrote it since the revision `last`, and so it is ours."""
         bucket, began = await self._open(), clock()
-        value = Value(self._holder, self._host, self.done, self._about)
+        value = Value(self._holder, self._host, self.processed, self._description)
         try:
             self._revision = await bucket.update(self.key, msgspec.json.encode(value), last=last)
         except nats.js.errors.KeyWrongLastSequenceError:

@@ -16,13 +16,14 @@ from services.common import log
 from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
 from services.common.errors import BusError
-from services.common.jetstream.consumer import BATCH, Start, consume
+from services.common.jetstream.consumer import BATCH, StartAt, consume
+from services.common.log import Outage
 
 BEGAN = "Longshore-Began"
 """Header of a message that was imported from a log without its beginning: when that began (unix seconds)."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class LogMessage(msgspec.Struct, frozen=True):
     """One message of the log. `pending`: how many more the stream holds now; `time`: when it was stored.
 
     `began`: when the log began that it was imported from, if that had lost what was before (unix seconds), else 0.
@@ -53,9 +54,9 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 async def describe(bus: Bus) -> Stream:
-    """The log. Raises BusError."""
+    """Return the log's state. Raises BusError, DeniedError at once when this account may not ask."""
     try:
-        info = await bus.jetstream.stream_info(subjects.STREAM)
+        info = await bus.unless_denied(subjects.STREAM, bus.jetstream.stream_info(subjects.STREAM))
     except (nats.errors.Error, TimeoutError) as error:
         raise BusError(f"no answer about the stream {subjects.STREAM}: {error or type(error).__name__}") from error
     created = info.created.isoformat() if info.created else ""
@@ -74,30 +75,28 @@ async def read(
     wait: bool = True,
     created: str = "",
     ahead: int = BATCH,
-) -> AsyncGenerator[list[Entry], None]:
+) -> AsyncGenerator[list[LogMessage], None]:
     """The log from stream sequence `start` on, in order, in lists as they arrive; for ever, or until its end now.
 
     `ahead` is how many messages are asked for at a time. What the stream no longer holds is passed over: the first
     sequence tells. Raises StreamReplacedError when it is not the one that was `created` then, or ends before `start`.
     """
-    logger = log.get(bus.service)
+    outage = Outage(log.get(bus.service), "reading the log failed, retrying")
     position = start
-    problem = ""
     while True:
         await bus.until_connected()
         try:
             if created:
                 _check_is_same(await describe(bus), created, position)
             async with contextlib.aclosing(_read_while_connected(bus, position, subject, wait, ahead)) as reading:
-                async for entries in reading:
-                    if not entries:
+                async for messages in reading:
+                    if not messages:
                         return
-                    position, problem = entries[-1].sequence + 1, ""
-                    yield entries
+                    position = messages[-1].sequence + 1
+                    outage.recovered()
+                    yield messages
         except (nats.errors.Error, TimeoutError, BusError) as error:
-            if repr(error) != problem:
-                logger.warning("reading the log failed, trying again", reason=str(error) or repr(error))
-            problem = repr(error)
+            outage.failed(str(error) or repr(error))
             await asyncio.sleep(RECONNECT_WAIT)
 
 
@@ -108,23 +107,23 @@ def _check_is_same(stream: Stream, created: str, position: int) -> None:
 
 async def _read_while_connected(
     bus: Bus, start: int, subject: str, wait: bool, ahead: int
-) -> AsyncGenerator[list[Entry], None]:
-    async with consume(bus, subjects.STREAM, Start(subjects.filters(subject), max(start, 1), ahead)) as consumer:
+) -> AsyncGenerator[list[LogMessage], None]:
+    async with consume(bus, subjects.STREAM, StartAt(subjects.filters(subject), max(start, 1), ahead)) as consumer:
         if not wait and not consumer.pending:
             yield []
             return
         while not consumer.is_lost:
-            entries = [_entry(message) for message in await consumer.fetch()]
-            if entries:
-                yield entries
-                if not wait and not entries[-1].pending:
+            messages = [_log_message(message) for message in await consumer.fetch()]
+            if messages:
+                yield messages
+                if not wait and not messages[-1].pending:
                     yield []
                     return
 
 
-def _entry(message: Msg) -> Entry:
+def _log_message(message: Msg) -> LogMessage:
     metadata = message.metadata
-    return Entry(
+    return LogMessage(
         metadata.sequence.stream,
         message.subject,
         message.data,

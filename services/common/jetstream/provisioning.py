@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
+import nats.errors
 import nats.js.errors
 from nats.js.api import RetentionPolicy, StorageType, StoreCompression, StreamConfig
 
 from schemas import subjects
 from services.common import log
+from services.common.bus.connection import REQUEST_TIMEOUT, Bus
+from services.common.bus.retry import retry_until_answered
 from services.common.config import units
 from services.common.config.settings import Settings
 from services.common.errors import BusError, DeniedError, SettingsError
-
-if TYPE_CHECKING:
-    from services.common.bus.connection import Bus
 
 MAX_AGE = 7 * 24 * 3600.0
 MAX_BYTES = 8 << 30
@@ -68,6 +69,23 @@ def limits(settings: Settings) -> Limits:
     if max_bytes and max_bytes < SMALLEST:
         raise SettingsError(f"--max-bytes {settings.max_bytes}: use 1MiB at least, or 0 for no limit")
     return Limits(settings.nats_replicas, max_age, max_bytes)
+
+
+async def ensure_streams(bus: Bus, wanted: Limits | None = None) -> None:
+    """Create the stream, the buckets and the object stores that are missing, and apply the limits that are `wanted`.
+
+    Raises BusError: this account may not, or the servers cannot.
+    """
+    wanted = wanted or Limits()
+    try:
+        async with asyncio.timeout(bus.retry_for + REQUEST_TIMEOUT):
+            await retry_until_answered(lambda: provision(bus, wanted), bus.retry_for)
+    except nats.js.errors.APIError as error:
+        reason = problem(error, wanted) or str(error)
+        raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
+    except (nats.errors.Error, TimeoutError) as error:
+        reason = str(error) or "no answer; have the servers of the cluster a quorum?"
+        raise BusError(f"cannot create the stream {subjects.STREAM} and its buckets: {reason}") from error
 
 
 async def provision(bus: Bus, wanted: Limits) -> None:

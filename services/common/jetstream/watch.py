@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
 
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 
 from services.common import log
+from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
-from services.common.jetstream.consumer import Start, consume
-
-if TYPE_CHECKING:
-    from services.common.bus.connection import Bus
+from services.common.jetstream.consumer import StartAt, consume
+from services.common.log import Outage
 
 SYNC_TIMEOUT = 1.0
 """Seconds without news after which a watch asks whether what it waits for was deleted in the meantime."""
@@ -33,21 +31,23 @@ class Synced(msgspec.Struct, frozen=True):
     """A watch has delivered everything that was there when it began."""
 
 
-async def watch(bus: Bus, bucket: str, keys: str) -> AsyncGenerator[Change | Synced, None]:
-    """Every matching key as it is now, then Synced, then each change, for ever. `Bus.watch` says more."""
+async def watch_keys(bus: Bus, bucket: str, keys: str) -> AsyncGenerator[Change | Synced, None]:
+    """Yield every matching key as it is now, then Synced, then each change, indefinitely.
+
+    After a lost connection, everything is delivered again, with deletions for the keys that are gone, and another
+    Synced. A reader that applies what it gets stays right.
+    """
     known: set[str] = set()
-    reported = ""
+    outage = Outage(log.get(bus.service), "watch failed, retrying", bucket=bucket)
     while True:
         await bus.until_connected()
         try:
             async with contextlib.aclosing(_watch_while_connected(bus, bucket, keys, known)) as changes:
                 async for change in changes:
-                    reported = ""
+                    outage.recovered()
                     yield change
         except (nats.errors.Error, TimeoutError) as error:
-            if repr(error) != reported:
-                reported = repr(error)
-                log.get(bus.service).warning("watch failed, retrying", bucket=bucket, reason=reported)
+            outage.failed(repr(error))
             await asyncio.sleep(RECONNECT_WAIT)
 
 
@@ -57,7 +57,7 @@ async def _watch_while_connected(
     prefix = f"$KV.{bucket}."
     seen: set[str] = set()
     received, is_synced = 0, False
-    async with consume(bus, f"KV_{bucket}", Start([prefix + keys])) as consumer:
+    async with consume(bus, f"KV_{bucket}", StartAt([prefix + keys])) as consumer:
         while not consumer.is_lost:
             if not is_synced and (received >= consumer.pending or not await consumer.outstanding(received)):
                 for key in known - seen:

@@ -10,7 +10,9 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 
 from services.common import log
-from services.common.process.watchdog import VARIABLE, Monitor
+from services.common.backoff import Backoff
+from services.common.log import Outage
+from services.common.process.watchdog import VARIABLE, WatchdogMonitor
 
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 10.0
@@ -26,14 +28,14 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with(parent: int, number: int = signal.SIGTERM) -> None:
+def set_parent_death_signal(parent: int, number: int = signal.SIGTERM) -> None:
     """Have the kernel send this process a signal when `parent`, its parent, dies; at once if it is gone already."""
     _libc.prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
 
 
-def ended_how(code: int) -> str:
+def describe_exit(code: int) -> str:
     """An exit status in words: "exit code 1", "killed by signal 9"."""
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
@@ -49,11 +51,11 @@ class Child:
         pass_fds: Sequence[int] = (),
         on_exit: Callable[[Child, int], bool] | None = None,
         stderr: int | None = None,
-        has_pulse: bool = False,
+        has_watchdog: bool = False,
     ) -> None:
         """`on_exit` is told the exit status, and answers whether to start the program again.
 
-        `has_pulse`: it gives signs of life (`services.common.process.watchdog`), and is killed when they stop.
+        `has_watchdog`: it gives signs of life (`services.common.process.watchdog`), and is killed when they stop.
         """
         self.name = name
         self.restarts = 0
@@ -64,9 +66,9 @@ class Child:
         self._on_exit = on_exit
         self._stderr = stderr
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._has_pulse = has_pulse
-        self._monitor: Monitor | None = None
+        self._supervising: asyncio.Task[None] | None = None
+        self._has_pulse = has_watchdog
+        self._monitor: WatchdogMonitor | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._log = log.get("supervisor")
 
@@ -81,19 +83,19 @@ class Child:
         """Whether it runs, and has given a sign of life since it was started."""
         return self.pid != 0 and self._monitor is not None and self._monitor.has_begun()
 
-    async def start(self, is_patient: bool = False) -> None:
+    async def start(self, retry_start: bool = False) -> None:
         """Start the program and keep it running.
 
         Raises OSError if it cannot be started at all, unless we are patient: then it is tried until it can.
         """
-        await (self._spawn_at_last() if is_patient else self._spawn())
-        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+        await (self._spawn_with_retry() if retry_start else self._spawn())
+        self._supervising = asyncio.create_task(self._supervise(), name=f"supervise {self.name}")
         if self._has_pulse:
             self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
     async def stop(self, timeout: float) -> None:
         """End the program: SIGTERM, and SIGKILL after `timeout` seconds."""
-        for task in filter(None, (self._keeper, self._watcher)):
+        for task in filter(None, (self._supervising, self._watcher)):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         self._set_monitor(None)
@@ -115,7 +117,7 @@ class Child:
         if not self._has_pulse:
             self._process = await self._launch(self._environment, self._pass_fds)
             return
-        monitor = Monitor()
+        monitor = WatchdogMonitor()
         self._set_monitor(monitor)
         environment = {**(self._environment or os.environ), VARIABLE: str(monitor.fd)}
         try:
@@ -131,11 +133,11 @@ class Child:
             pass_fds=fds,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=self._stderr,
-            preexec_fn=lambda: die_with(parent),
+            preexec_fn=lambda: set_parent_death_signal(parent),
             process_group=0,
         )
 
-    def _set_monitor(self, monitor: Monitor | None) -> None:
+    def _set_monitor(self, monitor: WatchdogMonitor | None) -> None:
         if self._monitor:
             self._monitor.close()
         self._monitor = monitor
@@ -144,14 +146,14 @@ class Child:
         """Kill the program when it hangs. Our own turns count: when all were stopped, nobody is to blame."""
         while True:
             await asyncio.sleep(WATCH)
-            if self._monitor and self._process and self._monitor.turns_of_silence() > LONGEST_SILENCE:
+            if self._monitor and self._process and self._monitor.missed_checks() > LONGEST_SILENCE:
                 self._log.error("hangs, killed", child=self.name, pid=self.pid)
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()
 
-    async def _keep(self) -> None:
+    async def _supervise(self) -> None:
         loop = asyncio.get_running_loop()
-        pause = FIRST_BACKOFF
+        backoff = Backoff(FIRST_BACKOFF, LONGEST_BACKOFF)
         while self._process:
             began = loop.time()
             code = await self._process.wait()
@@ -159,22 +161,20 @@ class Child:
             if self._on_exit and not self._on_exit(self, code):
                 return
             if self.uptime > STABLE_AFTER:
-                pause = FIRST_BACKOFF
-            self._log.warning("ended, starting it again", child=self.name, how=ended_how(code), seconds=pause)
+                backoff.reset()
+            pause = backoff.next()
+            self._log.warning("ended, starting it again", child=self.name, how=describe_exit(code), seconds=pause)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_BACKOFF)
             self.restarts += 1
-            await self._spawn_at_last()
+            await self._spawn_with_retry()
 
-    async def _spawn_at_last(self) -> None:
-        """Start the program, however long the host has no memory or descriptors for it."""
-        told, pause = "", FIRST_BACKOFF
+    async def _spawn_with_retry(self) -> None:
+        """Start the program; retry for as long as the host has no memory or descriptors for it."""
+        backoff = Backoff(FIRST_BACKOFF, LONGEST_BACKOFF)
+        outage = Outage(self._log, "cannot be started, retrying", level="error", child=self.name)
         while True:
             try:
                 return await self._spawn()
             except OSError as error:
-                if str(error) != told:
-                    told = str(error)
-                    self._log.error("cannot be started, trying on", child=self.name, reason=told)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_BACKOFF)
+                outage.failed(str(error))
+            await asyncio.sleep(backoff.next())

@@ -9,7 +9,6 @@ import resource
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,15 @@ from schemas.events import Event, ServiceHeartbeat, ServiceStarted, ServiceStopp
 from services.common import log
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
-from services.common.bus.failover import steer
+from services.common.bus.failover import leave_partitioned_server
 from services.common.config.settings import Settings
-from services.common.delivery.disk_queue import FOLDER, Backlog
+from services.common.delivery.disk_queue import FOLDER, DiskQueue
 from services.common.delivery.outbox import Outbox
 from services.common.errors import LongshoreError
 from services.common.ids import uuid7
-from services.common.jetstream.provisioning import limits
-from services.common.process.watchdog import Pulse
+from services.common.jetstream.provisioning import ensure_streams, limits
+from services.common.process.watchdog import WatchdogPing
+from services.common.version import VERSION
 
 HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
@@ -33,8 +33,6 @@ FLUSH_TIMEOUT = 3.0
 CANCEL_AGAIN = 0.5
 BRIEFLY = 1.0
 """Seconds that the bus has to answer a service that can do without it."""
-
-VERSION = version("longshore")
 
 
 class Context:
@@ -46,16 +44,16 @@ class Context:
         self.instance = uuid7()
         self.bus = bus
         self.spool_folder = str(Path(settings.state_dir) / FOLDER) if settings.spool_limit else ""
-        self.outbox = Outbox(bus, service, settings.host, self.instance, self._backlog(settings))
+        self.outbox = Outbox(bus, service, settings.host, self.instance, self._disk_queue(settings))
         self.stopping = asyncio.Event()
         self.log = log.get(service)
         self.failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def _backlog(self, settings: Settings) -> Backlog | None:
+    def _disk_queue(self, settings: Settings) -> DiskQueue | None:
         if not self.spool_folder:
             return None
-        return Backlog(Path(self.spool_folder), self.service, self.instance, settings.spool_limit << 20)
+        return DiskQueue(Path(self.spool_folder), self.service, self.instance, settings.spool_limit << 20)
 
     def record(self, event: Event, app: str = subjects.NO_APP) -> None:
         """Publish an event of this service, about an app or about itself. Never waits."""
@@ -122,7 +120,7 @@ async def _run(
     bus = await Bus.connect(service, credentials.find(settings, service), patience, needs_bus)
     if settings.nats_url and bus.is_connected:  # the embedded bus has its streams already
         try:
-            await bus.ensure(wanted)
+            await ensure_streams(bus, wanted)
         except BaseException:
             await bus.close()
             raise
@@ -130,10 +128,11 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, context.stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, ignore_hangup, service)
     outbox = asyncio.create_task(context.outbox.run(), name="outbox")
     context.record(ServiceStarted(time.time(), unit, VERSION, os.getpid()))
-    context.spawn(_heartbeat(context, Pulse(os.environ)), "heartbeat")
-    context.spawn(steer(bus), "steering")
+    context.spawn(_heartbeat(context, WatchdogPing(os.environ)), "heartbeat")
+    context.spawn(leave_partitioned_server(bus), "steering")
     try:
         await _until_done(context, main, stop_timeout)
     finally:
@@ -145,6 +144,11 @@ async def _run(
         await bus.close()
     if context.failure:
         raise context.failure
+
+
+def ignore_hangup(service: str = "supervisor") -> None:
+    """Say that SIGHUP changes nothing here. A terminal that closes sends it, and its default would end the process."""
+    log.get(service).info("SIGHUP is ignored: there is no file to reload; restart to change options")
 
 
 async def _until_done(context: Context, main: Main, stop_timeout: float) -> None:
@@ -171,17 +175,24 @@ async def _main(context: Context, main: Main) -> None:
         context.log.exception("failed")
 
 
-async def _heartbeat(context: Context, pulse: Pulse) -> None:
+async def _heartbeat(context: Context, watchdog: WatchdogPing) -> None:
     loop = asyncio.get_running_loop()
     while True:
         before = loop.time()
-        pulse.beat()
+        watchdog.beat()
         await asyncio.sleep(HEARTBEAT_INTERVAL)
         lag = max(0.0, loop.time() - before - HEARTBEAT_INTERVAL)
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        cpu = usage.ru_utime + usage.ru_stime
-        waiting = context.outbox.depth, context.outbox.size
-        context.record(ServiceHeartbeat(time.time(), resident_bytes(os.getpid()), cpu, lag, *waiting))
+        context.record(
+            ServiceHeartbeat(
+                time.time(),
+                rss=resident_bytes(os.getpid()),
+                cpu=usage.ru_utime + usage.ru_stime,
+                loop_lag=lag,
+                spool_batches=context.outbox.depth,
+                spool_bytes=context.outbox.size,
+            )
+        )
 
 
 def resident_bytes(pid: int) -> int:

@@ -39,13 +39,13 @@ def lock(
                 raise SettingsError(
                     f"--state-dir {state_dir}: in use by process {holder}; stop it, or choose another --state-dir"
                 )
-        _sign(descriptor)
+        _write_holder(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _sign(descriptor: int) -> None:
+def _write_holder(descriptor: int) -> None:
     """Say who holds it. On a full disk the lock is held all the same."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)

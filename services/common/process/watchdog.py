@@ -9,7 +9,7 @@ from collections.abc import MutableMapping
 VARIABLE = "LONGSHORE_PULSE_FD"
 
 
-class Pulse:
+class WatchdogPing:
     """The service's end."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -25,7 +25,7 @@ class Pulse:
                 os.write(self._fd, b".")
 
 
-class Monitor:
+class WatchdogMonitor:
     """The supervisor's end, for one life of a service. Silence counts from the first beat: a start may take long."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Monitor:
         """The service has `fd` now."""
         os.close(self.fd)
 
-    def turns_of_silence(self) -> int:
+    def missed_checks(self) -> int:
         """How often this was asked in a row without a beat in between."""
         if self._has_beaten():
             self._silence = 0

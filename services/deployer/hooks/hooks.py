@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from schemas.routing import Ongoing
-from services.common.process.child import die_with
+from services.common.process.child import set_parent_death_signal
 from services.common.process.environment import usual
 from services.deployer.hooks.output_limit import OutputLimit
 from services.deployer.settings import DeployerSettings
@@ -111,7 +111,7 @@ async def _run_shell(command: str, environment: Mapping[str, str], folder: Path,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        preexec_fn=lambda: die_with(parent),
+        preexec_fn=lambda: set_parent_death_signal(parent),
         process_group=0,
     )
     try:

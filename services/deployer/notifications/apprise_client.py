@@ -16,7 +16,7 @@ import sys
 import msgspec
 
 from services.common.process import environment
-from services.common.process.child import die_with
+from services.common.process.child import set_parent_death_signal
 from services.deployer.notifications.errors import UndeliveredError
 from services.deployer.notifications.notice import Notice
 from services.deployer.notifications.target import Target
@@ -51,7 +51,7 @@ async def deliver(target: Target, notice: Notice) -> None:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,  # a traceback may hold the URL
-        preexec_fn=lambda: die_with(parent, signal.SIGKILL),
+        preexec_fn=lambda: set_parent_death_signal(parent, signal.SIGKILL),
     )
     try:
         answer, _ = await process.communicate(msgspec.json.encode(request))

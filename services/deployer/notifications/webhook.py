@@ -7,7 +7,7 @@ import hmac
 
 import msgspec
 
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.deployer.notifications.errors import UndeliveredError
 from services.deployer.notifications.notice import Notice
 from services.deployer.notifications.target import Target, scrubbed

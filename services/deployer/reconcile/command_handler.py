@@ -80,18 +80,18 @@ class CommandHandler:
         self._store.record(
             CommandAnswered(
                 time.time(),
-                str(command.__struct_config__.tag),
-                command.by or DEFAULT_ACTOR,
-                reply.ok,
-                reply.message,
-                took,
-                reply.deployment,
-                own.trace,
-                own.span,
-                caller.span,
-                caller.caller,
-                caller.caller_parent,
-                caller.sent,
+                command=str(command.__struct_config__.tag),
+                by=command.by or DEFAULT_ACTOR,
+                ok=reply.ok,
+                message=reply.message,
+                duration=took,
+                deployment=reply.deployment,
+                trace=own.trace,
+                span=own.span,
+                parent=caller.span,
+                caller=caller.caller,
+                caller_parent=caller.caller_parent,
+                sent=caller.sent,
             )
         )
 

@@ -126,13 +126,13 @@ class Deployment:
             ongoing.started,
             ongoing.deployment,
             release,
-            decisions.current,
-            by,
-            ongoing.strategy,
-            settings.replicas,
-            ongoing.trace,
-            resolved.took,
-            cause.span,
+            previous=decisions.current,
+            by=by,
+            strategy=ongoing.strategy,
+            replicas=settings.replicas,
+            trace=ongoing.trace,
+            resolved=resolved.took,
+            parent=cause.span,
         )
         await self._store.commit(with_started(decisions, ongoing, resolved.artifact), started)
         self._preparation, self.failure = "due", None
@@ -182,7 +182,9 @@ class Deployment:
             now, duration = time.time(), self._took(ongoing)
             await self._store.commit(
                 with_failed(self._store.decisions, ongoing, reason),
-                DeploymentFailed(now, ongoing.deployment, ongoing.release, phase, reason, duration),
+                DeploymentFailed(
+                    now, ongoing.deployment, ongoing.release, phase=phase, reason=reason, duration=duration
+                ),
                 ReleaseQuarantined(now, ongoing.release, reason),
             )
             self.failure = None

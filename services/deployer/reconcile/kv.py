@@ -10,7 +10,8 @@ import msgspec
 
 from schemas import codec
 from services.common import log
-from services.common.bus.connection import Bus, Synced
+from services.common.bus.connection import Bus
+from services.common.jetstream.watch import Synced, watch_keys
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ async def follow(
 
 async def _values(bus: Bus, bucket: str, keys: str, kind: type[T]) -> AsyncGenerator[tuple[str, T | None] | None, None]:
     """Yield each key with its value (None: deleted), and None once all values of the start were yielded."""
-    async with contextlib.aclosing(bus.watch(bucket, keys)) as changes:
+    async with contextlib.aclosing(watch_keys(bus, bucket, keys)) as changes:
         async for change in changes:
             if isinstance(change, Synced):
                 yield None

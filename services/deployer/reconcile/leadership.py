@@ -15,8 +15,8 @@ from services.common import log
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LongshoreError
-from services.common.jetstream.lease import LOOK, TERM, Lease
-from services.common.jetstream.provisioning import limits
+from services.common.jetstream.lease import POLL_INTERVAL, TERM, Lease
+from services.common.jetstream.provisioning import ensure_streams, limits
 from services.deployer.identity import identify
 from services.deployer.settings import DeployerSettings
 
@@ -33,9 +33,9 @@ class Leadership:
     def __init__(self, bus: Bus, settings: DeployerSettings) -> None:
         self.name = f"{settings.app} on {settings.host}"
         about = f"process {os.getpid()}, --state-dir {Path(settings.state_dir).absolute()}"
-        key = subjects.tenure_key(settings.host, settings.app)
+        key = subjects.deployer_lease_key(settings.host, settings.app)
         self._bus = bus
-        self._lease = Lease(bus, key, holder(settings.state_dir), settings.host, about=about)
+        self._lease = Lease(bus, key, holder(settings.state_dir), settings.host, description=about)
         self._log = log.get("deployer")
 
     @property
@@ -65,7 +65,7 @@ class Leadership:
             if problem and problem != logged:
                 logged = problem
                 self._log.warning(problem, app=self.name, by=self._lease.other or "none")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
 
     async def keep(self) -> None:
         """Renew the lease until it is released. Raises LongshoreError if another deployer has taken it."""
@@ -85,7 +85,7 @@ class Leadership:
         """Return the reason to log after so many rounds without the lease, empty if it is too early."""
         if self._lease.other:
             return "another deployer has this application on this host: waiting until it ends"
-        return "its lease cannot be taken, retrying" if rounds * LOOK > TERM else ""
+        return "its lease cannot be taken, retrying" if rounds * POLL_INTERVAL > TERM else ""
 
 
 def holder(state_dir: str) -> str:
@@ -104,7 +104,7 @@ async def wait_for_leadership(settings: DeployerSettings) -> None:
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     try:
         if settings.nats_url:
-            await bus.ensure(limits(settings))
+            await ensure_streams(bus, limits(settings))
         await Leadership(bus, settings).take()
     finally:
         await bus.close()

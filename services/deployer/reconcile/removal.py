@@ -17,10 +17,11 @@ from schemas import codec, subjects
 from schemas.events import ApplicationRemoved, ServiceStopped
 from schemas.routing import Decisions
 from services.common.bus import credentials
-from services.common.bus.connection import Bus, Change
+from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
 from services.common.errors import BusError
 from services.common.ids import uuid7
+from services.common.jetstream.watch import Change, watch_keys
 from services.deployer.reconcile.leadership import Leadership
 from services.deployer.settings import DeployerSettings
 
@@ -68,7 +69,7 @@ async def _take(leadership: Leadership) -> None:
 async def _keys(bus: Bus, bucket: str, keys: str) -> list[str]:
     """Return the keys that have a value."""
     found = []
-    async with contextlib.aclosing(bus.watch(bucket, keys)) as changes:
+    async with contextlib.aclosing(watch_keys(bus, bucket, keys)) as changes:
         async for change in changes:
             if not isinstance(change, Change):
                 break

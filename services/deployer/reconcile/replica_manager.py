@@ -91,7 +91,7 @@ class ReplicaManager:
         change(replica, action, now)
         match action:
             case actions.MarkReady():
-                self._record(ReplicaReady, replica, now - replica.since)
+                self._record(ReplicaReady, replica, duration=now - replica.since)
             case actions.Activate() | actions.Drain() | actions.Unroute():
                 replica.generation = None
             case actions.Signal():
@@ -102,14 +102,14 @@ class ReplicaManager:
             replica.is_announced = False
             self._record(ReplicaDraining, replica)
         if isinstance(action, actions.Unroute):
-            self._record(ReplicaDrained, replica, replica.connections, now - before)
+            self._record(ReplicaDrained, replica, cut=replica.connections, duration=now - before)
 
     def announce(self) -> None:
         """Record the replicas that take traffic since the proxy follows."""
         for replica in self._replica_set.replicas.values():
             if replica.serves and not replica.is_announced:
                 replica.is_announced = True
-                self._record(ReplicaRouted, replica, time.monotonic() - replica.route_since)
+                self._record(ReplicaRouted, replica, duration=time.monotonic() - replica.route_since)
 
     def handle_exits(self) -> None:
         """Remove the replicas that ended, or take them out of the route until they run again."""
@@ -138,7 +138,11 @@ class ReplicaManager:
         replica.must_replace = found.outdated
         self._replica_set.add(replica)
         address = authority(running.host, running.port)
-        self._store.record(ReplicaAdopted(time.time(), found.id, found.release, address, running.pid, found.slot))
+        self._store.record(
+            ReplicaAdopted(
+                time.time(), replica=found.id, release=found.release, address=address, pid=running.pid, slot=found.slot
+            )
+        )
         self._log.info("replica adopted", replica=found.id, release=found.release, address=address)
 
     async def _start(self, replica: ManagedReplica) -> None:
@@ -153,7 +157,15 @@ class ReplicaManager:
         else:
             replica.running, replica.address, replica.drain_signal = True, running, running.drain_signal
             address, took = authority(running.host, running.port), time.monotonic() - began
-            self._record(ReplicaStarted, replica, replica.release, address, running.pid, replica.slot, took)
+            self._record(
+                ReplicaStarted,
+                replica,
+                release=replica.release,
+                address=address,
+                pid=running.pid,
+                slot=replica.slot,
+                duration=took,
+            )
             if replica.stopping_since is not None:
                 self._stop(replica)
         self._wake()
@@ -195,7 +207,7 @@ class ReplicaManager:
             return
         self._replica_set.remove(end.id)
         if replica.signalled and replica.route == "draining":
-            self._record(ReplicaDrained, replica, 0, now - replica.route_since)
+            self._record(ReplicaDrained, replica, duration=now - replica.route_since)
         if replica.stopping_since is not None or replica.signalled:
             self._record_exit(moment, end, replica.release, replica.leaving, now - (replica.stopping_since or now))
         else:
@@ -218,13 +230,21 @@ class ReplicaManager:
         replica.address, replica.generation = running, None
         address = authority(running.host, running.port)
         self._store.record(
-            ReplicaStarted(moment, self._deployment.id, replica.id, replica.release, address, running.pid, replica.slot)
+            ReplicaStarted(
+                moment,
+                self._deployment.id,
+                replica.id,
+                release=replica.release,
+                address=address,
+                pid=running.pid,
+                slot=replica.slot,
+            )
         )
         self._log.info("replica runs again", replica=replica.id, address=address)
 
     def _record_exit(self, moment: float, end: Exit, release: str, retired: str = "", stop: float = 0.0) -> None:
         if retired:
-            self._store.record(ReplicaRetired(moment, self._deployment.id, end.id, retired, stop))
+            self._store.record(ReplicaRetired(moment, self._deployment.id, end.id, reason=retired, duration=stop))
         else:
             self._store.record(ReplicaExited(moment, end.id, release, end.code, end.oom))
             output = self._runtime.output(end.id)
@@ -247,5 +267,5 @@ class ReplicaManager:
         wait = self.backoff.crashed(replica.slot, uptime, time.monotonic())
         self._log.warning("replica is replaced", replica=replica.id, reason=reason, seconds=wait)
 
-    def _record(self, kind: Callable[..., Event], replica: ManagedReplica, *details: object) -> None:
-        self._store.record(kind(time.time(), self._deployment.id, replica.id, *details))
+    def _record(self, kind: Callable[..., Event], replica: ManagedReplica, **details: object) -> None:
+        self._store.record(kind(time.time(), self._deployment.id, replica.id, **details))

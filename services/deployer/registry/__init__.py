@@ -6,8 +6,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from services.common.errors import SettingsError
 from services.deployer.registry.directory import Directory
-from services.deployer.registry.oci import source
-from services.deployer.registry.oci.images import Images
 from services.deployer.registry.protocol import Registry
 
 DIRECTORY = "dir:///absolute/path"
@@ -22,6 +20,9 @@ def parse(url: str) -> Registry:
     if not separator:
         raise SettingsError(f"--registry {url.rpartition('@')[2]!r}: not a URL; use {KNOWN}")
     if scheme == "img":
+        from services.deployer.registry.oci import source
+        from services.deployer.registry.oci.images import Images
+
         return Images(url, source.parse(rest))
     if scheme != "dir":
         raise SettingsError(f"--registry {scheme}://…: unknown scheme {scheme!r}; known is {KNOWN}")

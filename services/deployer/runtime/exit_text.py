@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from schemas.events import ReplicaExited
-from services.deployer.runtime.protocol import UNSEEN, Exit
+from schemas.events import UNSEEN, ReplicaExited
+from services.deployer.runtime.protocol import Exit
 
 
 def describe_exit(end: Exit | ReplicaExited) -> str:

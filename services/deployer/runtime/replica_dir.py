@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from services.deployer.runtime.protocol import UNSEEN
+from schemas.events import UNSEEN
+from services.common.files import replace_atomically
 
 KEPT_FOLDERS = 10
 """Folders of ended replicas that are kept: enough to compare the outputs of a crash loop."""
@@ -48,10 +49,7 @@ class ReplicaDirectory:
 
     def create(self, record: Record) -> None:
         """Create the folder with its record."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = self.path / "replica.json.new"
-        new.write_bytes(msgspec.json.encode(record))
-        new.rename(self.path / "replica.json")
+        replace_atomically(self.path / "replica.json", msgspec.json.encode(record))
 
     @property
     def record(self) -> Record | None:

@@ -1,4 +1,4 @@
-"""Who may ask what. Reading from this host is free, unless a web page of elsewhere makes a browser do it."""
+"""Access control. Reading from this host needs no token, except for web pages of other sites."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ METRICS = "send `Authorization: Bearer` with the token of --metrics-token"
 
 
 def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises what `check` finds wrong with a request; an address says with opt={"access": ...} what it needs."""
-    core = connection.app.state.core
+    """Raise the error that `check` raises for a request. A route names its access with opt={"access": ...}."""
+    gateway = connection.app.state.gateway
     access: Access = handler.opt.get("access", "command")
     check(
         access,
-        core.tokens,
+        gateway.tokens,
         bearer(connection.headers.get("authorization", "")),
         connection.headers.get("host", ""),
-        core.settings.is_on_loopback,
+        gateway.settings.is_on_loopback,
     )
 
 
 def check(access: Access, tokens: Tokens, presented: str | None, host: str, is_on_loopback: bool) -> None:
-    """Raises HTTPException: 401 without a token that is needed or with a wrong one, 421 for a foreign Host.
+    """Raise HTTPException: 401 for a missing or wrong token, 421 for a foreign Host.
 
-    A name that leads to a loopback address tells that a web page of elsewhere is asking (DNS rebinding).
+    A foreign name that resolves to a loopback address is the sign of a web page of another site (DNS rebinding).
     """
     if access == "open":
         return
     opens = tokens.opens_metrics if access == "metrics" else tokens.is_admin
     if presented is not None:
         if not opens(presented):
-            raise unauthorized(access, 'error="invalid_token"', "this token is wrong: ")
+            raise unauthorized(access, 'error="invalid_token"', "wrong token: ")
         return
     if needs_token(access, tokens, is_on_loopback):
-        raise unauthorized(access, "", "a token is needed: ")
+        raise unauthorized(access, "", "token needed: ")
     if is_on_loopback and not is_local(host):
         raise HTTPException(
-            status_code=421, detail=f"no answer for the host {host[:100]!r} without a token: ask localhost"
+            status_code=421, detail=f"the host {host[:100]!r} needs a token: use localhost, or send one"
         )
 
 
 def needs_token(access: Access, tokens: Tokens, is_on_loopback: bool) -> bool:
-    """Verbs always do, metrics when they have a token of their own, the rest where others can reach it."""
+    """Return whether a token is needed: always for commands, for metrics if configured, else beyond loopback."""
     if access == "metrics":
         return bool(tokens.metrics)
     return access == "command" or not is_on_loopback
 
 
 def bearer(header: str) -> str | None:
-    """The token of an Authorization header, None if it carries none."""
+    """Return the token of an Authorization header, None if it has none."""
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
 def is_local(host: str) -> bool:
-    """Whether a Host header names this machine by itself: localhost or any address, which nobody can redirect."""
+    """Return whether a Host header is localhost or an IP address, which no DNS server can redirect."""
     match = _HOST.fullmatch(host)
     name = match["name"].lower().rstrip(".") if match else ""
     if not host or name == "localhost" or name.endswith(".localhost"):
@@ -80,6 +80,7 @@ def is_local(host: str) -> bool:
 
 
 def unauthorized(access: Access, error: str, problem: str) -> HTTPException:
+    """Return the error for a missing or wrong token, with the challenge that HTTP requires."""
     challenge = ", ".join(['Bearer realm="longshore"', *filter(None, [error])])
     advice = METRICS if access == "metrics" else ADMIN
     return HTTPException(status_code=401, detail=problem + advice, headers={"www-authenticate": challenge})

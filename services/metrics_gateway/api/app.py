@@ -1,4 +1,4 @@
-"""The application: its addresses and what holds for all of them."""
+"""The application: its routes and their common settings."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from services.common.process.lifecycle import VERSION
+from services.common.version import VERSION
 from services.metrics_gateway.api import commands, metrics_routes, page, problem, queries, stream_routes
 from services.metrics_gateway.api.access import guard
-from services.metrics_gateway.api.dependencies import Core
+from services.metrics_gateway.api.dependencies import Gateway
 
 MOST_BODY = 64 << 10
+"""Bytes of a request body. A command has a few hundred."""
 
 
-def create(core: Core) -> Litestar:
-    """The application of a gateway: the one place where it is made, and where it can be wrapped."""
+def create(gateway: Gateway) -> Litestar:
+    """Return the application of a gateway."""
     app = Litestar(
         [*page.HANDLERS, *queries.HANDLERS, *stream_routes.HANDLERS, *commands.HANDLERS, *metrics_routes.HANDLERS],
-        state=State({"core": core}),
-        dependencies={"core": Provide(lambda: core, sync_to_thread=False)},
+        state=State({"gateway": gateway}),
+        dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},
         guards=[guard],
         opt={"access": "read"},
         exception_handlers={HTTPException: problem.answer, Exception: problem.unexpected},
@@ -37,7 +38,7 @@ def create(core: Core) -> Litestar:
 
 
 def _description() -> OpenAPIConfig:
-    """OpenAPI at /schema, as JSON only: the usual viewers load their parts from elsewhere."""
+    """Return the OpenAPI settings: /schema as JSON only, as the usual viewers load scripts from other sites."""
     scheme = SecurityScheme(type="http", scheme="bearer", description="The token in the admin token file.")
     return OpenAPIConfig(
         title="Longshore admin API",
@@ -51,7 +52,7 @@ def _description() -> OpenAPIConfig:
 
 
 def _forbid_unknown_fields(app: Litestar) -> None:
-    """Says of the verbs' bodies what is so: a field that they do not have is refused."""
+    """Declare in the schema that commands refuse unknown fields."""
     schemas = app.openapi_schema.components.schemas or {}
-    for order in commands.ORDERS:
-        schemas[order.__name__].additional_properties = False
+    for request in commands.REQUESTS:
+        schemas[request.__name__].additional_properties = False

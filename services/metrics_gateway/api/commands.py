@@ -1,8 +1,7 @@
-"""The verbs: what a person may tell the deployers. POST, JSON, always with the admin token."""
+"""The commands to the deployers: POST, JSON, always with the admin token."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -14,19 +13,19 @@ from litestar.params import JSONBody
 
 from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
+from schemas.subjects import DEPLOYER_UNIT
+from services.common import tracing
 from services.common.errors import BusError
-from services.metrics_gateway.api.dependencies import Core, Given
+from services.metrics_gateway.api.dependencies import Gateway, InjectedGateway
 from services.metrics_gateway.api.parameters import NAME
 from services.metrics_gateway.api.problem import specs
 from services.metrics_gateway.state.state import AppKey, State
 
-DEPLOYER = "deployer:"
-SOMEBODY = "api"
+DEFAULT_ACTOR = "api"
 ACCEPTED = 202
 PROBLEMS = specs(401, 404, 409, 413, 503)
 SECURITY: list[dict[str, list[str]]] = [{"admin": []}]
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 PRINTABLE = r"^[!-~]*$(?!\n)"
 """Python's `$` also matches before a last newline; JavaScript, which reads this in the schema, has no `\\Z`."""
@@ -34,40 +33,43 @@ PRINTABLE = r"^[!-~]*$(?!\n)"
 Word = Annotated[str, msgspec.Meta(max_length=255, pattern=PRINTABLE)]
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which application is meant: none named, the only one that is delivered. `by`: who wants it, for the log."""
+class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The common fields of all commands. `by`: who sends it, for the log.
+
+    An empty `app` stands for the only application that has a deployer.
+    """
 
     app: Annotated[str, msgspec.Meta(pattern=NAME)] = ""
     host: Word = ""
-    by: Word = SOMEBODY
+    by: Word = DEFAULT_ACTOR
 
 
-class DeployOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DeployRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`release`: empty for the newest that the registry offers."""
 
     release: Word = ""
 
 
-class RollbackOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RollbackRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`to`: the release; empty for the one before the current one."""
 
     to: Word = ""
 
 
-class RetryOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RetryRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`release`: empty for the newest one in quarantine."""
 
     release: Word = ""
 
 
-class DrainOrder(Order, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`replica`: its id, as /api/containers tells it."""
+class DrainRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`replica`: its id, as in /api/containers."""
 
     replica: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=PRINTABLE)]
 
 
-class Done(msgspec.Struct, frozen=True):
-    """What the deployer answers. `deployment` is set when one was started or aborted: events say how it goes on."""
+class CommandResult(msgspec.Struct, frozen=True):
+    """The deployer's reply. `deployment` is set when it started or aborted one; its events show the progress."""
 
     app: str
     host: str
@@ -75,90 +77,109 @@ class Done(msgspec.Struct, frozen=True):
     deployment: str
 
 
-def _verb(path: str, status_code: int = ACCEPTED) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
+def _command(path: str, status_code: int = ACCEPTED) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     return post(path, status_code=status_code, responses=PROBLEMS, opt={"access": "command"}, security=SECURITY)
 
 
-@_verb("/api/deploy")
-async def deploy(request: Request[Any, Any, Any], core: Given, data: JSONBody[DeployOrder]) -> Done:
+@_command("/api/deploy")
+async def deploy(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[DeployRequest]
+) -> CommandResult:
     """Roll out a release now."""
-    return await _tell(core, request.headers, data, Deploy(data.release, data.by))
+    return await _send(gateway, request.headers, data, Deploy(data.release, data.by))
 
 
-@_verb("/api/rollback")
-async def rollback(request: Request[Any, Any, Any], core: Given, data: JSONBody[RollbackOrder]) -> Done:
+@_command("/api/rollback")
+async def rollback(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[RollbackRequest]
+) -> CommandResult:
     """Return to an earlier release and stay there until `resume`."""
-    return await _tell(core, request.headers, data, Rollback(data.to, data.by))
+    return await _send(gateway, request.headers, data, Rollback(data.to, data.by))
 
 
-@_verb("/api/pause", 200)
-async def pause(request: Request[Any, Any, Any], core: Given, data: JSONBody[Order]) -> Done:
+@_command("/api/pause", 200)
+async def pause(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[CommandRequest]
+) -> CommandResult:
     """Deploy nothing new until `resume`; what runs is kept running."""
-    return await _tell(core, request.headers, data, Pause(data.by))
+    return await _send(gateway, request.headers, data, Pause(data.by))
 
 
-@_verb("/api/resume", 200)
-async def resume(request: Request[Any, Any, Any], core: Given, data: JSONBody[Order]) -> Done:
+@_command("/api/resume", 200)
+async def resume(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[CommandRequest]
+) -> CommandResult:
     """Follow the registry again."""
-    return await _tell(core, request.headers, data, Resume(data.by))
+    return await _send(gateway, request.headers, data, Resume(data.by))
 
 
-@_verb("/api/retry")
-async def retry(request: Request[Any, Any, Any], core: Given, data: JSONBody[RetryOrder]) -> Done:
+@_command("/api/retry")
+async def retry(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[RetryRequest]
+) -> CommandResult:
     """Lift the quarantine of a release and deploy it again."""
-    return await _tell(core, request.headers, data, Retry(data.release, data.by))
+    return await _send(gateway, request.headers, data, Retry(data.release, data.by))
 
 
-@_verb("/api/drain")
-async def drain(request: Request[Any, Any, Any], core: Given, data: JSONBody[DrainOrder]) -> Done:
+@_command("/api/drain")
+async def drain(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[DrainRequest]
+) -> CommandResult:
     """Take a replica out of traffic, wait for its connections, and replace it."""
-    return await _tell(core, request.headers, data, Drain(data.replica, data.by))
+    return await _send(gateway, request.headers, data, Drain(data.replica, data.by))
 
 
-@_verb("/api/abort")
-async def abort(request: Request[Any, Any, Any], core: Given, data: JSONBody[Order]) -> Done:
+@_command("/api/abort")
+async def abort(
+    request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[CommandRequest]
+) -> CommandResult:
     """End the deployment under way: roll it back, and quarantine its release."""
-    return await _tell(core, request.headers, data, Abort(data.by))
+    return await _send(gateway, request.headers, data, Abort(data.by))
 
 
-async def _tell(core: Core, headers: Mapping[str, str], order: Order, command: Command) -> Done:
-    """Raises HTTPException: 404 or 409 if it is unclear whom, 409 if the deployer refuses, 503 if it is away."""
-    host, app = target(core.live.state, order.app, order.host)
+async def _send(
+    gateway: Gateway, headers: Mapping[str, str], wanted: CommandRequest, command: Command
+) -> CommandResult:
+    """Send a command to the deployer of the application.
+
+    Raises HTTPException: 404 or 409 if the application is not clear, 409 if the deployer refuses, 503 if it is away.
+    """
+    host, app = target(gateway.projection.state, wanted.app, wanted.host)
     try:
-        payload = await core.bus.request(subjects.commands(app, host), command, headers=trace_context(headers))
+        payload = await gateway.bus.request(subjects.commands(app, host), command, headers=trace_context(headers))
     except BusError as error:
         raise HTTPException(status_code=503, detail=str(error)) from None
     try:
         reply = msgspec.json.decode(payload, type=Reply)
     except msgspec.MsgspecError:
-        detail = f"what answers for {app} on {host} is no deployer of this version: see its log"
+        detail = f"the reply for {app} on {host} is not from a deployer of this version: see its log"
         raise HTTPException(status_code=503, detail=detail) from None
     if not reply.ok:
         raise HTTPException(status_code=409, detail=reply.message)
-    return Done(app, host, reply.message, reply.deployment)
+    return CommandResult(app, host, reply.message, reply.deployment)
 
 
 def target(state: State, app: str, host: str) -> AppKey:
-    """The host and app that are meant: one that has a deployer, or had one. Raises HTTPException."""
-    delivered = {(at, unit.removeprefix(DEPLOYER)) for at, unit in state.units if unit.startswith(DEPLOYER)}
+    """Return the host and app that are meant: one that has or had a deployer. Raises HTTPException."""
+    delivered = {(at, unit.removeprefix(DEPLOYER_UNIT)) for at, unit in state.units if unit.startswith(DEPLOYER_UNIT)}
     known = delivered | state.apps.keys() if app else delivered
     found = sorted(key for key in known if app in ("", key[1]) and host in ("", key[0]))
     names = ", ".join(f"{name} on {at}" for at, name in sorted(delivered)) or "none"
     if not found:
-        raise HTTPException(status_code=404, detail=f"no such application here; these are: {names}")
+        raise HTTPException(status_code=404, detail=f"no such application; there are: {names}")
     if len(found) > 1:
-        raise HTTPException(status_code=409, detail=f"which one? name app and host: {names}")
+        raise HTTPException(status_code=409, detail=f"several applications match: name app and host, of {names}")
     return found[0]
 
 
 def trace_context(headers: Mapping[str, str]) -> dict[str, str]:
-    """The W3C trace context of a request, if it has a valid one, to be passed on."""
+    """Return the W3C trace context of a request, to be passed on; empty if it has no valid one."""
     parent = headers.get("traceparent", "")
-    if not _TRACEPARENT.fullmatch(parent):
+    if not tracing.parse(parent):
         return {}
     found = {"traceparent": parent, "tracestate": headers.get("tracestate", "")}
     return {name: value for name, value in found.items() if value}
 
 
-ORDERS = (Order, DeployOrder, RollbackOrder, RetryOrder, DrainOrder)
+REQUESTS = (CommandRequest, DeployRequest, RollbackRequest, RetryRequest, DrainRequest)
 HANDLERS = [deploy, rollback, pause, resume, retry, drain, abort]

@@ -1,4 +1,4 @@
-"""What the addresses of the admin API work with."""
+"""The objects that the routes of the admin API need."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from services.common.bus.connection import Bus
 from services.metrics_gateway.api.streams import Streams
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.export.prometheus import Exporter
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.settings import GatewaySettings
 from services.metrics_gateway.views.traffic import Traffic
 
 
-class Shown(msgspec.Struct):
-    """What the streams of views show, as it is sent, until it is `due` to be made again on the monotonic clock."""
+class SharedViews(msgspec.Struct):
+    """The views as they are sent to all streams. They are made again at `due` on the monotonic clock."""
 
     chunks: dict[str, bytes] = {}
     due: float = 0.0
 
 
-class Core(msgspec.Struct, frozen=True):
+class Gateway(msgspec.Struct, frozen=True):
     """A running gateway. `stopping` ends the open streams."""
 
     settings: GatewaySettings
     tokens: Tokens
-    live: Live
+    projection: Projection
     traffic: Traffic
     exporter: Exporter
     bus: Bus
     stopping: asyncio.Event
     streams: Streams = msgspec.field(default_factory=Streams)
-    shown: Shown = msgspec.field(default_factory=Shown)
+    shared: SharedViews = msgspec.field(default_factory=SharedViews)
 
 
-Given: TypeAlias = NamedDependency[Core]
-"""How a handler asks for it, under the name `core`."""
+InjectedGateway: TypeAlias = NamedDependency[Gateway]
+"""The type of a handler's argument `gateway`, which Litestar then injects."""

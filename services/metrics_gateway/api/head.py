@@ -1,4 +1,4 @@
-"""HEAD: what GET answers, without the body."""
+"""HEAD: the answer to GET, without the body."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from litestar.types import ASGIApp, Message, Receive, Send
 
 
-def answering_head(app: ASGIApp) -> ASGIApp:
-    """An application that also answers HEAD on each address that has GET, under the same rules."""
+def with_head(app: ASGIApp) -> ASGIApp:
+    """Return an application that also answers HEAD on each route that has GET, under the same rules."""
 
     async def answer(scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -23,7 +23,7 @@ def answering_head(app: ASGIApp) -> ASGIApp:
 
 
 def _without_body(send: Send) -> Send:
-    """The server takes nothing after the end; a stream hears of that end as of a client that has gone."""
+    """Send an empty body only. A stream then sees the end of the connection as from a client that has gone."""
     is_over = False
 
     async def send_head(message: Message) -> None:
@@ -38,7 +38,7 @@ def _without_body(send: Send) -> Send:
 
 
 def _allowing_head(message: Message) -> Message:
-    """An answer that lists the methods of an address lists HEAD beside GET."""
+    """List HEAD beside GET in an Allow header."""
     if message["type"] == "http.response.start":
         message["headers"] = [
             (name, value.replace(b"GET", b"GET, HEAD") if name.lower() == b"allow" else value)

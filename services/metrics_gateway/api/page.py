@@ -1,4 +1,4 @@
-"""The status page: one file, whose script and style are the only ones that a browser may run."""
+"""The status page: one file. A browser runs only the script and the style in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 @get("/", opt={"access": "open"}, include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
 def page() -> Response[str]:
-    """The page holds no data: what it shows, it asks the API for, with a token where one is needed."""
+    """Return the page. It holds no data: its script asks the API, with a token where one is needed."""
     text = source()
     headers = {"content-security-policy": policy(text), "referrer-policy": "no-referrer"}
     return Response(text, media_type=MediaType.HTML, headers=headers)
@@ -24,12 +24,12 @@ def page() -> Response[str]:
 
 @cache
 def source() -> str:
-    """The page as it is sent."""
+    """Return the page as it is sent."""
     return files("services.metrics_gateway").joinpath("page", "index.html").read_text(encoding="utf-8")
 
 
 def policy(text: str) -> str:
-    """A Content-Security-Policy that allows the page's own script and style, by hash, and to ask this server."""
+    """Return a Content-Security-Policy that allows only the page's own script and style, and this server."""
     hashes: dict[str, list[str]] = {"script": [], "style": []}
     for tag, content in _INLINE.findall(text):
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

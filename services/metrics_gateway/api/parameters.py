@@ -1,4 +1,4 @@
-"""Parameters that several addresses have."""
+"""Query parameters that several routes have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
 NAME = r"^(?:[A-Za-z0-9][A-Za-z0-9-]{0,62})?$(?!\n)"
 """Empty or a name. Python's `$` also matches before a last newline; JavaScript, which reads this, has no `\\Z`."""
 
-AppName: TypeAlias = Annotated[str, QueryParameter(pattern=NAME, description="Only this application's; empty: all.")]
+AppName: TypeAlias = Annotated[str, QueryParameter(pattern=NAME, description="Only this application; empty: all.")]
 
 Kinds: TypeAlias = Annotated[
     tuple[Kind, ...],
@@ -28,5 +28,5 @@ Kinds: TypeAlias = Annotated[
 
 
 def wanted(app: str, kinds: Sequence[str]) -> Wanted:
-    """The events that a request asks for."""
+    """Return the filter that a request asks for."""
     return Wanted(app, frozenset(kinds))

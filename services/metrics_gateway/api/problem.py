@@ -15,11 +15,11 @@ from services.common import log
 
 MEDIA_TYPE = "application/problem+json"
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-"""What every answer says: nobody keeps it, nobody takes it for something else."""
+"""Headers of every answer: clients do not cache it and do not guess its type."""
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """`title` names the status, `detail` says what is wrong and what to do."""
+    """An error. `title` names the status, `detail` the problem and its remedy."""
 
     status: int
     title: str
@@ -28,7 +28,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def specs(*codes: int) -> dict[int, ResponseSpec]:
-    """The problems that an address may answer with, for its description; every address may answer 400."""
+    """Return the problems that a route may answer with, for its description; every route may answer 400."""
     return {
         code: ResponseSpec(Problem, generate_examples=False, description=HTTPStatus(code).phrase, media_type=MEDIA_TYPE)
         for code in (400, *codes)
@@ -36,12 +36,12 @@ def specs(*codes: int) -> dict[int, ResponseSpec]:
 
 
 def answer(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """The problem that an exception tells of."""
+    """Return the problem for an exception."""
     return _response(Problem(error.status_code, _title(error.status_code), _detail(error)), error.headers)
 
 
 def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """A mistake of ours: the log has the traceback."""
+    """Log the traceback of a bug in Longshore, and return a problem."""
     logger: FilteringBoundLogger = log.get("gateway")
     logger.error("cannot answer", path=request.url.path, exc_info=error)
     return _response(Problem(500, _title(500), "this is a bug: the gateway's log says more"), None)
@@ -60,7 +60,7 @@ def _title(code: int) -> str:
 
 
 def _detail(error: HTTPException) -> str:
-    """One line, with what is wrong about each parameter or field."""
+    """Return one line with the problem of each parameter or field."""
     words = [error.detail]
     if isinstance(error.extra, list):
         words = [": ".join(filter(None, (str(one.get("key", "")), str(one.get("message", ""))))) for one in error.extra]

@@ -1,4 +1,4 @@
-"""The streams: the event log as it grows, and what the other addresses answer whenever that changes."""
+"""The streams: the event log as it grows, and the answers of other routes whenever they change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas import codec, subjects
 from services.common.bus.connection import Bus
 from services.common.errors import BusError
 from services.common.jetstream import log_reader
-from services.metrics_gateway.api.dependencies import Core, Given
+from services.metrics_gateway.api.dependencies import Gateway, InjectedGateway
 from services.metrics_gateway.api.parameters import AppName, Kinds, wanted
 from services.metrics_gateway.api.problem import specs
 from services.metrics_gateway.api.queries import READ, status_of
@@ -27,28 +27,31 @@ from services.metrics_gateway.views import backends, deployments, events, status
 from services.metrics_gateway.views.events import Wanted, views
 
 LARGEST = 2**53 - 1
-"""Of the numbers that every reader of JSON takes as they are."""
+"""The largest integer that every JSON parser keeps exact."""
 
 TICK = 1.0
+"""Seconds between two looks for changes: the views are made once for all streams."""
+
 SHOWN = 50
+"""Deployments and events in a view."""
 
 PROBLEMS = specs(401, 403, 421, 503)
 
 AHEAD = 8
-"""Messages that are asked for at a time, for each reader: one of a busy proxy has 30 KB, and 64 readers may be slow."""
+"""Messages to fetch at a time for each client: one of a busy proxy has 30 KB, and 64 clients may be slow."""
 
 Start = Annotated[
     int,
-    QueryParameter(ge=0, le=LARGEST, description="First stream sequence to tell; 0: the first that comes from now on."),
+    QueryParameter(ge=0, le=LARGEST, description="First stream sequence to send; 0: the next one."),
 ]
-# gt=-1 and not ge=0: the description of a value that may also be absent leaves out a minimum of 0
+# gt=-1 and not ge=0: Litestar omits a minimum of 0 from the description of a value that may be absent
 LastEventId = Annotated[
     int | None,
     HeaderParameter(
-        name="Last-Event-ID", gt=-1, le=LARGEST - 1, description="Go on after this event; wins over start."
+        name="Last-Event-ID", gt=-1, le=LARGEST - 1, description="Continue after this event; overrides start."
     ),
 ]
-Follow = Annotated[bool, QueryParameter(description="false: end when everything is told that is there now.")]
+Follow = Annotated[bool, QueryParameter(description="false: end after the events that the log holds now.")]
 
 HANDLING: dict[str, Any] = {
     "opt": READ,
@@ -58,48 +61,48 @@ HANDLING: dict[str, Any] = {
     "guards": [refuse_foreign_pages],
 }
 
-VIEWS: dict[str, Callable[[Core], Any]] = {
+VIEWS: dict[str, Callable[[Gateway], Any]] = {
     "status": status_of,
-    "containers": lambda core: status.containers(core.live.state),
-    "backends": lambda core: backends.backends(core.live.state, ""),
-    "deployments": lambda core: deployments.deployments(core.live.state, "", SHOWN),
-    "events": lambda core: events.newest(core.live.state, Wanted(), SHOWN),
+    "containers": lambda gateway: status.containers(gateway.projection.state),
+    "backends": lambda gateway: backends.backends(gateway.projection.state, ""),
+    "deployments": lambda gateway: deployments.deployments(gateway.projection.state, "", SHOWN),
+    "events": lambda gateway: events.newest(gateway.projection.state, Wanted(), SHOWN),
 }
 
 
 @get("/api/events/stream", **HANDLING)
 async def api_events_stream(
-    core: Given,
+    gateway: InjectedGateway,
     app: AppName = "",
     kind: Kinds = (),
     start: Start = 0,
     last_event_id: LastEventId = None,
     follow: Follow = True,
 ) -> Stream:
-    """Server-sent events: each event of the log as JSON, under its stream sequence as id.
+    """Return server-sent events: each event of the log as JSON, with its stream sequence as id.
 
-    An event named `gap` tells which sequences the log no longer holds.
+    An event named `gap` names sequences that the log no longer holds.
     """
     first = start if last_event_id is None else last_event_id + 1
-    stream = await _described(core.bus)
-    return answer(_events(core, stream, first, wanted(app, kind), follow), core.stopping)
+    stream = await _described(gateway.bus)
+    return answer(_events(gateway, stream, first, wanted(app, kind), follow), gateway.stopping)
 
 
 @get("/api/stream", **HANDLING)
-async def api_stream(core: Given, follow: Follow = True) -> Stream:
-    """Server-sent events named status, containers, backends, deployments and events.
+async def api_stream(gateway: InjectedGateway, follow: Follow = True) -> Stream:
+    """Return server-sent events named status, containers, backends, deployments and events.
 
-    Each carries what /api/<name> answers, at first and whenever that has changed.
+    Each has the answer of /api/<name>. It comes at first, and whenever the answer has changed.
     """
-    return answer(_views(core, follow), core.stopping)
+    return answer(_views(gateway, follow), gateway.stopping)
 
 
-async def _views(core: Core, follow: bool) -> AsyncGenerator[bytes, None]:
-    told: dict[str, bytes] = {}
+async def _views(gateway: Gateway, follow: bool) -> AsyncGenerator[bytes, None]:
+    sent: dict[str, bytes] = {}
     while True:
-        for name, chunk in (_current(core) if follow else _made(core)).items():
-            if told.get(name) != chunk:
-                told[name] = chunk
+        for name, chunk in (_current(gateway) if follow else _made(gateway)).items():
+            if sent.get(name) != chunk:
+                sent[name] = chunk
                 yield chunk
         if not follow:
             return
@@ -107,7 +110,7 @@ async def _views(core: Core, follow: bool) -> AsyncGenerator[bytes, None]:
 
 
 async def _described(bus: Bus) -> log_reader.Stream:
-    """The log. Raises HTTPException 503, at once while the bus is away."""
+    """Return the state of the log. Raises HTTPException 503, at once while the bus is away."""
     try:
         if not bus.is_connected:
             raise BusError("the bus is away: the log cannot be read now")
@@ -116,20 +119,20 @@ async def _described(bus: Bus) -> log_reader.Stream:
         raise HTTPException(status_code=503, detail=str(error), headers={"retry-after": "5"}) from None
 
 
-def _current(core: Core) -> dict[str, bytes]:
-    """The views, made once a tick for all that follow them."""
-    now, shown = time.monotonic(), core.shown
-    if now >= shown.due:
-        shown.chunks, shown.due = _made(core), now + TICK
-    return shown.chunks
+def _current(gateway: Gateway) -> dict[str, bytes]:
+    """Return the views, made once a tick for all their streams."""
+    now, shared = time.monotonic(), gateway.shared
+    if now >= shared.due:
+        shared.chunks, shared.due = _made(gateway), now + TICK
+    return shared.chunks
 
 
-def _made(core: Core) -> dict[str, bytes]:
-    return {name: message(view(core), name) for name, view in VIEWS.items()}
+def _made(gateway: Gateway) -> dict[str, bytes]:
+    return {name: message(view(gateway), name) for name, view in VIEWS.items()}
 
 
 async def _events(
-    core: Core, stream: log_reader.Stream, first: int, wanted: Wanted, follow: bool
+    gateway: Gateway, stream: log_reader.Stream, first: int, wanted: Wanted, follow: bool
 ) -> AsyncGenerator[bytes, None]:
     start, gap = beginning(stream, first)
     if gap:
@@ -137,18 +140,21 @@ async def _events(
     subject = subjects.events("*", wanted.app or "*")
     if not follow and start > stream.last:
         return
-    reading = log_reader.read(core.bus, start, subject, wait=follow, created=stream.created, ahead=AHEAD)
+    reading = log_reader.read(gateway.bus, start, subject, wait=follow, created=stream.created, ahead=AHEAD)
     async with aclosing(reading):
         while entries := await _next(reading):
             for entry in entries:
-                async with core.streams.turn():
-                    chunks = told(entry, wanted)
+                async with gateway.streams.turn():
+                    chunks = messages(entry, wanted)
                 for chunk in chunks:
                     yield chunk
 
 
-async def _next(reading: AsyncGenerator[list[log_reader.Entry], None]) -> list[log_reader.Entry]:
-    """What comes next; nothing at the end, or when the log is another one: the client comes back and hears of a gap."""
+async def _next(reading: AsyncGenerator[list[log_reader.LogMessage], None]) -> list[log_reader.LogMessage]:
+    """Return the next messages; none at the end, or when another log has replaced this one.
+
+    The client then connects again and gets a gap.
+    """
     try:
         return await anext(reading, [])
     except log_reader.StreamReplacedError:
@@ -156,16 +162,16 @@ async def _next(reading: AsyncGenerator[list[log_reader.Entry], None]) -> list[l
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Sequences that were asked for and that the log does not hold: the first and the last of them."""
+    """The first and the last of the requested sequences that the log does not hold."""
 
     first: int
     last: int
 
 
 def beginning(stream: log_reader.Stream, first: int) -> tuple[int, Gap | None]:
-    """Where to begin when `first` is asked for (0: at the end), and what is missing from there on.
+    """Return where to begin when `first` is requested (0: at the end), and what is missing from there on.
 
-    A sequence beyond the end is one of an earlier log: that one is gone, and this one is told from its end on.
+    A sequence beyond the end is one of an earlier log: that one is gone, and the stream begins at the end of this one.
     """
     if first in (0, stream.last + 1):
         return stream.last + 1, None
@@ -174,8 +180,8 @@ def beginning(stream: log_reader.Stream, first: int) -> tuple[int, Gap | None]:
     return max(first, stream.first), Gap(first, stream.first - 1) if first < stream.first else None
 
 
-def told(entry: log_reader.Entry, wanted: Wanted) -> list[bytes]:
-    """A message's events. Only the last carries the id: who was cut off before it gets the others again."""
+def messages(entry: log_reader.LogMessage, wanted: Wanted) -> list[bytes]:
+    """Return the events of a message. Only the last has the id: a client that was cut off before it gets all again."""
     try:
         batch = codec.decode(entry.payload, entry.subject).batch
     except msgspec.MsgspecError:

@@ -1,4 +1,4 @@
-"""Server-sent events: the lines, the heartbeats, and how many may be open."""
+"""Server-sent events: their format, their heartbeats, and the limit of open streams."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MOST = 64
 """Streams that may be open at the same time."""
 
 HEARTBEAT = 10.0
-"""Seconds of silence after which a comment tells client and proxies that the stream lives."""
+"""Seconds of silence after which a comment shows client and proxies that the stream is alive."""
 
 RETRY = 2000
 """Milliseconds that a client is asked to wait before it connects again."""
 
 TURNS = 2
-"""A message of the log takes a millisecond or two to decode and to encode again; so that 64 readers of the past do not
-hold up the fold for longer than a request does, so many do it between two turns of the event loop."""
+"""Streams that decode a message between two turns of the event loop. That takes a millisecond or two each, so 64
+clients that read the past delay the fold no longer than a request does."""
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -33,7 +33,7 @@ COMMENT = b":\n\n"
 
 
 class Streams:
-    """The open streams. At most `MOST` are admitted, and `TURNS` of them prepare something at a time."""
+    """The open streams: `MOST` at most. `TURNS` of them prepare data at a time."""
 
     def __init__(self) -> None:
         self.open = 0
@@ -41,7 +41,7 @@ class Streams:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """One is open inside. Raises HTTPException 503 when too many are."""
+        """Count an open stream while inside. Raises HTTPException 503 when there are too many."""
         if self.open >= MOST:
             raise HTTPException(
                 status_code=503, detail=f"{MOST} streams are open: close one", headers={"retry-after": "5"}
@@ -54,17 +54,17 @@ class Streams:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Work that holds up the event loop goes inside; everybody else gets their turn before the next."""
+        """Do work that blocks the event loop inside. All other tasks get a turn before the next."""
         async with self._turns:
             yield
             await asyncio.sleep(0)
 
 
 def limited(app: ASGIApp) -> ASGIApp:
-    """A middleware that counts a stream from its admission until its response is over, whatever ends it."""
+    """Return a middleware that counts a stream from its admission to the end of its response."""
 
     async def count(scope: Scope, receive: Receive, send: Send) -> None:
-        streams: Streams = scope["litestar_app"].state.core.streams
+        streams: Streams = scope["litestar_app"].state.gateway.streams
         with streams.admitted():
             await app(scope, receive, send)
 
@@ -72,18 +72,18 @@ def limited(app: ASGIApp) -> ASGIApp:
 
 
 def refuse_foreign_pages(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Raises HTTPException 403 for a page of elsewhere: it could read nothing, and would take up the streams."""
+    """Raise HTTPException 403 for a web page of another site: it can read nothing, and would take up streams."""
     if connection.headers.get("sec-fetch-site", "").lower() == "cross-site":
         raise HTTPException(status_code=403, detail="no stream for a web page of another site")
 
 
 def answer(content: AsyncGenerator[bytes, None], stopping: asyncio.Event) -> Stream:
-    """A response that sends `content` as it comes."""
+    """Return a response that sends `content` as it comes."""
     return Stream(kept_alive(content, stopping), media_type=MEDIA_TYPE, headers={"x-accel-buffering": "no"})
 
 
 def message(data: Any, event: str = "", identity: str = "") -> bytes:
-    """One event, its data as JSON, which has no line breaks."""
+    """Return one event, its data as JSON, which has no line breaks."""
     lines = [f"id: {identity}"] * bool(identity) + [f"event: {event}"] * bool(event)
     head = "".join(f"{line}\n" for line in lines)
     return head.encode() + b"data: " + msgspec.json.encode(data) + b"\n\n"
@@ -92,7 +92,7 @@ def message(data: Any, event: str = "", identity: str = "") -> bytes:
 async def kept_alive(
     content: AsyncGenerator[bytes, None], stopping: asyncio.Event, heartbeat: float = HEARTBEAT
 ) -> AsyncGenerator[bytes, None]:
-    """`content` with a comment wherever it is silent for `heartbeat` seconds, until it or the gateway ends."""
+    """Yield `content`, and a comment after each `heartbeat` seconds of silence, until it or the gateway ends."""
     stop = asyncio.ensure_future(stopping.wait())
     coming = asyncio.ensure_future(anext(content, None))
     try:

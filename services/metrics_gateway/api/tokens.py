@@ -1,10 +1,8 @@
-"""The bearer tokens: the admin's, which opens everything, and one that opens /metrics only."""
+"""The bearer tokens: the admin's for everything, and one for /metrics only."""
 
 from __future__ import annotations
 
 import hmac
-import os
-import re
 import secrets
 from pathlib import Path
 
@@ -12,28 +10,30 @@ import msgspec
 
 from services.common import log
 from services.common.errors import SettingsError
-from services.metrics_gateway.settings import GatewaySettings
+from services.common.files import create_atomically
+from services.metrics_gateway.settings import TOKEN, GatewaySettings
 
 FILE = "admin-token"
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _OTHERS = 0o077
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """An empty admin token opens nothing; without a metrics token, /metrics asks for none."""
+    """The tokens. An empty admin token admits no request; without a metrics token, /metrics needs none."""
 
     admin: str = ""
     metrics: str = ""
 
     def is_admin(self, presented: str) -> bool:
+        """Return whether this is the admin token."""
         return _same(presented, self.admin)
 
     def opens_metrics(self, presented: str) -> bool:
+        """Return whether this token gives access to /metrics."""
         return _same(presented, self.metrics) or self.is_admin(presented)
 
 
 def load(settings: GatewaySettings) -> Tokens:
-    """The tokens of a gateway; the admin's is made on its first start. Raises SettingsError for a wrong file."""
+    """Return the tokens of a gateway; the first start creates the admin's. Raises SettingsError for an invalid file."""
     metrics = settings.metrics_token
     if settings.metrics_token_file:
         metrics = _read("--metrics-token-file", Path(settings.metrics_token_file))
@@ -43,15 +43,14 @@ def load(settings: GatewaySettings) -> Tokens:
 
 
 def _own(path: Path) -> str:
-    """The token of a state directory. In one that cannot be written there is none: the numbers matter more."""
+    """Return the token of a state directory. Without write access there is none: the numbers matter more."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
-            _make(path)
+            create_atomically(path, f"{secrets.token_urlsafe(32)}\n".encode())
         is_open = bool(path.stat().st_mode & _OTHERS)
     except OSError as error:
         log.get("gateway").warning(
-            "no admin token, so that all verbs are refused: name one with --admin-token-file",
+            "no admin token: all commands are refused; name a file with --admin-token-file",
             file=str(path),
             reason=error.strerror,
         )
@@ -61,21 +60,6 @@ def _own(path: Path) -> str:
     return _read("--state-dir", path)
 
 
-def _make(path: Path) -> None:
-    """Write a new token at once and complete, unless somebody else is faster."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-        path.hardlink_to(unfinished)
-    except FileExistsError:
-        pass
-    finally:
-        unfinished.unlink()
-
-
 def _read(option: str, path: Path) -> str:
     try:
         token = path.read_text().strip()
@@ -83,14 +67,14 @@ def _read(option: str, path: Path) -> str:
         raise SettingsError(f"{option}: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         token = ""
-    if not _TOKEN.fullmatch(token):
+    if not TOKEN.fullmatch(token):
         raise SettingsError(
-            f"{option}: {path} holds no token: write one word of letters, digits and . _ ~ + / = - "
+            f"{option}: {path} does not hold a token: write one word of letters, digits and . _ ~ + / = - "
             "(remove a generated file to get a new one)"
         )
     return token
 
 
 def _same(presented: str, token: str) -> bool:
-    """Compared in a time that does not tell how far they agree."""
+    """Compare in a time that does not reveal how far the tokens agree."""
     return bool(token) and hmac.compare_digest(presented.encode(), token.encode())

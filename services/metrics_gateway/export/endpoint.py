@@ -1,4 +1,4 @@
-"""Where telemetry is pushed to, as options and OpenTelemetry's variables name it. Pure."""
+"""The endpoint of pushes, as options and OpenTelemetry's variables name it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _TARGET = re.compile(_HOST + r":(?P<port>[0-9]{1,9})")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*).*", re.DOTALL)
 _AUTHORITY = re.compile(_HOST + r"(?::(?P<port>[0-9]{0,9}))?")
 _PORTS = {"http": 4317, "https": 443}
-"""Of a URL without a port: OTLP's own in plain text, as the specification's default is; that of https with TLS."""
+"""Ports of a URL without one: OTLP's own in plain text, as in the specification; that of https with TLS."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """`target` is host:port. `is_secure` is what the scheme of a URL says, None without one."""
+    """An endpoint. `target` is host:port; `is_secure` is the choice of a URL's scheme, None without one."""
 
     target: str
     is_secure: bool | None = None
 
 
 def parse_target(option: str, text: str) -> Endpoint:
-    """The endpoint of an option, host:port. Raises SettingsError."""
+    """Return the endpoint of an option, host:port. Raises SettingsError."""
     if "://" in text:
         raise SettingsError(
             f"{option}: {_shown(text)} is a URL; write host:port (gRPC; --otlp-insecure for plain text)"
@@ -38,7 +38,7 @@ def parse_target(option: str, text: str) -> Endpoint:
 
 
 def parse(variable: str, text: str) -> Endpoint:
-    """The endpoint of a variable: a URL, whose path means nothing to gRPC, or host:port. Raises SettingsError."""
+    """Return the endpoint of a variable: a URL, whose path gRPC ignores, or host:port. Raises SettingsError."""
     text = text.strip()
     url = _URL.fullmatch(text)
     if not url:
@@ -57,5 +57,5 @@ def parse(variable: str, text: str) -> Endpoint:
 
 
 def _shown(text: str) -> str:
-    """The URL without what may be a secret in it."""
+    """Return the URL without the part that may be a secret."""
     return repr(re.sub(r"//[^/]*@", "//…@", text))

@@ -1,4 +1,4 @@
-"""What a client of /metrics accepts, by RFC 9110: the form of the text, and its compression. Pure."""
+"""The choices of a client of /metrics, by RFC 9110: text format and compression. Pure."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def form(accept: str) -> Form:
-    """OpenMetrics for who asks for it by name and prefers it to text, or takes it as well; else text.
+    """Return OpenMetrics if the client names it and does not prefer text; else text.
 
-    The version that is asked for does not count: there is one of each, and the answer says which. Text is also the
-    answer to who accepts neither: it is of more use than an error.
+    The requested version does not matter: there is one of each, and the answer names it. A client that accepts neither
+    gets text: that is more useful than an error.
     """
     given = list(choices(accept))
     openmetrics = _weight(given, OPENMETRICS)
@@ -34,14 +34,14 @@ def form(accept: str) -> Form:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named with a weight above 0, or everything that is not named is."""
+    """Return whether gzip has a weight above 0, by name or as one of all encodings."""
     given = {one.name: one.weight for one in choices(accept_encoding)}
     named = [given[name] for name in _GZIP if name in given]
     return max(named) > 0 if named else given.get("*", 0.0) > 0
 
 
 def choices(header: str) -> Iterator[Choice]:
-    """The elements of a header. One whose weight is no number from 0 to 1 is skipped."""
+    """Yield the elements of a header. One whose weight is not a number from 0 to 1 is skipped."""
     for element in _split(header, ","):
         name, *parameters = [part.strip() for part in _split(element, ";")]
         weights = [
@@ -56,9 +56,9 @@ def choices(header: str) -> Iterator[Choice]:
 
 
 def _weight(given: list[Choice], kind: tuple[str, str]) -> float:
-    """The weight of a media type: that of the most specific range that contains it, 0 without one.
+    """Return the weight of a media type: that of the most specific range that contains it, 0 without one.
 
-    Of ranges that differ in their parameters, such as versions, the one that is liked best counts.
+    Of ranges that differ in their parameters, such as versions, the highest weight counts.
     """
     for name in ("/".join(kind), f"{kind[0]}/*", "*/*"):
         weights = [one.weight for one in given if one.name == name]
@@ -68,7 +68,7 @@ def _weight(given: list[Choice], kind: tuple[str, str]) -> float:
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
-    """The parts between separators that are not in a quoted string."""
+    """Yield the parts between separators that are not in a quoted string."""
     part, is_quoted, is_escaped = "", False, False
     for character in text:
         if is_quoted:

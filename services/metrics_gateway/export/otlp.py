@@ -1,7 +1,7 @@
-"""The catalogue in OTLP's form: data points straight from the state, as they stand or what was added since a push.
+"""The catalogue in OTLP: data points straight from the state, cumulative or as deltas since a push.
 
-The SDK's instruments could not be restored after a restart, know no histograms that are summed already, and lose what
-a push that failed was to tell.
+The SDK's instruments cannot be restored after a restart, do not take finished histograms, and lose the deltas of a push
+that failed.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from services.metrics_gateway.instruments.instrument import Instrument, Kind, Labels, Moment, Value
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.instruments.instrument import Instrument, Kind, Labels, Measurement, Value
+from services.metrics_gateway.state.histogram import Histogram
 
 SCOPE = "longshore"
 
 INSTANCES = UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320")
-"""The namespace that the semantic conventions name for a service.instance.id made of something inherent."""
+"""The namespace that the semantic conventions reserve for a service.instance.id made of stable names."""
 
 POINTS = 5000
-"""So many data points at most, a metric's own aside, go into one request: collectors refuse those above 4 MiB."""
+"""Data points in one request, unless one metric has more: collectors refuse requests above 4 MiB."""
 
 LARGEST = 2**63
 """OTLP has integers of 64 bits; larger sums become floats, as they are on /metrics."""
@@ -46,36 +46,36 @@ LARGEST = 2**63
 Values: TypeAlias = dict[Labels, Value]
 
 
-_told = msgspec.msgpack.Decoder(dict[str, Values])
+_values = msgspec.msgpack.Decoder(dict[str, Values])
 
 
 @dataclass(frozen=True)
 class Taken:
-    """The values of a moment, which the fold does not change any more."""
+    """The values at one moment, copied so that the fold does not change them."""
 
-    moment: Moment
+    measurement: Measurement
     values: dict[str, Values]
 
 
 @dataclass(frozen=True)
 class Push:
-    """One request, and what `Collector.pushed` is to be told when it has arrived."""
+    """One request, and the values in it for `Collector.pushed`. `time` is in unix nanoseconds."""
 
     data: MetricsData
     values: dict[str, Values]
-    moment: int
+    time: int
 
 
 class Collector:
-    """Makes requests out of the metrics of a moment.
+    """Makes requests out of all metrics.
 
-    `resource` says the same whichever process pushes, so that a series goes on over restarts and takeovers; the
-    instance is the log that is counted, unless the resource names one. Instruments whose kind is in `delta` tell what
-    was added since the last push that arrived, of this gateway or of the one before it (`told`, `begin`).
+    `resource` is the same in every process that pushes, so that series continue over restarts and takeovers. The
+    instance is the log that is counted, unless the resource names one. Instruments of a kind in `delta` have the growth
+    since the last push that arrived, of this gateway or of the one before it (`pushed_values`, `start_from`).
     """
 
-    def __init__(self, moment: Callable[[], Moment], resource: Resource, delta: Set[Kind]) -> None:
-        self._moment = moment
+    def __init__(self, measure: Callable[[], Measurement], resource: Resource, delta: Set[Kind]) -> None:
+        self._measure = measure
         self._resource = resource
         self._delta = delta
         self._before: dict[str, Values] = {}
@@ -84,26 +84,27 @@ class Collector:
 
     @property
     def is_delta(self) -> bool:
+        """Whether any instrument is pushed as deltas."""
         return bool(self._delta)
 
-    def told(self) -> bytes:
-        """What the receiver has been told of the log, for the gateway that goes on after this one."""
-        told = {one.name: self._before[one.name] for one in _of_log(self._delta) if one.name in self._before}
-        return msgspec.msgpack.encode(told)
+    def pushed_values(self) -> bytes:
+        """Return the values of the log that the receiver has, for the next gateway that pushes."""
+        values = {one.name: self._before[one.name] for one in _of_log(self._delta) if one.name in self._before}
+        return msgspec.msgpack.encode(values)
 
-    def begin(self, told: bytes | None) -> None:
-        """Go on after an earlier gateway. Raises MsgspecError when these are no bytes of `told`."""
-        self._before |= _told.decode(told) if told else {}
+    def start_from(self, pushed: bytes | None) -> None:
+        """Continue after an earlier gateway. Raises MsgspecError for bytes that are not of `pushed_values`."""
+        self._before |= _values.decode(pushed) if pushed else {}
         self._since = dict.fromkeys((one.name for one in _of_log(self._delta)), time.time_ns())
 
     def take(self) -> Taken:
-        """All metrics as they are now."""
-        moment = self._moment()
-        return Taken(moment, {one.name: _copied(one, moment) for one in INSTRUMENTS})
+        """Return all metrics as they are now."""
+        measurement = self._measure()
+        return Taken(measurement, {one.name: _copied(one, measurement) for one in INSTRUMENTS})
 
     def requests(self, taken: Taken) -> list[Push]:
-        """As many requests as they need. Takes its time: for a thread."""
-        moment = taken.moment
+        """Return the requests, as many as needed. This takes long, so call it in a thread."""
+        measurement = taken.measurement
         pushes: list[Push] = []
         metrics: list[Metric] = []
         values: dict[str, Values] = {}
@@ -111,47 +112,49 @@ class Collector:
         for instrument in INSTRUMENTS:
             found = taken.values[instrument.name]
             if count and count + len(found) > POINTS:
-                pushes.append(self._push(metrics, values, moment))
+                pushes.append(self._push(metrics, values, measurement))
                 metrics, values, count = [], {}, 0
-            metrics.append(self._metric(instrument, found, moment))
+            metrics.append(self._metric(instrument, found, measurement))
             values[instrument.name] = found
             count += len(found)
-        return [*pushes, self._push(metrics, values, moment)]
+        return [*pushes, self._push(metrics, values, measurement)]
 
     def pushed(self, push: Push) -> None:
-        """The receiver has it."""
+        """Note that the receiver has the values of a request."""
         self._before.update(push.values)
-        self._since.update(dict.fromkeys(push.values, push.moment))
+        self._since.update(dict.fromkeys(push.values, push.time))
 
-    def _push(self, metrics: list[Metric], values: dict[str, Values], moment: Moment) -> Push:
-        scope = ScopeMetrics(InstrumentationScope(SCOPE), metrics, "")  # its version would be part of the identity
-        resource = identified(self._resource, moment.state.log)
+    def _push(self, metrics: list[Metric], values: dict[str, Values], measurement: Measurement) -> Push:
+        scope = ScopeMetrics(
+            InstrumentationScope(SCOPE), metrics, ""
+        )  # a version would be part of the identity of each series
+        resource = identified(self._resource, measurement.state.log)
         data = MetricsData([ResourceMetrics(resource, [scope], resource.schema_url)])
-        return Push(data, values, _nanoseconds(moment.now))
+        return Push(data, values, _nanoseconds(measurement.now))
 
-    def _metric(self, instrument: Instrument, values: Values, moment: Moment) -> Metric:
-        since = self._start(instrument, moment)
-        points = [self._point(instrument, labels, value, since, moment) for labels, value in values.items()]
+    def _metric(self, instrument: Instrument, values: Values, measurement: Measurement) -> Metric:
+        since = self._start(instrument, measurement)
+        points = [self._point(instrument, labels, value, since, measurement) for labels, value in values.items()]
         data = _data(instrument, points, self._temporality(instrument))
         return Metric(instrument.name, instrument.description, instrument.unit, data)
 
-    def _start(self, instrument: Instrument, moment: Moment) -> int:
-        """From when on is counted: cumulative values tell of the log from its beginning."""
+    def _start(self, instrument: Instrument, measurement: Measurement) -> int:
+        """Return the beginning of the counting: for cumulative values of the log, when the log began."""
         if self._temporality(instrument) is AggregationTemporality.DELTA:
             return self._since.get(instrument.name, self._began)
-        return self._began if instrument.of_process else _nanoseconds(moment.state.began)
+        return self._began if instrument.of_process else _nanoseconds(measurement.state.began)
 
     def _temporality(self, instrument: Instrument) -> AggregationTemporality:
         is_delta = instrument.kind in self._delta
         return AggregationTemporality.DELTA if is_delta else AggregationTemporality.CUMULATIVE
 
     def _point(
-        self, instrument: Instrument, labels: Labels, value: Value, since: int, moment: Moment
+        self, instrument: Instrument, labels: Labels, value: Value, since: int, measurement: Measurement
     ) -> NumberDataPoint | HistogramDataPoint:
         attributes = dict(zip(instrument.labels, labels, strict=True))
         if self._temporality(instrument) is AggregationTemporality.DELTA:
             value = _added(value, self._before.get(instrument.name, {}).get(labels))
-        now = _nanoseconds(moment.now)
+        now = _nanoseconds(measurement.now)
         if not isinstance(value, Histogram):
             return NumberDataPoint(attributes, since, now, value if abs(value) < LARGEST else float(value))
         return HistogramDataPoint(
@@ -168,7 +171,7 @@ class Collector:
 
 
 def identified(resource: Resource, log: str) -> Resource:
-    """The resource of what is counted from the log that was created at `log`."""
+    """Return the resource, with an instance id for the log that was created at `log`."""
     return Resource({"service.instance.id": str(uuid5(INSTANCES, log))}).merge(resource)
 
 
@@ -187,8 +190,8 @@ def _data(
     return Sum(numbers, temporality, is_monotonic=instrument.kind == "counter")
 
 
-def _copied(instrument: Instrument, moment: Moment) -> Values:
-    return dict(_frozen(instrument.read(moment)))
+def _copied(instrument: Instrument, measurement: Measurement) -> Values:
+    return dict(_frozen(instrument.read(measurement)))
 
 
 def _frozen(items: Iterator[tuple[Labels, Value]]) -> Iterator[tuple[Labels, Value]]:
@@ -200,7 +203,7 @@ def _frozen(items: Iterator[tuple[Labels, Value]]) -> Iterator[tuple[Labels, Val
 
 
 def _added(value: Value, before: Value | None) -> Value:
-    """What came to a sum since `before`; all of it where it began anew."""
+    """Return the growth since `before`, or the whole value if it started again."""
     if isinstance(value, Histogram):
         return _added_to_histogram(value, before) if isinstance(before, Histogram) else value
     return value - before if isinstance(before, int | float) and before <= value else value

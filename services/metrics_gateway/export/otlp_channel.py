@@ -1,4 +1,4 @@
-"""How the exporters reach the collector: what their constructors are given. Loads gRPC, which is large."""
+"""The connection to the collector: arguments of the exporters' constructors. Loads gRPC, which is large."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from services.common.config.certificates import Certificates, read
 from services.metrics_gateway.telemetry_settings import Signal, TelemetrySettings, variable
 
 
-class Renewal:
-    """Notices that the files of a signal's certificates have been replaced, as is done before or after they expire."""
+class CertificateWatcher:
+    """Detects that certificate files of a signal were replaced, as happens before or after they expire."""
 
     def __init__(self, settings: TelemetrySettings, signal: Signal) -> None:
         self._files = settings.certificates(signal)
-        self._seen = self._look()
+        self._seen = self._stamps()
 
-    def has_come(self) -> bool:
-        """Whether they are others than when this was last asked."""
-        before, self._seen = self._seen, self._look()
+    def changed(self) -> bool:
+        """Return whether the files have changed since the last call."""
+        before, self._seen = self._seen, self._stamps()
         return self._seen != before
 
-    def _look(self) -> list[tuple[int, int]]:
+    def _stamps(self) -> list[tuple[int, int]]:
         return [_stamp(Path(file)) for file in (self._files.ca, self._files.cert, self._files.key) if file]
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What changes with a file; zeros while it cannot be looked at, as when it is being replaced."""
+    """Return a value that changes with a file; zeros while it is missing, as during a replacement."""
     try:
         found = path.stat()
     except OSError:
@@ -38,13 +38,13 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def forget_empty_variables() -> None:
-    """The specification takes an empty variable for one that is not set; the exporters take it for a value."""
+    """Remove empty OTEL_* variables: the specification ignores them, but the exporters do not."""
     for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
         del os.environ[name]
 
 
 def options(settings: TelemetrySettings, signal: Signal) -> dict[str, Any]:
-    """Arguments of an OTLP/gRPC exporter; what is left to OTEL_* variables is None."""
+    """Return the arguments of an OTLP/gRPC exporter; None leaves a choice to OTEL_* variables."""
     is_insecure, endpoint = settings.is_insecure(signal), settings.endpoint(signal)
     return {
         "endpoint": endpoint.target if endpoint else None,

@@ -1,4 +1,4 @@
-"""The catalogue on /metrics, as prometheus_client's families of metrics over the state."""
+"""The catalogue on /metrics, as prometheus_client's metric families."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from prometheus_client.metrics_core import (
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from schemas.limits import LARGEST
 from services.metrics_gateway.export import negotiation, text_format
 from services.metrics_gateway.export.negotiation import Form
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
-from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Value
-from services.metrics_gateway.state.histogram import LARGEST
-from services.metrics_gateway.state.state import Histogram
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Measurement, Value
+from services.metrics_gateway.state.histogram import Histogram
 
 Values: TypeAlias = list[tuple[Labels, Value]]
 
-_COMPRESSION_LEVEL = 1
+_COMPRESSION_LEVEL = 1  # the fold waits meanwhile, and a higher level takes longer and saves little
 _WRITERS: dict[Form, Callable[[Iterator[Metric]], bytes]] = {
     "openmetrics": text_format.openmetrics,
     "text": text_format.text,
@@ -48,14 +48,14 @@ class Exposition(msgspec.Struct, frozen=True):
 
 
 class Exporter:
-    """Renders the state of the moment when it is asked. `resource` becomes target_info, as a collector does it."""
+    """Renders the present state on request. `resource` becomes target_info, as a collector does it."""
 
-    def __init__(self, moment: Callable[[], Moment], resource: Mapping[str, object]) -> None:
-        self._moment = moment
+    def __init__(self, measure: Callable[[], Measurement], resource: Mapping[str, object]) -> None:
+        self._measure = measure
         self._resource = {_NO_LABEL.sub("_", name): str(value) for name, value in resource.items()}
 
     def expose(self, accept: str, accept_encoding: str) -> Exposition:
-        """The metrics as text or OpenMetrics, compressed if the headers of the request allow it."""
+        """Return the metrics as text or OpenMetrics, compressed if the request allows it."""
         chosen = negotiation.form(accept)
         body = _WRITERS[chosen](self.collect())
         headers = {"content-type": _CONTENT_TYPES[chosen], "vary": "accept, accept-encoding"}
@@ -65,21 +65,21 @@ class Exporter:
         return Exposition(body, headers)
 
     def collect(self) -> Iterator[Metric]:
-        """The resource, which OpenMetrics wants first, and every metric."""
+        """Yield the resource, which OpenMetrics wants first, and every metric."""
         yield InfoMetricFamily("target", "The resource that these metrics belong to", self._resource)
-        moment = self._moment()
+        measurement = self._measure()
         for instrument in INSTRUMENTS:
-            yield from families(instrument, list(instrument.read(moment)))
+            yield from families(instrument, list(instrument.read(measurement)))
 
 
 def families(instrument: Instrument, values: Values) -> Iterator[Metric]:
-    """What an instrument has measured, under each of its names."""
+    """Yield the values of an instrument under each of its names."""
     for name in (instrument.prometheus, *instrument.aliases):
         yield _family(name, instrument, values)
 
 
 def _family(name: str, instrument: Instrument, values: Values) -> Metric:
-    """One metric. Its unit is not passed on: the library would append it, and the catalogue's names are final."""
+    """Return one metric. It gets no unit: the library would append it to a name that is final."""
     if instrument.kind == "histogram":
         return _histogram(name, instrument, values)
     kind = CounterMetricFamily if instrument.kind == "counter" else GaugeMetricFamily

@@ -1,4 +1,4 @@
-"""Which instances are older than a log that has lost its beginning: what they said first may have left it. Pure."""
+"""The instances that are older than a log that has lost its beginning. Their first batches may have left it. Pure."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from schemas.codec import Batch
 
 
 def may_have_left(batch: Batch, stored: float, began: float) -> bool:
-    """Whether batches of its instance before this one may have left a log that now begins at `began`.
+    """Return whether earlier batches of the batch's instance may have left a log that now begins at `began`.
 
-    `stored`: when this one was stored. Times are unix seconds; a `began` of 0: nothing has left the log.
+    `stored` is when the batch was stored. Times are unix seconds. A `began` of 0 says that nothing has left the log.
     """
-    ahead = max(0.0, batch.events[-1].time - stored) if batch.events else 0.0  # what is stored later proves the clock
+    ahead = (
+        max(0.0, batch.events[-1].time - stored) if batch.events else 0.0
+    )  # an event cannot happen after it is stored: the clock is fast
     return is_older(batch.instance, began, ahead)
 
 
 def is_older(instance: str, began: float, ahead: float = 0.0) -> bool:
-    """Whether an instance may have begun before the log, its clock being so many seconds ahead.
+    """Return whether an instance may have started before the log began; its clock is `ahead` seconds fast.
 
-    An id that tells no time is taken for an old one.
+    An instance whose id has no time in it may be old.
     """
-    born = created(instance)
-    return bool(began) and (born is None or born - ahead < began)
+    started = created(instance)
+    return bool(began) and (started is None or started - ahead < began)
 
 
 def created(instance: str) -> float | None:
-    """When an instance began, by its id (a UUIDv7) and its own clock, in unix seconds; None for any other text."""
+    """Return when an instance started, by its id (a UUIDv7) and its own clock, in unix seconds, or None."""
     try:
         value = uuid.UUID(instance)
     except ValueError:

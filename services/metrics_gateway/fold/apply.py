@@ -1,7 +1,8 @@
-"""The fold: one message of the log after the other changes the state. No I/O, no clock; the same log, the same state.
+"""The fold: it applies one message of the log after the other to the state.
 
-Each instance numbers its batches from 1. A batch that was applied before is skipped; one that comes late, after a
-later one of its instance, is applied, and the result is the same as if it had come in time.
+It does no I/O and reads no clock: the same log gives the same state. Each instance numbers its batches from 1. The fold
+skips a batch that it has applied before. It applies a batch that comes after a later one of its instance, with the same
+result as if the batch had come in time.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ from services.metrics_gateway.fold import deployment as deployer
 from services.metrics_gateway.fold import expiry, proxy, replica, traces
 from services.metrics_gateway.fold import instance as service
 from services.metrics_gateway.fold.ages import may_have_left
-from services.metrics_gateway.fold.context import Place
-from services.metrics_gateway.state.instance import MISSED, Service
-from services.metrics_gateway.state.state import Instance, State
-from services.metrics_gateway.views.events import remembered
+from services.metrics_gateway.fold.context import BatchContext
+from services.metrics_gateway.fold.recent import DETAILS, keep_recent
+from services.metrics_gateway.state.instance import MISSED, Instance, Service
+from services.metrics_gateway.state.state import State
 
 HORIZON = 1024
-"""A batch that is missing is waited for until its instance is so many batches further."""
+"""The fold waits for a missing batch until its instance is so many batches further."""
 
 LEAP = 2**32
-"""An instance is never so many batches further at once: at a hundred a second, these take more than a year."""
+"""An instance never skips so many batches: at a hundred a second, these take more than a year."""
 
-Handler = Callable[[Place, Any], None]
-
+Handler = Callable[[BatchContext, Any], None]
 
 HANDLERS: dict[type[e.Event], Handler] = {
     e.ServiceStarted: service.service_started,
@@ -76,9 +76,21 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.HealthChanged: replica.health_changed,
     e.ApplicationRemoved: deployer.application_removed,
 }
-HANDLERS = {
-    kind: deployer.told_once(kind, remembered(kind, traces.traced(kind, handler))) for kind, handler in HANDLERS.items()
+
+
+def _dispatch(context: BatchContext, event: e.AnyEvent) -> None:
+    """Apply an event that is not a detail, unless the deployer has recorded it before."""
+    if deployer.is_repeated(context, event):
+        return
+    HANDLERS[type(event)](context, event)
+    traces.extend_trace(context, event)
+    keep_recent(context, event)
+
+
+STEPS: dict[type[e.Event], Handler] = {
+    kind: handler if kind in DETAILS else _dispatch for kind, handler in HANDLERS.items()
 }
+"""The function that applies each kind of event. Nearly all events are details, so those save the call of _dispatch."""
 
 
 def apply(
@@ -90,11 +102,11 @@ def apply(
     began: float = 0.0,
     forget: bool = True,
 ) -> None:
-    """Apply the message at stream sequence `position`, stored at `time`, which was published on `subject`.
+    """Apply the message at stream sequence `position`, stored at `time` (unix seconds) and published on `subject`.
 
-    One that is no batch, or cannot be of who it says that it is of, is counted and changes nothing else.
-    `began`: when the log began that it was imported from, if that had lost what was before (unix seconds). `forget`:
-    whether the counts of what has left for long are given up, as a gateway does.
+    A message that is not a batch, or that cannot be of the service that it names, is counted and changes nothing else.
+    `began`: when the log began from which the message was imported, if earlier messages had left that log (unix
+    seconds). `forget`: whether to drop the counts of backends and replicas that left long ago, as a gateway does.
     """
     state.position = position
     state.first = state.first or position
@@ -116,7 +128,7 @@ def apply(
 
 
 def apply_batch(state: State, batch: Batch, payload: bytes = b"", began: float = 0.0) -> bool:
-    """Apply a batch. False if it was applied before, or its instance cannot have published it."""
+    """Apply a batch. Return False if it was applied before, or if its instance cannot have published it."""
     known = state.instances.get(batch.instance)
     if _is_misfit(known, batch):
         state.misfits += 1
@@ -124,40 +136,41 @@ def apply_batch(state: State, batch: Batch, payload: bytes = b"", began: float =
     instance = known or _appeared(state, batch, began)
     instance.heard = state.clock
     if instance.ended == MISSED:
-        service.come_back(state, instance)
+        service.resume(state, instance)
     was_missing = bool(instance.missing)
     if not _admit(state, instance, batch):
         return False
     if payload:
         _check_chain(state, instance, batch, payload)
-    place, handlers = Place(state, instance, batch, was_missing or bool(instance.missing)), HANDLERS
+    context = BatchContext(state, instance, batch, was_missing or bool(instance.missing))
+    steps = STEPS
     for event in batch.events:
-        handlers[type(event)](place, event)
+        steps[type(event)](context, event)
     state.events += len(batch.events)
-    if place.gapped and not instance.missing:
-        _settle(place)
+    if context.gapped and not instance.missing:
+        _settle(context)
     return True
 
 
 def _is_misfit(known: Instance | None, batch: Batch) -> bool:
-    """Whether another instance than this one took its id, or a place in its sequence where it cannot be."""
+    """Return whether a batch uses the id of another instance, or a sequence number that it cannot have."""
     if known and (known.service, known.host) != (batch.service, batch.host):
         return True
     return batch.sequence > (known.last if known else 0) + LEAP
 
 
 def _appeared(state: State, batch: Batch, began: float) -> Instance:
-    """A new instance. What may have left the log before it was read is waited for, but not called missing."""
-    state.born += 1
-    instance = Instance(batch.instance, batch.service, batch.host, state.born)
-    if may_have_left(batch, state.told, max(began, state.began if state.first > 1 else 0.0)):
+    """Add a new instance. Batches that may have left the log before it was read are awaited, but not missing."""
+    state.last_ordinal += 1
+    instance = Instance(batch.instance, batch.service, batch.host, state.last_ordinal)
+    if may_have_left(batch, state.last_stored, max(began, state.began if state.first > 1 else 0.0)):
         instance.first = batch.sequence
     state.instances[batch.instance] = instance
     return instance
 
 
 def _admit(state: State, instance: Instance, batch: Batch) -> bool:
-    """Whether the batch is new; keeps account of what is missing."""
+    """Return whether the batch is new. Note which batches are missing."""
     sequence, before = batch.sequence, instance.last
     if sequence <= before:
         return _fill_gap(state, instance, batch)
@@ -174,11 +187,13 @@ def _admit(state: State, instance: Instance, batch: Batch) -> bool:
 
 
 def _abandon(state: State, instance: Instance, batches: int) -> None:
+    """Count batches that the fold no longer waits for."""
     state.abandoned += batches
     instance.abandoned += batches
 
 
 def _fill_gap(state: State, instance: Instance, batch: Batch) -> bool:
+    """Return whether the batch is one of those that were missing."""
     if batch.sequence in instance.missing:
         state.late += 1
         instance.missing.remove(batch.sequence)
@@ -194,9 +209,9 @@ def _fill_gap(state: State, instance: Instance, batch: Batch) -> bool:
 
 
 def _is_next(instance: Instance, batch: Batch, before: int) -> bool:
-    """Whether it is the next one after the batch `before`, which was followed by a leap: that was forged.
+    """Return whether it is the next batch after `before`, which a batch far ahead followed: that one was forged.
 
-    The digest of the batch before proves it, so that no forged number makes a repeat of what an instance says later.
+    The digest of the batch before proves it. So no forged number can turn later batches of the instance into repeats.
     """
     if batch.sequence != before + 1 or not batch.previous:
         return False
@@ -204,7 +219,7 @@ def _is_next(instance: Instance, batch: Batch, before: int) -> bool:
 
 
 def _measure_lag(state: State, batch: Batch, stored: float) -> None:
-    """How long the newest event of the batch took into the log; clocks of two hosts may disagree."""
+    """Observe the time from the newest event of the batch to its storage. The clocks of two hosts may differ."""
     known = state.services.get(batch.service)
     if known is None:
         known = state.services[batch.service] = state.new(Service)
@@ -213,7 +228,7 @@ def _measure_lag(state: State, batch: Batch, stored: float) -> None:
 
 
 def _check_chain(state: State, instance: Instance, batch: Batch, payload: bytes) -> None:
-    """Count a batch that does not fit its neighbours; those that will not come any more are no neighbours."""
+    """Count a batch that does not fit its neighbours. Batches that will never come are not neighbours."""
     if not chain.fits(instance.links, batch, payload):
         state.chain_breaks += 1
     if len(instance.links) > 1 and not instance.missing:
@@ -221,21 +236,21 @@ def _check_chain(state: State, instance: Instance, batch: Batch, payload: bytes)
 
 
 def _give_up_the_oldest(state: State, instance: Instance, before: int) -> None:
-    """Those that were within the horizon when the batch `before` was the last one, and are not any more."""
+    """Stop waiting for batches that were within the horizon of the batch `before`, and are not any more."""
     for sequence in range(before - HORIZON, min(before, instance.last - HORIZON)):
         if sequence in instance.missing:
             instance.missing.remove(sequence)
             _abandon(state, instance, 1)
 
 
-def _settle(place: Place) -> None:
-    """No batch of the instance is missing: forget what was kept for one that comes late."""
-    instance = place.instance
-    replica.forget_ended_replicas(place)
-    traces.settle(place)
+def _settle(context: BatchContext) -> None:
+    """Drop what was kept for late batches: no batch of the instance is missing any more."""
+    instance = context.instance
+    replica.forget_ended_replicas(context)
+    traces.settle(context)
     instance.positions.clear()
     instance.leap = None
     for listener in instance.listeners.values():
         listener.closed.clear()
-    if instance.silent:
+    if instance.stop_reported:
         instance.listeners.clear()

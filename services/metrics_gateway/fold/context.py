@@ -1,14 +1,16 @@
-"""Where the events of one batch belong: its instance, its app, its ports."""
+"""The context of the events in one batch: its instance, its app, its ports."""
 
 from __future__ import annotations
 
 from schemas.codec import Batch
-from services.metrics_gateway.state.port import MANY, Backend
-from services.metrics_gateway.state.state import App, Instance, Listener, Port, State
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.instance import Instance
+from services.metrics_gateway.state.port import MANY, Backend, Listener, Port
+from services.metrics_gateway.state.state import State
 
 
-class Place:
-    """Made for each batch. `gapped`: a batch before this one was missing when it came, or it is that batch."""
+class BatchContext:
+    """The context of one batch. `gapped`: an earlier batch was missing when this one came, or this one was missing."""
 
     __slots__ = ("app", "gapped", "host", "instance", "ports", "sequence", "state")
 
@@ -22,7 +24,7 @@ class Place:
         self.ports: dict[int, tuple[Port, Listener]] = {}
 
     def port(self, number: int) -> tuple[Port, Listener]:
-        """The totals of a port and this instance's share of it, also found in `ports` from now on."""
+        """Return the totals of a port and this instance's share of it. Add them to `ports`."""
         totals = self.state.ports.get((self.host, self.app, number))
         if totals is None:
             totals = self.state.ports[self.host, self.app, number] = self.state.new(Port)
@@ -31,18 +33,18 @@ class Place:
         return totals, listener
 
     def backend(self, port: int, name: str) -> Backend:
-        """A backend of a port, with which something happens now."""
+        """Return a backend of a port. Something happens with it now, so its `seen` is set."""
         known = (self.ports.get(port) or self.port(port))[0].backends
         backend = known.get(name)
         if backend is None:
             backend = known[name] = self.state.new(Backend)
             if len(known) > MANY:
-                self.state.due = 0.0
+                self.state.next_expiry = 0.0
         backend.seen = self.state.clock
         return backend
 
-    def delivery(self, name: str = "") -> App:
-        """An app on the batch's host: its own, or the one of this name."""
+    def app_state(self, name: str = "") -> App:
+        """Return the state of an app on the batch's host: of the batch's own app, or of the named one."""
         key = (self.host, name or self.app)
         app = self.state.apps.get(key)
         if app is None:
@@ -50,11 +52,11 @@ class Place:
         return app
 
     def is_latest(self, *what: str) -> bool:
-        """Whether no later batch of this instance, come earlier, has already spoken about this part of the app."""
+        """Return whether no later batch of this instance has already decided this part of the app."""
         return self.is_latest_of(self.app, *what)
 
     def is_latest_of(self, app: str, *what: str) -> bool:
-        """The same for another app of the instance."""
+        """Return the same as `is_latest`, for another app of the instance."""
         if not self.gapped:
             return True
         key = (app, *what)

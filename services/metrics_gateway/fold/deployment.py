@@ -3,84 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from schemas import events as e
-from services.metrics_gateway.fold.context import Place
-from services.metrics_gateway.state.application import App
+from services.metrics_gateway.fold.context import BatchContext
+from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment
 from services.metrics_gateway.state.port import count
-from services.metrics_gateway.state.state import DEPLOYMENTS_KEPT, Deployment
 
-Handler: TypeAlias = Callable[[Place, Any], None]
-
-_TOLD: dict[type[e.Event], Callable[[Deployment], bool]] = {
+_IS_RECORDED: dict[type[e.Event], Callable[[Deployment], bool]] = {
     e.DeploymentStarted: lambda known: known.started is not None,
     e.DeploymentSucceeded: lambda known: known.outcome != "running",
     e.DeploymentFailed: lambda known: known.outcome != "running",
     e.DeploymentRolledBack: lambda known: known.rolled_back_to is not None,
 }
-"""Whether a deployment's record already says what an event tells."""
+"""For each kind of event that a deployer repeats after a crash: whether the deployment has such an event already."""
 
 
-def told_once(kind: type[e.Event], handler: Handler) -> Handler:
-    """The handler of an event that a deployer may tell again after a crash: the second time it is nothing new."""
-    is_told = _TOLD.get(kind)
-    if is_told is None:
-        return handler
-
-    def once(place: Place, event: Any) -> None:
-        known = _known(place.delivery(), event.deployment)
-        if known is None or not is_told(known):
-            handler(place, event)
-
-    return once
+def is_repeated(context: BatchContext, event: Any) -> bool:
+    """Return whether a deployer repeats, after a crash, an event that the deployment already has."""
+    is_recorded = _IS_RECORDED.get(type(event))
+    if is_recorded is None:
+        return False
+    known = _known(context.app_state(), event.deployment)
+    return known is not None and is_recorded(known)
 
 
-def deployer_started(place: Place, name: str) -> None:
-    """A deployer of this app runs; it does not know yet whether the registry fails."""
-    app = place.delivery(name)
-    speak(place, app)
-    if place.is_latest_of(name, "registry"):
+def deployer_started(context: BatchContext, name: str) -> None:
+    """Note that a deployer of this app runs. It does not know yet whether the registry fails."""
+    app = context.app_state(name)
+    claim_app(context, app)
+    if context.is_latest_of(name, "registry"):
         app.streak = 0
 
 
-def application_removed(place: Place, event: e.ApplicationRemoved) -> None:
-    app = place.delivery()
-    speak(place, app)
-    app.removed = app.removed or place.instance.born == app.deployer
+def application_removed(context: BatchContext, event: e.ApplicationRemoved) -> None:
+    """Note that the app was removed, unless a newer deployer has it."""
+    app = context.app_state()
+    claim_app(context, app)
+    app.removed = app.removed or context.instance.ordinal == app.deployer
 
 
-def scale_set(place: Place, event: e.ScaleSet) -> None:
-    if place.is_latest("desired"):
-        place.delivery().desired = event.replicas
+def scale_set(context: BatchContext, event: e.ScaleSet) -> None:
+    """Set the number of replicas that the deployer keeps running."""
+    if context.is_latest("desired"):
+        context.app_state().desired = event.replicas
 
 
-def release_found(place: Place, event: e.ReleaseFound) -> None:
-    if place.is_latest("found"):
-        place.delivery().registry = event.registry
+def release_found(context: BatchContext, event: e.ReleaseFound) -> None:
+    """Note the registry that offers releases."""
+    if context.is_latest("found"):
+        context.app_state().registry = event.registry
 
 
-def registry_failed(place: Place, event: e.RegistryFailed) -> None:
-    app = place.delivery()
+def registry_failed(context: BatchContext, event: e.RegistryFailed) -> None:
+    """Count a failure of the registry."""
+    app = context.app_state()
     app.registry_failures += 1
-    if place.is_latest("registry"):
+    if context.is_latest("registry"):
         app.streak = event.streak
 
 
-def registry_recovered(place: Place, event: e.RegistryRecovered) -> None:
-    if place.is_latest("registry"):
-        place.delivery().streak = 0
+def registry_recovered(context: BatchContext, event: e.RegistryRecovered) -> None:
+    """End the streak of registry failures."""
+    if context.is_latest("registry"):
+        context.app_state().streak = 0
 
 
-def image_pulled(place: Place, event: e.ImagePulled) -> None:
-    passed(place, "pull", event.deployment, event.duration)
+def image_pulled(context: BatchContext, event: e.ImagePulled) -> None:
+    """Observe how long the pull took."""
+    observe_phase(context, "pull", event.deployment, event.duration)
 
 
-def deployment_started(place: Place, event: e.DeploymentStarted) -> None:
-    passed(place, "resolve", event.deployment, event.resolved)
-    if place.is_latest("desired"):
-        place.delivery().desired = event.replicas
-    deployment = _deployment(place, event.deployment, event.release)
+def deployment_started(context: BatchContext, event: e.DeploymentStarted) -> None:
+    """Record the beginning of a deployment."""
+    observe_phase(context, "resolve", event.deployment, event.resolved)
+    if context.is_latest("desired"):
+        context.app_state().desired = event.replicas
+    deployment = _deployment(context, event.deployment, event.release)
     deployment.previous = event.previous
     deployment.by = event.by
     deployment.strategy = event.strategy
@@ -88,23 +87,25 @@ def deployment_started(place: Place, event: e.DeploymentStarted) -> None:
     deployment.started = event.time
 
 
-def deployment_succeeded(place: Place, event: e.DeploymentSucceeded) -> None:
-    app = place.delivery()
+def deployment_succeeded(context: BatchContext, event: e.DeploymentSucceeded) -> None:
+    """Record the success of a deployment. Its release is the current one now."""
+    app = context.app_state()
     app.deployments += 1
-    if place.is_latest("release"):
+    if context.is_latest("release"):
         app.release = event.release
-    deployment = _deployment(place, event.deployment, event.release)
+    deployment = _deployment(context, event.deployment, event.release)
     deployment.outcome = "succeeded"
     deployment.ended = event.time
     deployment.duration = event.duration
     app.deployment_duration.observe(event.duration)
 
 
-def deployment_failed(place: Place, event: e.DeploymentFailed) -> None:
-    app = place.delivery()
+def deployment_failed(context: BatchContext, event: e.DeploymentFailed) -> None:
+    """Record the failure of a deployment, with its phase and reason."""
+    app = context.app_state()
     app.deployment_errors += 1
     count(app.failures, event.phase)
-    deployment = _deployment(place, event.deployment, event.release)
+    deployment = _deployment(context, event.deployment, event.release)
     deployment.outcome = "failed"
     deployment.ended = event.time
     deployment.duration = event.duration
@@ -113,56 +114,61 @@ def deployment_failed(place: Place, event: e.DeploymentFailed) -> None:
     app.deployment_duration.observe(event.duration)
 
 
-def deployment_rolled_back(place: Place, event: e.DeploymentRolledBack) -> None:
-    place.delivery().rollbacks += 1
-    if place.is_latest("release"):
-        place.delivery().release = event.to
-    deployment = _deployment(place, event.deployment, event.release)
+def deployment_rolled_back(context: BatchContext, event: e.DeploymentRolledBack) -> None:
+    """Record a rollback. The release that it returned to is the current one."""
+    context.app_state().rollbacks += 1
+    if context.is_latest("release"):
+        context.app_state().release = event.to
+    deployment = _deployment(context, event.deployment, event.release)
     deployment.rolled_back_to = event.to
 
 
-def release_quarantined(place: Place, event: e.ReleaseQuarantined) -> None:
-    if place.is_latest("quarantine", event.release):
-        place.delivery().quarantined[event.release] = event.reason
+def release_quarantined(context: BatchContext, event: e.ReleaseQuarantined) -> None:
+    """Add a release to the quarantine."""
+    if context.is_latest("quarantine", event.release):
+        context.app_state().quarantined[event.release] = event.reason
 
 
-def quarantine_lifted(place: Place, event: e.QuarantineLifted) -> None:
-    if place.is_latest("quarantine", event.release):
-        place.delivery().quarantined.pop(event.release, None)
+def quarantine_lifted(context: BatchContext, event: e.QuarantineLifted) -> None:
+    """Take a release out of quarantine."""
+    if context.is_latest("quarantine", event.release):
+        context.app_state().quarantined.pop(event.release, None)
 
 
-def deployments_paused(place: Place, event: e.DeploymentsPaused) -> None:
-    if place.is_latest("paused"):
-        place.delivery().paused = True
+def deployments_paused(context: BatchContext, event: e.DeploymentsPaused) -> None:
+    """Note that deployments are paused."""
+    if context.is_latest("paused"):
+        context.app_state().paused = True
 
 
-def deployments_resumed(place: Place, event: e.DeploymentsResumed) -> None:
-    if place.is_latest("paused"):
-        place.delivery().paused = False
+def deployments_resumed(context: BatchContext, event: e.DeploymentsResumed) -> None:
+    """Note that deployments are not paused any more."""
+    if context.is_latest("paused"):
+        context.app_state().paused = False
 
 
-def speak(place: Place, app: App) -> None:
-    """The newest instance that speaks for an app is its deployer."""
-    born = place.instance.born
-    if born < app.deployer:
+def claim_app(context: BatchContext, app: App) -> None:
+    """Make the batch's instance the deployer of an app, unless a newer instance is."""
+    ordinal = context.instance.ordinal
+    if ordinal < app.deployer:
         return
-    if born > app.deployer and app.removed:
+    if ordinal > app.deployer and app.removed:
         app.removed = False
-        app.replicas.clear()  # those that still run are adopted
-    app.deployer, app.lost, app.stopped = born, False, place.instance.silent
+        app.replicas.clear()  # the new deployer adopts replicas that still run
+    app.deployer, app.lost, app.stopped = ordinal, False, context.instance.stop_reported
 
 
-def passed(place: Place, phase: str, deployment: str, duration: float) -> None:
-    """A part of a deployment took so long; what is not known, or of no deployment, is 0 or has no id."""
+def observe_phase(context: BatchContext, phase: str, deployment: str, duration: float) -> None:
+    """Observe how long a phase took. An unknown duration is 0; outside a deployment there is no id."""
     if deployment and duration:
-        place.delivery().phases[phase].observe(duration)
+        context.app_state().phases[phase].observe(duration)
 
 
-def _deployment(place: Place, identity: str, release: str) -> Deployment:
-    """The record of a deployment, the last one of the app if no later one has taken its place."""
-    app = place.delivery()
-    speak(place, app)
-    is_latest = place.is_latest("deployment")
+def _deployment(context: BatchContext, identity: str, release: str) -> Deployment:
+    """Return the record of a deployment. A new one is the app's last, unless a later batch has set another."""
+    app = context.app_state()
+    claim_app(context, app)
+    is_latest = context.is_latest("deployment")
     if known := _known(app, identity):
         return known
     fresh = Deployment(identity, release)

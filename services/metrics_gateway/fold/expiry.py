@@ -1,7 +1,7 @@
-"""What time does to the state: who is silent for long is taken to be over, and what left is forgotten.
+"""The effect of time on the state: a silent instance is taken to have ended, and what left long ago is dropped.
 
-Time is that of the log: the seconds in which messages were stored. It stands still while nobody can write, so that
-nobody is missed because the bus was away; and the same log always gives the same state, however fast it is read.
+Time is that of the log: the seconds in which messages were stored. It stands still while the bus is away, so that no
+instance counts as silent because of that. The same log always gives the same state, however fast it is read.
 """
 
 from __future__ import annotations
@@ -13,30 +13,32 @@ from services.metrics_gateway.state.port import Port
 from services.metrics_gateway.state.state import PortKey, State
 
 LONGEST_PAUSE = 10.0
-"""Services say something every 5 seconds: a longer pause is one of the bus, and does not count beyond this."""
+"""Seconds. Services publish every 5 seconds, so a longer pause is one of the bus, and only this much of it counts."""
 
 SILENCE = 60.0
-"""An instance that was not heard for so long is taken to be over."""
+"""Seconds without a message after which an instance is taken to have ended."""
 
 KEPT = 600.0
-"""For so long, a backend that has left and a replica that has exited keep their series."""
+"""Seconds for which a backend that has left, or a replica that has exited, keeps its series."""
 
 MOST_KEPT = 200
-"""So many of them at most, for a port or an app."""
+"""Backends of a port, or replicas of an app, that are kept so at most."""
 
 PERIOD = 15.0
+"""Seconds between two looks: each walks the whole state, which takes milliseconds with many backends."""
 
 
 def advance(state: State, time: float, forget: bool = True) -> None:
-    """A message was stored at `time`, unix seconds on the server's clock, which may jump.
+    """Advance the clock of the state to a message that was stored at `time`.
 
-    `forget`: whether what left is forgotten.
+    `time` is in unix seconds on the server's clock, which may jump. `forget`: whether to drop backends and replicas
+    that left long ago.
     """
-    if state.told and time > state.told:
-        state.clock += min(time - state.told, LONGEST_PAUSE)
-    state.told = time
-    if state.clock >= state.due:
-        state.due = state.clock + PERIOD
+    if state.last_stored and time > state.last_stored:
+        state.clock += min(time - state.last_stored, LONGEST_PAUSE)
+    state.last_stored = time
+    if state.clock >= state.next_expiry:
+        state.next_expiry = state.clock + PERIOD
         _miss_the_silent(state)
         if forget:
             _forget_backends(state)
@@ -45,7 +47,7 @@ def advance(state: State, time: float, forget: bool = True) -> None:
 
 
 def _miss_the_silent(state: State) -> None:
-    for instance in list(state.live()):
+    for instance in list(state.running()):
         if state.clock - instance.heard >= SILENCE:
             miss(state, instance)
 
@@ -57,7 +59,7 @@ def _forget_backends(state: State) -> None:
 
 
 def _forget(port: Port, used: set[str], clock: float) -> None:
-    """Drop the backends that have left, first those that nothing has happened with for the longest time."""
+    """Drop backends that have left, longest unused first."""
     left = sorted((backend.seen, name) for name, backend in port.backends.items() if name not in used)
     for index, (seen, name) in enumerate(left):
         if clock - seen >= KEPT or index < len(left) - MOST_KEPT:
@@ -65,7 +67,7 @@ def _forget(port: Port, used: set[str], clock: float) -> None:
 
 
 def _backends_in_use(state: State) -> dict[PortKey, set[str]]:
-    """Those that take new connections or have open ones, also of an instance that was missed and may speak again."""
+    """Return the backends that take or hold connections, also of silent instances that may speak again."""
     used: dict[PortKey, set[str]] = {}
     for instance in state.instances.values():
         if instance.ended not in (None, MISSED):

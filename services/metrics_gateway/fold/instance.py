@@ -3,60 +3,64 @@
 from __future__ import annotations
 
 from schemas import events as e
-from services.metrics_gateway.fold.context import Place
+from schemas.subjects import DEPLOYER_UNIT
+from services.metrics_gateway.fold.context import BatchContext
 from services.metrics_gateway.fold.deployment import deployer_started
 from services.metrics_gateway.state.application import App
 from services.metrics_gateway.state.instance import MISSED, Heartbeat, Instance
 from services.metrics_gateway.state.state import State
 
 ENDED_KEPT = 1000
-"""So many instances that ended are remembered, to know their batches when one is repeated."""
-
-_DEPLOYER = "deployer:"
+"""Ended instances that the state keeps, to recognise a batch of them that is repeated."""
 
 
-def service_started(place: Place, event: e.ServiceStarted) -> None:
-    instance = place.instance
+def service_started(context: BatchContext, event: e.ServiceStarted) -> None:
+    """Register an instance with the facts about its process."""
+    instance = context.instance
     instance.unit = event.unit
     instance.version = event.version
     instance.pid = event.pid
     instance.parent = event.parent
     instance.started = event.time
-    place.state.dropped.setdefault((instance.host, instance.service), 0)
-    if event.unit.startswith(_DEPLOYER):
-        deployer_started(place, event.unit.removeprefix(_DEPLOYER))
-    _take_place(place.state, instance)
+    context.state.dropped.setdefault((instance.host, instance.service), 0)
+    if event.unit.startswith(DEPLOYER_UNIT):
+        deployer_started(context, event.unit.removeprefix(DEPLOYER_UNIT))
+    _register(context.state, instance)
 
 
-def service_heartbeat(place: Place, event: e.ServiceHeartbeat) -> None:
-    if place.is_latest("heartbeat"):
-        place.instance.heartbeat = Heartbeat(
+def service_heartbeat(context: BatchContext, event: e.ServiceHeartbeat) -> None:
+    """Keep the newest heartbeat of an instance."""
+    if context.is_latest("heartbeat"):
+        context.instance.heartbeat = Heartbeat(
             event.time, event.rss, event.cpu, event.loop_lag, event.spool_batches, event.spool_bytes
         )
 
 
-def service_stopped(place: Place, event: e.ServiceStopped) -> None:
-    place.instance.silent = True
-    for app in _apps_of(place.state, place.instance):
+def service_stopped(context: BatchContext, event: e.ServiceStopped) -> None:
+    """End an instance that reports its own stop."""
+    context.instance.stop_reported = True
+    for app in _apps_of(context.state, context.instance):
         app.stopped = True
-    end(place.state, place.instance, event.reason)
-    if not place.instance.missing:
-        place.instance.listeners.clear()
+    end(context.state, context.instance, event.reason)
+    if not context.instance.missing:
+        context.instance.listeners.clear()
 
 
-def events_dropped(place: Place, event: e.EventsDropped) -> None:
-    key = (place.host, place.instance.service)
-    place.state.dropped[key] = place.state.dropped.get(key, 0) + event.count
+def events_dropped(context: BatchContext, event: e.EventsDropped) -> None:
+    """Count events that a service had to drop."""
+    key = (context.host, context.instance.service)
+    context.state.dropped[key] = context.state.dropped.get(key, 0) + event.count
 
 
 def end(state: State, instance: Instance, reason: str) -> None:
-    """The instance and its children are over: what they have open is not counted any more.
+    """End an instance and its children: what they have open no longer counts.
 
-    Until its own last word it may still say how its connections ended: a proxy worker can outlive its master.
+    An instance whose stop has not been reported may still say how its connections ended: a proxy worker can outlive its
+    master.
     """
     if instance.ended is not None and instance.ended != MISSED:
         return
-    _leave_place(state, instance, reason)
+    _unregister(state, instance, reason)
     for child in state.children.pop(instance.id, ()):
         if child in state.instances:
             end(state, state.instances[child], "its parent ended")
@@ -64,47 +68,47 @@ def end(state: State, instance: Instance, reason: str) -> None:
 
 
 def miss(state: State, instance: Instance) -> None:
-    """The instance was not heard for long: it is taken to be over, until it speaks again."""
-    _leave_place(state, instance, MISSED)
+    """End an instance that was silent for long. Its next message undoes this."""
+    _unregister(state, instance, MISSED)
     for app in _apps_of(state, instance):
         app.lost = True
     _forget_oldest_ended(state)
 
 
-def come_back(state: State, instance: Instance) -> None:
-    """An instance that was missed speaks."""
+def resume(state: State, instance: Instance) -> None:
+    """Resume an instance that was silent: it has published again."""
     instance.ended = None
-    del state.over[instance.id]
+    del state.ended[instance.id]
     for app in _apps_of(state, instance):
         app.lost = False
-    _take_place(state, instance)
+    _register(state, instance)
 
 
 def _apps_of(state: State, instance: Instance) -> list[App]:
-    """The apps whose deployer it is."""
-    return [app for (host, _), app in state.apps.items() if host == instance.host and app.deployer == instance.born]
+    """Return the apps whose deployer the instance is."""
+    return [app for (host, _), app in state.apps.items() if host == instance.host and app.deployer == instance.ordinal]
 
 
-def _take_place(state: State, instance: Instance) -> None:
+def _register(state: State, instance: Instance) -> None:
     if instance.parent:
         _end_with_parent(state, instance)
     elif instance.unit:
-        _take_over(state, instance)
+        _replace_unit(state, instance)
 
 
-def _leave_place(state: State, instance: Instance, reason: str) -> None:
+def _unregister(state: State, instance: Instance, reason: str) -> None:
     instance.ended = reason
-    state.over.pop(instance.id, None)
-    state.over[instance.id] = None
+    state.ended.pop(instance.id, None)
+    state.ended[instance.id] = None
     if state.units.get((instance.host, instance.unit)) == instance.id:
         del state.units[instance.host, instance.unit]
 
 
-def _take_over(state: State, instance: Instance) -> None:
-    """A unit runs once on a host: of two instances, the one that appeared first in the log has ended."""
+def _replace_unit(state: State, instance: Instance) -> None:
+    """End the older of two instances of a unit (by their order in the log): a unit runs once on a host."""
     key = (instance.host, instance.unit)
     other = state.instances.get(state.units.get(key, ""))
-    if other and other.born > instance.born:
+    if other and other.ordinal > instance.ordinal:
         end(state, instance, "replaced")
         return
     if other and other is not instance:
@@ -122,8 +126,8 @@ def _end_with_parent(state: State, instance: Instance) -> None:
 
 
 def _forget_oldest_ended(state: State) -> None:
-    while len(state.over) > ENDED_KEPT:
-        _forget(state, state.instances[next(iter(state.over))])
+    while len(state.ended) > ENDED_KEPT:
+        _forget(state, state.instances[next(iter(state.ended))])
 
 
 def _forget(state: State, instance: Instance) -> None:
@@ -136,4 +140,4 @@ def _forget(state: State, instance: Instance) -> None:
     if not siblings:
         state.children.pop(instance.parent, None)
     state.children.pop(instance.id, None)
-    del state.over[instance.id], state.instances[instance.id]
+    del state.ended[instance.id], state.instances[instance.id]

@@ -3,93 +3,103 @@
 from __future__ import annotations
 
 from schemas import events as e
-from services.metrics_gateway.fold.context import Place
-from services.metrics_gateway.fold.deployment import passed, speak
+from schemas.events import UNSEEN
+from services.metrics_gateway.fold.context import BatchContext
+from services.metrics_gateway.fold.deployment import claim_app, observe_phase
 from services.metrics_gateway.state.application import Exit, Phase, Replica
 from services.metrics_gateway.state.port import count
 
-UNSEEN = -1000
-"""The exit code of a replica whose end nobody saw."""
+"""The exit code of a replica that exited while no deployer watched it."""
 
 
-def replica_started(place: Place, event: e.ReplicaStarted) -> None:
-    passed(place, "start", event.deployment, event.duration)
-    _enter(place, _runs(place, event), "starting")
+def replica_started(context: BatchContext, event: e.ReplicaStarted) -> None:
+    """Add a replica that starts. Outside a deployment it replaces one that died."""
+    observe_phase(context, "start", event.deployment, event.duration)
+    _enter(context, _runs(context, event), "starting")
     if not event.deployment and event.slot >= 0:
-        starts = place.delivery().starts
+        starts = context.app_state().starts
         starts[event.slot] = starts.get(event.slot, 0) + 1
 
 
-def replica_adopted(place: Place, event: e.ReplicaAdopted) -> None:
-    is_known = event.replica in place.delivery().replicas
-    replica = _runs(place, event)
+def replica_adopted(context: BatchContext, event: e.ReplicaAdopted) -> None:
+    """Add a replica that a new deployer has adopted."""
+    is_known = event.replica in context.app_state().replicas
+    replica = _runs(context, event)
     if not is_known:
-        _enter(place, replica, "ready")
+        _enter(context, replica, "ready")
 
 
-def replica_ready(place: Place, event: e.ReplicaReady) -> None:
-    passed(place, "check", event.deployment, event.duration)
-    replica = _replica(place, event.replica)
+def replica_ready(context: BatchContext, event: e.ReplicaReady) -> None:
+    """Note that a replica is healthy and can take connections."""
+    observe_phase(context, "check", event.deployment, event.duration)
+    replica = _replica(context, event.replica)
     if replica:
-        _enter(place, replica, "ready")
+        _enter(context, replica, "ready")
 
 
-def replica_routed(place: Place, event: e.ReplicaRouted) -> None:
-    passed(place, "route", event.deployment, event.duration)
-    replica = _replica(place, event.replica)
+def replica_routed(context: BatchContext, event: e.ReplicaRouted) -> None:
+    """Note that the proxy sends connections to a replica."""
+    observe_phase(context, "route", event.deployment, event.duration)
+    replica = _replica(context, event.replica)
     if replica:
-        _enter(place, replica, "serving")
-        if place.is_latest("deployed", event.replica):
+        _enter(context, replica, "serving")
+        if context.is_latest("deployed", event.replica):
             replica.deployed = event.time
 
 
-def replica_draining(place: Place, event: e.ReplicaDraining) -> None:
-    replica = _replica(place, event.replica)
+def replica_draining(context: BatchContext, event: e.ReplicaDraining) -> None:
+    """Note that a replica takes no new connections."""
+    replica = _replica(context, event.replica)
     if replica:
-        _enter(place, replica, "draining")
+        _enter(context, replica, "draining")
 
 
-def replica_drained(place: Place, event: e.ReplicaDrained) -> None:
-    passed(place, "drain", event.deployment, event.duration)
+def replica_drained(context: BatchContext, event: e.ReplicaDrained) -> None:
+    """Observe how long the drain took."""
+    observe_phase(context, "drain", event.deployment, event.duration)
 
 
-def replica_retired(place: Place, event: e.ReplicaRetired) -> None:
-    passed(place, "stop", event.deployment, event.duration)
-    replica = _replica(place, event.replica)
-    if not replica or not place.is_latest("runs", event.replica):
+def replica_retired(context: BatchContext, event: e.ReplicaRetired) -> None:
+    """Remove a replica that its deployer has stopped."""
+    observe_phase(context, "stop", event.deployment, event.duration)
+    replica = _replica(context, event.replica)
+    if not replica or not context.is_latest("runs", event.replica):
         return
     replica.running, replica.exited = False, None
-    if not place.gapped:
-        del place.delivery().replicas[event.replica]
+    if not context.gapped:
+        del context.app_state().replicas[event.replica]
 
 
-def replica_exited(place: Place, event: e.ReplicaExited) -> None:
-    app = place.delivery()
+def replica_exited(context: BatchContext, event: e.ReplicaExited) -> None:
+    """Note the exit of a replica that its deployer has not stopped."""
+    app = context.app_state()
     count(app.exits, _how(event))
-    replica = _replica(place, event.replica)
-    if replica and place.is_latest("runs", event.replica):
-        replica.running, replica.exited = False, place.state.clock
+    replica = _replica(context, event.replica)
+    if replica and context.is_latest("runs", event.replica):
+        replica.running, replica.exited = False, context.state.clock
         replica.exit = Exit(event.code, event.oom)
 
 
-def health_checked(place: Place, event: e.HealthChecked) -> None:
-    app = place.delivery()
+def health_checked(context: BatchContext, event: e.HealthChecked) -> None:
+    """Count a health check."""
+    app = context.app_state()
     app.healthchecks += 1
     app.healthcheck_duration.observe(event.latency)
     if not event.ok:
         app.healthcheck_failures += 1
 
 
-def health_changed(place: Place, event: e.HealthChanged) -> None:
-    replica = place.delivery().replicas.get(event.replica)
-    if replica and place.is_latest("health", event.replica):
+def health_changed(context: BatchContext, event: e.HealthChanged) -> None:
+    """Keep the verdict on a replica."""
+    replica = context.app_state().replicas.get(event.replica)
+    if replica and context.is_latest("health", event.replica):
         replica.healthy = event.healthy
 
 
-def forget_ended_replicas(place: Place) -> None:
-    """Nothing is missing any more that could speak of a replica which does not run."""
-    for app in {key[0] for key in place.instance.positions}:
-        known = place.state.apps.get((place.host, app))
+def forget_ended_replicas(context: BatchContext) -> None:
+    """Drop replicas that do not run: no missing batch can contain events of them any more."""
+    for app in {key[0] for key in context.instance.positions}:
+        known = context.state.apps.get((context.host, app))
         if known:
             is_over = (one.id for one in known.replicas.values() if not one.running and one.exited is None)
             for identity in list(is_over):
@@ -104,21 +114,21 @@ def _how(event: e.ReplicaExited) -> str:
     return "signal" if event.code < 0 else "error" if event.code else "finished"
 
 
-def _replica(place: Place, identity: str) -> Replica | None:
-    """A known replica; also one whose start may be in a batch that is missing."""
-    replicas = place.delivery().replicas
-    if place.gapped:
+def _replica(context: BatchContext, identity: str) -> Replica | None:
+    """Return a known replica, or a new one if a missing batch may hold its start."""
+    replicas = context.app_state().replicas
+    if context.gapped:
         return replicas.setdefault(identity, Replica(identity))
     return replicas.get(identity)
 
 
-def _runs(place: Place, event: e.ReplicaStarted | e.ReplicaAdopted) -> Replica:
-    app = place.delivery()
-    speak(place, app)
+def _runs(context: BatchContext, event: e.ReplicaStarted | e.ReplicaAdopted) -> Replica:
+    app = context.app_state()
+    claim_app(context, app)
     replica = app.replicas.setdefault(event.replica, Replica(event.replica))
-    if place.is_latest("runs", event.replica):
+    if context.is_latest("runs", event.replica):
         replica.running, replica.exited = True, None
-    if place.is_latest("begun", event.replica):
+    if context.is_latest("begun", event.replica):
         replica.release = event.release
         replica.address = event.address
         replica.pid = event.pid
@@ -128,6 +138,6 @@ def _runs(place: Place, event: e.ReplicaStarted | e.ReplicaAdopted) -> Replica:
     return replica
 
 
-def _enter(place: Place, replica: Replica, phase: Phase) -> None:
-    if place.is_latest("phase", replica.id):
+def _enter(context: BatchContext, replica: Replica, phase: Phase) -> None:
+    if context.is_latest("phase", replica.id):
         replica.phase = phase

@@ -1,14 +1,15 @@
-"""What is told of the replicas: their health, and how they run."""
+"""The metrics of replicas: their health, and how they run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from schemas.events import UNSEEN
 from services.metrics_gateway.instruments.instrument import (
     PER_APP,
     Instrument,
     Labels,
-    Moment,
+    Measurement,
     Read,
     Section,
     Value,
@@ -18,21 +19,20 @@ from services.metrics_gateway.instruments.instrument import (
     per_app_and,
     per_known_app,
 )
+from services.metrics_gateway.state.application import App, Replica
 from services.metrics_gateway.state.histogram import HEALTHCHECK_DURATION
-from services.metrics_gateway.state.state import App, Replica
 
 PER_CONTAINER = ("container", "replica", *PER_APP)
 STATES = ("created", "running", "paused", "restarting", "exited", "dead")
 
-_UNSEEN = -1000
 _IMAGE = "img://"
 
 
 def _per_container(values: Callable[[App, Replica], Iterable[tuple[Labels, Value]]]) -> Read:
-    """Of replicas that run or exited lately: any number of values, each with labels before those of the container."""
+    """Read any number of values of each replica that runs or exited lately, their labels before the replica's."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, app in moment.state.apps.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, app in measurement.state.apps.items():
             for replica in app.replicas.values() if app.is_known else ():
                 if replica.running or replica.exited is not None:
                     own = (label(replica.id), _slot(replica), *app_labels(key))
@@ -52,8 +52,8 @@ def _status(_: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
 
 
 def _exit_code(_: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
-    """As a shell and Docker count it: 128 and the number of the signal."""
-    if replica.exit and replica.exit.code != _UNSEEN:
+    """Return the exit code as a shell and Docker count it: 128 plus the number of the signal."""
+    if replica.exit and replica.exit.code != UNSEEN:
         yield (), replica.exit.code if replica.exit.code >= 0 else 128 - replica.exit.code
 
 
@@ -72,7 +72,7 @@ def _info(app: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
 
 
 def _image(app: App, replica: Replica) -> str:
-    """What an engine would call it; empty for what comes from no registry of images."""
+    """Return the image's name as an engine has it; empty for a release of another kind of registry."""
     repository = app.registry.partition("?")[0]
     return label(f"{repository.removeprefix(_IMAGE)}:{replica.release}") if repository.startswith(_IMAGE) else ""
 
@@ -137,7 +137,7 @@ CONTAINERS = Section(
             "dewy_container_desired_replicas",
             "gauge",
             "{replica}",
-            "Replicas that are to run",
+            "Replicas that should run",
             PER_APP,
             per_known_app(lambda app: app.desired or 0),
         ),
@@ -146,7 +146,7 @@ CONTAINERS = Section(
             "dewy_container_restarts",
             "gauge",
             "{restart}",
-            "Times that this replica was started again, or one in place of it that had died",
+            "Restarts of this replica, including replacements after it died",
             PER_CONTAINER,
             _per_container(lambda app, replica: [((), app.starts.get(replica.slot, 0))]),
         ),

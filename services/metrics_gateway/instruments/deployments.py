@@ -1,4 +1,4 @@
-"""What the events of the deployers tell."""
+"""The metrics of deployments."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ DEPLOYMENTS = Section(
             "longshore_deployment_rollbacks_total",
             "counter",
             "{deployment}",
-            "Failed deployments whose replicas are gone again",
+            "Failed deployments that were rolled back",
             PER_APP,
             per_app(lambda app: app.rollbacks),
         ),
@@ -77,7 +77,7 @@ DEPLOYMENTS = Section(
             "longshore_deployment_running",
             "gauge",
             "",
-            "1 while a deployment is under way",
+            "1 while a deployment is in progress",
             PER_APP,
             per_known_app(lambda app: int(app.is_deploying)),
         ),
@@ -95,7 +95,7 @@ DEPLOYMENTS = Section(
             "longshore_releases_quarantined",
             "updowncounter",
             "{release}",
-            "Releases that failed and are not tried again until somebody says so",
+            "Releases that failed and are not deployed again until `longshore retry`",
             PER_APP,
             per_known_app(lambda app: len(app.quarantined)),
         ),
@@ -104,7 +104,7 @@ DEPLOYMENTS = Section(
             "longshore_registry_failures_total",
             "counter",
             "{failure}",
-            "Looks at the registry that failed",
+            "Polls of the registry that failed",
             PER_APP,
             per_app(lambda app: app.registry_failures),
         ),
@@ -113,7 +113,7 @@ DEPLOYMENTS = Section(
             "longshore_registry_failing",
             "gauge",
             "{failure}",
-            "Looks at the registry that failed in a row until now; 0 while it can be read",
+            "Polls of the registry that failed in a row; 0 while it can be read",
             PER_APP,
             per_known_app(lambda app: app.streak),
         ),

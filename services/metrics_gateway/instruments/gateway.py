@@ -1,33 +1,33 @@
-"""What the gateway tells of itself."""
+"""The gateway's metrics about itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Section, Value, single
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Measurement, Section, Value, single
 
 
-def _otlp_exports(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for result, count in moment.otlp_exports.items():
+def _otlp_exports(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for result, count in measurement.otlp_exports.items():
         yield (result,), count
 
 
-def _otlp_spans(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for result, count in moment.otlp_spans.items():
+def _otlp_spans(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for result, count in measurement.otlp_spans.items():
         yield (result,), count
 
 
-def _duties(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for duty, is_ours in moment.duties.items():
-        yield (duty,), int(is_ours)
+def _roles(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for role, is_ours in measurement.roles.items():
+        yield (role,), int(is_ours)
 
 
-def _build(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    yield (moment.version,), 1
+def _build(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    yield (measurement.version,), 1
 
 
-def _process(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    yield (moment.process, moment.host), 1
+def _process(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    yield (measurement.process, measurement.host), 1
 
 
 GATEWAY = Section(
@@ -38,9 +38,9 @@ GATEWAY = Section(
             "longshore_gateway_events_total",
             "counter",
             "{event}",
-            "Events of the log that these numbers are made of",
+            "Events of the log that are folded into these numbers",
             (),
-            single(lambda moment: moment.state.events),
+            single(lambda measurement: measurement.state.events),
         ),
         Instrument(
             "longshore.gateway.events.unknown",
@@ -49,16 +49,16 @@ GATEWAY = Section(
             "{event}",
             "Events skipped: of a kind that this version does not know, or with an impossible value",
             (),
-            single(lambda moment: moment.state.unknown + moment.state.malformed),
+            single(lambda measurement: measurement.state.unknown + measurement.state.malformed),
         ),
         Instrument(
             "longshore.gateway.batches.undecodable",
             "longshore_gateway_batches_undecodable_total",
             "counter",
             "{batch}",
-            "Messages of the log that are no batch of events",
+            "Messages of the log that are not batches of events",
             (),
-            single(lambda moment: moment.state.undecodable),
+            single(lambda measurement: measurement.state.undecodable),
         ),
         Instrument(
             "longshore.gateway.batches.malformed",
@@ -67,7 +67,7 @@ GATEWAY = Section(
             "{batch}",
             "Batches skipped: of another service, host or application than their subject, or with an impossible number",
             (),
-            single(lambda moment: moment.state.misfits),
+            single(lambda measurement: measurement.state.misfits),
         ),
         Instrument(
             "longshore.gateway.batches.repeated",
@@ -76,7 +76,7 @@ GATEWAY = Section(
             "{batch}",
             "Batches that came again and were skipped",
             (),
-            single(lambda moment: moment.state.repeated),
+            single(lambda measurement: measurement.state.repeated),
         ),
         Instrument(
             "longshore.gateway.batches.late",
@@ -85,16 +85,16 @@ GATEWAY = Section(
             "{batch}",
             "Batches that came after a later one of their instance, and were applied",
             (),
-            single(lambda moment: moment.state.late),
+            single(lambda measurement: measurement.state.late),
         ),
         Instrument(
             "longshore.gateway.batches.missing",
             "longshore_gateway_batches_missing",
             "updowncounter",
             "{batch}",
-            "Batches that never came, or not yet: anything but 0 means that numbers are too low",
+            "Batches that have not come, or not yet: above 0, numbers are too low",
             (),
-            single(lambda moment: moment.state.missing()),
+            single(lambda measurement: measurement.state.missing()),
         ),
         Instrument(
             "longshore.gateway.chain.breaks",
@@ -103,7 +103,7 @@ GATEWAY = Section(
             "{batch}",
             "Batches that do not fit those before and after them: the log was altered (`longshore verify`)",
             (),
-            single(lambda moment: moment.state.chain_breaks),
+            single(lambda measurement: measurement.state.chain_breaks),
         ),
         Instrument(
             "longshore.gateway.messages.lost",
@@ -112,7 +112,7 @@ GATEWAY = Section(
             "{message}",
             "Messages that left the log, by its limits, before they were folded: numbers are too low by what they held",
             (),
-            single(lambda moment: moment.state.messages_lost),
+            single(lambda measurement: measurement.state.messages_lost),
         ),
         Instrument(
             "longshore.gateway.pending.messages",
@@ -121,7 +121,7 @@ GATEWAY = Section(
             "{message}",
             "Messages of the log that these numbers do not contain yet",
             (),
-            single(lambda moment: moment.pending),
+            single(lambda measurement: measurement.pending),
             of_process=True,
         ),
         Instrument(
@@ -131,7 +131,7 @@ GATEWAY = Section(
             "s",
             "Time that this gateway has spent folding the log: the rate of events over that of this is its speed",
             (),
-            single(lambda moment: moment.fold_seconds),
+            single(lambda measurement: measurement.fold_seconds),
             of_process=True,
         ),
         Instrument(
@@ -139,18 +139,18 @@ GATEWAY = Section(
             "longshore_gateway_state_age_seconds",
             "gauge",
             "s",
-            "Time since the newest message of the log that these numbers contain was stored",
+            "Time since the newest message in these numbers was stored in the log",
             (),
-            single(lambda moment: max(0.0, moment.now - moment.state.time)),
+            single(lambda measurement: max(0.0, measurement.now - measurement.state.time)),
         ),
         Instrument(
             "longshore.gateway.leader",
             "longshore_gateway_leader",
             "gauge",
             "1",
-            "Whether this gateway, of all on the bus, saves snapshots, pushes metrics, pushes traces",
+            "1 if this gateway, of all on the bus, has the duty: save snapshots, push metrics, push traces",
             ("duty",),
-            _duties,
+            _roles,
             of_process=True,
         ),
         Instrument(
@@ -170,7 +170,7 @@ GATEWAY = Section(
             "s",
             "Time since this gateway last saved its state, found that another one does, or started",
             (),
-            single(lambda moment: max(0.0, moment.now - moment.saved)),
+            single(lambda measurement: max(0.0, measurement.now - measurement.saved)),
             of_process=True,
         ),
         Instrument(
@@ -178,9 +178,9 @@ GATEWAY = Section(
             "longshore_bus_connected",
             "gauge",
             "",
-            "1 while the gateway is connected to the bus; otherwise these numbers are those of the state's age",
+            "1 while the gateway is connected to the bus; otherwise these numbers are as old as the state's age",
             (),
-            single(lambda moment: int(moment.bus_connected)),
+            single(lambda measurement: int(measurement.bus_connected)),
             of_process=True,
         ),
         Instrument(
@@ -198,7 +198,7 @@ GATEWAY = Section(
             "longshore_otlp_spans_total",
             "counter",
             "{span}",
-            "Spans for the OTLP endpoint, by result: success, failure (they go again), dropped (never delivered)",
+            "Spans for the OTLP endpoint, by result: success, failure (pushed again later), dropped (never delivered)",
             ("result",),
             _otlp_spans,
             of_process=True,

@@ -1,4 +1,4 @@
-"""What an instrument is, and the ways to read one from the state."""
+"""The definition of an instrument, and ways to read one from the state."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.histogram import Histogram
 from services.metrics_gateway.state.instance import MISSED
-from services.metrics_gateway.state.state import App, AppKey, Histogram, Port, PortKey, State
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import AppKey, PortKey, State
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
-Duty = Literal["snapshots", "metrics", "traces"]
-"""What one gateway of several on a bus does alone: save the state, push metrics, push traces."""
+Role = Literal["snapshots", "metrics", "traces"]
+"""The tasks that only one gateway on a bus has: save snapshots, push metrics, push traces."""
 
 Labels: TypeAlias = tuple[str, ...]
 Value: TypeAlias = int | float | Histogram
@@ -24,14 +27,15 @@ PER_PORT = ("proxy_port", "app", "host")
 PER_APP = ("app", "host")
 
 LONGEST_LABEL = 200
-"""A longer label value is cut, and told from others by a digest: stores refuse series for less."""
+"""Characters of a label value; a longer one is cut and gets a digest. Stores refuse series for less."""
 
 
-class Moment(msgspec.Struct, frozen=True):
-    """What is measured: the folded state, and what only this process knows at `now`. Times are unix seconds.
+class Measurement(msgspec.Struct, frozen=True):
+    """The input of all instruments: the folded state, and the facts about this process at `now`.
 
-    `pending`: messages of the log that are not folded yet; `fold_seconds`: time spent on those that are. `duties`:
-    whether this gateway has each of its possible duties now. `process` and `host`: which gateway this is.
+    Times are unix seconds. `pending`: messages of the log that are not folded yet; `fold_seconds`: the time spent on
+    those that are. `roles`: whether this gateway has each of its possible roles now. `process` and `host` identify this
+    gateway.
     """
 
     state: State
@@ -43,18 +47,18 @@ class Moment(msgspec.Struct, frozen=True):
     pending: int = 0
     fold_seconds: float = 0.0
     otlp_spans: dict[str, int] = {}
-    duties: dict[Duty, bool] = {}
+    roles: dict[Role, bool] = {}
     process: str = ""
     host: str = ""
 
 
-Read: TypeAlias = Callable[[Moment], Iterator[tuple[Labels, Value]]]
+Read: TypeAlias = Callable[[Measurement], Iterator[tuple[Labels, Value]]]
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """A metric: its OpenTelemetry name, its name on /metrics and further ones, and how it reads the state.
+    """A metric: its OpenTelemetry name, its names on /metrics, and the function that reads it.
 
-    `of_process`: it tells of the running gateway, not of what is in the log, and is left out of a replay.
+    `of_process`: the metric is about the running gateway, not about the log; a replay omits it.
     """
 
     name: str
@@ -70,44 +74,46 @@ class Instrument(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """Instruments that belong together in the documents."""
+    """Instruments under one heading of the documentation."""
 
     title: str
     instruments: tuple[Instrument, ...]
 
 
 def label(value: str) -> str:
-    """The value, cut if it is very long."""
+    """Return the value, cut if it is very long."""
     if len(value) <= LONGEST_LABEL:
         return value
     return f"{value[:LONGEST_LABEL]}…{sha256(value.encode()).hexdigest()[:16]}"
 
 
 def port_labels(key: PortKey) -> Labels:
-    """The values of PER_PORT."""
+    """Return the values of PER_PORT."""
     host, app, port = key
     return str(port), label(app), label(host)
 
 
 def app_labels(key: AppKey) -> Labels:
-    """The values of PER_APP."""
+    """Return the values of PER_APP."""
     host, app = key
     return label(app), label(host)
 
 
 def per_port(value: Callable[[Port], Value]) -> Read:
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, totals in moment.state.ports.items():
+    """Read one value of each port."""
+
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in measurement.state.ports.items():
             yield port_labels(key), value(totals)
 
     return read
 
 
 def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
-    """One more label, before those of the port."""
+    """Read several values of each port, with one more label before those of the port."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, totals in moment.state.ports.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in measurement.state.ports.items():
             labels = port_labels(key)
             for name, value in values(totals).items():
                 yield (label(name), *labels), value
@@ -116,10 +122,10 @@ def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
 
 
 def per_known_app(value: Callable[[App], Value]) -> Read:
-    """What is true now: nothing of an app that is gone, or of which nobody can say how it is."""
+    """Read one value of each app whose current state is known."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, app in moment.state.apps.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, app in measurement.state.apps.items():
             if app.is_known:
                 yield app_labels(key), value(app)
 
@@ -127,18 +133,20 @@ def per_known_app(value: Callable[[App], Value]) -> Read:
 
 
 def per_app(value: Callable[[App], Value]) -> Read:
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, totals in moment.state.apps.items():
+    """Read one value of each app."""
+
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in measurement.state.apps.items():
             yield app_labels(key), value(totals)
 
     return read
 
 
 def per_app_and(values: Callable[[App], Mapping[str, Value]]) -> Read:
-    """One more label, before those of the app."""
+    """Read several values of each app, with one more label before those of the app."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        for key, totals in moment.state.apps.items():
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        for key, totals in measurement.state.apps.items():
             labels = app_labels(key)
             for name, value in values(totals).items():
                 yield (label(name), *labels), value
@@ -146,35 +154,37 @@ def per_app_and(values: Callable[[App], Mapping[str, Value]]) -> Read:
     return read
 
 
-def single(value: Callable[[Moment], Value]) -> Read:
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-        yield (), value(moment)
+def single(value: Callable[[Measurement], Value]) -> Read:
+    """Read one value without labels."""
+
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+        yield (), value(measurement)
 
     return read
 
 
 def is_served(state: State, key: PortKey) -> bool:
-    """Whether a port is to be served now, as far as anybody can say: not closed, nor of a host that was not heard."""
+    """Return whether a port should be served: it is not closed, its app not removed, its owner not silent."""
     host, name, _ = key
     app, port = state.apps.get((host, name)), state.ports[key]
-    keeper = state.instances.get(port.keeper)
-    is_lost = bool(port.keeper) and (keeper is None or keeper.ended == MISSED)
+    owner = state.instances.get(port.owner)
+    is_lost = bool(port.owner) and (owner is None or owner.ended == MISSED)
     return not (is_lost or port.is_closed or (app and app.removed))
 
 
 def open_connections(state: State) -> Counter[PortKey]:
-    """How many connections are open on each port, over all instances that live."""
+    """Return the number of open connections of each port, over all running instances."""
     counts: Counter[PortKey] = Counter(dict.fromkeys(state.ports, 0))
-    for instance in state.live():
+    for instance in state.running():
         for (app, port), listener in instance.listeners.items():
             counts[instance.host, app, port] += len(listener.open)
     return counts
 
 
 def backends(state: State) -> dict[PortKey, dict[str, str]]:
-    """The backends of each port that take new connections of at least one instance, with their addresses."""
+    """Return the backends of each port that take new connections, with their addresses."""
     found: dict[PortKey, dict[str, str]] = {key: {} for key in state.ports}
-    for instance in state.live():
+    for instance in state.running():
         for (app, port), listener in instance.listeners.items():
             found[instance.host, app, port].update(listener.backends)
     return found

@@ -1,27 +1,28 @@
-"""What the processes of Longshore tell of themselves, and what becomes of their events."""
+"""The metrics of Longshore's own processes, and of the delivery of their events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from operator import add
 
-from services.metrics_gateway.instruments.instrument import Instrument, Labels, Moment, Read, Section, Value, label
+from schemas.subjects import DEPLOYER_UNIT
+from services.metrics_gateway.instruments.instrument import Instrument, Labels, Measurement, Read, Section, Value, label
 from services.metrics_gateway.state.histogram import EVENT_LAG
 from services.metrics_gateway.state.instance import MISSED, Heartbeat
 from services.metrics_gateway.state.state import UnitKey
 
 REMEMBERED = 86400.0
-"""Seconds of the log for which a unit that fell silent is told of: time for every alert, then it is gone for good."""
+"""Seconds of the log for which a silent unit has metrics: time for every alert. Then it counts as removed."""
 
 PER_UNIT = ("service", "unit", "host")
 
 
 def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, float], float]) -> Read:
-    """Of every unit that runs, what the last heartbeats of its instances say, combined."""
+    """Read a value of every running unit, combined from the last heartbeats of its instances."""
 
-    def read(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+    def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         found: dict[UnitKey, float] = {}
-        for instance in moment.state.live():
+        for instance in measurement.state.running():
             if instance.heartbeat:
                 key, own = (instance.service, instance.unit, instance.host), value(instance.heartbeat)
                 found[key] = combine(found[key], own) if key in found else own
@@ -31,40 +32,40 @@ def _per_unit(value: Callable[[Heartbeat], float], combine: Callable[[float, flo
     return read
 
 
-def _heard(moment: Moment) -> dict[UnitKey, tuple[bool, float]]:
-    """Of every unit that runs or was missed lately: whether it was heard lately, and the time since it was heard."""
+def _heard(measurement: Measurement) -> dict[UnitKey, tuple[bool, float]]:
+    """Read, of every unit that ran lately, whether it is up, and the seconds since its last message."""
     found: dict[UnitKey, tuple[bool, float]] = {}
-    for instance in moment.state.instances.values():
-        silence = moment.state.clock - instance.heard
+    for instance in measurement.state.instances.values():
+        silence = measurement.state.clock - instance.heard
         is_up = instance.ended is None
         if not instance.unit or instance.parent or not (is_up or (instance.ended == MISSED and silence < REMEMBERED)):
             continue
         key = (instance.service, instance.unit, instance.host)
         other = found.get(key, (False, silence))
         found[key] = (is_up or other[0], min(silence, other[1]))
-    return {key: one for key, one in found.items() if not _is_removed(moment, key)}
+    return {key: one for key, one in found.items() if not _is_removed(measurement, key)}
 
 
-def _is_removed(moment: Moment, key: UnitKey) -> bool:
+def _is_removed(measurement: Measurement, key: UnitKey) -> bool:
     _, unit, host = key
-    app = moment.state.apps.get((host, unit.removeprefix("deployer:")))
-    return unit.startswith("deployer:") and app is not None and app.removed
+    app = measurement.state.apps.get((host, unit.removeprefix(DEPLOYER_UNIT)))
+    return unit.startswith(DEPLOYER_UNIT) and app is not None and app.removed
 
 
-def _up(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for key, (is_up, _) in _heard(moment).items():
+def _up(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for key, (is_up, _) in _heard(measurement).items():
         yield tuple(map(label, key)), int(is_up)
 
 
-def _silence(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for key, (_, silence) in _heard(moment).items():
+def _silence(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for key, (_, silence) in _heard(measurement).items():
         yield tuple(map(label, key)), round(silence, 3)
 
 
-def _cpu(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    """Of all instances that there ever were, so that a restart is no step back."""
-    totals = dict(moment.state.spent)
-    for instance in moment.state.instances.values():
+def _cpu(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    """Read the CPU time over all instances that there ever were, so that a restart is no step back."""
+    totals = dict(measurement.state.spent)
+    for instance in measurement.state.instances.values():
         if instance.heartbeat:
             key = (instance.service, instance.unit, instance.host)
             totals[key] = totals.get(key, 0) + instance.heartbeat.nanoseconds
@@ -72,13 +73,13 @@ def _cpu(moment: Moment) -> Iterator[tuple[Labels, Value]]:
         yield tuple(map(label, key)), nanoseconds / 1e9
 
 
-def _lag(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for name, service in moment.state.services.items():
+def _lag(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for name, service in measurement.state.services.items():
         yield (label(name),), service.lag
 
 
-def _dropped(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for (host, service), count in moment.state.dropped.items():
+def _dropped(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for (host, service), count in measurement.state.dropped.items():
         yield (label(service), label(host)), count
 
 
@@ -90,8 +91,8 @@ PROCESSES = Section(
             "longshore_unit_up",
             "gauge",
             "",
-            "1 while the unit (a service, or a deployer of one application) is heard, 0 for a day after it fell silent "
-            "without a good-bye",
+            "1 while the unit (a service, or the deployer of an application) publishes, 0 for a day after it went "
+            "silent without stopping",
             PER_UNIT,
             _up,
         ),
@@ -100,7 +101,7 @@ PROCESSES = Section(
             "longshore_unit_silence_seconds",
             "gauge",
             "s",
-            "Time since the unit was last heard, in which others wrote to the log: it stands still while nobody can",
+            "Time since the unit last published, while others wrote to the log: it stands still while the bus is away",
             PER_UNIT,
             _silence,
         ),
@@ -118,7 +119,7 @@ PROCESSES = Section(
             "longshore_process_cpu_seconds_total",
             "counter",
             "s",
-            "CPU time that the unit's processes have used, those that ended included",
+            "CPU time of the unit's processes, including those that ended",
             PER_UNIT,
             _cpu,
         ),
@@ -127,7 +128,7 @@ PROCESSES = Section(
             "longshore_process_loop_lag_seconds",
             "gauge",
             "s",
-            "Longest delay of an event loop of the unit that the last heartbeats tell of",
+            "Longest delay of an event loop of the unit in the last heartbeats",
             PER_UNIT,
             _per_unit(lambda beat: beat.loop_lag, max),
         ),
@@ -169,7 +170,7 @@ EVENTS = Section(
             "longshore_event_lag_seconds",
             "histogram",
             "s",
-            "Time from the newest event of a batch until the log had it; as exact as the clocks of the hosts agree",
+            "Time from the newest event of a batch to its storage in the log, as exact as the hosts' clocks agree",
             ("service",),
             _lag,
             buckets=EVENT_LAG,

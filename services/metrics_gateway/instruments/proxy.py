@@ -1,4 +1,4 @@
-"""What the proxies' events tell."""
+"""The metrics of proxies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.metrics_gateway.instruments.instrument import (
     PER_PORT,
     Instrument,
     Labels,
-    Moment,
+    Measurement,
     Section,
     Value,
     backends,
@@ -24,34 +24,35 @@ from services.metrics_gateway.state.histogram import CONNECT_LATENCY, CONNECTION
 from services.metrics_gateway.state.state import PortKey
 
 
-def _open_connections(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for key, count in open_connections(moment.state).items():
-        if count or is_served(moment.state, key):
+def _open_connections(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for key, count in open_connections(measurement.state).items():
+        if count or is_served(measurement.state, key):
             yield port_labels(key), count
 
 
-def _backends(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for key, found in backends(moment.state).items():
-        if is_served(moment.state, key):
+def _backends(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    """Yield the backends of each port; of one whose opening has left the log, no zero: others may serve it."""
+    for key, found in backends(measurement.state).items():
+        if is_served(measurement.state, key) and (found or measurement.state.ports[key].owner):
             yield port_labels(key), len(found)
 
 
-def _open_by_backend(moment: Moment) -> Iterator[tuple[Labels, Value]]:
+def _open_by_backend(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
     counts: dict[PortKey, Counter[str]] = {
-        key: Counter(dict.fromkeys(port.backends, 0)) for key, port in moment.state.ports.items()
+        key: Counter(dict.fromkeys(port.backends, 0)) for key, port in measurement.state.ports.items()
     }
-    for instance in moment.state.live():
+    for instance in measurement.state.running():
         for (app, port), listener in instance.listeners.items():
             counts[instance.host, app, port].update(listener.carried)
     for key, found in counts.items():
-        served = is_served(moment.state, key)
+        served = is_served(measurement.state, key)
         for name, count in found.items():
             if served or count:
                 yield (label(name), *port_labels(key)), count
 
 
-def _dial_failures(moment: Moment) -> Iterator[tuple[Labels, Value]]:
-    for key, port in moment.state.ports.items():
+def _dial_failures(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
+    for key, port in measurement.state.ports.items():
         for name, backend in port.backends.items():
             for reason, count in backend.failures.items():
                 yield (label(name), reason, *port_labels(key)), count
@@ -104,7 +105,7 @@ PROXY = Section(
             "dewy_proxy_bytes_transferred_total",
             "counter",
             "By",
-            "Bytes through the proxy, both directions; open connections included as they go on",
+            "Bytes through the proxy in both directions, including open connections",
             PER_PORT,
             per_port(lambda port: port.bytes),
         ),
@@ -131,7 +132,7 @@ PROXY = Section(
             "longshore_proxy_bytes_total",
             "counter",
             "By",
-            "Bytes through the proxy by direction: in from the client, out to it; as they go on",
+            "Bytes through the proxy by direction (in: from the client, out: to it), including open connections",
             ("direction", *PER_PORT),
             per_port_and(lambda port: {"in": port.bytes_in, "out": port.bytes_out}),
         ),
@@ -169,7 +170,7 @@ PROXY = Section(
             "longshore_proxy_hold_duration_seconds",
             "histogram",
             "s",
-            "Time that client connections were held because no backend was ready; those that found none included",
+            "Time that client connections were held because no backend was ready, including those that found none",
             PER_PORT,
             per_port(lambda port: port.hold),
             buckets=HOLD_DURATION,

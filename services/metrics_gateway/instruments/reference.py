@@ -8,7 +8,7 @@ from services.metrics_gateway.instruments.instrument import Instrument, Section
 _HEAD = """\
 # Metrics reference
 
-<!-- Generated from the catalogue by `python -m services.metrics_gateway.instruments.reference`: do not edit. -->
+<!-- Generated from the catalogue by `make docs`: do not edit. -->
 
 What these metrics mean together, and how to get them, is in [Telemetry](../telemetry.md). A kind is OpenTelemetry's;
 on `/metrics` an up-down counter is a gauge. A histogram has the series `_bucket`, `_count` and `_sum`.
@@ -16,7 +16,7 @@ on `/metrics` an up-down counter is a gauge. A histogram has the series `_bucket
 
 
 def markdown() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join([_HEAD, *map(_section, SECTIONS)])
 
 
@@ -44,7 +44,3 @@ def _names(instrument: Instrument) -> str:
 
 def _code(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -1,4 +1,4 @@
-"""When the state is loaded and saved."""
+"""Loading the state at the start, and saving it from time to time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from services.common.bus.connection import Bus
 from services.common.bus.nats_client import RECONNECT_WAIT
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import Stream, describe
-from services.metrics_gateway.log_health import KINDS
-from services.metrics_gateway.projection import Live
+from services.metrics_gateway.log_health import WARNINGS
+from services.metrics_gateway.projection import Projection
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.snapshots.snapshot import resume
 from services.metrics_gateway.snapshots.store import REPLACED, Store
 
 INTERVAL = 10.0
+"""Seconds between two saves, when few events come."""
+
 EVENTS = 100_000
-BEGINS_LATE = "no snapshot can be used and the log has lost its beginning: the numbers count what is left of it"
+"""Events between two saves, when many come. A restarted gateway folds them in a fraction of a second."""
+
+BEGINS_LATE = "no snapshot can be used and the log has lost its beginning: the numbers count the rest of it"
 
 
 class Saver:
@@ -28,14 +32,14 @@ class Saver:
 
     def __init__(
         self,
-        live: Live,
+        projection: Projection,
         bus: Bus,
         store: Store,
         logger: FilteringBoundLogger,
         interval: float = INTERVAL,
         events: int = EVENTS,
     ) -> None:
-        self._live = live
+        self._projection = projection
         self._bus = bus
         self._store = store
         self._log = logger
@@ -47,10 +51,10 @@ class Saver:
         self._failing = False
         self._due = asyncio.Event()
         self._closing = False
-        self._turn = 0
+        self._acquisitions = 0
 
     async def restore(self) -> None:
-        """Give the gateway the newest saved state. Waits for the bus: numbers that are too low are worse than none."""
+        """Load the newest saved state. Wait for the bus: numbers that are too low are worse than none."""
         while True:
             await self._bus.until_connected()
             try:
@@ -60,30 +64,32 @@ class Saver:
             except BusError as error:
                 self._log.warning("cannot load the snapshots, trying again", reason=str(error))
                 await asyncio.sleep(RECONNECT_WAIT)
-        # The state belongs to this stream whatever becomes of it: one made anew later is another.
+        # The state belongs to this stream: one that is created again later is another.
         self._stream = stream.created
         if state:
-            self._live.state = state
+            self._projection.state = state
             self._position, self._tried_at = state.position, state.events
-            self._tell_what_is_lost(stream)
+            self._warn_lost_messages(stream)
         elif stream.first > 1:
             self._log.warning(BEGINS_LATE, messages=stream.first - 1)
-        self._live.state.log = self._live.state.log or stream.created
+        self._projection.state.log = self._projection.state.log or stream.created
 
     @property
     def stream(self) -> str:
-        """When the stream was created that the state is folded from."""
+        """The creation time of the stream from which the state is folded."""
         return self._stream
 
     def follow(self, stream: Stream) -> None:
-        """The log was made anew, or has lost its end: go on with what is in it, and keep the sums."""
-        self._log.warning(REPLACED, messages=stream.last, folded=self._live.state.position)
-        self._live.state.position = resume(self._live.state.position, self._stream, stream.created, stream.last)
+        """Continue with a log that was created again, or has lost its end, and keep the sums."""
+        self._log.warning(REPLACED, messages=stream.last, folded=self._projection.state.position)
+        self._projection.state.position = resume(
+            self._projection.state.position, self._stream, stream.created, stream.last
+        )
         self._stream, self._position = stream.created, -1
 
     def folded(self) -> None:
-        """Say that there is more in the state."""
-        if self._live.state.events - self._tried_at >= self._events:
+        """Note that the state has grown."""
+        if self._projection.state.events - self._tried_at >= self._events:
             self._due.set()
 
     async def run(self) -> None:
@@ -98,44 +104,44 @@ class Saver:
             await self.save()
 
     def close(self) -> None:
-        """Have `run` save what is new, and end."""
+        """Make `run` save once more, and end."""
         self._closing = True
         self._due.set()
 
     async def save(self) -> None:
         """Save the state if it has changed. If the bus does not take it, the next save makes up for it."""
-        state = self._live.state
-        if not self._live.does("snapshots"):
-            self._live.saved = time.time()  # another gateway does
+        state = self._projection.state
+        if not self._projection.has_role("snapshots"):
+            self._projection.saved = time.time()  # another gateway saves
             return
-        if state.position == self._position or not self._live.is_whole or not self._bus.is_connected:
+        if state.position == self._position or not self._projection.is_whole or not self._bus.is_connected:
             return
         position, self._tried_at = state.position, state.events
         try:
             await self._survey()
             await self._store.save(snapshot.encode(state, self._stream))
         except BusError as error:
-            self._tell(str(error))
+            self._report(str(error))
             return
-        self._tell(None)
+        self._report(None)
         self._position = position
-        self._live.saved = time.time()
+        self._projection.saved = time.time()
 
     async def _survey(self) -> None:
-        """Another gateway may have saved since this one looked: then what it saved last is not what is replaced."""
-        lease = self._live.leases.get("snapshots")
-        if lease and lease.turn != self._turn:
-            turn = lease.turn
+        """Find the oldest snapshot again after a takeover, because the other gateway has saved meanwhile."""
+        lease = self._projection.leases.get("snapshots")
+        if lease and lease.acquisitions != self._acquisitions:
+            acquisitions = lease.acquisitions
             await self._store.survey(await describe(self._bus))
-            self._turn = turn
+            self._acquisitions = acquisitions
 
-    def _tell(self, problem: str | None) -> None:
+    def _report(self, problem: str | None) -> None:
         if problem and not self._failing:
             self._log.warning("cannot save a snapshot, trying again", reason=problem)
         if self._failing and not problem:
             self._log.info("snapshots are saved again")
         self._failing = problem is not None
 
-    def _tell_what_is_lost(self, stream: Stream) -> None:
-        if lost := self._live.pass_over(stream.first):
-            self._log.warning(KINDS["messages_lost"], count=lost, up_to=stream.first - 1)
+    def _warn_lost_messages(self, stream: Stream) -> None:
+        if lost := self._projection.skip_lost(stream.first):
+            self._log.warning(WARNINGS["messages_lost"], count=lost, up_to=stream.first - 1)

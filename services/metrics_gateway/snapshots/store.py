@@ -1,7 +1,7 @@
 """The newest few snapshots on the bus.
 
-Each is an object of its own, replaced at once or not at all. Of gateways that run at the same time one saves. Should
-one that was stopped for a while save late, it replaces one object, and whoever reads takes the newest of the others.
+Each is an object of its own, replaced as a whole or not at all. One of the gateways on a bus saves. If a gateway that
+was suspended saves late, it replaces one object, and readers take the newest of the others.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from services.common.jetstream.object_store import Objects
 from services.metrics_gateway.snapshots.snapshot import Snapshot, SnapshotError, decode, restore
 from services.metrics_gateway.state.state import State
 
-REPLACED = "the log was made anew: the numbers go on with what is in it"
+REPLACED = "the log was created again: the numbers continue with its messages"
 SLOTS = ("state-0", "state-1", "state-2")
 
 
 class Store:
-    """Every method raises BusError when the bus does not answer."""
+    """Snapshots in the object store. Every method raises BusError when the bus does not answer."""
 
     def __init__(self, objects: Objects, logger: FilteringBoundLogger) -> None:
         self._objects = objects
@@ -27,27 +27,27 @@ class Store:
         self._oldest_first = list(SLOTS)
 
     async def load(self, stream: Stream) -> State | None:
-        """The newest state that can be used with this stream, None if there is none."""
+        """Return the newest state that can be used with this stream, None if there is none."""
         await self._objects.sweep()
         found = await self.survey(stream)
         for slot in reversed(self._oldest_first):
             try:
                 if slot in found:
                     state = restore(found[slot])
-                    self._tell_what_changed(found[slot], stream)
+                    self._warn_replaced_stream(found[slot], stream)
                     return state
             except SnapshotError as error:
                 self._reject(slot, error)
         return None
 
     async def survey(self, stream: Stream) -> dict[str, Snapshot]:
-        """The snapshots that there are, by object. The next save replaces the oldest of them."""
+        """Return the existing snapshots by object. The next save replaces the oldest of them."""
         found = {slot: snapshot for slot in SLOTS if (snapshot := await self._read(slot, stream))}
         self._oldest_first = sorted(SLOTS, key=lambda slot: _age(found.get(slot)))
         return found
 
     async def save(self, data: bytes) -> None:
-        """Put a snapshot in the place of the oldest."""
+        """Replace the oldest snapshot."""
         await self._objects.put(self._oldest_first[0], data)
         self._oldest_first.append(self._oldest_first.pop(0))
 
@@ -59,7 +59,7 @@ class Store:
             self._reject(slot, error)
             return None
 
-    def _tell_what_changed(self, snapshot: Snapshot, stream: Stream) -> None:
+    def _warn_replaced_stream(self, snapshot: Snapshot, stream: Stream) -> None:
         if snapshot.stream != stream.created:
             self._log.warning(REPLACED, snapshot=snapshot.stream, log=stream.created)
 
@@ -68,5 +68,5 @@ class Store:
 
 
 def _age(snapshot: Snapshot | None) -> tuple[int, int]:
-    """Snapshots in the order in which they were made: events are never uncounted, whatever the stream."""
+    """Return a key that sorts snapshots by age. The count of events only grows, whatever the stream."""
     return (snapshot.events, snapshot.position) if snapshot else (-1, -1)

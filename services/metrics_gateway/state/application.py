@@ -1,4 +1,4 @@
-"""An application on one host: its replicas, its deployments, and what is counted of them."""
+"""An application on one host: its replicas, its deployments, and their counts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FAILURES = ("hook", "pull", "start", "check", "route", "drain")
 EXITS = ("finished", "error", "signal", "oom", "unseen")
 
 DEPLOYMENTS_KEPT = 50
-"""So many deployments of an app before its last one are kept."""
+"""Deployments of an app that are kept besides its last one."""
 
 Phase = Literal["starting", "ready", "serving", "draining"]
 Outcome = Literal["running", "succeeded", "failed"]
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """How a replica ended by itself: exit status, -N for signal N, or -1000 when nobody saw it."""
+    """The end of a replica that its deployer did not stop: exit status, -N for signal N, -1000 if unknown."""
 
     code: int
     oom: bool
@@ -34,9 +34,9 @@ class Exit(msgspec.Struct, frozen=True):
 class Replica(msgspec.Struct):
     """A replica that runs, or that ended by itself lately.
 
-    `slot` is its number among those of its release, -1 where it is not known. `exit` is how it last ended by itself,
-    `exited` when, on the clock of the state, None while it runs. One that neither runs nor has exited is remembered
-    only while an earlier batch about it may be missing.
+    `slot` is its number among the replicas of its release, -1 if unknown. `exit` is its last exit; `exited` is when
+    that was, on the clock of the state, None while it runs. A replica that neither runs nor has exited is kept only
+    while an earlier batch about it may be missing.
     """
 
     id: str
@@ -72,12 +72,12 @@ class Deployment(msgspec.Struct):
 
 
 class App(msgspec.Struct):
-    """One app on one host: the totals, and what is true now.
+    """One app on one host: the totals, and the current state.
 
-    `deployment` is the last one, `history` holds those before it, oldest first. `deployer` is the birth number of the
-    newest instance that spoke for the app; while that is `lost`, nothing of the app is taken to run. `stopped`: it has
-    said good-bye, and no other has come; `removed`: the app was taken off its host. `starts` counts,
-    by slot, replicas that were started in place of one that had died. `streak` are failures of the registry in a row.
+    `deployment` is the last one, `history` holds those before it, oldest first. `deployer` is the ordinal of the newest
+    instance that spoke for the app; while that is `lost`, no replica counts as running. `stopped`: the deployer has
+    reported its stop, and no other has started. `removed`: the app was removed from its host. `starts` counts, by slot,
+    the replicas that replaced a dead one. `streak` is the number of registry failures in a row.
     """
 
     deployments: int = 0
@@ -110,15 +110,17 @@ class App(msgspec.Struct):
 
     @property
     def is_known(self) -> bool:
-        """Whether anybody can say how the app is now."""
+        """Whether the log says how the app is now."""
         return not (self.lost or self.stopped or self.removed)
 
     @property
     def running(self) -> list[Replica]:
+        """The replicas that run."""
         return [] if self.lost or self.removed else [replica for replica in self.replicas.values() if replica.running]
 
     @property
     def is_deploying(self) -> bool:
+        """Whether a deployment is in progress."""
         return (
             not self.lost and not self.removed and self.deployment is not None and self.deployment.outcome == "running"
         )

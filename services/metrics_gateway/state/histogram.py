@@ -1,6 +1,6 @@
-"""Durations in buckets.
+"""Histograms of durations.
 
-They are summed in whole nanoseconds: integers give the same sum in any order, floats do not.
+Sums are whole nanoseconds: integers give the same sum in any order, floats do not.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left
 
 import msgspec
-
-from schemas.limits import LARGEST as LARGEST
 
 CONNECTION_DURATION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 CONNECT_LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -21,7 +19,7 @@ EVENT_LAG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
 class Exemplar(msgspec.Struct, frozen=True):
-    """One duration that was observed, in seconds, when (unix seconds), and the span that tells of it (W3C ids)."""
+    """An observed duration in seconds, its time (unix seconds), and the span that explains it (W3C ids)."""
 
     trace: str
     span: str
@@ -30,9 +28,9 @@ class Exemplar(msgspec.Struct, frozen=True):
 
 
 class Histogram(msgspec.Struct):
-    """How many durations fell at or below each bound and above the one before; the last count is above all.
+    """The number of durations in each bucket; the last count is for those above all bounds.
 
-    `exemplars` holds the newest of each count, where there is one.
+    `exemplars` holds the newest exemplar of each bucket that has one.
     """
 
     bounds: tuple[float, ...]
@@ -42,18 +40,19 @@ class Histogram(msgspec.Struct):
 
     @classmethod
     def over(cls, bounds: tuple[float, ...]) -> Histogram:
+        """Return an empty histogram with these bounds."""
         return cls(bounds, [0] * (len(bounds) + 1))
 
     def observe(self, seconds: float) -> None:
-        """Add one duration; one below zero, by a clock that was set back, is none."""
+        """Add a duration. A negative one, from a clock that was set back, counts as 0."""
         if seconds < 0.0:
             seconds = 0.0
         nanoseconds = int(seconds * 1e9 + 0.5)
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.nanoseconds += nanoseconds
 
-    def illustrate(self, exemplar: Exemplar) -> None:
-        """Name a span for a duration that was observed."""
+    def add_exemplar(self, exemplar: Exemplar) -> None:
+        """Keep an exemplar, if it is the newest of its bucket."""
         bucket = bisect_left(self.bounds, exemplar.seconds)
         known = self.exemplars.get(bucket)
         if not known or known.time <= exemplar.time:
@@ -61,9 +60,10 @@ class Histogram(msgspec.Struct):
 
     @property
     def count(self) -> int:
+        """The number of durations."""
         return sum(self.counts)
 
     @property
     def sum(self) -> float:
-        """All durations together, in seconds."""
+        """The sum of all durations, in seconds."""
         return self.nanoseconds / 1e9

@@ -10,11 +10,11 @@ from services.metrics_gateway.state.histogram import EVENT_LAG, Histogram
 from services.metrics_gateway.state.port import Listener
 
 MISSED = "heartbeat missed"
-"""Why an instance is taken to be over that was not heard for long; unlike any other end, its next word undoes it."""
+"""The reason of the end of an instance that was silent for long. Unlike any other end, its next message undoes this."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """How an instance was at `time`: resident bytes, CPU seconds since its start, delay of its event loop.
+    """The facts that an instance published at `time`: resident bytes, CPU seconds since its start, event loop delay.
 
     `spool_batches` and `spool_bytes` wait for the bus.
     """
@@ -28,26 +28,26 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
     @property
     def nanoseconds(self) -> int:
-        """CPU time."""
+        """The CPU time."""
         return int(self.cpu * 1e9)
 
 
 class Instance(msgspec.Struct):
-    """One process that publishes events, and how far its sequence is applied.
+    """A process that publishes events, and how far its sequence is applied.
 
-    `born` numbers the instances as they appear in the log. `missing` holds the batches below `last` that may still
-    come; while there are any, `positions` tells which batch spoke last about what, so that a late one changes nothing
-    that a later one has decided. `ended` is the reason why it is over, None while it runs; `silent` says that its own
-    last word was heard. `heard` is when it last spoke, on the clock of the state. `links` are the ends of its chain
-    (`schemas.chain`). `abandoned` counts batches that are not waited for any more. `leap`, while some
-    are missing after a batch that was further than the horizon: the last one before it, and `abandoned` as it was.
-    Batches before `first` may have left the log before it was read: they are not missed.
+    `ordinal` numbers the instances as they appear in the log. `missing` holds the batches below `last` that may still
+    come; while there are any, `positions` holds the last batch that decided each part of the state, so that a late
+    batch does not overrule a later one. `ended` is the reason for its end, None while it runs; `stop_reported`: the
+    instance itself reported its stop. `heard` is when its last message came, on the clock of the state. `links` are the
+    ends of its chain (`schemas.chain`). `abandoned` counts batches that the fold no longer waits for. `leap`, while
+    some are missing after a batch beyond the horizon: the last batch before it, and `abandoned` as it was. Batches
+    before `first` may have left the log before it was read: they are not missing.
     """
 
     id: str
     service: str
     host: str
-    born: int
+    ordinal: int = msgspec.field(name="born")
     last: int = 0
     missing: set[int] = set()
     positions: dict[tuple[str, ...], int] = {}
@@ -59,7 +59,7 @@ class Instance(msgspec.Struct):
     heartbeat: Heartbeat | None = None
     heard: float = 0.0
     ended: str | None = None
-    silent: bool = False
+    stop_reported: bool = msgspec.field(default=False, name="silent")
     links: dict[int, bytes] = {}
     abandoned: int = 0
     leap: tuple[int, int] | None = None
@@ -67,11 +67,11 @@ class Instance(msgspec.Struct):
     first: int = 1
 
     def missed(self, sequences: Collection[int]) -> int:
-        """How many of these batches are missed if they do not come."""
+        """Return how many of these batches count as missing."""
         return len(sequences) if self.first <= 1 else sum(sequence >= self.first for sequence in sequences)
 
 
 class Service(msgspec.Struct):
-    """All instances of a kind together. `lag`: from the newest event of a batch to its place in the log."""
+    """All instances of a service together. `lag`: from the newest event of a batch to its storage in the log."""
 
     lag: Histogram = msgspec.field(default_factory=lambda: Histogram.over(EVENT_LAG))

@@ -1,4 +1,4 @@
-"""A proxy port and its backends, as far as they are counted."""
+"""A proxy port and its backends, with their counts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ REFUSALS = ("no_backend", "dial_failed")
 CLOSINGS = ("eof", "client_reset", "backend_reset", "client_gone", "idle", "drained", "shutdown")
 DIAL_FAILURES = ("refused", "timeout", "reset", "unreachable")
 MANY = 1000
-"""Backends of a port at which those that left are looked for at once."""
+"""Backends of a port at which the next expiry is due at once, to bound the memory."""
 
 OTHER = "other"
-"""What a reason that this version does not know is counted as: labels come from closed sets."""
+"""The label for a reason that this version does not know. Labels come from closed sets."""
 
 Open: TypeAlias = tuple[int, int, str]
 """An open connection: bytes so far from and to the client, and its backend, empty before one has answered."""
@@ -25,7 +25,7 @@ NEW: Open = (0, 0, "")
 
 
 class Backend(msgspec.Struct):
-    """What one backend of a port did. `seen`: when something last happened with it, on the clock of the state."""
+    """The counts of one backend of a port. `seen`: when something last happened with it, on the clock of the state."""
 
     connections: int = 0
     latency: Histogram = msgspec.field(default_factory=lambda: Histogram.over(CONNECT_LATENCY))
@@ -37,8 +37,9 @@ class Backend(msgspec.Struct):
 class Port(msgspec.Struct):
     """The totals of one proxy port, over all instances that ever served it.
 
-    `refused` and `closed` are connections that ended, by reason, `cut` those that were closed at a drain's deadline.
-    `keeper` is the newest instance that opened the port; `is_closed`: it has closed it, and no other opened it since.
+    `refused` and `closed` count ended connections by reason, `cut` those that were closed at the end of a drain.
+    `owner` is the newest instance that opened the port. `is_closed`: the owner has closed it, and no other instance has
+    opened it.
     """
 
     connections: int = 0
@@ -51,25 +52,26 @@ class Port(msgspec.Struct):
     latency: Histogram = msgspec.field(default_factory=lambda: Histogram.over(CONNECT_LATENCY))
     hold: Histogram = msgspec.field(default_factory=lambda: Histogram.over(HOLD_DURATION))
     backends: dict[str, Backend] = {}
-    keeper: str = ""
+    owner: str = msgspec.field(default="", name="keeper")
     is_closed: bool = False
 
     @property
     def bytes(self) -> int:
-        """Both directions."""
+        """The bytes of both directions."""
         return self.bytes_in + self.bytes_out
 
     @property
     def errors(self) -> int:
+        """The connections that found no backend."""
         return sum(self.refused.values())
 
 
 class Listener(msgspec.Struct):
-    """A port as one proxy instance serves it.
+    """A port of one proxy instance.
 
-    `address` is empty while it does not listen. `open` holds each open connection, `closed` those that ended while an
-    earlier batch was missing; `backends` maps those that take new connections to their addresses. `carried` counts the
-    open connections of each backend that has any: a scrape does not walk them all.
+    `address` is empty while the instance does not listen. `open` holds each open connection, `closed` those that ended
+    while an earlier batch was missing. `backends` maps the backends that take new connections to their addresses.
+    `carried` counts the open connections of each backend, so that a scrape does not walk through all of them.
     """
 
     address: str = ""
@@ -79,11 +81,11 @@ class Listener(msgspec.Struct):
     carried: dict[str, int] = {}
 
     def carry(self, backend: str) -> None:
-        """One more open connection is at `backend`."""
+        """Count one more open connection at a backend."""
         self.carried[backend] = self.carried.get(backend, 0) + 1
 
     def release(self, backend: str) -> None:
-        """One that was at `backend` is not any more."""
+        """Count one open connection less at a backend."""
         left = self.carried.get(backend, 0) - 1
         if left > 0:
             self.carried[backend] = left
@@ -91,7 +93,7 @@ class Listener(msgspec.Struct):
             self.carried.pop(backend, None)
 
     def recount(self) -> None:
-        """Count what is carried from the open connections, after these came from a snapshot."""
+        """Set `carried` from the open connections, which come from a snapshot."""
         self.carried = dict(Counter(backend for _, _, backend in self.open.values() if backend))
 
 

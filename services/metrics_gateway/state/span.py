@@ -13,9 +13,9 @@ Attribute: TypeAlias = str | int | float | bool
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """Ids are hexadecimal, as in W3C Trace Context; times are unix seconds; an `error` says why it failed.
+    """A span. Ids are hexadecimal, as in W3C Trace Context; times are unix seconds; `error` is the reason of a failure.
 
-    `position`: the message of the log with which it was over, 0 for one that is in no log.
+    `position` is the message of the log that ended it, 0 for a span that is in no log.
     """
 
     trace: str
@@ -36,15 +36,15 @@ _SPAN = re.compile("[0-9a-f]{16}")
 
 
 def is_trace(text: str) -> bool:
-    """Whether it is the id of a trace."""
+    """Return whether the text is a trace id."""
     return bool(_TRACE.fullmatch(text))
 
 
 def known_span(text: str) -> str:
-    """The text if it is the id of a span, else empty."""
+    """Return the text if it is a span id, else an empty one."""
     return text if _SPAN.fullmatch(text) else ""
 
 
 def span_id(trace: str, *what: object) -> str:
-    """The id of the part of a trace that these words tell from all others."""
+    """Return the id of a part of a trace; `what` distinguishes the part from all others."""
     return sha256("\0".join([trace, *map(str, what)]).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What the gateway knows: plain data that the fold changes and everybody else only reads."""
+"""The gateway's state: plain data that the fold changes and all other modules only read."""
 
 from __future__ import annotations
 
@@ -8,39 +8,14 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from schemas.events import AnyEvent
-from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment, Exit, Outcome, Phase, Replica
-from services.metrics_gateway.state.histogram import (
-    CONNECT_LATENCY,
-    CONNECTION_DURATION,
-    DEPLOYMENT_DURATION,
-    Histogram,
-)
-from services.metrics_gateway.state.instance import Heartbeat, Instance, Service
-from services.metrics_gateway.state.port import Backend, Listener, Port
+from services.metrics_gateway.state.application import App
+from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.state.instance import Instance, Service
+from services.metrics_gateway.state.port import Backend, Port
 from services.metrics_gateway.state.tracing import Tracing
 
-__all__ = [
-    "CONNECTION_DURATION",
-    "CONNECT_LATENCY",
-    "DEPLOYMENTS_KEPT",
-    "DEPLOYMENT_DURATION",
-    "App",
-    "Backend",
-    "Deployment",
-    "Exit",
-    "Heartbeat",
-    "Histogram",
-    "Instance",
-    "Listener",
-    "Outcome",
-    "Phase",
-    "Port",
-    "Replica",
-    "Service",
-]
-
 RECENT_KEPT = 500
-"""So many events that are no details are kept at least (`recent`), and twice as many at most."""
+"""Events in `recent` that are kept at least; at most, there are twice as many."""
 
 AppKey: TypeAlias = tuple[str, str]
 """Host and app."""
@@ -53,7 +28,7 @@ UnitKey: TypeAlias = tuple[str, str, str]
 
 
 class Recent(msgspec.Struct, frozen=True):
-    """An event that was folded lately, with the stream sequence of its message and who published it."""
+    """A recent event, with the stream sequence of its message, and its publisher."""
 
     sequence: int
     service: str
@@ -72,23 +47,26 @@ HISTOGRAMS: dict[str, tuple[type[msgspec.Struct], str]] = {
     "longshore.healthcheck.duration": (App, "healthcheck_duration"),
     "longshore.event.lag": (Service, "lag"),
 }
-"""Where the state keeps each histogram, or one for each value of a label: the part of it, and the field."""
+"""The part and the field of the state that holds each histogram, or a histogram for each value of a label."""
 
 Part = TypeVar("Part", bound=msgspec.Struct)
 
 
 class State(msgspec.Struct):
-    """Everything. `position` and `time` are the stream sequence and store time (unix seconds) of the newest message.
+    """The whole state of the gateway.
 
-    `first` and `began` are the sequence and the time at which the log began; `abandoned` counts batches that will not
-    be waited for any more; `malformed` counts known events with impossible values, `misfits` batches that cannot be of
-    who they say, `chain_breaks` batches that do not fit their neighbours. `children` are the instances that end with
-    another, by that one; `over` those that have ended, in that order. `dropped` is by host and service. `buckets` are
-    bounds of histograms other than the usual ones, by metric.
-    `clock`: seconds during which the log was written to, which stands still while nobody can; `told` is the store time
-    that it last went by, `due` when it next closes what is over. `spent`: CPU time of instances that are forgotten, in
-    nanoseconds. `messages_lost` left the log before they were folded. `log` identifies what is counted: when the
-    log was created that the counting began with; it stays when the numbers go on with another log.
+    `position` and `time` are the stream sequence and store time (unix seconds) of the newest message, `first` and
+    `began` those at which the log began. `abandoned` counts batches that the fold no longer waits for, `malformed`
+    known events with impossible values, `misfits` batches that cannot be of their publisher, `chain_breaks` batches
+    that do not fit their neighbours. `children` are the instances that end with a parent, by parent; `ended` those that
+    have ended, in that order. `dropped` is by host and service. `buckets` are histogram bounds that differ from the
+    usual ones, by metric.
+
+    `clock`: seconds during which the log was written to; it stands still while the bus is away. `last_stored` is the
+    store time of the last message, `next_expiry` the clock at which expired parts are next dropped. `spent`: CPU time
+    of dropped instances, in nanoseconds. `messages_lost` left the log before they were folded. `log` identifies what is
+    counted: the creation time of the log with which the counting began. It stays when the numbers continue with another
+    log.
     """
 
     position: int = 0
@@ -105,10 +83,10 @@ class State(msgspec.Struct):
     abandoned: int = 0
     chain_breaks: int = 0
     dropped: dict[tuple[str, str], int] = {}
-    born: int = 0
+    last_ordinal: int = msgspec.field(default=0, name="born")
     instances: dict[str, Instance] = {}
     children: dict[str, dict[str, None]] = {}
-    over: dict[str, None] = {}
+    ended: dict[str, None] = msgspec.field(default_factory=dict, name="over")
     units: dict[tuple[str, str], str] = {}
     apps: dict[AppKey, App] = {}
     ports: dict[PortKey, Port] = {}
@@ -117,14 +95,14 @@ class State(msgspec.Struct):
     services: dict[str, Service] = {}
     spent: dict[UnitKey, int] = {}
     clock: float = 0.0
-    told: float = 0.0
-    due: float = 0.0
+    last_stored: float = msgspec.field(default=0.0, name="told")
+    next_expiry: float = msgspec.field(default=0.0, name="due")
     tracing: Tracing = msgspec.field(default_factory=Tracing)
     messages_lost: int = 0
     log: str = ""
 
     def new(self, part: type[Part]) -> Part:
-        """An empty part of the state, its histograms in the buckets that were asked for."""
+        """Return an empty part of the state, its histograms with the configured buckets."""
         made = part()
         for name, bounds in self.buckets.items():
             kind, field = HISTOGRAMS[name]
@@ -132,12 +110,12 @@ class State(msgspec.Struct):
                 setattr(made, field, _over(getattr(made, field), bounds))
         return made
 
-    def live(self) -> Iterator[Instance]:
-        """The instances that have not ended."""
+    def running(self) -> Iterator[Instance]:
+        """Iterate over the instances that have not ended."""
         return (instance for instance in self.instances.values() if instance.ended is None)
 
     def missing(self) -> int:
-        """Batches that were published and have not come."""
+        """Return how many batches were published and have not come."""
         return self.abandoned + sum(one.missed(one.missing) for one in self.instances.values())
 
 

@@ -1,1 +1,1 @@
-"""Traces, folded from the same events as the metrics: a replay gives the same spans, their ids included."""
+"""Traces, folded from the same events as the metrics: a replay gives the same spans and ids."""

@@ -1,4 +1,4 @@
-"""What somebody asked of a deployer, as spans. Pure."""
+"""Commands to a deployer, as spans. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ CLI = "cli"
 
 
 def spans(host: str, app: str, event: CommandAnswered) -> Iterator[Span]:
-    """The command as the deployer obeyed it, and before it, if that asked, the command line that waited for it.
+    """Yield the command as the deployer executed it, and before it the waiting command line, if that sent it.
 
-    None without the ids of a trace.
+    Yield nothing for a command without the ids of a trace.
     """
     if not (is_trace(event.trace) and known_span(event.span)):
         return

@@ -16,12 +16,12 @@ REFUSED = {
 
 
 def trace_id(instance: str, connection: int) -> str:
-    """The trace of a connection: no two of all instances share one."""
+    """Return the trace of a connection, unique over all instances."""
     return sha256(f"{instance}\0{connection}".encode()).hexdigest()[:32]
 
 
 def spans(host: str, app: str, instance: str, event: ConnectionTraced) -> list[Span]:
-    """The connection, from accept to close, and its steps."""
+    """Return the connection, from accept to close, and its steps."""
     trace = trace_id(instance, event.connection)
     accepted = event.time - event.duration
     attributes: dict[str, Attribute] = {
@@ -48,7 +48,7 @@ def spans(host: str, app: str, instance: str, event: ConnectionTraced) -> list[S
 
 
 def exemplars(instance: str, event: ConnectionTraced) -> tuple[Exemplar, Exemplar | None]:
-    """Of how long the connection lasted, and of how long its backend, if it had one, took to answer the dial."""
+    """Return exemplars of the connection's duration and of the latency of its dial, None without a backend."""
     trace = trace_id(instance, event.connection)
     duration = Exemplar(trace, span_id(trace, "connection"), event.duration, event.time)
     if not event.backend:
@@ -71,7 +71,7 @@ def _steps(root: Span, event: ConnectionTraced) -> Iterator[Span]:
 
 
 def _step(root: Span, name: str, start: float, end: float, attributes: dict[str, Attribute]) -> Span:
-    """A part of the connection; its times are seconds since the accept."""
+    """Return a part of the connection; its times are seconds since the accept."""
     return Span(
         trace=root.trace,
         id=span_id(root.trace, name),

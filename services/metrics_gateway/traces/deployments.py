@@ -1,6 +1,6 @@
 """A deployment as a trace. Pure.
 
-Its steps are told when they are over, with what they took; a span begins as long before.
+The deployer records a step when it ends, with its duration: the span begins that long before.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from schemas import events as e
 from services.metrics_gateway.state.span import Attribute, Span, is_trace, known_span, span_id
-from services.metrics_gateway.state.tracing import Story
+from services.metrics_gateway.state.tracing import DeploymentTrace
 
 STEPS: dict[type[e.Event], str] = {
     e.ImagePulled: "pull",
@@ -23,23 +23,23 @@ DETAILS = ("replica", "release", "address", "slot", "reason", "cut")
 
 
 def root_id(trace: str) -> str:
-    """The span of the deployment itself, which a trace has one of."""
+    """Return the id of the span of the deployment itself."""
     return span_id(trace, "deployment")
 
 
-def spans(story: Story, previous: tuple[str, str] | None) -> list[Span]:
-    """The deployment, linked to the one before, and its steps; none if its beginning, or an id, is not known."""
-    started = next((event for event in story.events if isinstance(event, e.DeploymentStarted)), None)
+def spans(trace: DeploymentTrace, previous: tuple[str, str] | None) -> list[Span]:
+    """Return the deployment, linked to the one before, and its steps; none without its beginning or valid ids."""
+    started = next((event for event in trace.events if isinstance(event, e.DeploymentStarted)), None)
     if not started or not is_trace(started.trace):
         return []
-    return [_deployment(story, started, previous), *_steps(story, started)]
+    return [_deployment(trace, started, previous), *_steps(trace, started)]
 
 
-def _deployment(story: Story, started: e.DeploymentStarted, previous: tuple[str, str] | None) -> Span:
-    failed = next((event for event in story.events if isinstance(event, e.DeploymentFailed)), None)
+def _deployment(trace: DeploymentTrace, started: e.DeploymentStarted, previous: tuple[str, str] | None) -> Span:
+    failed = next((event for event in trace.events if isinstance(event, e.DeploymentFailed)), None)
     attributes: dict[str, Attribute] = {
-        "host.name": story.host,
-        "longshore.app": story.app,
+        "host.name": trace.host,
+        "longshore.app": trace.app,
         "longshore.deployment.id": started.deployment,
         "longshore.release": started.release,
         "longshore.previous": started.previous,
@@ -51,20 +51,20 @@ def _deployment(story: Story, started: e.DeploymentStarted, previous: tuple[str,
         trace=started.trace,
         id=root_id(started.trace),
         parent=known_span(started.parent),
-        name=f"deployment of {story.app}",
+        name=f"deployment of {trace.app}",
         start=started.time - started.resolved,
-        end=max(event.time for event in story.events),
+        end=max(event.time for event in trace.events),
         attributes=attributes,
         error=f"{failed.phase}: {failed.reason}" if failed else "",
         links=[previous] if previous else [],
     )
 
 
-def _steps(story: Story, started: e.DeploymentStarted) -> Iterator[Span]:
+def _steps(trace: DeploymentTrace, started: e.DeploymentStarted) -> Iterator[Span]:
     begun = started.time - started.resolved
     yield _step(started.trace, "resolve", begun, started.time, {"longshore.release": started.release})
     last, failed = started.time, None
-    for event in story.events:
+    for event in trace.events:
         if type(event) in STEPS:
             name, duration = STEPS[type(event)], max(0.0, getattr(event, "duration", 0.0))
             yield _step(started.trace, name, event.time - duration, event.time, _attributes(event))

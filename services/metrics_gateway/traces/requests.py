@@ -1,4 +1,4 @@
-"""Requests to the admin API as spans: W3C context comes in with the request, and goes on to what it causes."""
+"""Requests to the admin API as spans. W3C trace context comes with the request and goes on to commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILURE = 500
 
 
 def traced(app: ASGIApp, record: Callable[[Span], None]) -> ASGIApp:
-    """The application, each of whose answers is recorded; streams, scrapes and health checks are not."""
+    """Record a span for each request to the application, except streams, scrapes and health checks."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = str(scope.get("path", ""))
@@ -63,6 +63,6 @@ def _traceparent(scope: Scope) -> str:
 
 
 def _within(scope: Scope, traceparent: str) -> Scope:
-    """The same request, as a part of this span."""
+    """Return the same request with this span as its parent."""
     headers = [(name, value) for name, value in cast("Any", scope)["headers"] if name != b"traceparent"]
     return cast("Scope", {**cast("Any", scope), "headers": [*headers, (b"traceparent", traceparent.encode())]})

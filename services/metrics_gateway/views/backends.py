@@ -1,4 +1,4 @@
-"""What /api/backends answers: who stands behind the proxy ports."""
+"""The answer of /api/backends: the backends behind the proxy ports."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Literal
 import msgspec
 
 from services.metrics_gateway.instruments import instrument
-from services.metrics_gateway.state.state import PortKey, Replica, State
+from services.metrics_gateway.state.application import Replica
+from services.metrics_gateway.state.state import PortKey, State
 
 
 class BackendView(msgspec.Struct, frozen=True):
     """A backend of a proxy port. `active` takes new connections; `draining` keeps those that it has.
 
-    `healthy` is None before a verdict; release and verdict are unknown for what is no replica of a deployer.
+    `healthy` is None before a verdict. Release and verdict are unknown for a backend that no deployer runs.
     """
 
     app: str
@@ -34,7 +35,7 @@ class Backends(msgspec.Struct, frozen=True):
 
 
 def backends(state: State, app: str) -> Backends:
-    """The backends of an app, or of all, by host, app, port and name."""
+    """Return the backends of an app, or of all, by host, app, port and name."""
     taking = instrument.backends(state)
     return Backends(
         [one for key, addresses in sorted(taking.items()) if app in ("", key[1]) for one in _of(state, key, addresses)]

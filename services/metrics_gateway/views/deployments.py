@@ -1,4 +1,4 @@
-"""What /api/deployments answers: the deployments that the state remembers."""
+"""The answer of /api/deployments: the deployments that the state holds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from services.metrics_gateway.state.state import App, Deployment, State
+from services.metrics_gateway.state.application import App, Deployment
+from services.metrics_gateway.state.state import State
 from services.metrics_gateway.views.times import iso
 
 
@@ -40,14 +41,14 @@ class Deployments(msgspec.Struct, frozen=True):
 
 
 def deployments(state: State, app: str, limit: int) -> Deployments:
-    """The newest deployments of an app, or of all, `limit` at most."""
+    """Return the newest deployments of an app, or of all, `limit` at most."""
     found = [(one, name, host) for (host, name), known in state.apps.items() if app in ("", name) for one in _of(known)]
     found.sort(key=lambda item: item[0].started or 0, reverse=True)
     return Deployments([_view(*item) for item in found[:limit]])
 
 
 def _of(app: App) -> Iterator[Deployment]:
-    """The deployments of an app, newest first."""
+    """Yield the deployments of an app, newest first."""
     if app.deployment:
         yield app.deployment
     yield from reversed(app.history)

@@ -1,43 +1,23 @@
-"""The last events, as /api/events tells them. Pure."""
+"""The recent events, as /api/events shows them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from schemas import events as e
 from schemas import subjects
-from services.metrics_gateway.fold.context import Place
-from services.metrics_gateway.state.state import RECENT_KEPT, Recent, State
+from services.metrics_gateway.fold.recent import DETAILS
+from services.metrics_gateway.state.state import RECENT_KEPT, State
 from services.metrics_gateway.views.times import iso
 
-DETAILS: frozenset[type[e.Event]] = frozenset(
-    {
-        e.ServiceHeartbeat,
-        e.ConnectionAccepted,
-        e.ConnectionEstablished,
-        e.ConnectionProgressed,
-        e.ConnectionClosed,
-        e.ConnectionRefused,
-        e.ConnectionTraced,
-        e.DialFailed,
-        e.BackendJoined,
-        e.BackendLeft,
-        e.HealthChecked,
-    }
-)
-"""What happens with every connection and probe, or in every worker: only who asks for it is told."""
-
 KINDS = {kind.__name__: kind for kind in e.EVENT_TYPES}
-NOTABLE = tuple(name for name, kind in KINDS.items() if kind not in DETAILS)
-
-Handler = Callable[[Place, Any], None]
 
 
 class EventView(msgspec.Struct, frozen=True):
-    """One event: its place in the log, when it happened, who tells it, and what else it says, by its kind."""
+    """An event: its place in the log, its time, its publisher, its kind, and its other fields."""
 
     sequence: int
     time: str | None
@@ -55,34 +35,20 @@ class Events(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Which events somebody asks for. No kinds: those that are not details; an empty app: all."""
+    """A filter of events. Without kinds: all that are not details; with an empty app: all apps."""
 
     app: str = ""
     kinds: frozenset[str] = frozenset()
 
     def has(self, app: str, event: e.Event) -> bool:
+        """Return whether an event passes the filter."""
         if self.app and app != self.app:
             return False
         return type(event).__name__ in self.kinds if self.kinds else type(event) not in DETAILS
 
 
-def remembered(kind: type[e.Event], handler: Handler) -> Handler:
-    """The handler of a kind of event, which is kept among the recent ones as well unless it is a detail."""
-    if kind in DETAILS:
-        return handler
-
-    def remember(place: Place, event: e.AnyEvent) -> None:
-        handler(place, event)
-        state = place.state
-        state.recent.append(Recent(state.position, place.instance.service, place.host, place.app, event))
-        if len(state.recent) > 2 * RECENT_KEPT:
-            del state.recent[:-RECENT_KEPT]
-
-    return remember
-
-
 def newest(state: State, wanted: Wanted, limit: int) -> Events:
-    """The last events that are wanted, `limit` at most, of those that the state still holds."""
+    """Return the recent events that pass the filter, `limit` at most."""
     found: list[EventView] = []
     for one in reversed(state.recent[-RECENT_KEPT:]):
         if len(found) == limit:
@@ -95,11 +61,12 @@ def newest(state: State, wanted: Wanted, limit: int) -> Events:
 def views(
     sequence: int, service: str, host: str, app: str, events: Iterable[e.Event], wanted: Wanted
 ) -> list[EventView]:
-    """Those of a batch's events that are wanted."""
+    """Return the events of a batch that pass the filter."""
     return [view(sequence, service, host, app, event) for event in events if wanted.has(app, event)]
 
 
 def view(sequence: int, service: str, host: str, app: str, event: e.Event) -> EventView:
+    """Return an event in the form of the API."""
     named = "" if app == subjects.NO_APP else app
     return EventView(sequence, iso(event.time), service, host, named, type(event).__name__, dict(_details(event)))
 

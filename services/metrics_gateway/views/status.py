@@ -1,4 +1,4 @@
-"""What /api/status and /api/containers answer: the state in the words of people."""
+"""The answers of /api/status and /api/containers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.metrics_gateway.instruments.instrument import Duty, backends, open_connections
-from services.metrics_gateway.state.state import App, Deployment, Instance, Phase, Port, PortKey, Replica, State
+from services.metrics_gateway.instruments.instrument import Role, backends, open_connections
+from services.metrics_gateway.state.application import App, Deployment, Phase, Replica
+from services.metrics_gateway.state.instance import Instance
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import PortKey, State
 from services.metrics_gateway.views.times import iso
 from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 
 
 class LastDeployment(msgspec.Struct, frozen=True):
-    """`outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
+    """A deployment. `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
 
     id: str
     release: str
@@ -30,7 +33,7 @@ class LastDeployment(msgspec.Struct, frozen=True):
 
 
 class AppStatus(msgspec.Struct, frozen=True):
-    """An app on a host. `desired_replicas` is what its deployer is to keep running, None before it has said."""
+    """An app on a host. `desired_replicas` is the number that its deployer keeps running, None if unknown."""
 
     name: str
     host: str
@@ -45,7 +48,7 @@ class AppStatus(msgspec.Struct, frozen=True):
 class ProxyStatus(msgspec.Struct, frozen=True):
     """A proxy port. `backends` maps those that take new connections to their addresses.
 
-    `connections`, `errors` and `bytes` are totals; `traffic` is what goes on now.
+    `connections`, `errors` and `bytes` are totals; `traffic` holds the present rates.
     """
 
     app: str
@@ -78,7 +81,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
 
 
 class LogStatus(msgspec.Struct, frozen=True):
-    """How far the log is folded, how many messages wait, and how old the newest folded one is, in seconds.
+    """How far the log is folded, how many messages wait, and the age of the newest folded one in seconds.
 
     Before `caught_up`, the answer is about a past moment.
     """
@@ -90,13 +93,13 @@ class LogStatus(msgspec.Struct, frozen=True):
     bus_connected: bool
 
 
-class DutyStatus(msgspec.Struct, frozen=True):
-    """What one gateway of all on the bus does: save snapshots, push metrics, push traces.
+class RoleStatus(msgspec.Struct, frozen=True):
+    """A role that one gateway on the bus has: save snapshots, push metrics, push traces.
 
-    `host` and `instance` are of the one that was last seen to do it, empty if nobody was; `here`: this one does.
+    `host` and `instance` are of its last known holder, empty if there was none; `here`: this gateway has it.
     """
 
-    duty: Duty
+    role: Role = msgspec.field(name="duty")
     host: str
     instance: str
     here: bool
@@ -110,7 +113,7 @@ class Status(msgspec.Struct, frozen=True):
     apps: list[AppStatus]
     proxies: list[ProxyStatus]
     services: list[ServiceStatus]
-    duties: list[DutyStatus]
+    roles: list[RoleStatus] = msgspec.field(name="duties")
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -136,21 +139,23 @@ class Containers(msgspec.Struct, frozen=True):
 
 
 def status(
-    state: State, log: LogStatus, version: str, traffic: Traffic | None = None, duties: Sequence[DutyStatus] = ()
+    state: State, log: LogStatus, version: str, traffic: Traffic | None = None, roles: Sequence[RoleStatus] = ()
 ) -> Status:
-    """Everything at a glance, in a stable order."""
+    """Return the whole status, in a stable order."""
     return Status(
         version,
         log,
         [_app(*key, app) for key, app in sorted(state.apps.items(), key=lambda item: item[0]) if not app.removed],
         _proxies(state, traffic or Traffic()),
-        sorted((_service(instance) for instance in state.live()), key=lambda one: (one.host, one.unit, one.instance)),
-        list(duties),
+        sorted(
+            (_service(instance) for instance in state.running()), key=lambda one: (one.host, one.unit, one.instance)
+        ),
+        list(roles),
     )
 
 
 def containers(state: State) -> Containers:
-    """The replicas that run, by host, app and id."""
+    """Return the replicas that run, by host, app and id."""
     found = [_container(host, name, one) for (host, name), app in state.apps.items() for one in app.running]
     return Containers(sorted(found, key=lambda one: (one.host, one.app, one.id)))
 
@@ -170,7 +175,7 @@ def _app(host: str, name: str, app: App) -> AppStatus:
 
 
 def _newest_release(replicas: list[Replica]) -> str:
-    """What runs, where no deployment has said it: these were adopted."""
+    """Return the release of the newest replica, for an app whose replicas were adopted."""
     newest = max(replicas, key=lambda replica: (replica.started or 0, replica.id), default=None)
     return newest.release if newest else ""
 
@@ -195,7 +200,7 @@ def _deployment(deployment: Deployment) -> LastDeployment:
 def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
     listening = {
         (instance.host, app, port)
-        for instance in state.live()
+        for instance in state.running()
         for (app, port), listener in instance.listeners.items()
         if listener.address
     }
@@ -208,7 +213,7 @@ def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
 
 
 def _is_gone(state: State, key: PortKey) -> bool:
-    """Whether the port was closed, or its app removed, for good as far as is known."""
+    """Return whether the port was closed, or its app removed."""
     app = state.apps.get(key[:2])
     return state.ports[key].is_closed or (app is not None and app.removed)
 

@@ -1,4 +1,4 @@
-"""Times as people and programs read them."""
+"""Times as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def iso(seconds: float | None) -> str | None:
-    """Unix seconds as RFC 3339 text; None for what is no moment that a calendar knows."""
+    """Return unix seconds as RFC 3339 text; None for a moment that no calendar has."""
     if seconds is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""How much goes on now: rates and latencies between samples of the totals. Pure; the time is an argument."""
+"""The present traffic: rates and latencies between samples of the totals. Pure; the time is an argument."""
 
 from __future__ import annotations
 
@@ -7,20 +7,28 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.metrics_gateway.state.state import Port, PortKey, State
+from services.metrics_gateway.state.port import Port
+from services.metrics_gateway.state.state import PortKey, State
 
 INTERVAL = 2.0
 """Seconds between two samples."""
 
 RATE_SAMPLES = 5
+"""Intervals of a rate: ten seconds, short enough to follow, long enough not to jump."""
+
 LATENCY_SAMPLES = 30
+"""Intervals of the quantiles: a minute, as a quantile needs many connections."""
+
 HISTORY = 60
+"""Intervals of the history: two minutes."""
 
 
 class PortTraffic(msgspec.Struct, frozen=True):
-    """Connections and errors a second over the last ten seconds, and quantiles of the time to reach a backend, in
-    seconds, over the last minute (None: nobody connected). `history`: connections a second, two seconds each, oldest
-    first, for two minutes.
+    """The present traffic of a port.
+
+    Connections and errors a second are over the last ten seconds; the quantiles of the time to reach a backend, in
+    seconds, over the last minute (None without connections). `history`: connections a second, over two seconds each,
+    oldest first, for two minutes.
     """
 
     connections_per_second: float = 0.0
@@ -32,7 +40,7 @@ class PortTraffic(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """The totals of a port at a moment."""
+    """The totals of a port at one moment."""
 
     time: float
     connections: int
@@ -57,7 +65,7 @@ class Traffic:
                 self._history.setdefault(key, deque(maxlen=HISTORY)).append(_rate(samples, 1, "connections"))
 
     def of(self, key: PortKey, bounds: Sequence[float]) -> PortTraffic:
-        """What goes on at a port whose latencies are counted between `bounds`."""
+        """Return the traffic of a port whose latency buckets have these `bounds`."""
         samples = self._samples.get(key)
         if not samples or len(samples) < 2:
             return PortTraffic()
@@ -73,9 +81,9 @@ class Traffic:
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """The value below which `share` of the observations lie, straight lines drawn through each bucket.
+    """Return the value below which `share` of the observations lie, interpolated linearly in each bucket.
 
-    As Prometheus does it: beyond the last bound it is that bound. None without observations.
+    Like Prometheus, it returns the last bound for values beyond it. None without observations.
     """
     wanted = sum(counts) * share
     below = 0
@@ -92,7 +100,7 @@ def _sample(port: Port, now: float) -> Sample:
 
 
 def _rate(samples: Sequence[Sample], span: int, total: str) -> float:
-    """What a total grew by each second over the last `span` intervals, or all that there are."""
+    """Return the growth of a total per second, over the last `span` intervals or as many as there are."""
     before, after = samples[max(len(samples) - 1 - span, 0)], samples[-1]
     seconds = after.time - before.time
     grown: int = getattr(after, total) - getattr(before, total)

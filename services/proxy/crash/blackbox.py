@@ -15,7 +15,7 @@ _LENGTH = 4
 _NOTHING = bytes(_LENGTH)
 
 
-class Note(msgspec.Struct, array_like=True, frozen=True):
+class Entry(msgspec.Struct, array_like=True, frozen=True):
     """An encoded event; `number` counts all that the worker recorded."""
 
     app: str
@@ -24,7 +24,7 @@ class Note(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_note = msgspec.msgpack.Decoder(Note)
+_decoder = msgspec.msgpack.Decoder(Entry)
 
 
 def create() -> int:
@@ -46,7 +46,7 @@ class BlackBox:
         self._memory = mmap.mmap(fd, SIZE)
         self._end = 0
 
-    def note(self, app: str, number: int, event: bytes) -> None:
+    def append(self, app: str, number: int, event: bytes) -> None:
         """Add an event, if there is room."""
         content = _encoder.encode((app, number, event))
         begin = self._end + _LENGTH
@@ -63,11 +63,11 @@ class BlackBox:
         self._end = 0
 
 
-def notes(fd: int) -> Iterator[Note]:
+def read(fd: int) -> Iterator[Entry]:
     """What a worker that is dead had not told, and perhaps some that it had, in the order of their numbers."""
     with mmap.mmap(fd, SIZE, prot=mmap.PROT_READ) as memory:
         position = 0
         while length := int.from_bytes(memory[position : position + _LENGTH], "little"):
             begin = position + _LENGTH
             position = begin + length
-            yield _note.decode(memory[begin:position])
+            yield _decoder.decode(memory[begin:position])

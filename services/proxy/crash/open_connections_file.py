@@ -25,31 +25,31 @@ class Open(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_content = msgspec.msgpack.Decoder(list[Open])
+_decoder = msgspec.msgpack.Decoder(list[Open])
 
 
-def forget(folder: str, name: str) -> None:
+def delete(folder: str, name: str) -> None:
     """Remove the file of a worker that is dead."""
     if folder:
         _path(folder, name).unlink(missing_ok=True)
 
 
-class Remains:
+class OpenConnectionsFile:
     """The worker's file. Where it cannot be written, the next master knows nothing of this worker."""
 
     def __init__(self, folder: str, name: str) -> None:
         self._path = _path(folder, name)
         self._fd = -1
-        self._said: list[Open] = []
+        self._written: list[Open] = []
         if folder:
             with contextlib.suppress(OSError):
                 self._create(self._path.with_suffix(".unlocked"))
 
-    def say(self, opened: list[Open]) -> None:
+    def write(self, opened: list[Open]) -> None:
         """Replace what the file says."""
-        if self._fd < 0 or opened == self._said:
+        if self._fd < 0 or opened == self._written:
             return
-        self._said = opened
+        self._written = opened
         with contextlib.suppress(OSError):
             content = _encoder.encode(opened)
             os.ftruncate(self._fd, os.pwrite(self._fd, content, 0))
@@ -68,7 +68,7 @@ class Remains:
             self._fd = -1
 
 
-class Former:
+class PreviousWorkers:
     """The workers with these ports (`app` and number) that are there when a master starts, before it has its own."""
 
     def __init__(self, folder: str, ports: Collection[tuple[str, int]]) -> None:
@@ -76,7 +76,7 @@ class Former:
         self._paths = sorted(Path(folder).glob(f"*{SUFFIX}")) if folder else []
         self._last: dict[Path, list[Open]] = {}
 
-    def look(self) -> list[Open]:
+    def poll(self) -> list[Open]:
         """What those who still live have open; the files of the others are removed."""
         self._paths = [path for path in self._paths if self._lives(path)]
         opened = [each for path in self._paths for each in self._last.get(path, [])]
@@ -96,7 +96,7 @@ class Former:
     def _read(self, path: Path, content: bytes) -> None:
         # It is being written: what it said before still holds. msgspec lets the other two errors through.
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._last[path] = _content.decode(content)
+            self._last[path] = _decoder.decode(content)
 
 
 def _path(folder: str, name: str) -> Path:

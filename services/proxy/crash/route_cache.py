@@ -13,6 +13,9 @@ import msgspec
 from schemas import codec
 from schemas.routing import Route
 from services.common import log
+from services.common.errors import reason
+from services.common.files import replace_atomically
+from services.common.log import Outage
 
 FRESH = 60.0
 """Seconds after the death of the last master in which its routes are believed: later an address may be another's."""
@@ -20,40 +23,34 @@ FRESH = 60.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class _Remembered(msgspec.Struct):
+class _CachedRoutes(msgspec.Struct):
     boot: str
     routes: list[Route]
 
 
-class Memory:
+class RouteCache:
     """A file; a master that runs keeps touching it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_failing = False
-        self._log = log.get("proxy")
+        self._outage = Outage(log.get("proxy"), "cannot keep the routes", path=str(path))
 
-    def recall(self) -> list[Route]:
+    def load(self) -> list[Route]:
         """The routes of a master that ran until a moment ago, on this host since its boot; else none."""
         try:
             age = time.time() - self._path.stat().st_mtime
-            found: _Remembered = codec.value(self._path.read_bytes(), _Remembered)
+            found: _CachedRoutes = codec.value(self._path.read_bytes(), _CachedRoutes)
         except (OSError, msgspec.MsgspecError):
             return []
         return found.routes if abs(age) <= FRESH and found.boot == _boot() else []
 
-    def keep(self, routes: Iterable[Route]) -> None:
+    def save(self, routes: Iterable[Route]) -> None:
         """Replace what is there, at once or not at all. A disk that fails is told in one line."""
-        unfinished = self._path.with_suffix(".unfinished")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            unfinished.write_bytes(msgspec.json.encode(_Remembered(_boot(), list(routes))))
-            unfinished.replace(self._path)
-            self._is_failing = False
+            replace_atomically(self._path, msgspec.json.encode(_CachedRoutes(_boot(), list(routes))))
+            self._outage.recovered()
         except OSError as error:
-            if not self._is_failing:
-                self._log.warning("cannot keep the routes", path=str(self._path), reason=error.strerror)
-            self._is_failing = True
+            self._outage.failed(reason(error))
 
     def touch(self) -> None:
         """The master runs."""

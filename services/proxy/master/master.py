@@ -13,26 +13,27 @@ from schemas import subjects
 from schemas.codec import encode_event, joined
 from schemas.events import ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
 from schemas.routing import Route
-from services.common.process.lifecycle import VERSION, Context
+from services.common.process.lifecycle import Context
+from services.common.version import VERSION
 from services.proxy.crash import open_connections_file
-from services.proxy.crash.open_connections_file import Former
+from services.proxy.crash.open_connections_file import PreviousWorkers
 from services.proxy.master import readmission
-from services.proxy.master.pool import Pool, Retry, Steps
+from services.proxy.master.pool import Effects, Pool, Retry
 from services.proxy.master.process import WorkerProcess
 from services.proxy.master.serving import Publisher
 from services.proxy.messages import (
-    Answered,
+    BackendRecovered,
+    BatchAck,
+    BatchSealed,
     Blocked,
-    Failed,
-    Following,
+    DialFailure,
     Limits,
     Listening,
     Message,
-    Origin,
-    Recorded,
+    RouteApplied,
     Start,
     Stop,
-    Taken,
+    WorkerIdentity,
 )
 from services.proxy.sockets.listeners import Listener
 
@@ -40,8 +41,8 @@ FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
 STABLE_AFTER = 1.0
 KILL_AFTER = 5.0
-LOOK = 0.1
-WATCH = 5.0
+POLL_INTERVAL = 0.1
+WATCH_INTERVAL = 5.0
 LONGEST_SILENCE = 3
 """A worker says something every 5 seconds: after so many turns of the watch without a word it hangs."""
 
@@ -59,10 +60,10 @@ class Master:
         bindings = [listener.binding for listener in listeners]
         self._pools = {(each.app, each.port): Pool(each.app, each.port) for each in bindings}
         self._workers: dict[str, WorkerProcess] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._worker_tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
-        self._former = Former(context.spool_folder, self._pools)
-        self._look_for_former()
+        self._previous = PreviousWorkers(context.spool_folder, self._pools)
+        self._poll_previous_workers()
 
     def start(self) -> None:
         """Start the workers; they accept once they know the routes that are known now."""
@@ -70,8 +71,8 @@ class Master:
             address = listener.sockets[0].getsockname()[0]
             self._context.record(ListenerOpened(time.time(), listener.binding.port, address), listener.binding.app)
         workers = range(len(self._listeners[0].sockets))
-        self._keepers = [self._context.spawn(self._keep(index), f"worker {index}") for index in workers]
-        self._context.spawn(self._watch_former(), "former")
+        self._worker_tasks = [self._context.spawn(self._supervise(index), f"worker {index}") for index in workers]
+        self._context.spawn(self._watch_previous_workers(), "previous workers")
         self._context.spawn(self._watch_workers(), "workers")
 
     async def stop(self) -> None:
@@ -81,18 +82,18 @@ class Master:
             listener.close()
             self._context.record(ListenerClosed(time.time(), listener.binding.port), listener.binding.app)
         for worker in self._workers.values():
-            worker.tell(Stop())
-        await asyncio.wait(self._keepers, timeout=self._limits.drain_time + KILL_AFTER)
+            worker.send(Stop())
+        await asyncio.wait(self._worker_tasks, timeout=self._limits.drain_time + KILL_AFTER)
         for worker in self._workers.values():
             self._context.log.error("a worker did not stop in time, killed", pid=worker.pid)
             worker.kill()
-        await asyncio.wait(self._keepers)
+        await asyncio.wait(self._worker_tasks)
 
     def follow(self, route: Route) -> None:
         """Have the workers follow a route, if it is of a port of ours."""
         pool = self._pools.get((route.app, route.port))
         if pool:
-            self._take(pool, pool.follow(route, time.time()))
+            self._apply(pool, pool.follow(route, time.time()))
 
     def forget(self, app: str, port: int) -> None:
         """The route of this port is gone from the bus."""
@@ -103,26 +104,26 @@ class Master:
     async def _watch_workers(self) -> None:
         """Kill those that hang. Silence is counted in our own turns: when all were stopped, nobody is to blame."""
         while True:
-            await asyncio.sleep(WATCH)
+            await asyncio.sleep(WATCH_INTERVAL)
             for worker in self._workers.values():
                 worker.silence += 1
                 if worker.silence > LONGEST_SILENCE:
                     self._context.log.error("a worker hangs, killed", pid=worker.pid)
                     worker.kill()
 
-    async def _watch_former(self) -> None:
-        while self._look_for_former():  # noqa: ASYNC110 - other processes tell by files
-            await asyncio.sleep(LOOK)
+    async def _watch_previous_workers(self) -> None:
+        while self._poll_previous_workers():  # noqa: ASYNC110 - other processes tell by files
+            await asyncio.sleep(POLL_INTERVAL)
 
-    def _look_for_former(self) -> bool:
+    def _poll_previous_workers(self) -> bool:
         """Whether any worker of a former master still lives, on any port."""
-        opened = self._former.look()
+        opened = self._previous.poll()
         for (app, port), pool in self._pools.items():
-            theirs = [each.backends for each in opened if (each.app, each.port) == (app, port)]
-            self._take(pool, pool.former_have(theirs, time.time()))
+            counts = [each.backends for each in opened if (each.app, each.port) == (app, port)]
+            self._apply(pool, pool.previous_workers_have(counts, time.time()))
         return bool(opened)
 
-    async def _keep(self, index: int) -> None:
+    async def _supervise(self, index: int) -> None:
         """Start a worker again whenever it ends; at once, unless it cannot even run for a moment."""
         loop = asyncio.get_running_loop()
         pause = 0.0
@@ -164,47 +165,47 @@ class Master:
         ]
         sealer = worker.sealer
         head, folder = sealer.head, self._context.spool_folder
-        origin = Origin(sealer.host, sealer.instance, sealer.sequence, head, folder, worker.blackbox)
-        worker.tell(Start(limits, listening, [pool.order() for pool in self._pools.values()], origin))
+        identity = WorkerIdentity(sealer.host, sealer.instance, sealer.sequence, head, folder, worker.blackbox)
+        worker.send(Start(limits, listening, [pool.order() for pool in self._pools.values()], identity))
 
     def _share(self, index: int) -> int:
         """How many of all connections a worker may have; 0: as many as it can."""
         most = self._limits.max_connections
-        return max(1, (most + index) // len(self._keepers)) if most else 0
+        return max(1, (most + index) // len(self._worker_tasks)) if most else 0
 
     def _end(self, worker: WorkerProcess, reason: str) -> None:
         del self._workers[worker.instance]
-        for app, events in worker.untold().items():
+        for app, events in worker.unreported().items():
             self._relay(worker, app, events)
-        worker.bury()
-        open_connections_file.forget(self._context.spool_folder, f"proxy-{worker.instance}")
+        worker.close()
+        open_connections_file.delete(self._context.spool_folder, f"proxy-{worker.instance}")
         self._relay(worker, subjects.NO_APP, [encode_event(ServiceStopped(time.time(), reason))])
         for pool in self._pools.values():
-            self._take(pool, pool.worker_ended(worker.instance, time.time()))
+            self._apply(pool, pool.worker_ended(worker.instance, time.time()))
 
     def _relay(self, worker: WorkerProcess, app: str, events: list[bytes]) -> None:
         payload = worker.sealer.seal(app, msgspec.Raw(joined(events)))
         message_id = f"{worker.instance}:{worker.sealer.sequence}"
         self._context.outbox.forward(app, message_id, len(events), payload)
 
-    def _forward(self, worker: WorkerProcess, batch: Recorded) -> None:
+    def _forward(self, worker: WorkerProcess, batch: BatchSealed) -> None:
         worker.sealer.follow(batch.sequence, batch.payload)
-        worker.heard[batch.app] = batch.last
+        worker.last_reported[batch.app] = batch.last
         message_id = f"{worker.instance}:{batch.sequence}"
-        taken = partial(worker.tell, Taken(batch.sequence))
-        self._context.outbox.forward(batch.app, message_id, batch.count, batch.payload, taken)
+        acknowledge = partial(worker.send, BatchAck(batch.sequence))
+        self._context.outbox.forward(batch.app, message_id, batch.count, batch.payload, acknowledge)
 
     def _on_message(self, worker: WorkerProcess, message: Message) -> None:
         match message:
-            case Recorded():
+            case BatchSealed():
                 self._forward(worker, message)
-            case Following():
+            case RouteApplied():
                 pool = self._pools[message.app, message.port]
-                self._take(pool, pool.worker_follows(worker.instance, message, time.time()))
-            case Failed():
+                self._apply(pool, pool.worker_follows(worker.instance, message, time.time()))
+            case DialFailure():
                 pool = self._pools[message.app, message.port]
-                self._take(pool, pool.dial_failed(message, time.time()))
-            case Answered():
+                self._apply(pool, pool.dial_failed(message, time.time()))
+            case BackendRecovered():
                 self._pools[message.app, message.port].answered(message.backend, message.admission)
             case Blocked():
                 self._context.log.warning(
@@ -214,13 +215,13 @@ class Master:
                     reason=message.reason,
                 )
 
-    def _take(self, pool: Pool, steps: Steps) -> None:
-        for event in steps.events:
+    def _apply(self, pool: Pool, effects: Effects) -> None:
+        for event in effects.events:
             self._context.record(event, pool.app)
-        for order in steps.orders:
+        for order in effects.orders:
             for worker in self._workers.values():
-                worker.tell(order)
-        for retry in steps.retries:
+                worker.send(order)
+        for retry in effects.retries:
             self._context.spawn(self._try_again(pool, retry), f"retry of {retry.backend}")
         serving = pool.serving()
         if serving:
@@ -231,4 +232,4 @@ class Master:
         await asyncio.sleep(retry.delay)
         if pool.awaits(retry):
             outcome = await readmission.dial(retry.address, self._limits.connect_timeout)
-            self._take(pool, pool.tried(retry, outcome, time.time()))
+            self._apply(pool, pool.tried(retry, outcome, time.time()))

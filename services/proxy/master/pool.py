@@ -7,13 +7,13 @@ from typing import Literal
 import msgspec
 
 from schemas.events import BackendDrained, BackendEjected, BackendJoined, BackendLeft, Event
-from schemas.routing import Backend, Route, Serving
-from services.proxy.messages import Admit, Eject, Failed, Follow, Following
+from schemas.routing import Backend, Route, Serving, authority
+from services.proxy.messages import ApplyRoute, DialFailure, Eject, Readmit, RouteApplied
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 30.0
 
-Order = Follow | Eject | Admit
+Order = ApplyRoute | Eject | Readmit
 
 
 Outcome = Literal["answered", "failed", "blocked"]
@@ -29,7 +29,7 @@ class Retry(msgspec.Struct, frozen=True):
     delay: float
 
 
-class Steps(msgspec.Struct):
+class Effects(msgspec.Struct):
     """What follows from something that happened: events to record, orders to all workers, what to come back to."""
 
     events: list[Event] = []
@@ -79,54 +79,54 @@ class Pool:
         self._members: dict[str, _Member] = {}
         self._leaving: dict[str, _Leaving] = {}
         self._workers: dict[str, _Worker] = {}
-        self._former: list[dict[str, int] | None] = []
+        self._previous: list[dict[str, int] | None] = []
         self._revision = 0
         self._generations: dict[int, int] = {}
         self._served: int | None = None
         self._admissions = 0
         self._is_forgotten = False
 
-    def follow(self, route: Route, now: float) -> Steps:
+    def follow(self, route: Route, now: float) -> Effects:
         """Follow a route, unless a newer one is followed already."""
         if self._route and not self._is_forgotten and route.generation < self._route.generation:
-            return Steps()
+            return Effects()
         self._is_forgotten = False
         if route == self._route:
-            return Steps()
+            return Effects()
         self._route = route
         self._revision += 1
         self._generations[self._revision] = route.generation
-        steps = Steps()
+        effects = Effects()
         before, self._members = self._members, {}
         for backend in route.backends:
-            self._members[backend.id] = self._update(before.pop(backend.id, None), backend, now, steps)
+            self._members[backend.id] = self._update(before.pop(backend.id, None), backend, now, effects)
         for member in before.values():
-            self._remove(member, now, steps)
-        steps.orders.append(self.order())
-        self._find_drained(now, steps)
-        return steps
+            self._remove(member, now, effects)
+        effects.orders.append(self.order())
+        self._find_drained(now, effects)
+        return effects
 
     def forget(self) -> None:
         """The route is gone from the bus: go on as before, and follow whatever comes next."""
         self._is_forgotten = True
 
-    def order(self) -> Follow:
+    def order(self) -> ApplyRoute:
         """What a new worker is to follow."""
         ejected = [backend for backend, member in self._members.items() if member.is_ejected]
         backends = [member.backend for member in self._members.values()]
         admissions = {backend: member.admission for backend, member in self._members.items()}
-        return Follow(self.app, self.port, self._revision, backends, ejected, admissions)
+        return ApplyRoute(self.app, self.port, self._revision, backends, ejected, admissions)
 
     def worker_started(self, worker: str) -> None:
         """A worker was given `order()`."""
         self._workers[worker] = _Worker()
 
-    def worker_ended(self, worker: str, now: float) -> Steps:
+    def worker_ended(self, worker: str, now: float) -> Effects:
         """A worker is gone, and with it its connections."""
         self._workers.pop(worker, None)
         return self._noticed(now)
 
-    def worker_follows(self, worker: str, news: Following, now: float) -> Steps:
+    def worker_follows(self, worker: str, news: RouteApplied, now: float) -> Effects:
         """A worker follows a revision, or its connections to draining backends became fewer."""
         self._workers[worker] = _Worker(news.revision, news.draining)
         for backend, count in news.cut.items():
@@ -134,23 +134,23 @@ class Pool:
                 leaving.cut += count
         return self._noticed(now)
 
-    def former_have(self, former: list[dict[str, int] | None], now: float) -> Steps:
+    def previous_workers_have(self, previous: list[dict[str, int] | None], now: float) -> Effects:
         """What workers of a former master still have open to each backend, which may be anything (None)."""
-        if former == self._former:
-            return Steps()
-        self._former = former
+        if previous == self._previous:
+            return Effects()
+        self._previous = previous
         return self._noticed(now)
 
-    def dial_failed(self, news: Failed, now: float) -> Steps:
+    def dial_failed(self, news: DialFailure, now: float) -> Effects:
         """Skip a backend in all workers, for longer each time until it answers.
 
         A dial that began in another admission, which may be to another address, says nothing about this one.
         """
         member = self._members.get(news.backend.id)
         if member is None or not member.is_active or member.is_ejected or member.admission != news.admission:
-            return Steps()
+            return Effects()
         member.is_ejected = True
-        return Steps(
+        return Effects(
             [BackendEjected(now, self.port, news.backend.id, news.reason)],
             [Eject(self.app, self.port, news.backend.id)],
             [_later(member)],
@@ -167,19 +167,19 @@ class Pool:
         member = self._members.get(retry.backend)
         return member is not None and member.is_active and member.is_ejected and member.admission == retry.admission
 
-    def tried(self, retry: Retry, outcome: Outcome, now: float) -> Steps:
+    def tried(self, retry: Retry, outcome: Outcome, now: float) -> Effects:
         """Let a backend in again that answered, and try another one later."""
         if not self.awaits(retry):
-            return Steps()
+            return Effects()
         member = self._members[retry.backend]
         if outcome == "blocked":
-            return Steps(retries=[msgspec.structs.replace(retry, delay=FIRST_BACKOFF)])
+            return Effects(retries=[msgspec.structs.replace(retry, delay=FIRST_BACKOFF)])
         if outcome == "failed":
-            return Steps(retries=[_later(member)])
+            return Effects(retries=[_later(member)])
         member.is_ejected = False
         member.admission = self._next_admission()
-        order = Admit(self.app, self.port, retry.backend, member.admission)
-        return Steps([self._joined(member, now)], [order])
+        order = Readmit(self.app, self.port, retry.backend, member.admission)
+        return Effects([self._joined(member, now)], [order])
 
     def serving(self) -> Serving | None:
         """What all workers follow; None as long as they follow nothing."""
@@ -192,56 +192,55 @@ class Pool:
         }
         return Serving(self.app, self.port, self._served, draining)
 
-    def _update(self, member: _Member | None, backend: Backend, now: float, steps: Steps) -> _Member:
+    def _update(self, member: _Member | None, backend: Backend, now: float, effects: Effects) -> _Member:
         fresh = _Member(backend, self._next_admission())
         is_same = member is not None and member.address == fresh.address
         if fresh.is_active:
             self._leaving.pop(backend.id, None)
             if member is None or not member.is_active or not is_same:
-                steps.events.append(self._joined(fresh, now))
+                effects.events.append(self._joined(fresh, now))
                 return fresh
         elif member and member.is_active:
-            self._leave(member, now, steps)
+            self._leave(member, now, effects)
         return msgspec.structs.replace(member, backend=backend) if member and is_same else fresh
 
     def _next_admission(self) -> int:
         self._admissions += 1
         return self._admissions
 
-    def _remove(self, member: _Member, now: float, steps: Steps) -> None:
+    def _remove(self, member: _Member, now: float, effects: Effects) -> None:
         if member.is_active:
-            self._leave(member, now, steps)
+            self._leave(member, now, effects)
         elif leaving := self._leaving.get(member.backend.id):
             leaving.revision = self._revision
 
-    def _leave(self, member: _Member, now: float, steps: Steps) -> None:
+    def _leave(self, member: _Member, now: float, effects: Effects) -> None:
         self._leaving[member.backend.id] = _Leaving(now, self._revision)
-        steps.events.append(BackendLeft(now, self.port, member.backend.id))
+        effects.events.append(BackendLeft(now, self.port, member.backend.id))
 
     def _joined(self, member: _Member, now: float) -> BackendJoined:
-        host, port = member.address
-        return BackendJoined(now, self.port, member.backend.id, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        return BackendJoined(now, self.port, member.backend.id, authority(*member.address))
 
-    def _noticed(self, now: float) -> Steps:
+    def _noticed(self, now: float) -> Effects:
         if self._workers:
             oldest = min(worker.revision for worker in self._workers.values())
             self._served = self._generations.get(oldest, self._served)
             self._generations = {key: value for key, value in self._generations.items() if key >= oldest}
-        steps = Steps()
-        self._find_drained(now, steps)
-        return steps
+        effects = Effects()
+        self._find_drained(now, effects)
+        return effects
 
-    def _find_drained(self, now: float, steps: Steps) -> None:
+    def _find_drained(self, now: float, effects: Effects) -> None:
         for backend, leaving in list(self._leaving.items()):
             is_known = all(worker.revision >= leaving.revision for worker in self._workers.values())
             if is_known and not self._open_connections(backend):
                 del self._leaving[backend]
                 waited = max(0.0, now - leaving.since)
-                steps.events.append(BackendDrained(now, self.port, backend, leaving.cut, waited))
+                effects.events.append(BackendDrained(now, self.port, backend, leaving.cut, waited))
 
     def _open_connections(self, backend: str) -> int:
         known = sum(worker.draining.get(backend, 0) for worker in self._workers.values())
-        return known + sum(1 if one is None else one.get(backend, 0) for one in self._former)
+        return known + sum(1 if one is None else one.get(backend, 0) for one in self._previous)
 
 
 def _later(member: _Member) -> Retry:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from schemas.chain import Sealer
 from services.common.ids import uuid7
-from services.common.process.child import ended_how
+from services.common.process.child import describe_exit
 from services.common.process.environment import own
 from services.proxy.crash import blackbox
 from services.proxy.frames import Unframer, frame
@@ -33,11 +33,11 @@ class WorkerProcess(asyncio.Protocol):
         self.instance = uuid7()
         self.sealer = Sealer("proxy", host, self.instance)
         self.blackbox = blackbox.create()
-        self.heard: dict[str, int] = {}
+        self.last_reported: dict[str, int] = {}
         self.silence = 0
         self._on_message = on_message
         self._unframer = Unframer()
-        self._silent = asyncio.Event()
+        self._disconnected = asyncio.Event()
 
     @property
     def pid(self) -> int:
@@ -50,11 +50,11 @@ class WorkerProcess(asyncio.Protocol):
         try:
             await worker._start(fds)
         except BaseException:
-            worker.bury()
+            worker.close()
             raise
         return worker
 
-    def tell(self, message: ToWorker) -> None:
+    def send(self, message: ToWorker) -> None:
         if not self._transport.is_closing():
             self._transport.write(frame(message))
 
@@ -64,24 +64,24 @@ class WorkerProcess(asyncio.Protocol):
 
     async def ended(self) -> str:
         """Why it ended, once it has and all that it said was heard."""
-        await self._silent.wait()
+        await self._disconnected.wait()
         try:
             async with asyncio.timeout(KILL_AFTER):
                 code = await self._process.wait()
         except TimeoutError:
             self.kill()
             code = await self._process.wait()
-        return ended_how(code) if code else "stopped"
+        return describe_exit(code) if code else "stopped"
 
-    def untold(self) -> dict[str, list[bytes]]:
+    def unreported(self) -> dict[str, list[bytes]]:
         """The events that it recorded before it died and never told, encoded, by app. `heard`: up to which it did."""
         found: dict[str, list[bytes]] = {}
-        for note in blackbox.notes(self.blackbox):
-            if note.number > self.heard.get(note.app, 0):
-                found.setdefault(note.app, []).append(note.event)
+        for entry in blackbox.read(self.blackbox):
+            if entry.number > self.last_reported.get(entry.app, 0):
+                found.setdefault(entry.app, []).append(entry.event)
         return found
 
-    def bury(self) -> None:
+    def close(self) -> None:
         """Nothing more is wanted of it."""
         os.close(self.blackbox)
 
@@ -108,4 +108,4 @@ class WorkerProcess(asyncio.Protocol):
             self._on_message(self, message)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._silent.set()
+        self._disconnected.set()

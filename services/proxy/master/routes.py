@@ -9,44 +9,44 @@ import msgspec
 from schemas import codec, subjects
 from schemas.limits import is_address
 from schemas.routing import Route
-from services.common.bus.connection import Change, Synced
+from services.common.jetstream.watch import Change, Synced, watch_keys
 from services.common.process.lifecycle import Context
-from services.proxy.crash.route_cache import Memory
+from services.proxy.crash.route_cache import RouteCache
 from services.proxy.master.master import Master
 from services.proxy.master.serving import Publisher
 
-TOUCH = 5.0
+TOUCH_INTERVAL = 5.0
 LONGEST_PORT = 5
 
 
 class Routes:
     """Hands every route that the bus holds to the master; what is followed stays when the bus is away."""
 
-    def __init__(self, context: Context, master: Master, publisher: Publisher, memory: Memory) -> None:
+    def __init__(self, context: Context, master: Master, publisher: Publisher, cache: RouteCache) -> None:
         self.known = asyncio.Event()
         self._context = context
         self._master = master
         self._publisher = publisher
-        self._memory = memory
+        self._cache = cache
         self._routes: dict[tuple[str, int], Route] = {}
 
-    def recall(self) -> None:
+    def load_cached(self) -> None:
         """Hand over the routes of the last master; whatever the bus says later replaces them."""
-        for route in filter(_is_usable, self._memory.recall()):
+        for route in filter(_is_usable, self._cache.load()):
             self._context.log.warning("the bus is away: serving as before", app=route.app, port=route.port)
             self._follow(route)
             self._master.forget(route.app, route.port)
 
-    async def remember(self) -> None:
+    async def keep_cache_fresh(self) -> None:
         """Have the next master believe the routes that are kept, until cancelled."""
         while True:
-            await asyncio.sleep(TOUCH)
-            self._memory.touch()
+            await asyncio.sleep(TOUCH_INTERVAL)
+            self._cache.touch()
 
     async def run(self) -> None:
         """Follow until cancelled; `known` is set once the routes that are there now have been handed over."""
         keys = f"{subjects.token(self._context.host)}.>"
-        async for change in self._context.bus.watch(subjects.ROUTES, keys):
+        async for change in watch_keys(self._context.bus, subjects.ROUTES, keys):
             if isinstance(change, Synced):
                 self.known.set()
                 self._publisher.publish_again()
@@ -66,7 +66,7 @@ class Routes:
             self._context.log.warning("not the route of this key, ignored", key=change.key, app=route.app)
             return
         self._follow(route)
-        self._memory.keep(self._routes.values())
+        self._cache.save(self._routes.values())
 
     def _follow(self, route: Route) -> None:
         self._routes[route.app, route.port] = route

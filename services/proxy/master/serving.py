@@ -19,7 +19,7 @@ class Publisher:
         self._bus = bus
         self._host = host
         self._wanted: dict[str, Serving] = {}
-        self._taken: dict[str, Serving] = {}
+        self._written: dict[str, Serving] = {}
         self._wake = asyncio.Event()
 
     def publish(self, serving: Serving) -> None:
@@ -29,7 +29,7 @@ class Publisher:
 
     def publish_again(self) -> None:
         """The bus may have forgotten what it was told."""
-        self._taken.clear()
+        self._written.clear()
         self._wake.set()
 
     async def run(self) -> None:
@@ -44,10 +44,10 @@ class Publisher:
     async def _flush(self) -> None:
         """Write what is not written yet."""
         for key, serving in list(self._wanted.items()):
-            if self._taken.get(key) == serving:
+            if self._written.get(key) == serving:
                 continue
             try:
                 await self._bus.put(subjects.SERVING, key, serving)
-                self._taken[key] = serving
+                self._written[key] = serving
             except BusError:
                 self._wake.set()

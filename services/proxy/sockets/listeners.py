@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from schemas.routing import authority
 from services.common.config.settings import check_name, check_port
 from services.common.errors import PortTakenError, SettingsError
 from services.common.process.ports import check_free
@@ -31,8 +32,7 @@ class Binding(msgspec.Struct, frozen=True):
     port: int
 
     def __str__(self) -> str:
-        address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.app}={address}:{self.port}" if address else f"{self.app}={self.port}"
+        return f"{self.app}={authority(self.address, self.port) if self.address else self.port}"
 
 
 class Listener(msgspec.Struct, frozen=True):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from services.proxy.worker.balancer import Occupant
+from services.proxy.worker.balancer import Session
 from services.proxy.worker.loop import EXCLUSIVE, IN, Loop
 from services.proxy.worker.timers import Timed
 
-if TYPE_CHECKING:
-    from services.proxy.worker.frontend import Frontend
+OnClient = Callable[[socket.socket], None]
+"""Called with the socket of each client that was accepted."""
 
 RETRY_INTERVAL = 0.1
 """Seconds: soon enough for a client, and too seldom for the attempts to cost anything."""
@@ -32,7 +31,7 @@ class Admission:
     def __init__(self, loop: Loop, limit: int, on_room: Callable[[], None]) -> None:
         """`on_room` is called when there may be room again."""
         self.slot: set[Timed] | None = None
-        self.occupants: set[Occupant] = set()
+        self.sessions: set[Session] = set()
         self.lacks_room = False
         self._is_accepting = True
         self._loop = loop
@@ -43,11 +42,11 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        return len(self.occupants) >= self._limit
+        return len(self.sessions) >= self._limit
 
-    def listen(self, sock: socket.socket, frontend: Frontend, is_shared: bool = False) -> None:
+    def listen(self, sock: socket.socket, on_client: OnClient, is_shared: bool = False) -> None:
         """Accept on a listening socket from now on. `is_shared`: other workers accept on it too."""
-        acceptor = Acceptor(sock, frontend, self, self._loop, is_shared)
+        acceptor = Acceptor(sock, on_client, self, self._loop, is_shared)
         self._acceptors.append(acceptor)
         acceptor.watch()
 
@@ -63,9 +62,18 @@ class Admission:
         """Return a number that no other connection of this worker has."""
         return next(self._numbers)
 
-    def leave(self, occupant: Occupant) -> None:
-        """Forget one who was let in and is gone."""
-        self.occupants.discard(occupant)
+    def enter(self, session: Session) -> None:
+        """Count a client in."""
+        self.sessions.add(session)
+
+    def replace(self, before: Session, after: Session) -> None:
+        """Count a client that changes its session: it neither leaves nor enters."""
+        self.sessions.discard(before)
+        self.sessions.add(after)
+
+    def leave(self, session: Session) -> None:
+        """Count a client out, and accept again if that made room."""
+        self.sessions.discard(session)
         if not self._is_accepting:
             self._loop.soon(self._resume)
 
@@ -108,10 +116,10 @@ class Acceptor:
     """Takes clients from the queue of one listening socket."""
 
     def __init__(
-        self, sock: socket.socket, frontend: Frontend, admission: Admission, loop: Loop, is_shared: bool
+        self, sock: socket.socket, on_client: OnClient, admission: Admission, loop: Loop, is_shared: bool
     ) -> None:
         self.sock = sock
-        self._frontend = frontend
+        self._on_client = on_client
         self._admission = admission
         self._loop = loop
         self._is_shared = is_shared
@@ -151,5 +159,5 @@ class Acceptor:
         except OSError:
             self._admission.wait_for_room()
             return False
-        self._frontend.welcome(client)
+        self._on_client(client)
         return True

@@ -10,7 +10,7 @@ from schemas.routing import Backend
 from services.proxy.messages import Balance
 
 
-class Occupant(Protocol):
+class Session(Protocol):
     """A client from its accept to its end."""
 
     def cut(self) -> bool:
@@ -38,14 +38,14 @@ class Target:
         "blocked_at",
         "ejected",
         "is_blocked",
-        "occupants",
         "on_probation",
+        "sessions",
     )
 
     def __init__(self, backend: Backend, ejected: bool, admission: int) -> None:
         self.backend = backend
         self.address = (backend.host, backend.port)
-        self.occupants: set[Occupant] = set()
+        self.sessions: set[Session] = set()
         self.ejected = ejected
         self.is_blocked = False
         self.blocked_at = -math.inf
@@ -95,7 +95,7 @@ class Dial(NamedTuple):
         return self.is_current and self.target.answered_at <= self.began
 
 
-class Followed(NamedTuple):
+class RouteChange(NamedTuple):
     """What a route changed: the targets that are gone, and those that have another address."""
 
     gone: list[Target]
@@ -111,7 +111,9 @@ class Balancer:
         self._ready: list[Target] = []
         self._turn = -1
 
-    def follow(self, backends: Iterable[Backend], ejected: Collection[str], admissions: Mapping[str, int]) -> Followed:
+    def follow(
+        self, backends: Iterable[Backend], ejected: Collection[str], admissions: Mapping[str, int]
+    ) -> RouteChange:
         """Replace the targets by these; returns what changed."""
         before, self.targets = self.targets, {}
         moved = []
@@ -122,7 +124,7 @@ class Balancer:
                 moved.append(target)
             self.targets[backend.id] = target
         self._refresh()
-        return Followed(list(before.values()), moved)
+        return RouteChange(list(before.values()), moved)
 
     @property
     def has_ready(self) -> bool:
@@ -175,4 +177,4 @@ class Balancer:
 def _least_connected(ready: list[Target], first: int) -> Target:
     """Equally loaded targets take turns. One pass over the replicas of an application, which are few."""
     count = len(ready)
-    return min((ready[(first + offset) % count] for offset in range(count)), key=lambda target: len(target.occupants))
+    return min((ready[(first + offset) % count] for offset in range(count)), key=lambda target: len(target.sessions))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import socket
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
 
 from schemas.events import Event
-from services.proxy.messages import Answered, Blocked, Failed, Follow, Following
-from services.proxy.worker.balancer import Balancer, Dial, Occupant, Target
-from services.proxy.worker.relay.pending import Arrival
+from services.proxy.messages import ApplyRoute, BackendRecovered, Blocked, DialFailure, RouteApplied
+from services.proxy.worker.balancer import Balancer, Dial, Session, Target
+from services.proxy.worker.loop import Loop
+from services.proxy.worker.port import Held
+from services.proxy.worker.relay.pending import PendingConnection
+from services.proxy.worker.resources import Resources
 from services.proxy.worker.timers import Timed
-
-if TYPE_CHECKING:
-    from services.proxy.worker.resources import Resources
 
 REPORT_INTERVAL = 0.05
 RETRY_INTERVAL = 0.1
@@ -31,71 +31,84 @@ class Frontend:
         self.slot: set[Timed] | None = None
         self.app = app
         self.port = port
-        self.resources = resources
-        self.balancer = Balancer(resources.limits.balance)
-        self.held: OrderedDict[Arrival, None] = OrderedDict()
-        self._retry = _Retry(self)
+        self.loop = resources.loop
+        self.limits = resources.limits
+        self.admission = resources.admission
+        self.pipes = resources.pipes
+        self._channel = resources.channel
+        self._recorder = resources.recorder
+        self._balancer = Balancer(resources.limits.balance)
+        self._held: OrderedDict[Held, None] = OrderedDict()
+        self._retry = _Retry(self.loop, self.retry)
         self._revision = 0
 
-    def welcome(self, client: socket.socket) -> None:
+    def accept(self, client: socket.socket) -> None:
         """A client connected."""
-        arrival = Arrival(self, self.resources.admission.next_number(), client)
-        self.resources.admission.occupants.add(arrival)
-        arrival.start()
+        pending = PendingConnection(self, self.admission.next_number(), client)
+        self.admission.enter(pending)
+        pending.start()
 
-    def follow(self, order: Follow) -> None:
+    def follow(self, order: ApplyRoute) -> None:
         """Use these backends from now on, and cut the connections to others."""
         self._revision = order.revision
-        gone, moved = self.balancer.follow(order.backends, order.ejected, order.admissions)
-        cut = {target.id: sum(occupant.cut() for occupant in list(target.occupants)) for target in gone}
+        gone, moved = self._balancer.follow(order.backends, order.ejected, order.admissions)
+        cut = {target.id: sum(session.cut() for session in list(target.sessions)) for target in gone}
         for target in moved:
-            for occupant in list(target.occupants):
-                occupant.moved()
+            for session in list(target.sessions):
+                session.moved()
         self._report({backend: count for backend, count in cut.items() if count})
         self.serve_held()
 
     def eject(self, backend: str) -> None:
-        self.balancer.eject(backend)
+        self._balancer.eject(backend)
 
     def admit(self, backend: str, admission: int) -> None:
-        self.balancer.admit(backend, admission)
+        self._balancer.admit(backend, admission)
         self.serve_held()
 
-    def hold(self, arrival: Arrival) -> None:
+    def pick(self, tried: Collection[tuple[str, int]]) -> Target | None:
+        """Return the backend to dial next, None when each that is ready was `tried` in its present admission."""
+        return self._balancer.pick(tried)
+
+    def hold(self, session: Held) -> None:
         """Have a client wait until a backend is ready that it has not tried, or a moment if one is that it has."""
-        self.held[arrival] = None
-        if self.balancer.has_ready:
+        self._held[session] = None
+        if self._balancer.has_ready:
             self._retry.soon()
+
+    def release(self, session: Held) -> None:
+        """Have a client wait no longer."""
+        del self._held[session]
 
     def serve_held(self) -> None:
         """Let those who wait try again, in the order in which they came."""
-        for _ in range(len(self.held)):
-            if self.resources.admission.lacks_room or not self.balancer.has_ready:
+        for _ in range(len(self._held)):
+            if self.admission.lacks_room or not self._balancer.has_ready:
                 return
-            next(iter(self.held)).dial_again()
+            next(iter(self._held)).dial_again()
 
     def retry(self) -> None:
         """Try again what this host kept us from."""
-        self.balancer.unblock()
+        self._balancer.unblock()
         self.serve_held()
 
     def record(self, event: Event) -> None:
-        self.resources.recorder.record(self.app, event)
+        self._recorder.record(self.app, event)
 
     def dial_failed(self, dial: Dial, reason: str) -> None:
         """Skip the backend at once, here; the master tells the other workers, and when to try again."""
         target = dial.target
-        if dial.is_news and self.balancer.eject(target.id):
-            self.resources.channel.send(Failed(self.app, self.port, target.backend, reason, target.admission))
+        if dial.is_news and self._balancer.eject(target.id):
+            self._channel.send(DialFailure(self.app, self.port, target.backend, reason, target.admission))
 
     def dial_blocked(self, dial: Dial, problem: int) -> None:
         """Skip the backend for a moment, here: what prevented the dial is this host, and may concern no other."""
         target = dial.target
-        self.balancer.block(target)
+        self._balancer.block(target)
         self._retry.soon()
         if dial.began - target.blocked_at >= BLOCKED_INTERVAL:
             target.blocked_at = dial.began
-            self.resources.channel.send(Blocked(self.app, self.port, target.id, os.strerror(problem)))
+            self._channel.send(Blocked(self.app, self.port, target.id, os.strerror(problem)))
 
     def answered(self, dial: Dial, now: float) -> None:
         """A dial succeeded."""
@@ -105,41 +118,43 @@ class Frontend:
         target.answered_at = now
         if target.on_probation:
             target.on_probation = False
-            self.resources.channel.send(Answered(self.app, self.port, target.id, target.admission))
+            self._channel.send(BackendRecovered(self.app, self.port, target.id, target.admission))
 
-    def leave(self, target: Target, occupant: Occupant) -> None:
+    def leave(self, target: Target, session: Session) -> None:
         """An occupant of this backend is gone; the master waits for those of a draining one."""
-        target.occupants.discard(occupant)
+        target.sessions.discard(session)
         if target.is_draining and self.slot is None:
-            self.resources.loop.set_timer(self, REPORT_INTERVAL)
+            self.loop.set_timer(self, REPORT_INTERVAL)
 
-    def occupied(self) -> dict[str, int]:
+    def open_connections(self) -> dict[str, int]:
         """How many connections each backend has that has any."""
-        targets = self.balancer.targets.values()
-        return {target.id: len(target.occupants) for target in targets if target.occupants}
+        targets = self._balancer.targets.values()
+        return {target.id: len(target.sessions) for target in targets if target.sessions}
 
     def on_timer(self) -> None:
         self._report({})
 
     def _report(self, cut: dict[str, int]) -> None:
         draining = {
-            target.id: len(target.occupants)
-            for target in self.balancer.targets.values()
-            if target.is_draining and target.occupants
+            target.id: len(target.sessions)
+            for target in self._balancer.targets.values()
+            if target.is_draining and target.sessions
         }
-        self.resources.channel.send(Following(self.app, self.port, self._revision, draining, cut))
+        self._channel.send(RouteApplied(self.app, self.port, self._revision, draining, cut))
 
 
 class _Retry:
     """The timer after which a frontend tries again."""
 
-    def __init__(self, frontend: Frontend) -> None:
+    def __init__(self, loop: Loop, retry: Callable[[], None]) -> None:
         self.slot: set[Timed] | None = None
-        self._frontend = frontend
+        self._loop = loop
+        self._retry = retry
 
     def soon(self) -> None:
+        """Try again in a moment, unless that is planned already."""
         if self.slot is None:
-            self._frontend.resources.loop.set_timer(self, RETRY_INTERVAL)
+            self._loop.set_timer(self, RETRY_INTERVAL)
 
     def on_timer(self) -> None:
-        self._frontend.retry()
+        self._retry()

@@ -30,7 +30,10 @@ class Heartbeat:
     def on_timer(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         event = ServiceHeartbeat(
-            time.time(), _resident_bytes(), usage.ru_utime + usage.ru_stime, self._loop.take_longest_turn()
+            time.time(),
+            rss=_resident_bytes(),
+            cpu=usage.ru_utime + usage.ru_stime,
+            loop_lag=self._loop.take_longest_turn(),
         )
         self._recorder.record(subjects.NO_APP, event)
         self._loop.set_timer(self, INTERVAL)

@@ -11,9 +11,9 @@ from schemas import subjects
 from schemas.chain import Sealer
 from schemas.codec import encode_event, joined, kind
 from schemas.events import Event, EventsDropped
-from schemas.handover import Leftover
+from schemas.handover import SealedBatch
 from services.proxy.crash.blackbox import BlackBox
-from services.proxy.messages import Recorded
+from services.proxy.messages import BatchSealed
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
 from services.proxy.worker.timers import Timed
@@ -30,7 +30,7 @@ class Recorder:
 
     def __init__(self, loop: Loop, channel: Channel, sealer: Sealer, blackbox: BlackBox) -> None:
         self.slot: set[Timed] | None = None
-        self.unsafe: dict[int, Leftover] = {}
+        self.unacknowledged: dict[int, SealedBatch] = {}
         self._loop = loop
         self._channel = channel
         self._sealer = sealer
@@ -42,7 +42,7 @@ class Recorder:
     def record(self, app: str, event: Event) -> None:
         encoded = encode_event(event)
         self._number += 1
-        self._blackbox.note(app, self._number, encoded)
+        self._blackbox.append(app, self._number, encoded)
         events = self._fresh.setdefault(app, [])
         events.append(encoded)
         if len(events) >= FLUSH_EVENTS:
@@ -63,9 +63,9 @@ class Recorder:
         if self._channel.is_drained:
             self._blackbox.clear()
 
-    def taken(self, sequence: int) -> None:
+    def acknowledge(self, sequence: int) -> None:
         """A batch is on the bus or on disk."""
-        self.unsafe.pop(sequence, None)
+        self.unacknowledged.pop(sequence, None)
 
     def _send(self, app: str) -> None:
         events = self._fresh.pop(app)
@@ -74,8 +74,8 @@ class Recorder:
             return
         payload = self._sealer.seal(app, msgspec.Raw(joined(events)))
         sequence, count = self._sealer.sequence, len(events)
-        self.unsafe[sequence] = Leftover(app, f"{self._sealer.instance}:{sequence}", count, payload)
-        self._channel.send(Recorded(app, sequence, count, self._number, payload))
+        self.unacknowledged[sequence] = SealedBatch(app, f"{self._sealer.instance}:{sequence}", count, payload)
+        self._channel.send(BatchSealed(app, sequence, count, self._number, payload))
 
     def _dropped_event(self) -> EventsDropped:
         return EventsDropped(time.time(), self._dropped.total(), dict(self._dropped))

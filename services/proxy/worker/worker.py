@@ -9,12 +9,12 @@ from schemas import subjects
 from schemas.chain import Sealer
 from schemas.events import ServiceStopped
 from services.proxy.crash.blackbox import BlackBox
-from services.proxy.crash.open_connections_file import Remains
-from services.proxy.messages import Admit, Eject, Follow, Message, Origin, Start, Stop, Taken
+from services.proxy.crash.open_connections_file import OpenConnectionsFile
+from services.proxy.messages import ApplyRoute, BatchAck, Eject, Message, Readmit, Start, Stop, WorkerIdentity
 from services.proxy.worker import handover
 from services.proxy.worker.admission import Admission
 from services.proxy.worker.channel import Channel
-from services.proxy.worker.drain_reporter import Retiree
+from services.proxy.worker.drain_reporter import DrainReporter
 from services.proxy.worker.frontend import Frontend
 from services.proxy.worker.heartbeat import Heartbeat
 from services.proxy.worker.loop import Loop
@@ -31,7 +31,7 @@ class Worker:
     """Runs until its master says stop, or dies, and the connections that are open then have ended."""
 
     resources: Resources
-    origin: Origin
+    identity: WorkerIdentity
 
     def __init__(self, sock: socket.socket) -> None:
         self.slot: set[Timed] | None = None
@@ -42,67 +42,69 @@ class Worker:
         self._is_stopping = False
 
     def run(self) -> None:
-        while not self._is_stopping or self.resources.admission.occupants:
+        while not self._is_stopping or self.resources.admission.sessions:
             self._loop.turn()
-        self._say_last_words()
+        self._flush_before_exit()
         self._channel.flush()
 
-    def _say_last_words(self) -> None:
+    def _flush_before_exit(self) -> None:
         """Return when the master has everything, or somebody will find what it has not."""
         recorder = self.resources.recorder
         recorder.flush()
         deadline = time.monotonic() + LINGER
-        while recorder.unsafe and not self._channel.is_lost and time.monotonic() < deadline:
+        while recorder.unacknowledged and not self._channel.is_lost and time.monotonic() < deadline:
             self._loop.set_timer(self, LINGER)
             self._loop.turn()
         if self._channel.is_lost:
             recorder.record(subjects.NO_APP, ServiceStopped(time.time(), "its master ended"))
             recorder.flush()
-        if recorder.unsafe and self.origin.folder:
-            handover.write(self.origin.folder, self._name, recorder.unsafe.values())
-        self._retiree.end()
+        if recorder.unacknowledged and self.identity.folder:
+            handover.write(self.identity.folder, self._name, recorder.unacknowledged.values())
+        self._drain_reporter.end()
 
     @property
     def _name(self) -> str:
-        return f"proxy-{self.origin.instance}"
+        return f"proxy-{self.identity.instance}"
 
     def on_timer(self) -> None:
         """The drain time is over."""
-        for occupant in list(self.resources.admission.occupants):
-            occupant.shut_down()
+        for session in list(self.resources.admission.sessions):
+            session.shut_down()
 
     def _on_message(self, message: Message) -> None:
         match message:
             case Start():
                 self._start(message)
-            case Follow():
+            case ApplyRoute():
                 self._frontends[message.app, message.port].follow(message)
             case Eject():
                 self._frontends[message.app, message.port].eject(message.backend)
-            case Admit():
+            case Readmit():
                 self._frontends[message.app, message.port].admit(message.backend, message.admission)
-            case Taken():
-                self.resources.recorder.taken(message.sequence)
+            case BatchAck():
+                self.resources.recorder.acknowledge(message.sequence)
             case Stop():
                 self._stop(accept_waiting=True)
 
     def _start(self, order: Start) -> None:
         most, pipes = share(raise_file_limit())
-        self.origin = origin = order.origin
-        sealer = Sealer("proxy", origin.host, origin.instance, origin.sequence, origin.head)
-        recorder = Recorder(self._loop, self._channel, sealer, BlackBox(origin.blackbox))
+        self.identity = identity = order.identity
+        sealer = Sealer("proxy", identity.host, identity.instance, identity.sequence, identity.head)
+        recorder = Recorder(self._loop, self._channel, sealer, BlackBox(identity.blackbox))
         admission = Admission(self._loop, order.limits.max_connections or most, self._serve_held)
         self.resources = Resources(self._loop, self._channel, recorder, order.limits, admission, Pipes(pipes))
         self._is_started = True
         Heartbeat(self._loop, recorder).start()
         for listening in order.listening:
             self._frontends[listening.app, listening.port] = Frontend(listening.app, listening.port, self.resources)
-        self._retiree = Retiree(self._loop, self._frontends.values(), Remains(origin.folder, self._name))
+        self._drain_reporter = DrainReporter(
+            self._loop, self._frontends.values(), OpenConnectionsFile(identity.folder, self._name)
+        )
         for route in order.routes:
             self._frontends[route.app, route.port].follow(route)
         for listening in order.listening:
             frontend = self._frontends[listening.app, listening.port]
-            admission.listen(_listener(listening.fd), frontend, listening.is_shared)
+            admission.listen(_listener(listening.fd), frontend.accept, listening.is_shared)
 
     def _serve_held(self) -> None:
         for frontend in self._frontends.values():
@@ -118,7 +120,7 @@ class Worker:
         if self._is_stopping:
             return
         self._is_stopping = True
-        self._retiree.begin()
+        self._drain_reporter.begin()
         self.resources.admission.close(accept_waiting)
         self._loop.set_timer(self, self.resources.limits.drain_time)
 

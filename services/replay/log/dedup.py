@@ -1,4 +1,4 @@
-"""Which messages a log holds already, in memory that grows with its instances, not with its messages."""
+"""The messages that a log holds already, in memory that grows with its instances, not its messages."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hashlib import sha256
 import msgspec
 
 ROW = 64
-"""Digests in a piece of memory: few enough that single numbers far apart cost little."""
+"""Digests in a piece of memory: few, so that single numbers far apart cost little."""
 
 KEPT = 8
 """Bytes kept of a digest: a log of ten million batches takes 80 MB."""
 
 
 class _Identity(msgspec.Struct, array_like=True):
-    """The beginning of a batch."""
+    """The first fields of a batch."""
 
     service: str
     host: str
@@ -28,14 +28,14 @@ _identity = msgspec.msgpack.Decoder(_Identity)
 
 
 class Ranges:
-    """A set of numbers that come mostly in rows."""
+    """A set of numbers that are mostly consecutive."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
     def add(self, number: int) -> bool:
-        """Whether the number is new."""
+        """Add a number. Return whether it is new."""
         place = bisect_right(self._starts, number)
         if place and number <= self._ends[place - 1]:
             return False
@@ -64,36 +64,36 @@ class Ranges:
         return self._ends[-1] if self._ends else 0
 
     def gaps(self) -> list[tuple[int, int]]:
-        """The ranges between the lowest and the highest number that are not in it, both ends of each included."""
+        """Return the ranges between the lowest and the highest number that are not in it, ends included."""
         return [(end + 1, start - 1) for end, start in zip(self._ends, self._starts[1:], strict=False)]
 
 
 class Digests:
-    """Digests by number, of which the first bytes are kept: enough to tell an accident from a copy."""
+    """Digests by number. The first bytes are kept: enough to distinguish a repeat from other content."""
 
     def __init__(self) -> None:
         self._rows: dict[int, bytearray] = {}
 
     def keep(self, number: int, digest: bytes) -> None:
-        """Remember the digest of a number."""
+        """Keep the digest of a number."""
         row, place = divmod(number, ROW)
         self._rows.setdefault(row, bytearray(ROW * KEPT))[place * KEPT : (place + 1) * KEPT] = digest[:KEPT]
 
     def has(self, number: int, digest: bytes) -> bool:
-        """Whether this is the digest of the number that was kept."""
+        """Return whether this is the digest of the number."""
         row, place = divmod(number, ROW)
         return self._rows.get(row, b"")[place * KEPT : (place + 1) * KEPT] == digest[:KEPT]
 
 
-class Presence:
-    """Batches are told apart by instance and sequence, what is no batch by its content."""
+class SeenBatches:
+    """The batches that were seen, by instance and sequence; other messages by their content."""
 
     def __init__(self) -> None:
         self._instances: dict[str, Ranges] = {}
         self._others = Ranges()
 
     def add(self, payload: bytes) -> str:
-        """The message id, empty if the message is there already."""
+        """Add a message. Return its message id, or an empty text if it was seen before."""
         try:
             batch = _identity.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError):

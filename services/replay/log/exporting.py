@@ -1,4 +1,4 @@
-"""The stream into a file, at once or in several goes."""
+"""Export of the stream into a file, at once or in several steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas import subjects
 from services.common.bus.connection import Bus
 from services.common.errors import LogFileError
 from services.common.jetstream.log_reader import Stream
-from services.replay.log.log_range import Mark
+from services.replay.log.log_range import LogPosition
 from services.replay.log.logfile import Header, Reader, Record, Writer, beginning
 from services.replay.log.source import Readable, from_stream
 
@@ -23,7 +23,7 @@ STDOUT = "-"
 
 
 class _Envelope(msgspec.Struct, array_like=True):
-    """A batch without its place in the chain, its events as they are."""
+    """A batch without its link of the chain, its events not decoded."""
 
     service: str
     host: str
@@ -39,26 +39,28 @@ _NO_EVENTS = msgspec.Raw(msgspec.msgpack.encode([]))
 
 @contextmanager
 def writing(path: str, header: Header, resume: bool) -> Iterator[Writer]:
-    """A writer to a new file or, to go on, to one that is there; "-" is standard output.
+    """Open a new file, or an existing one to resume, for writing; "-" is standard output.
 
-    The file gets its last frame when the block ends well, and can be gone on with whenever it ends. Raises
-    LogFileError for a file that cannot be written, is there already, or holds another log.
+    The file gets its last frame when the block ends well, and can be resumed whenever it ends. Raises LogFileError for
+    a file that cannot be written, exists already, or holds another log.
     """
     try:
         with _writing(path, header, resume and path != STDOUT and Path(path).exists()) as writer:
             yield writer
     except FileExistsError:
-        raise LogFileError(f"{path} is there already: go on with it with --resume, or name another file") from None
+        raise LogFileError(f"{path} exists already: continue it with --resume, or name another file") from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise LogFileError(f"{path}: {error.strerror}; mend that and go on with --resume") from None
+        raise LogFileError(f"{path}: {error.strerror}; fix that and continue with --resume") from None
 
 
-async def export(log: Readable, writer: Writer, first: Mark | None, app: str, tell: Callable[[Writer], None]) -> int:
-    """Write the log, from a mark on; of one app, if it is named. A file that has records is gone on with.
+async def export(
+    log: Readable, writer: Writer, first: LogPosition | None, app: str, on_progress: Callable[[Writer], None]
+) -> int:
+    """Write the log, from a position on; of one app, if it is named. Append to a file that has records.
 
-    Returns how many messages that were asked for the log does not have any more.
+    Return how many of the requested messages the log no longer has.
     """
     is_begun = first is None or writer.last is not None
     lost: int | None = None
@@ -69,51 +71,51 @@ async def export(log: Readable, writer: Writer, first: Mark | None, app: str, te
             is_begun = is_begun or first is None or first.is_reached(record.sequence, record.time)
             if is_begun:
                 _add(writer, record, app)
-        tell(writer)
+        on_progress(writer)
     return lost or 0
 
 
-def check_span(path: str, writer: Writer, first: Mark | None) -> None:
-    """Raises LogFileError when going on with a file leaves a hole before the first place that is asked for."""
+def check_range(path: str, writer: Writer, first: LogPosition | None) -> None:
+    """Raise LogFileError if resuming a file would leave a gap before the first requested position."""
     last = writer.last
     if last and first and not first.is_reached(last.sequence + 1, last.time):
         raise LogFileError(
-            f"{path} ends with sequence {last.sequence}, before --from: leave --from out to go on with it, "
+            f"{path} ends with sequence {last.sequence}, before --from: omit --from to continue it, "
             "or name another file"
         )
 
 
 async def check_stream(path: str, writer: Writer, bus: Bus, stream: Stream, app: str) -> None:
-    """Raises LogFileError when the stream is not what a file is to be gone on with: it has lost its end since then."""
+    """Raise LogFileError if the stream does not continue the file, because it has lost its end since."""
     last = writer.last
     if last is None or last.sequence < stream.first:
         return
     if last.sequence > stream.last:
         raise LogFileError(
-            f"{path} reaches to sequence {last.sequence}, and the log ends with {stream.last}: it has lost its end. "
-            "Name another file"
+            f"{path} reaches to sequence {last.sequence}, and the log ends with {stream.last}: it has lost its end: "
+            "name another file"
         )
     async for records in from_stream(bus, last.sequence, last=last.sequence, created=stream.created):
-        if any((narrowed(record, app) if app else record) != last for record in records):
+        if any((filtered(record, app) if app else record) != last for record in records):
             raise LogFileError(
-                f"{path} ends with another message of sequence {last.sequence} than the log has, which had lost its "
-                "end: name another file"
+                f"{path} ends with a message of sequence {last.sequence} that differs from the log's: the log had lost "
+                "its end; name another file"
             )
 
 
-def _lost(writer: Writer, record: Record, first: Mark | None) -> int:
-    """How many messages are missing before the first one that is read."""
+def _lost(writer: Writer, record: Record, first: LogPosition | None) -> int:
+    """Return how many messages are missing before the first one that is read."""
     if first and not first.is_reached(record.sequence, record.time):
         return 0
     asked = first.sequence if first and first.sequence is not None else 1
     return max(0, record.sequence - max(writer.sequence + 1, asked))
 
 
-def narrowed(record: Record, app: str) -> Record | None:
-    """A message as it is kept in the log of one app; None if it is no batch.
+def filtered(record: Record, app: str) -> Record | None:
+    """Return a message as in the log of one app; None for one that is not a batch.
 
-    Batches of other apps stay, without events, so that no number of an instance's sequence is missing. The chain of
-    digests is left out, which would no longer hold.
+    Batches of other apps stay, without events, so that no sequence number of an instance is missing. The chain of
+    digests would no longer hold, so it is left out.
     """
     try:
         envelope = _envelope.decode(record.payload)
@@ -125,7 +127,7 @@ def narrowed(record: Record, app: str) -> Record | None:
 
 
 def _add(writer: Writer, record: Record, app: str) -> None:
-    kept = narrowed(record, app) if app else record
+    kept = filtered(record, app) if app else record
     if kept:
         writer.add(kept)
 
@@ -147,7 +149,7 @@ def _writing(path: str, header: Header, is_there: bool) -> Iterator[Writer]:
 
 
 def _resumed(path: str, header: Header, file: BinaryIO) -> Writer:
-    """Behind the last good record: what follows it, be it damage or the last frame, makes room for the next."""
+    """Return a writer behind the last good record. The next frame replaces damage or the last frame after it."""
     if _is_not_begun(header, file):
         return Writer(file, header)
     reader = Reader(file, path)
@@ -159,12 +161,12 @@ def _resumed(path: str, header: Header, file: BinaryIO) -> Writer:
         for _ in reader:
             pass
     except LogFileError:
-        pass  # the end that is mended here
+        pass  # the writer replaces the damaged end
     return Writer.after(reader, file)
 
 
 def _is_not_begun(header: Header, file: BinaryIO) -> bool:
-    """Whether an export was ended before it had written what stands before the records. Empties the file then."""
+    """Return whether an export ended before it had written its header. Empty the file in this case."""
     expected = beginning(header)
     found = file.read(len(expected))
     file.seek(0)

@@ -1,9 +1,9 @@
-"""A log in a file: the messages of the stream with their places and times, checked and compressed frame by frame.
+"""A log in a file: the messages of the stream with their sequences and times, checked and compressed frame by frame.
 
 A file is eight fixed bytes and then frames. A frame is its kind (one byte), the length of its body and a CRC-32 over
 kind, length and body (four bytes each, big endian), and the body. The first frame is the header, the last one the
-footer; those between them hold records, compressed with zlib. All values are MessagePack. docs/replay.md tells it in
-full.
+footer; those between them hold records, compressed with zlib. All values are MessagePack. docs/replay.md has the
+details.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from services.common.errors import LogFileError
 from services.common.jetstream.record import Record as Record
 
 MAGIC = b"\x89LSLOG\r\n"
-"""Damaged by what damages files: a transfer as text, one that drops the eighth bit."""
+"""These bytes break in a transfer as text, or in one that drops the eighth bit, so the reader notices."""
 
 VERSION = 1
 FRAME = 256 << 10
@@ -42,31 +42,31 @@ T = TypeVar("T")
 
 
 class Versioned(msgspec.Struct, frozen=True, array_like=True):
-    """What a header of any version begins with."""
+    """The first field of a header of any version."""
 
     version: int
 
 
 class Header(Versioned, frozen=True, array_like=True):
-    """Of which log the file is: when its stream was created, and the one app that it is about, empty for all."""
+    """The log in the file: when its stream was created, and the one app that it is about, empty for all."""
 
     stream: str = ""
     app: str = ""
 
 
 class Footer(msgspec.Struct, frozen=True, array_like=True):
-    """How many records there are, and the SHA-256 of all bytes before this frame."""
+    """The number of records, and the SHA-256 of all bytes before this frame."""
 
     records: int
     digest: bytes
 
 
 class Reader:
-    """Iterate over it for the records, a frame's at a time.
+    """An iterator over the records of a file, a frame at a time.
 
-    Raises LogFileError when the file is damaged or ends early, after everything before that has been given. `offset`
-    is where the frames that were good end, `records` and `last` how many were read and the last one, `footer` is there
-    once the file was read to its end and found whole.
+    Raises LogFileError when the file is damaged or ends early, after everything before that. `offset` is the end of the
+    good frames, `records` the number of records that were read, `last` the last of them. `footer` is set once the file
+    was read to its end and is complete.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -103,7 +103,7 @@ class Reader:
         version = self._decode(body, Versioned).version
         if version != VERSION:
             raise LogFileError(
-                f"{self.name}: version {version} of the format, and this program reads version {VERSION}: "
+                f"{self.name}: version {version} of the format, but this program reads version {VERSION}: "
                 "use the Longshore that wrote it, or a newer one"
             )
         return self._decode(body, Header)
@@ -112,7 +112,7 @@ class Reader:
         prefix = self._file.read(_PREFIX.size)
         if not prefix:
             raise LogFileError(
-                f"{self.name}: ends after {self._where()} without its last frame: it was not written to its end"
+                f"{self.name}: ends after {self._where()} without its last frame: the export did not finish"
             )
         kind, length, checksum = _PREFIX.unpack(prefix) if len(prefix) == _PREFIX.size else (b"", 0, 0)
         body = self._file.read(length) if kind and length <= LARGEST else b""
@@ -125,7 +125,7 @@ class Reader:
 
     def _whole(self, footer: Footer) -> Footer:
         if footer != Footer(self.records, self.digest.digest()):
-            raise self._damage("the last frame speaks of other records")
+            raise self._damage("the last frame is for other records")
         if self._file.read(1):
             raise self._damage("something follows the last frame")
         return footer
@@ -151,14 +151,14 @@ class Reader:
 
     def _damage(self, what: str) -> LogFileError:
         return LogFileError(
-            f"{self.name}: damaged at byte {self.offset}, after {self._where()}: {what}; what comes before is good"
+            f"{self.name}: damaged at byte {self.offset}, after {self._where()}: {what}; everything before is good"
         )
 
 
 class Writer:
-    """Add records, then `close`: a file without its last frame is one that was not finished, and says so.
+    """A writer of a file. Add records, then `close`: a file without its last frame is incomplete, and readers say so.
 
-    `records` is how many the file has, `last` the last one.
+    `records` is the number of records in the file, `last` the last one.
     """
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
@@ -173,7 +173,7 @@ class Writer:
 
     @classmethod
     def after(cls, reader: Reader, file: BinaryIO) -> Writer:
-        """Go on where the good part of a file ends. What follows that is cut off by the first write."""
+        """Continue after the good part of a file. The first write cuts off the rest."""
         writer = cls.__new__(cls)
         writer.records, writer.last, writer._good = reader.records, reader.last, reader.offset
         writer._file, writer._digest = file, reader.digest.copy()
@@ -182,10 +182,11 @@ class Writer:
 
     @property
     def sequence(self) -> int:
-        """The place of the last record, 0 if there is none."""
+        """The sequence of the last record, 0 if there is none."""
         return self.last.sequence if self.last else 0
 
     def add(self, record: Record) -> None:
+        """Add a record. A full frame is written."""
         self._waiting.append(record)
         self._size += len(record.payload)
         self.records += 1
@@ -194,9 +195,9 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Write the records that wait as a frame; those before it can be read whatever happens next."""
+        """Write the waiting records as a frame. They can be read from then on."""
         records, self._waiting, self._size = self._waiting, [], 0
-        if records:  # also when the file takes no more, they are not written a second time
+        if records:  # they are dropped even if the write fails, so that none is written twice
             self._put(_framed(RECORDS, zlib.compress(msgspec.msgpack.encode(records))))
             self._file.flush()
 
@@ -219,7 +220,7 @@ class Writer:
 
 @contextmanager
 def reading(path: str) -> Iterator[Reader]:
-    """The log file of this name; "-" is standard input. Raises LogFileError when it cannot be opened or is none."""
+    """Open the log file of this name; "-" is standard input. Raises LogFileError for any other file."""
     with ExitStack() as stack:
         try:
             file = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
@@ -229,12 +230,12 @@ def reading(path: str) -> Iterator[Reader]:
 
 
 def _is_possible(record: Record) -> bool:
-    """Whether a stream can have the sequence, and a calendar the times."""
+    """Return whether a stream can have the sequence, and a calendar the times."""
     return 0 <= record.sequence < 1 << 64 and 0 <= record.time < LATEST and 0 <= record.began < LATEST
 
 
 def beginning(header: Header) -> bytes:
-    """What stands before the records."""
+    """Return the bytes before the records."""
     return MAGIC + _framed(HEADER, msgspec.msgpack.encode(header))
 
 

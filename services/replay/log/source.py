@@ -1,4 +1,4 @@
-"""Where a log comes from: the stream of a bus, or a file. Both give records in order, many at a time."""
+"""The sources of a log: the stream of a bus, or a file. Both give records in order, many at a time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TypeAlias
 import msgspec
 
 from schemas import codec, subjects
-from services.client.remote import Recorded
+from services.client.client import LoggedEvent
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.jetstream import log_reader
 from services.replay.log import logfile
-from services.replay.log.dedup import Presence
-from services.replay.log.log_range import Mark
+from services.replay.log.dedup import SeenBatches
+from services.replay.log.log_range import LogPosition
 from services.replay.log.logfile import Record
 
 Log: TypeAlias = AsyncIterable[list[Record]]
 
 
 async def from_file(path: str) -> AsyncIterator[list[Record]]:
-    """The records of a log file. Raises LogFileError where it is damaged, after all that comes before."""
+    """Yield the records of a log file. Raises LogFileError where it is damaged, after everything before."""
     with logfile.reading(path) as file:
         for records in file:
             yield records
@@ -31,10 +31,10 @@ async def from_file(path: str) -> AsyncIterator[list[Record]]:
 async def from_stream(
     bus: Bus, start: int = 1, subject: str = subjects.ALL_EVENTS, last: int | None = None, created: str = ""
 ) -> AsyncGenerator[list[Record], None]:
-    """The messages of the stream from sequence `start` to `last`, which is the newest one now if it is not named.
+    """Yield the messages of the stream from sequence `start` to `last`, by default the newest one now.
 
-    Raises BusError when there is no stream, when it is not the one that was `created` then, and when it is deleted, or
-    loses its end, while it is read.
+    Raises BusError if there is no stream, if it is not the one that was `created` then, and if it is deleted, or loses
+    its end, during the reading.
     """
     stream = await log_reader.describe(bus)
     if created and stream.created != created:
@@ -44,9 +44,9 @@ async def from_stream(
         return
     try:
         async with aclosing(log_reader.read(bus, start, subject, wait=False, created=stream.created)) as reading:
-            async for entries in reading:
-                yield [_record(one) for one in entries if one.sequence <= end]
-                if entries[-1].sequence >= end:
+            async for messages in reading:
+                yield [_record(one) for one in messages if one.sequence <= end]
+                if messages[-1].sequence >= end:
                     break
         if (await log_reader.describe(bus)).created != stream.created:
             raise _replaced()
@@ -55,18 +55,20 @@ async def from_stream(
 
 
 def _replaced() -> BusError:
-    return BusError(f"the stream {subjects.STREAM} was replaced, or lost its end, while it was read: say it again")
+    return BusError(
+        f"the stream {subjects.STREAM} was replaced, or lost its end, while it was read: run the command again"
+    )
 
 
 class Readable:
-    """A log as far as it can be read, and no further than a mark: what damaged it before is in `damage` then.
+    """A log up to a position, as far as it can be read; `damage` is the error that ended it before that.
 
-    `is_cut`: the log goes on after the mark. `behind`: so many messages after that were stored before the mark's time,
-    since the clock of their bus was set back. `end` and `time`: the highest sequence, and the latest time, that were
-    read. A log of which nothing can be read is a LogFileError.
+    `is_cut`: the log continues after the position. `behind`: messages after the position that were stored before its
+    time, because the bus set its clock back. `end` and `time`: the highest sequence and the latest time that were read.
+    Raises LogFileError if nothing can be read.
     """
 
-    def __init__(self, log: Log, last: Mark | None = None) -> None:
+    def __init__(self, log: Log, last: LogPosition | None = None) -> None:
         self.damage: LogFileError | None = None
         self.is_cut = False
         self.behind = 0
@@ -92,8 +94,8 @@ class Readable:
                 raise
             self.damage = None if self.is_cut else error
 
-    def _before(self, last: Mark, records: list[Record]) -> list[Record]:
-        """Those of the next records that come before anything that is after the mark."""
+    def _before(self, last: LogPosition, records: list[Record]) -> list[Record]:
+        """Return those of the next records that come before any record after the position."""
         inside: list[Record] = []
         for record in records:
             if last.is_passed(record.sequence, record.time):
@@ -105,9 +107,9 @@ class Readable:
         return inside
 
 
-async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[Recorded]:
-    """The events of a log, each once; those of one app and of services as a whole, and of one host, if it is named."""
-    known = Presence()
+async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[LoggedEvent]:
+    """Yield the events of a log, each once; of one app (and of whole services) and of one host, if named."""
+    known = SeenBatches()
     async for records in log:
         for record in records:
             for event in recorded(record) if known.add(record.payload) else []:
@@ -115,14 +117,14 @@ async def events(log: Log, app: str = "", host: str = "") -> AsyncIterator[Recor
                     yield event
 
 
-def _record(entry: log_reader.Entry) -> Record:
-    return Record(entry.sequence, entry.time, entry.subject, entry.payload, entry.began)
+def _record(message: log_reader.LogMessage) -> Record:
+    return Record(message.sequence, message.time, message.subject, message.payload, message.began)
 
 
-def recorded(record: Record) -> list[Recorded]:
-    """The events of a message, each with its envelope; none if it is no batch."""
+def recorded(record: Record) -> list[LoggedEvent]:
+    """Return the events of a message, each with its envelope; none if it is not a batch."""
     try:
         batch = codec.decode(record.payload, record.subject).batch
     except msgspec.MsgspecError:
         return []
-    return [Recorded(record.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]
+    return [LoggedEvent(record.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]

@@ -10,10 +10,10 @@ import docker
 import pytest
 
 from services.common.bus.connection import Bus
-from tests.conftest import NatsServer
 from tests.deployer.docker.site import DockerSite
-from tests.deployer.registry.docker_registry import DockerRegistry
-from tests.engine import connect
+from tests.support.docker_registry import DockerRegistry
+from tests.support.engine import connect
+from tests.support.nats_server import NatsServer
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+from tests.streams import Streams
+
 
 class Relay:
     """`url` leads to the engine's own socket until `cut`, and again after `mend`."""
@@ -15,8 +17,7 @@ class Relay:
         self.connections = self.stuck = 0
         self._target = target.removeprefix("unix://")
         self._path = path
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._streams = Streams(self._join)
         self._asked: dict[asyncio.StreamReader, bytes] = {}
         self.withheld = b""
         """Requests whose first line has this in it get no answer."""
@@ -26,40 +27,23 @@ class Relay:
         return sum(path in asked for asked in self._asked.values())
 
     async def mend(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        await self._streams.listen_at(self._path)
 
     async def cut(self) -> None:
         """Close the socket and everything that goes through it."""
-        if self._server:
-            self._server.close()
-            self._server = None
-            self._path.unlink(missing_ok=True)
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._server:  # accepted just before the socket was closed
-            writer.transport.abort()
-            return
-        self.connections += 1
-        task = asyncio.create_task(self._join(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._path.unlink(missing_ok=True)
+        await self._streams.close()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
+        self.connections += 1
+        engine_reader, engine_writer = await asyncio.open_unix_connection(self._target)
         try:
-            engine_reader, engine_writer = await asyncio.open_unix_connection(self._target)
-            writers.append(engine_writer)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._copy(reader, engine_writer, True))
                 group.create_task(self._copy(engine_reader, writer))
         finally:
-            for one in writers:
-                one.close()
-            await asyncio.gather(*(one.wait_closed() for one in writers), return_exceptions=True)
+            engine_writer.close()
+            await asyncio.gather(engine_writer.wait_closed(), return_exceptions=True)
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_request: bool = False) -> None:
         with contextlib.suppress(OSError):

@@ -14,10 +14,10 @@ from schemas.events import DeploymentSucceeded
 from schemas.routing import Replica
 from services.common.bus.connection import Bus
 from services.deployer.settings import DeployerSettings
-from tests.conftest import NatsServer
-from tests.deployer.docker.images import SERVE, publish
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.images import SERVE, publish
+from tests.support.nats_server import NatsServer
 
 
 class DockerSite(Site):

@@ -130,7 +130,10 @@ def test_every_spelling_of_an_option_says_the_same(words: list[str]) -> None:
         (["--dns=dns.example"], "-- --dns: use an IP address"),
         (["--add-host=db"], "-- --add-host: use NAME:ADDRESS"),
         (["--health-interval=5"], "-- --health-interval: use a duration with its unit"),
-        (["--no-healthcheck", "--health-cmd=true"], "-- --no-healthcheck: given with other --health options; omit"),
+        (
+            ["--no-healthcheck", "--health-cmd=true"],
+            "-- --no-healthcheck: given with other --health options; omit them",
+        ),
         (["--read-only=yes"], "-- --read-only: use true or false"),
         (["--env", f"={SECRET}"], "-- --env: use NAME=VALUE"),
         ([f"-e=A B={SECRET}"], "-- --env: use NAME=VALUE"),

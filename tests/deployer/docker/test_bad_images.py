@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentStarted, DeploymentSucceeded
-from tests.deployer.docker.images import HUNGRY, SERVE
 from tests.deployer.docker.site import DockerSite, get
 from tests.deployer.waiting import eventually
+from tests.support.images import HUNGRY, SERVE
 
 
 @pytest.mark.parametrize(

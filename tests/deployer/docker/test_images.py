@@ -19,8 +19,8 @@ from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.runtime import DockerRuntime
 from services.deployer.service import replicas
 from tests.deployer.docker.site import DockerSite
-from tests.deployer.registry.docker_registry import PASSWORD, USERNAME, DockerRegistry
 from tests.deployer.waiting import eventually
+from tests.support.docker_registry import PASSWORD, USERNAME, DockerRegistry
 
 
 @asynccontextmanager

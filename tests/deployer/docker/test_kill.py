@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from schemas.events import DeploymentRolledBack, DeploymentStarted, DeploymentSucceeded
-from tests.deployer.docker.images import SERVE
 from tests.deployer.docker.site import DockerSite
 from tests.deployer.test_kill import killed
 from tests.deployer.waiting import eventually
+from tests.support.images import SERVE
 
 
 @pytest.mark.parametrize(

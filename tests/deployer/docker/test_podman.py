@@ -23,12 +23,12 @@ from schemas.events import (
     ReplicaStarted,
 )
 from services.common.bus.connection import Bus
-from tests.conftest import NatsServer
-from tests.deployer.docker.images import SERVE
 from tests.deployer.docker.podman import Podman
 from tests.deployer.docker.site import DockerSite, get
-from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.deployer.waiting import eventually
+from tests.support.docker_registry import DockerRegistry
+from tests.support.images import SERVE
+from tests.support.nats_server import NatsServer
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from services.common.bus.connection import Bus
 from services.deployer.runtime.docker.runtime import DockerRuntime
 from services.deployer.runtime.protocol import Exit, Running, Spec
 from services.deployer.settings import DeployerSettings
-from tests.conftest import NatsServer
-from tests.deployer.docker.images import publish
 from tests.deployer.docker.private import PrivateEngine
 from tests.deployer.docker.site import DockerSite
-from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.deployer.waiting import eventually
+from tests.support.docker_registry import DockerRegistry
+from tests.support.images import publish
+from tests.support.nats_server import NatsServer
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from services.common.errors import ReleaseError
 from services.deployer.runtime.docker.runtime import DockerRuntime
 from services.deployer.service import replicas
 from tests.deployer.docker.site import DockerSite
-from tests.deployer.registry.docker_registry import PASSWORD, USERNAME, DockerRegistry
+from tests.support.docker_registry import PASSWORD, USERNAME, DockerRegistry
 
 
 @pytest.mark.parametrize("key", ["{host}/team", "{host}/team/private", "http://{host}/v2/", "{host}/other"])

@@ -12,9 +12,9 @@ import pytest
 
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, ReplicaReady, ReplicaStarted
 from schemas.routing import Route
-from tests.deployer.docker.images import SERVE
 from tests.deployer.docker.site import DockerSite, accepts, get
 from tests.deployer.waiting import eventually
+from tests.support.images import SERVE
 
 SECOND = 10**9
 CHECK = {"Test": ["CMD", "test", "-e", "/tmp/well"], "Interval": SECOND // 5, "Timeout": SECOND, "Retries": 1}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from schemas.events import (
+    UNSEEN,
     DeploymentFailed,
     DeploymentRolledBack,
     DeploymentStarted,
@@ -26,10 +27,9 @@ from schemas.routing import Backend
 from services.common.errors import EngineError
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.streaming import Stream
-from services.deployer.runtime.protocol import UNSEEN
-from tests.deployer.docker.images import HUNGRY, SERVE
 from tests.deployer.docker.site import DockerSite, serving, until_replaced
 from tests.deployer.waiting import eventually
+from tests.support.images import HUNGRY, SERVE
 
 
 def backend(site: DockerSite, replica: str) -> Backend | None:

@@ -22,12 +22,12 @@ from services.deployer.notifications.delivery_queue import MOST_WAITING, Deliver
 from services.deployer.notifications.errors import UndeliveredError
 from services.deployer.notifications.notice import Notice
 from services.deployer.notifications.target import Target
-from tests.conftest import free_port
 from tests.deployer.notifications.conftest import SECRET
 from tests.deployer.notifications.receiver import Receiver
-from tests.deployer.releases import CRASHING, release
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.ports import free_port
+from tests.support.releases import CRASHING, release
 
 QUICK = (0.01, 0.02, 0.03)
 

@@ -38,8 +38,18 @@ def kinds(notice_filter: NoticeFilter, *events: Event) -> list[str]:
     ("event", "level", "title", "text"),
     [
         (DeploymentSucceeded(1.0, "d", "2.0.0", 3.21), "success", "2.0.0 is deployed", "in 3.2 s"),
-        (DeploymentFailed(1.0, "d", "2.0.0", "check", "not ready", 3.0), "failure", "2.0.0 failed", "check: not ready"),
-        (DeploymentFailed(1.0, "d", "2.0.0", "check", "not ready", 3.0), "failure", "2.0.0 failed", "quarantined"),
+        (
+            DeploymentFailed(1.0, "d", "2.0.0", phase="check", reason="not ready", duration=3.0),
+            "failure",
+            "2.0.0 failed",
+            "check: not ready",
+        ),
+        (
+            DeploymentFailed(1.0, "d", "2.0.0", phase="check", reason="not ready", duration=3.0),
+            "failure",
+            "2.0.0 failed",
+            "quarantined",
+        ),
         (DeploymentRolledBack(1.0, "d", "2.0.0", "1.0.0"), "warning", "2.0.0 is rolled back", "1.0.0 serves as before"),
         (DeploymentRolledBack(1.0, "d", "2.0.0", ""), "warning", "2.0.0 is rolled back", "nothing serves"),
         (exited(1.0, 3), "failure", "a replica of 1.0.0 ended", "web-1.0.0-0 exited with code 3"),
@@ -60,9 +70,9 @@ def test_what_is_told_of_an_event(event: Event, level: str, title: str, text: st
 @pytest.mark.parametrize(
     "event",
     [
-        DeploymentStarted(1.0, "d", "2.0.0", "", "registry", "rolling", 1, "t"),
+        DeploymentStarted(1.0, "d", "2.0.0", previous="", by="registry", strategy="rolling", replicas=1, trace="t"),
         ReleaseQuarantined(1.0, "2.0.0", "why"),
-        ReplicaRetired(1.0, "d", "web-0", "replaced"),
+        ReplicaRetired(1.0, "d", "web-0", reason="replaced"),
         RegistryRecovered(1.0, "img://r", 3),
     ],
 )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.deployer.registry.hostile import Hostile
 from tests.deployer.registry.looking import NAME, SECRET
 from tests.deployer.registry.tls import Certificate
+from tests.support.docker_registry import DockerRegistry
 
 
 @pytest.fixture(autouse=True)

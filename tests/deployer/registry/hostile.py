@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import Callable
 from typing import NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
+
+from tests.streams import Streams
 
 
 class Request(NamedTuple):
@@ -46,44 +49,31 @@ class Hostile:
         self.host = ""
         self._address = address
         self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._streams = Streams(self._serve)
 
     @property
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://{self.host}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self._address, 0, ssl=self._tls)
-        self.host = f"{self._address}:{self._server.sockets[0].getsockname()[1]}"
+        await self._streams.listen(self._address, ssl=self._tls)
+        self.host = f"{self._address}:{self._streams.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._streams.close()
 
     def cut(self) -> None:
         """End every answer that is not over yet."""
-        for task in self._tasks:
-            task.cancel()
+        self._streams.cut()
 
     async def _read(self, reader: asyncio.StreamReader) -> Request:
         return await read(reader)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             self.requests.append(request := await self._read(reader))
             await _write(writer, self.answer(request))
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
 
 
 async def read(reader: asyncio.StreamReader, start: bytes = b"") -> Request:

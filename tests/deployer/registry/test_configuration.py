@@ -130,6 +130,7 @@ async def test_the_configuration_is_in_the_home_folder_without_a_variable(tmp_pa
     assert (search.found.username, search.found.password) == ("ship", "sesame")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

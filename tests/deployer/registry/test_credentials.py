@@ -16,6 +16,8 @@ from services.deployer.runtime.docker.images import login
 from tests.deployer.registry.configuring import HOST, configure, found, pair
 from tests.deployer.registry.hostile import Hostile, Request, reply, tags
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

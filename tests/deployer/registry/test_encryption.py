@@ -9,9 +9,9 @@ import pytest
 from services.common.errors import RegistryError
 from services.deployer.registry import Registry, parse
 from services.deployer.registry.oci import session, source
-from tests.deployer.registry.docker_registry import DockerRegistry
 from tests.deployer.registry.hostile import Hostile, reply, tags
 from tests.deployer.registry.tls import Certificate
+from tests.support.docker_registry import DockerRegistry
 
 
 @pytest.fixture

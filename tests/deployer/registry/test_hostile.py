@@ -13,9 +13,9 @@ import pytest
 
 from services.deployer.registry import parse
 from services.deployer.registry.oci import session, transport
-from tests.conftest import free_port
 from tests.deployer.registry.hostile import DRIP, HANG, Hostile, Request, reply, tags
 from tests.deployer.registry.looking import failure, images
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from services.common.errors import RegistryError
 from services.deployer import registry
-from tests.deployer.registry.docker_registry import INDEX, PASSWORD, USERNAME, DockerRegistry
+from tests.support.docker_registry import INDEX, PASSWORD, USERNAME, DockerRegistry
 
 
 def images(server: DockerRegistry, place: str) -> registry.Registry:

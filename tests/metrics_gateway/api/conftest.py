@@ -14,7 +14,7 @@ from schemas import subjects
 from schemas.commands import Command, Deploy, Pause, Reply
 from services.common.bus.connection import Bus
 from services.common.bus.deadline import DEADLINE
-from tests.metrics_gateway.process import Gateway, Launch, publishing
+from tests.support.gateway_process import Gateway, Launch, publishing
 
 
 class Deployer:

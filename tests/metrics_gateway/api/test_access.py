@@ -17,7 +17,7 @@ from services.metrics_gateway.api import tokens
 from services.metrics_gateway.api.access import bearer, check, is_local
 from services.metrics_gateway.api.tokens import Tokens
 from services.metrics_gateway.settings import GatewaySettings
-from tests.metrics_gateway.process import Gateway, Launch
+from tests.support.gateway_process import Gateway, Launch
 
 READ = ["/api/status", "/api/containers", "/api/deployments", "/api/backends", "/api/events", "/schema"]
 READ += ["/api/events/stream?follow=false", "/api/stream?follow=false"]
@@ -145,7 +145,7 @@ def test_a_state_directory_that_cannot_be_written_leaves_the_verbs_closed_and_is
 def test_a_file_without_a_token_is_an_error_of_one_line(tmp_path: Path, content: bytes, option: str) -> None:
     file = tmp_path / "token"
     file.write_bytes(content)
-    with pytest.raises(SettingsError, match=f"--{option.replace('_', '-')}: .*holds no token") as refusal:
+    with pytest.raises(SettingsError, match=f"--{option.replace('_', '-')}: .*does not hold a token") as refusal:
         tokens.load(GatewaySettings(**_files(tmp_path, option, file)))
     assert "\n" not in str(refusal.value)
 

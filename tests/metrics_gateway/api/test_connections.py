@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from services.metrics_gateway.api import server, streams
-from tests.conftest import NatsServer
-from tests.metrics_gateway.process import Gateway, Launch
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.nats_server import NatsServer
 
 DEADLINE = 30.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from tests.metrics_gateway.api.conftest import Deployer
-from tests.metrics_gateway.process import Gateway
+from tests.support.gateway_process import Gateway
 
 EXAMPLES = 12
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.metrics_gateway.process import Launch
+from tests.support.gateway_process import Launch
 
 
 async def test_head_answers_as_get_does_without_the_body(client: httpx.AsyncClient) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import free_port
-from tests.metrics_gateway.process import Launch, running
 from tests.metrics_gateway.test_prometheus import Prometheus
+from tests.support.gateway_process import Launch, running
+from tests.support.ports import free_port
 
 PAGE = Path(__file__).parents[3] / "docs" / "admin-api.md"
 (SAMPLE,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)

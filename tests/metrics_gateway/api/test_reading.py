@@ -10,27 +10,32 @@ import pytest
 
 from schemas import events as e
 from services.common.bus.connection import Bus
-from services.metrics_gateway.state.state import DEPLOYMENTS_KEPT, RECENT_KEPT
+from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT
+from services.metrics_gateway.state.state import RECENT_KEPT
 from services.metrics_gateway.views.backends import backends
 from services.metrics_gateway.views.deployments import deployments
-from services.metrics_gateway.views.events import DETAILS, KINDS, NOTABLE, Wanted, newest
+from services.metrics_gateway.views.events import Wanted, newest
 from services.metrics_gateway.views.times import iso
 from tests.metrics_gateway.events import Log, accepted, started
-from tests.metrics_gateway.process import Gateway, Launch, publishing
+from tests.support.gateway_process import Gateway, Launch, publishing
 
 
 def deployed(number: int, outcome: e.AnyEvent | None = None) -> list[e.AnyEvent]:
-    begun = e.DeploymentStarted(float(number), f"d{number}", f"1.{number}", "", "ann", "rolling", 2, "")
+    begun = e.DeploymentStarted(
+        float(number), f"d{number}", f"1.{number}", previous="", by="ann", strategy="rolling", replicas=2, trace=""
+    )
     return [begun, outcome or e.DeploymentSucceeded(number + 0.5, f"d{number}", f"1.{number}", 0.5)]
 
 
 async def publish(bus: Bus) -> None:
     async with publishing(bus, "deployer", "d-1") as deployer:
         deployer.record(started("deployer:shop"))
-        for event in deployed(1) + deployed(2, e.DeploymentFailed(2.5, "d2", "1.2", "check", "timeout", 0.5)):
+        for event in deployed(1) + deployed(
+            2, e.DeploymentFailed(2.5, "d2", "1.2", phase="check", reason="timeout", duration=0.5)
+        ):
             deployer.record(event, "shop")
-        deployer.record(e.ReplicaStarted(3.0, "d1", "shop-1", "1.1", "127.0.0.1:4000", 7), "shop")
-        deployer.record(e.ReplicaStarted(3.0, "d1", "shop-2", "1.1", "127.0.0.1:4001", 8), "shop")
+        deployer.record(e.ReplicaStarted(3.0, "d1", "shop-1", release="1.1", address="127.0.0.1:4000", pid=7), "shop")
+        deployer.record(e.ReplicaStarted(3.0, "d1", "shop-2", release="1.1", address="127.0.0.1:4001", pid=8), "shop")
         deployer.record(e.ReplicaRouted(3.1, "d1", "shop-1"), "shop")
         deployer.record(e.ReplicaDraining(3.2, "d1", "shop-2"), "shop")
     async with publishing(bus, "proxy", "p-1") as proxy:
@@ -112,10 +117,6 @@ def test_of_many_events_the_last_ones_are_remembered_and_details_are_not() -> No
     assert found[0].details["replica"] == f"r{3 * RECENT_KEPT - 1}"
     assert {one.kind for one in found} == {"ReplicaReady"}
     assert len(log.state.recent) <= 2 * RECENT_KEPT
-
-
-def test_every_kind_of_event_is_a_detail_or_notable() -> None:
-    assert set(NOTABLE) | {kind.__name__ for kind in DETAILS} == set(KINDS)
 
 
 def test_a_backend_that_nobody_deployed_is_told_as_well() -> None:

@@ -17,10 +17,11 @@ from schemas import events as e
 from schemas import subjects
 from services.common.bus.connection import Bus
 from services.common.jetstream.log_reader import Stream
+from services.common.jetstream.provisioning import ensure_streams
 from services.metrics_gateway.api import server, streams
 from services.metrics_gateway.api.stream_routes import Gap, beginning
 from services.metrics_gateway.api.streams import COMMENT, kept_alive, message
-from tests.metrics_gateway.process import Gateway, publishing
+from tests.support.gateway_process import Gateway, publishing
 
 DEADLINE = 30.0
 
@@ -234,7 +235,7 @@ async def test_a_stream_ends_when_the_log_is_another_one_and_goes_on_with_a_gap(
     async with following(gateway, path + "&start=1") as coming:
         old = [await anext(coming) for _ in range(5)]
         await bus.jetstream.delete_stream(subjects.STREAM)
-        await bus.ensure()
+        await ensure_streams(bus)
         async with asyncio.timeout(DEADLINE):
             assert [one async for one in coming] == []
     async with following(gateway, path, last_event_id=old[-1]["id"]) as coming:

@@ -17,7 +17,7 @@ from services.common.bus.connection import Bus
 from services.metrics_gateway.api.commands import target, trace_context
 from tests.metrics_gateway.api.conftest import Deployer
 from tests.metrics_gateway.events import Log
-from tests.metrics_gateway.process import Gateway, publishing
+from tests.support.gateway_process import Gateway, publishing
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -79,7 +79,7 @@ async def test_of_several_applications_one_must_be_named(
     await ready(gateway, deployer, "shop", "blog")
     answer = await tell(gateway, token(), "pause", {})
     assert answer.status_code == 409
-    assert answer.json()["detail"] == "which one? name app and host: blog on web-1, shop on web-1"
+    assert answer.json()["detail"] == "several applications match: name app and host, of blog on web-1, shop on web-1"
     assert (await tell(gateway, token(), "pause", {}, app="blog")).status_code == 200
     assert (await tell(gateway, token(), "pause", {}, app="mail")).status_code == 404
 

@@ -12,14 +12,27 @@ def succeeded(deployment: str = "d1", trace: str = TRACE, at: float = 1000.0, pa
     """One replica is replaced by one of the next release."""
     old, new = f"web-1-{deployment}", f"web-2-{deployment}"
     return [
-        e.DeploymentStarted(at, deployment, "2.0.0", "1.0.0", "alice", "rolling", 1, trace, 0.5, parent),
+        e.DeploymentStarted(
+            at,
+            deployment,
+            "2.0.0",
+            previous="1.0.0",
+            by="alice",
+            strategy="rolling",
+            replicas=1,
+            trace=trace,
+            resolved=0.5,
+            parent=parent,
+        ),
         e.ImagePulled(at + 2, deployment, "2.0.0", 2.0),
-        e.ReplicaStarted(at + 3, deployment, new, "2.0.0", "127.0.0.1:9000", 7, 0, 0.75),
+        e.ReplicaStarted(
+            at + 3, deployment, new, release="2.0.0", address="127.0.0.1:9000", pid=7, slot=0, duration=0.75
+        ),
         e.ReplicaReady(at + 5, deployment, new, 2.0),
         e.ReplicaRouted(at + 6, deployment, new, 0.25),
         e.ReplicaDraining(at + 6, deployment, old),
-        e.ReplicaDrained(at + 8, deployment, old, 0, 2.0),
-        e.ReplicaRetired(at + 9, deployment, old, "replaced", 1.0),
+        e.ReplicaDrained(at + 8, deployment, old, cut=0, duration=2.0),
+        e.ReplicaRetired(at + 9, deployment, old, reason="replaced", duration=1.0),
         e.DeploymentSucceeded(at + 9, deployment, "2.0.0", 9.0),
     ]
 
@@ -28,10 +41,14 @@ def failed(deployment: str = "d2", trace: str = OTHER, at: float = 2000.0) -> li
     """The replica of the new release does not become ready."""
     new = f"web-3-{deployment}"
     return [
-        e.DeploymentStarted(at, deployment, "3.0.0", "2.0.0", "registry", "rolling", 1, trace),
+        e.DeploymentStarted(
+            at, deployment, "3.0.0", previous="2.0.0", by="registry", strategy="rolling", replicas=1, trace=trace
+        ),
         e.ImagePulled(at + 1, deployment, "3.0.0", 1.0),
-        e.ReplicaStarted(at + 2, deployment, new, "3.0.0", "127.0.0.1:9001", 8, 0, 1.0),
-        e.DeploymentFailed(at + 30, deployment, "3.0.0", "check", "answers 500", 30.0),
-        e.ReplicaRetired(at + 31, deployment, new, "rolled back", 0.5),
+        e.ReplicaStarted(
+            at + 2, deployment, new, release="3.0.0", address="127.0.0.1:9001", pid=8, slot=0, duration=1.0
+        ),
+        e.DeploymentFailed(at + 30, deployment, "3.0.0", phase="check", reason="answers 500", duration=30.0),
+        e.ReplicaRetired(at + 31, deployment, new, reason="rolled back", duration=0.5),
         e.DeploymentRolledBack(at + 31, deployment, "3.0.0", "2.0.0"),
     ]

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from services.common.bus.connection import Bus
-from tests.metrics_gateway.authority import Authority
-from tests.metrics_gateway.process import Gateway, Launch
-from tests.metrics_gateway.receiver import scraped, until
 from tests.metrics_gateway.test_otlp_faults import complaints, nonsense
 from tests.metrics_gateway.test_otlp_tls import server
-from tests.metrics_gateway.traces.receiver import Traces, receiving
 from tests.metrics_gateway.traces.story import succeeded
 from tests.metrics_gateway.traces.test_push import record
+from tests.support.authority import Authority
+from tests.support.gateway_process import Gateway, Launch
+from tests.support.metrics_receiver import scraped, until
+from tests.support.traces_receiver import Traces, receiving
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from services.common.bus.connection import Bus
-from tests.conftest import free_port
-from tests.metrics_gateway.process import Gateway, Launch, publishing, running
-from tests.metrics_gateway.traces.receiver import Traces, receiving
 from tests.metrics_gateway.traces.story import OTHER, TRACE, failed, succeeded
+from tests.support.gateway_process import Gateway, Launch, publishing, running
+from tests.support.ports import free_port
+from tests.support.traces_receiver import Traces, receiving
 
 PARENT = "00f067aa0ba902b7"
 

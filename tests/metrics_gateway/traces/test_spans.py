@@ -14,7 +14,7 @@ from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.snapshots import snapshot
 from services.metrics_gateway.state.span import Span
 from services.metrics_gateway.state.state import State
-from services.metrics_gateway.state.tracing import SPANS, STORIES
+from services.metrics_gateway.state.tracing import MAX_OPEN, MAX_SPANS
 from tests.metrics_gateway.recording import LOG, read
 from tests.metrics_gateway.traces.story import OTHER, TRACE, failed, succeeded
 
@@ -71,7 +71,19 @@ def test_a_deployment_is_linked_to_the_one_before() -> None:
 
 def test_what_was_asked_for_is_a_part_of_the_trace_of_who_asked() -> None:
     answered = e.CommandAnswered(
-        1000.25, "deploy", "alice", True, "is being deployed", 0.25, "d1", TRACE, "2" * 16, "1" * 16, "cli", "", 999.0
+        1000.25,
+        command="deploy",
+        by="alice",
+        ok=True,
+        message="is being deployed",
+        duration=0.25,
+        deployment="d1",
+        trace=TRACE,
+        span="2" * 16,
+        parent="1" * 16,
+        caller="cli",
+        caller_parent="",
+        sent=999.0,
     )
     spans = by_name(fold([answered, *succeeded(parent="2" * 16)]))
     line, command, root = spans["longshore deploy"], spans["command deploy"], spans["deployment of web"]
@@ -82,7 +94,17 @@ def test_what_was_asked_for_is_a_part_of_the_trace_of_who_asked() -> None:
 
 
 def test_what_was_refused_is_an_error() -> None:
-    refused = e.CommandAnswered(1.0, "retry", "bob", False, "nothing to retry", 0.1, "", TRACE, "2" * 16)
+    refused = e.CommandAnswered(
+        1.0,
+        command="retry",
+        by="bob",
+        ok=False,
+        message="nothing to retry",
+        duration=0.1,
+        deployment="",
+        trace=TRACE,
+        span="2" * 16,
+    )
     (span,) = fold([refused]).tracing.finished
     assert (span.name, span.error, span.parent) == ("command retry", "nothing to retry", "")
 
@@ -118,15 +140,29 @@ def test_a_replay_gives_the_same_spans_with_the_same_ids() -> None:
 
 
 def test_deployments_that_never_end_and_spans_that_nobody_takes_are_bounded() -> None:
-    unfinished = [succeeded(f"d{number}")[0] for number in range(STORIES + 20)]
-    assert len(fold(unfinished).tracing.open) == STORIES
-    many = fold(*(succeeded(f"d{number}", f"{number + 1:032x}") for number in range(SPANS // 8 + 5)))
-    assert len(many.tracing.finished) == SPANS
+    unfinished = [succeeded(f"d{number}")[0] for number in range(MAX_OPEN + 20)]
+    assert len(fold(unfinished).tracing.open) == MAX_OPEN
+    many = fold(*(succeeded(f"d{number}", f"{number + 1:032x}") for number in range(MAX_SPANS // 8 + 5)))
+    assert len(many.tracing.finished) == MAX_SPANS
     assert many.tracing.dropped == 5 * 8
 
 
 def test_a_sampled_connection_is_a_trace_and_an_exemplar() -> None:
-    event = e.ConnectionTraced(100.0, 7, 8080, "web-1-a", 10.0, 0.5, 0.25, 2, 1.0, 1.5, 100, 2000, "eof")
+    event = e.ConnectionTraced(
+        100.0,
+        7,
+        8080,
+        backend="web-1-a",
+        duration=10.0,
+        held=0.5,
+        latency=0.25,
+        attempts=2,
+        established=1.0,
+        first_byte=1.5,
+        bytes_in=100,
+        bytes_out=2000,
+        reason="eof",
+    )
     state = fold([event])
     spans = by_name(state)
     assert {name: (span.start, span.end) for name, span in spans.items()} == {
@@ -147,7 +183,21 @@ def test_a_sampled_connection_is_a_trace_and_an_exemplar() -> None:
 
 
 def test_a_connection_that_was_not_held_and_sent_nothing_has_no_such_spans() -> None:
-    event = e.ConnectionTraced(100.0, 7, 8080, "web-1-a", 10.0, 0.0, 0.25, 1, 1.0, -1.0, 100, 0, "client_reset")
+    event = e.ConnectionTraced(
+        100.0,
+        7,
+        8080,
+        backend="web-1-a",
+        duration=10.0,
+        held=0.0,
+        latency=0.25,
+        attempts=1,
+        established=1.0,
+        first_byte=-1.0,
+        bytes_in=100,
+        bytes_out=0,
+        reason="client_reset",
+    )
     assert list(by_name(fold([event]))) == ["connection to web", "dial"]
 
 
@@ -162,7 +212,21 @@ def test_a_connection_that_was_not_held_and_sent_nothing_has_no_such_spans() -> 
 def test_a_connection_without_a_backend_has_its_reason_and_no_dial(
     reason: str, held: float, error: str, steps: list[str]
 ) -> None:
-    event = e.ConnectionTraced(100.0, 7, 8080, "", 10.0, held, 0.0, 3, -1.0, -1.0, 0, 0, reason)
+    event = e.ConnectionTraced(
+        100.0,
+        7,
+        8080,
+        backend="",
+        duration=10.0,
+        held=held,
+        latency=0.0,
+        attempts=3,
+        established=-1.0,
+        first_byte=-1.0,
+        bytes_in=0,
+        bytes_out=0,
+        reason=reason,
+    )
     state = fold([event])
     root, *others = state.tracing.finished
     assert (root.error, root.start, root.end, root.attributes["longshore.reason"]) == (error, 90.0, 100.0, reason)

@@ -1,4 +1,4 @@
-"""The request that creates a container, and the parts of it. Pure."""
+"""The request that creates a container, and the parts of it."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import msgspec
 from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import EngineError, ReleaseError
+from services.common.files import replace_atomically
 from services.deployer.registry.oci import credentials
 from services.deployer.registry.oci.credentials import Credentials
 from services.deployer.runtime.docker.engine import Engine, one_line
@@ -136,10 +137,7 @@ class Images:
 
     def _remember(self, images: dict[str, float]) -> None:
         try:
-            self._memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new = self._memory.with_suffix(".new")
-            new.write_bytes(msgspec.json.encode(images))
-            new.rename(self._memory)
+            replace_atomically(self._memory, msgspec.json.encode(images))
         except OSError as error:
             self._log.warning("cannot write down which images were pulled", file=str(self._memory), reason=str(error))
 

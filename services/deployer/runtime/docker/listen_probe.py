@@ -129,7 +129,8 @@ async def _is_kept(place: Place, timeout: float) -> str:
         is_open = True
     except OSError:
         is_open = False
-    await _close(writer)
+    finally:
+        await _close(writer)
     return "" if is_open else f"closes every connection to port {place.port} at once: nothing listens behind it"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.events import UNSEEN
 from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import EngineAwayError, EngineError, ReleaseError, SettingsError
@@ -25,7 +26,7 @@ from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.watch import Watch, Watched
-from services.deployer.runtime.protocol import UNSEEN, Exit, Found, Running, Spec
+from services.deployer.runtime.protocol import Exit, Found, Running, Spec
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prune
 from services.deployer.settings import DeployerSettings
 

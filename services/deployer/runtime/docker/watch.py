@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.events import UNSEEN
 from services.common import log
 from services.common.errors import EngineError
 from services.deployer.runtime.docker import state as states
@@ -16,7 +17,7 @@ from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.state import State
-from services.deployer.runtime.protocol import UNSEEN, Exit
+from services.deployer.runtime.protocol import Exit
 from services.deployer.runtime.replica_dir import ReplicaDirectory
 
 SILENCE = 60.0

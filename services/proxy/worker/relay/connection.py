@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING
 
 from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionProgressed
 from services.proxy.worker.balancer import Target
 from services.proxy.worker.loop import OUT
+from services.proxy.worker.port import Port
 from services.proxy.worker.relay.endpoint import READING, Endpoint
+from services.proxy.worker.relay.traced import Trace
 from services.proxy.worker.timers import Timed
-
-if TYPE_CHECKING:
-    from services.proxy.worker.frontend import Frontend
 
 PROGRESS_INTERVAL = 2.0
 
@@ -29,37 +27,41 @@ class Connection:
         "active_at",
         "backend",
         "client",
-        "frontend",
         "id",
         "is_open",
         "is_quiet",
         "loop",
+        "port",
         "reported",
         "reported_at",
         "slot",
         "target",
+        "trace",
     )
 
     def __init__(
         self,
-        frontend: Frontend,
+        port: Port,
         number: int,
         accepted_at: float,
         target: Target,
         client: socket.socket,
         backend: socket.socket,
+        trace: Trace | None,
     ) -> None:
-        self.frontend = frontend
-        self.loop = frontend.resources.loop
+        """`trace`: what to record of it at its end, if it is sampled."""
+        self.port = port
+        self.loop = loop = port.loop
         self.id = number
         self.accepted_at = accepted_at
         self.target = target
-        self.client = Endpoint(self, client, is_prompt=True)  # as its listener is
-        self.backend = Endpoint(self, backend, is_prompt=False)
+        self.trace = trace
+        self.client = Endpoint(self, loop, port.pipes, client, is_prompt=True)  # as its listener is
+        self.backend = Endpoint(self, loop, port.pipes, backend, is_prompt=False)
         self.slot: set[Timed] | None = None
         self.is_open = True
         self.is_quiet = False
-        self.active_at = self.loop.now
+        self.active_at = loop.now
         self.reported_at = accepted_at
         self.reported = 0
 
@@ -68,10 +70,17 @@ class Connection:
 
         `events`: what epoll has said of the backend's socket, which is watched already; None: it is not.
         """
-        self.target.occupants.add(self)
-        self.frontend.resources.admission.occupants.add(self)
-        self.frontend.record(
-            ConnectionEstablished(time.time(), self.id, self.frontend.port, self.target.id, latency, attempts, held)
+        self.target.sessions.add(self)
+        self.port.record(
+            ConnectionEstablished(
+                time.time(),
+                self.id,
+                self.port.port,
+                backend=self.target.id,
+                latency=latency,
+                attempts=attempts,
+                held=held,
+            )
         )
         self.client.peer, self.backend.peer = self.backend, self.client
         self._look_after()
@@ -99,12 +108,14 @@ class Connection:
     def on_traffic(self) -> None:
         """Bytes moved, or a direction ended."""
         self.active_at = self.loop.now
+        if self.trace and self.backend.delivered:
+            self.trace.note_first_byte()
         if self.is_quiet:
             self.is_quiet = False
             self._look_after()
 
     def on_timer(self) -> None:
-        idle_timeout = self.frontend.resources.limits.idle_timeout
+        idle_timeout = self.port.limits.idle_timeout
         if idle_timeout and self.loop.now - self.active_at >= idle_timeout:
             self._close("idle")
             return
@@ -142,11 +153,11 @@ class Connection:
             self.is_quiet = True
             return
         self.reported, self.reported_at = received + sent, self.loop.now
-        self.frontend.record(ConnectionProgressed(time.time(), self.id, self.frontend.port, received, sent))
+        self.port.record(ConnectionProgressed(time.time(), self.id, self.port.port, bytes_in=received, bytes_out=sent))
 
     def _look_after(self) -> None:
         """Come back when there may be progress to report, or nothing for too long."""
-        idle_timeout = self.frontend.resources.limits.idle_timeout
+        idle_timeout = self.port.limits.idle_timeout
         idle_in = self.active_at + idle_timeout - self.loop.now
         if not self.is_quiet:
             self.loop.set_timer(self, min(PROGRESS_INTERVAL, idle_in) if idle_timeout else PROGRESS_INTERVAL)
@@ -158,17 +169,20 @@ class Connection:
         self.loop.clear_timer(self)
         self.client.close()
         self.backend.close()
-        self.frontend.leave(self.target, self)
-        self.frontend.resources.admission.leave(self)
-        self.frontend.record(
+        self.port.leave(self.target, self)
+        self.port.admission.leave(self)
+        received, sent = self.client.delivered, self.backend.delivered
+        self.port.record(
             ConnectionClosed(
                 time.time(),
                 self.id,
-                self.frontend.port,
-                self.target.id,
-                self.client.delivered,
-                self.backend.delivered,
-                self.loop.now - self.accepted_at,
-                reason,
+                self.port.port,
+                backend=self.target.id,
+                bytes_in=received,
+                bytes_out=sent,
+                duration=self.loop.now - self.accepted_at,
+                reason=reason,
             )
         )
+        if self.trace:
+            self.port.record(self.trace.event(self.id, self.port.port, self.target.id, received, sent, reason))

@@ -12,8 +12,8 @@ from pathlib import Path
 SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """This process or host has no room for another socket, to whatever backend."""
 
-_SAID_AT_ONCE = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.ETIMEDOUT: "timeout"}
-_SAID_LATER = _SAID_AT_ONCE | {errno.EHOSTUNREACH: "unreachable"}
+_IMMEDIATE_FAULTS = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.ETIMEDOUT: "timeout"}
+_LATER_FAULTS = _IMMEDIATE_FAULTS | {errno.EHOSTUNREACH: "unreachable"}
 """What connect(2) returns at once was decided by this host, unless a backend on this host has answered already.
 
 "No route to host" later means that the backend's host does not answer ARP, or that a router says so. Any other
@@ -44,7 +44,7 @@ def dial(address: tuple[str, int]) -> tuple[socket.socket | None, int]:
 def answer(sock: socket.socket, address: tuple[str, int], has_error: bool) -> int:
     """How a dial ended: 0 when there is a connection, else an errno. `has_error`: epoll says that there is one."""
     problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if has_error else 0
-    return problem or _meeting(sock, address)
+    return problem or _self_connection_error(sock, address)
 
 
 def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
@@ -53,17 +53,17 @@ def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
     except (OSError, ValueError, OverflowError):  # not an address, or a port that there is not
         return errno.EINVAL
     if problem != errno.EINPROGRESS:
-        return problem or _meeting(sock, address)
+        return problem or _self_connection_error(sock, address)
     try:
         sock.send(b"")  # sends nothing, and tells whether the handshake is over
     except BlockingIOError:
         return errno.EINPROGRESS
     except OSError as error:
         return error.errno or errno.EIO
-    return _meeting(sock, address)
+    return _self_connection_error(sock, address)
 
 
-def _meeting(sock: socket.socket, address: tuple[str, int]) -> int:
+def _self_connection_error(sock: socket.socket, address: tuple[str, int]) -> int:
     """ECONNREFUSED for a socket that is connected to itself, else 0.
 
     A port on which nothing listens can be given to the very socket that dials it, and TCP then connects the socket to
@@ -96,7 +96,7 @@ def fault(problem: int, at_once: bool) -> str:
 
     `at_once`: connect(2) returned it, before anything was heard.
     """
-    return (_SAID_AT_ONCE if at_once else _SAID_LATER).get(problem, "")
+    return (_IMMEDIATE_FAULTS if at_once else _LATER_FAULTS).get(problem, "")
 
 
 def family(address: tuple[str, int]) -> socket.AddressFamily:

@@ -7,14 +7,11 @@ import fcntl
 import math
 import socket
 import termios
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from services.proxy.worker.loop import EDGE, ERR, HUP, IN, OUT, PRI, RDHUP, READ_SIZE
+from services.proxy.worker.loop import EDGE, ERR, HUP, IN, OUT, PRI, RDHUP, READ_SIZE, Loop
 from services.proxy.worker.relay.dialing import reset_on_close
-from services.proxy.worker.relay.pipes import Pipe
-
-if TYPE_CHECKING:
-    from services.proxy.worker.relay.connection import Connection
+from services.proxy.worker.relay.pipes import Pipe, Pipes
 
 BULK = 16 << 10
 BULK_PAUSE = 1.0
@@ -25,6 +22,21 @@ _MORE = PRI | RDHUP | HUP | ERR
 """What is behind the bytes that a read finds: an urgent byte, at which each read ends (tcp(7)), or the end."""
 
 _NO_BYTES = bytes(4)
+
+
+class Owner(Protocol):
+    """The connection that an endpoint belongs to."""
+
+    is_open: bool
+
+    def on_traffic(self) -> None:
+        """Note that bytes moved, or that a direction ended."""
+
+    def reset_by(self, endpoint: Endpoint) -> None:
+        """End the connection, which this side reset."""
+
+    def finish(self) -> None:
+        """End the connection, both directions of which have ended."""
 
 
 class Endpoint:
@@ -41,7 +53,6 @@ class Endpoint:
     __slots__ = (
         "awaits_room",
         "bulk_at",
-        "connection",
         "delivered",
         "ended",
         "has_more",
@@ -49,6 +60,7 @@ class Endpoint:
         "is_queued",
         "is_readable",
         "loop",
+        "owner",
         "peer",
         "pipe",
         "pipes",
@@ -58,11 +70,11 @@ class Endpoint:
 
     peer: Endpoint
 
-    def __init__(self, connection: Connection, sock: socket.socket, is_prompt: bool) -> None:
+    def __init__(self, owner: Owner, loop: Loop, pipes: Pipes, sock: socket.socket, is_prompt: bool) -> None:
         """`is_prompt`: small writes are not delayed until earlier ones are acknowledged (TCP_NODELAY)."""
-        self.connection = connection
-        self.loop = connection.loop
-        self.pipes = connection.frontend.resources.pipes
+        self.owner = owner
+        self.loop = loop
+        self.pipes = pipes
         self.sock = sock
         self.is_prompt = is_prompt
         self.is_readable = False
@@ -95,10 +107,10 @@ class Endpoint:
     def on_ready(self, events: int) -> None:
         if events & OUT and self.peer.has_undelivered:
             self.peer.deliver()
-        if not events & ~OUT or not self.connection.is_open:
+        if not events & ~OUT or not self.owner.is_open:
             return
         if events & ERR and (self.ended or self.has_undelivered):
-            self.connection.reset_by(self)
+            self.owner.reset_by(self)
         elif not self.ended:
             self.is_readable = True
             self.has_more = bool(events & _MORE)
@@ -113,7 +125,7 @@ class Endpoint:
             self.is_readable = False
             return
         except OSError:
-            self.connection.reset_by(self)
+            self.owner.reset_by(self)
             return
         if count >= BULK:
             self.bulk_at = self.loop.now
@@ -152,7 +164,7 @@ class Endpoint:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.connection.reset_by(peer)
+            self.owner.reset_by(peer)
             return
         self.unsent = b"" if sent == len(data) else bytes(data[sent:])
         if len(data) >= BULK and not self.unsent:
@@ -165,7 +177,7 @@ class Endpoint:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.connection.reset_by(self.peer)
+            self.owner.reset_by(self.peer)
             return
         if is_last and not pipe.filled:
             self._release_pipe()
@@ -174,7 +186,7 @@ class Endpoint:
     def _account(self, sent: int) -> None:
         """Read on in the next turn if the peer has taken everything; else wait until it takes more."""
         self.delivered += sent
-        self.connection.on_traffic()
+        self.owner.on_traffic()
         if self.has_undelivered:
             self.peer.await_room()
         elif self.is_readable and not self.is_queued:
@@ -183,7 +195,7 @@ class Endpoint:
 
     def _read_on(self) -> None:
         self.is_queued = False
-        if self.is_readable and self.connection.is_open and not self.ended and not self.has_undelivered:
+        if self.is_readable and self.owner.is_open and not self.ended and not self.has_undelivered:
             self.receive()
 
     def await_room(self) -> None:
@@ -202,14 +214,14 @@ class Endpoint:
         """The peer's reader gets the end of the stream too; the other direction goes on, if it has not ended."""
         self.ended = True
         self._release_pipe()
-        self.connection.on_traffic()
+        self.owner.on_traffic()
         if self.peer.ended:
-            self.connection.finish()
+            self.owner.finish()
             return
         try:
             self.peer.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self.connection.reset_by(self.peer)
+            self.owner.reset_by(self.peer)
 
     def _take_pipe(self) -> None:
         self.pipe = self.pipes.take()

@@ -1,58 +1,74 @@
-"""A sampled connection: like any other, and at its end it says when what happened."""
+"""Connection traces: when what happened to a sampled connection, recorded at its end."""
 
 from __future__ import annotations
 
 import time
 
 from schemas.events import ConnectionTraced
-from services.proxy.worker.relay.connection import Connection
 
 _SPREAD = 2654435761  # Knuth's multiplicative hash: neighbours fall far from each other
 _RANGE = 1 << 32
 
 
 def is_sampled(connection: int, share: float) -> bool:
-    """Whether this connection is among the share of all (0 to 1) that is traced."""
+    """Return whether this connection is among the share of all (0 to 1) that is traced."""
     return share > 0 and connection * _SPREAD % _RANGE < share * _RANGE
 
 
 def unanswered(connection: int, port: int, age: float, held: float, attempts: int, reason: str) -> ConnectionTraced:
-    """What is told of a sampled connection that ended before it had a backend."""
-    return ConnectionTraced(time.time(), connection, port, "", age, held, 0.0, attempts, -1.0, -1.0, 0, 0, reason)
+    """Return the trace of a sampled connection that ended before it had a backend."""
+    return ConnectionTraced(
+        time.time(),
+        connection,
+        port,
+        backend="",
+        duration=age,
+        held=held,
+        latency=0.0,
+        attempts=attempts,
+        established=-1.0,
+        first_byte=-1.0,
+        bytes_in=0,
+        bytes_out=0,
+        reason=reason,
+    )
 
 
-class TracedConnection(Connection):
-    """Times are seconds since the client was accepted."""
+class Trace:
+    """The times of a sampled connection, in seconds since the client was accepted; -1: not yet."""
 
-    __slots__ = ("attempts", "established", "first_byte", "held", "latency")
+    __slots__ = ("accepted_at", "attempts", "established", "first_byte", "held", "latency")
 
-    def open(self, latency: float, attempts: int, held: float, events: int | None) -> None:
-        self.latency, self.attempts, self.held = latency, attempts, held
-        self.established = time.monotonic() - self.accepted_at
+    def __init__(self, accepted_at: float, latency: float, attempts: int, held: float) -> None:
+        """Start with a connection that was just established. `latency`: of its last dial."""
+        self.accepted_at, self.latency, self.attempts, self.held = accepted_at, latency, attempts, held
+        self.established = self._age()
         self.first_byte = -1.0
-        super().open(latency, attempts, held, events)
 
-    def on_traffic(self) -> None:
-        if self.first_byte < 0 and self.backend.delivered:
-            self.first_byte = time.monotonic() - self.accepted_at
-        super().on_traffic()
+    def note_first_byte(self) -> None:
+        """Note when the client got the first byte of the answer; later calls change nothing."""
+        if self.first_byte < 0:
+            self.first_byte = self._age()
 
-    def _end(self, reason: str) -> None:
-        super()._end(reason)
-        self.frontend.record(
-            ConnectionTraced(
-                time.time(),
-                self.id,
-                self.frontend.port,
-                self.target.id,
-                time.monotonic() - self.accepted_at,
-                self.held,
-                self.latency,
-                self.attempts,
-                self.established,
-                self.first_byte,
-                self.client.delivered,
-                self.backend.delivered,
-                reason,
-            )
+    def event(
+        self, connection: int, port: int, backend: str, received: int, sent: int, reason: str
+    ) -> ConnectionTraced:
+        """Return the trace of a connection that ends now."""
+        return ConnectionTraced(
+            time.time(),
+            connection,
+            port,
+            backend=backend,
+            duration=self._age(),
+            held=self.held,
+            latency=self.latency,
+            attempts=self.attempts,
+            established=self.established,
+            first_byte=self.first_byte,
+            bytes_in=received,
+            bytes_out=sent,
+            reason=reason,
         )
+
+    def _age(self) -> float:
+        return time.monotonic() - self.accepted_at

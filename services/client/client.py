@@ -16,10 +16,12 @@ from schemas.events import AnyEvent
 from schemas.routing import Decisions
 from services.common import log, tracing
 from services.common.bus import credentials
-from services.common.bus.connection import Bus, Synced
+from services.common.bus.connection import Bus
+from services.common.config.option import App
 from services.common.config.settings import Settings, check_name
 from services.common.errors import BusError, LongshoreError
 from services.common.jetstream import log_reader
+from services.common.jetstream.watch import Synced, watch_keys
 
 VALUES_TIMEOUT = 10.0
 
@@ -29,14 +31,14 @@ T = TypeVar("T")
 class Target(Settings, frozen=True, kw_only=True):
     """Which application on which host is meant. An empty app: the only one there."""
 
-    app: str = ""
+    app: App = ""
 
     def __post_init__(self) -> None:
         if self.app:
             check_name("--app", self.app)
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class LoggedEvent(msgspec.Struct, frozen=True):
     """One event of the log with its envelope. `sequence` is the stream's."""
 
     sequence: int
@@ -46,7 +48,7 @@ class Recorded(msgspec.Struct, frozen=True):
     event: AnyEvent
 
 
-class Remote:
+class Client:
     """A connection as the `cli` account."""
 
     def __init__(self, bus: Bus, target: Target) -> None:
@@ -58,27 +60,29 @@ class Remote:
         return self._bus
 
     async def values(self, bucket: str, kind: type[T]) -> dict[str, T]:
-        """All values of a bucket for the target's host and, if one is named, its app. Raises BusError."""
-        app = self.target.app or "*"
-        keys = f"{subjects.token(self.target.host)}.{app}"
-        found: dict[str, T] = {}
+        """Return all values of a bucket for the target's host and, if one is named, its app.
+
+        Raises BusError, DeniedError at once when this account may not read the bucket.
+        """
         try:
-            async with (
-                asyncio.timeout(VALUES_TIMEOUT),
-                contextlib.aclosing(
-                    self._bus.watch(bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
-                ) as watch,
-            ):
-                async for change in watch:
-                    if isinstance(change, Synced):
-                        break
-                    if change.value is not None:
-                        _add(found, bucket, change.key, change.value, kind)
+            async with asyncio.timeout(VALUES_TIMEOUT):
+                return await self._bus.unless_denied(f"KV_{bucket}", self._read(bucket, kind))
         except TimeoutError:
             raise BusError(
                 f"no answer about the bucket {bucket} within {VALUES_TIMEOUT:g} s: is Longshore set up on this bus "
                 "(`longshore bus setup`), and has its cluster a quorum?"
             ) from None
+
+    async def _read(self, bucket: str, kind: type[T]) -> dict[str, T]:
+        keys = f"{subjects.token(self.target.host)}.{self.target.app or '*'}"
+        watch = watch_keys(self._bus, bucket, keys if bucket == subjects.DECISIONS else f"{keys}.>")
+        found: dict[str, T] = {}
+        async with contextlib.aclosing(watch):
+            async for change in watch:
+                if isinstance(change, Synced):
+                    break
+                if change.value is not None:
+                    _add(found, bucket, change.key, change.value, kind)
         return found
 
     async def app(self) -> str:
@@ -93,7 +97,7 @@ class Remote:
             raise LongshoreError(f"several applications run here: choose one with --app ({', '.join(apps)})")
         return apps[0]
 
-    async def ask(self, command: Command) -> Reply:
+    async def send(self, command: Command) -> Reply:
         """The deployer's answer. Raises LongshoreError when it refuses."""
         subject = subjects.commands(await self.app(), self.target.host)
         reply: Reply = codec.value(await self._bus.request(subject, command, headers=tracing.begin()), Reply)
@@ -106,15 +110,15 @@ class Remote:
 
     async def events(
         self, start: int, service: str = "*", app: str = "*", until: int | None = None
-    ) -> AsyncIterator[Recorded]:
+    ) -> AsyncIterator[LoggedEvent]:
         """Events from a stream sequence on, to `until` (inclusive) or for ever."""
         if until is not None and start > until:
             return
-        async for entries in log_reader.read(self._bus, start, subjects.events(service, app), wait=until is None):
-            for entry in entries:
-                if until is not None and entry.sequence > until:
+        async for messages in log_reader.read(self._bus, start, subjects.events(service, app), wait=until is None):
+            for message in messages:
+                if until is not None and message.sequence > until:
                     return
-                for recorded in _recorded(entry):
+                for recorded in _logged_events(message):
                     yield recorded
 
 
@@ -125,17 +129,17 @@ def _add(found: dict[str, T], bucket: str, key: str, value: bytes, kind: type[T]
         log.get("cli").warning("value ignored", bucket=bucket, key=key, reason=str(error))
 
 
-def _recorded(entry: log_reader.Entry) -> list[Recorded]:
+def _logged_events(message: log_reader.LogMessage) -> list[LoggedEvent]:
     """The events of a message; none if it is not one of ours (the gateway counts those)."""
     try:
-        batch = codec.decode(entry.payload, entry.subject).batch
+        batch = codec.decode(message.payload, message.subject).batch
     except msgspec.MsgspecError:
         return []
-    return [Recorded(entry.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]
+    return [LoggedEvent(message.sequence, batch.service, batch.host, batch.app, event) for event in batch.events]
 
 
 @asynccontextmanager
-async def connect(target: Target, account: str = "cli") -> AsyncIterator[Remote]:
+async def connect(target: Target, account: str = "cli") -> AsyncIterator[Client]:
     """The bus of the target. Raises BusError when it cannot be reached."""
     found = credentials.find(target, account)
     try:
@@ -145,6 +149,6 @@ async def connect(target: Target, account: str = "cli") -> AsyncIterator[Remote]
             raise
         raise BusError(f"nothing runs with --state-dir {target.state_dir} ({error})") from None
     try:
-        yield Remote(bus, target)
+        yield Client(bus, target)
     finally:
         await bus.close()

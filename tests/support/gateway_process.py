@@ -16,7 +16,8 @@ import pytest
 from services.common.bus.connection import Bus
 from services.common.delivery.outbox import Outbox
 from services.metrics_gateway.settings import GatewaySettings
-from tests.conftest import NatsServer, free_port
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 
 DEADLINE = 20.0
 

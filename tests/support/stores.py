@@ -10,8 +10,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import free_port
-from tests.e2e.harness import wait_for
+from tests.support.harness import wait_for
+from tests.support.ports import free_port
 
 Series = list[dict[str, Any]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
 USERNAME, PASSWORD = "ship", "sesame"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

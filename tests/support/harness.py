@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.demo.scenario import totals
-from tests.conftest import free_port
+from tests.support.ports import free_port
 
 LONGSHORE = str(Path(sys.executable).with_name("longshore"))
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from services.bus import binary
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import find
 from services.common.config.settings import Settings
-from tests.conftest import free_port, until_listening
+from tests.support.ports import free_port, until_listening
 
 
 class ConfiguredServer:
