@@ -40,7 +40,7 @@ class Leadership:
 
     @property
     def is_held(self) -> bool:
-        """This deployer holds the lease now."""
+        """The lease is held by this deployer now."""
         return self._lease.is_held
 
     @property

@@ -9,8 +9,6 @@ import msgspec
 
 from schemas.routing import Artifact
 
-"""The exit code of a replica that ended unseen."""
-
 
 class Spec(msgspec.Struct, frozen=True):
     """A replica to start: the `slot`-th of its release."""

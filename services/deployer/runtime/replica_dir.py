@@ -48,6 +48,7 @@ class ReplicaDirectory:
         self.output = path / "output.log"
 
     def create(self, record: Record) -> None:
+        """Create the folder with its record."""
         replace_atomically(self.path / "replica.json", msgspec.json.encode(record))
 
     @property
