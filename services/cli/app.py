@@ -1,4 +1,4 @@
-"""The typer application: one command a service, the all-in-one commands, and the verbs."""
+"""The typer application: a command for each service, the all-in-one commands, and the verbs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="longshore",
-    help="Delivers containers to a host and proves what happened.",
+    help="Delivers releases to a host, as containers or processes, and proves what happened.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,7 +55,7 @@ def longshore(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Delivers containers to a host and proves what happened.
+    """Delivers releases to a host, as containers or processes, and proves what happened.
 
     Every option can also be set by a variable (LONGSHORE_DRAIN_TIME=60) or in longshore.toml (drain-time = 60);
     a flag wins over a variable, a variable over the file.
@@ -104,7 +104,7 @@ app.add_typer(bus_app, name="bus", rich_help_panel=SERVICES)
 
 @group(bus_app, "bus", BusSettings, omit=FOR_A_SERVER, own=[CONTEXT])
 def bus(values: dict[str, Any]) -> None:
-    """Start the embedded bus: nats-server with JetStream on loopback. Or prepare a server that runs already."""
+    """Start the embedded bus: nats-server with JetStream on loopback. Subcommands prepare a running nats-server."""
     from services.bus.service import run
 
     if values["context"].invoked_subcommand is None:
@@ -113,13 +113,11 @@ def bus(values: dict[str, Any]) -> None:
 
 @bus_app.command("config")
 def bus_config(
-    out: Annotated[Path, typer.Option("--out", help="Folder for each account's secret; what is there is kept.")],
-    auth: Annotated[Way, typer.Option("--auth", help="What accounts sign in with.")] = "nkey",
-    host: Annotated[
-        list[str], typer.Option("--host", help="A host that gets accounts of its own; repeat it for each host.")
-    ] = [],  # noqa: B006 - typer reads it only
+    out: Annotated[Path, typer.Option("--out", help="Folder for the secrets of the accounts; existing ones are kept.")],
+    auth: Annotated[Way, typer.Option("--auth", help="How accounts sign in.")] = "nkey",
+    host: Annotated[list[str], typer.Option("--host", help="Host that gets accounts of its own. Repeatable.")] = [],  # noqa: B006 - typer reads it only
 ) -> None:
-    """Print accounts of least permissions for a nats-server that runs already, and how to use them.
+    """Print accounts with least permissions for a running nats-server, and how to use them.
 
     Example: longshore bus config --out /etc/longshore/nats > longshore.conf
     """
@@ -130,7 +128,7 @@ def bus_config(
 
 @command(bus_app, "setup", BusSettings, omit=("nats_server", "host", "spool_limit"))
 def bus_setup(values: dict[str, Any]) -> None:
-    """Create the streams, buckets and object stores on a nats-server that runs already, or change their limits.
+    """Create streams, buckets and object stores on a running nats-server, or change their limits.
 
     Example: longshore bus setup --nats-url nats://nats-1:4222,nats://nats-2:4222 --nats-replicas 3 --max-age 30d
     """
@@ -181,16 +179,16 @@ FILE = inspect.Parameter(
     inspect.Parameter.KEYWORD_ONLY,
     default=config.FILE,
     annotation=Annotated[
-        str, typer.Option("--file", "-f", help="The applications.", is_eager=True, callback=_read_file)
+        str, typer.Option("--file", "-f", help="File with the applications.", is_eager=True, callback=_read_file)
     ],
 )
 
 
 @command(app, "up", *SHARED, omit=("listen",), own=[FILE], rich_help_panel=START)
 def up(values: dict[str, Any]) -> None:
-    """Deliver every application of a file: a table app.NAME for each, with the options of `server` as keys.
+    """Deliver every application of a file: a table [app.NAME] for each, with the options of `server` as keys.
 
-    SIGHUP reads the file again and changes only what changed.
+    On SIGHUP Longshore reads the file again, and starts, stops and restarts only the applications that differ.
     """
     from services.supervisor.main import run
 
@@ -202,13 +200,13 @@ def up(values: dict[str, Any]) -> None:
 
 
 def _runs(table: dict[str, Any]) -> dict[str, Any]:
-    """An application's options with its runtime: what an image asks for, unless it is said."""
+    """Return an application's options with its runtime: docker for an image, unless the file names one."""
     from_image = str(table.get("registry", "")).startswith("img://")
     return {"runtime": "docker" if from_image else "process"} | table
 
 
 def _shared(values: dict[str, Any]) -> dict[str, Any]:
-    """What every service of a host has in common."""
+    """Return the settings that all services of a host share."""
     return {name: values[name] for name in Settings.__struct_fields__}
 
 
@@ -231,7 +229,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the scenario.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Watch a release roll out under traffic, and a broken one roll back."""
+    """Run a demo: a release rolls out under traffic, and a broken one rolls back."""
     from services.demo.main import run
 
     raise typer.Exit(run(once=once, as_json=as_json))
