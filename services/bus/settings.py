@@ -14,7 +14,7 @@ class BusSettings(Settings, frozen=True, kw_only=True):
     nats_server: Annotated[
         str,
         Option(
-            "The nats-server program to run as the embedded bus.",
+            "Program to run as the embedded bus: nats-server.",
             "Bus and host",
             shown_default="the one on PATH, else the bundled one",
         ),

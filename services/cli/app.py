@@ -53,7 +53,7 @@ def _load(name: str) -> Any:
 app = typer.Typer(
     name="longshore",
     cls=Commands,
-    help="Delivers containers to a host and proves what happened.",
+    help="Delivers releases to a host, as containers or processes, and proves what happened.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,7 +85,7 @@ def longshore(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Delivers containers to a host and proves what happened.
+    """Delivers releases to a host, as containers or processes, and proves what happened.
 
     Every option can also be set by a variable (LONGSHORE_DRAIN_TIME=60) or in longshore.toml (drain-time = 60);
     a flag wins over a variable, a variable over the file.

@@ -1,4 +1,4 @@
-"""longshore.toml: defaults for the options of every command, and for those of one command in a table of its name.
+"""longshore.toml: defaults for the options of all commands, and for one command in a table with its name.
 
 log-format = "json"
 
@@ -26,9 +26,9 @@ APPS = "app"
 
 
 def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]]:
-    """Defaults for each command out of the file; none if `path` is empty and there is no longshore.toml here.
+    """Return the defaults of each command; none if `path` is empty and the current folder has no longshore.toml.
 
-    Raises SettingsError, naming line and key, for what no command understands.
+    Raises SettingsError, with line and key, for an unknown command or option.
     """
     file = Path(path or FILE)
     if not path and not file.exists():
@@ -51,9 +51,9 @@ def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]
 
 
 def applications(path: str, fields: Fields) -> dict[str, dict[str, Any]]:
-    """The options of each `[app.<name>]` table, those at the top of the file included.
+    """Return the options of each `[app.<name>]` table, together with those at the top of the file.
 
-    Raises SettingsError for a file without such a table, and naming line and key for what is no option.
+    Raises SettingsError for a file without such a table, and, with line and key, for an unknown option.
     """
     file = Path(path or FILE)
     text = _read(file)
@@ -76,7 +76,7 @@ def _read(file: Path) -> str:
     except OSError as error:
         raise SettingsError(f"--config {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"--config {file}: not a UTF-8 text") from None
+        raise SettingsError(f"--config {file}: not valid UTF-8; save it as UTF-8") from None
 
 
 def _parse(file: Path, text: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _parse(file: Path, text: str) -> dict[str, Any]:
 def _checked(
     file: Path, text: str, fields: Fields, table: dict[str, Any], command: str = "", header: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The values that a command has options for; in a table of its own, under that header, all must be."""
+    """Return the values that are options of a command. In its own table, under that header, all must be."""
     found = {}
     for key, value in table.items():
         field = fields.get(_name(key))
@@ -108,7 +108,7 @@ def _value(file: Path, text: str, key: str, value: Any, kind: Any, header: Seque
 
 
 def _as_words(value: Any, kind: Any) -> Any:
-    """A port is a word on the command line, and a number in the file."""
+    """Turn numbers into texts where the option is a text: a port is a number in the file."""
     if kind == list[str] and isinstance(value, list):
         return [_as_words(one, str) for one in value]
     return str(value) if kind is str and type(value) is int else value
@@ -125,7 +125,7 @@ def _error(file: Path, text: str, key: str, problem: str, header: Sequence[str] 
 
 
 def _line(text: str, key: str, header: Sequence[str]) -> int:
-    """Where a key stands in the table under a header (none: anywhere); 0 if that is written in some other way."""
+    """Return the line of a key in the table under a header (none: anywhere); 0 if the file writes it in another way."""
     lines = list(enumerate(split(text), 1))
     title = r"\s*\.\s*".join(rf"[\"']?{re.escape(name)}[\"']?" for name in header)
     begin = next((number for number, line in lines if re.match(rf"\s*\[\s*{title}\s*\]", line)), 0) if header else 0

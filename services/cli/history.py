@@ -1,4 +1,4 @@
-"""`longshore history` and `longshore diff`: what was deployed, and how it did."""
+"""`longshore history` and `longshore diff`: past deployments, and how releases performed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from services.replay.comparison import Comparison, Side
 from services.replay.deployments import Deployment, deployments
 from services.replay.log.source import Readable, events, from_file, from_stream
 
-File = Annotated[str, typer.Option("--file", help="A log file to read instead of the running log.")]
-Name = Annotated[str, typer.Argument(help="A release, or the beginning of a deployment's id.", show_default=False)]
+File = Annotated[str, typer.Option("--file", help="Log file to read instead of the running log.")]
+Name = Annotated[str, typer.Argument(help="Release, or the first characters of a deployment's id.", show_default=False)]
 
 DIGEST = 19
-"""Characters of a digest that are shown: its kind and twelve digits."""
+"""Characters shown of a digest: its algorithm and twelve digits."""
 
 
 @verb
 async def history(target: Target, context: typer.Context, file: File = "", as_json: Json = False) -> None:
-    """List the deployments that the log holds: what changed, who asked, how long each phase took, how it ended.
+    """List the deployments in the log: release, who asked for it, duration of each phase, outcome.
 
-    Those of all hosts, unless --host names one.
+    It lists those of all hosts unless --host names one.
     """
     async with _events(target, context, file, "deployer") as found:
         known = await deployments(found)
@@ -46,7 +46,7 @@ async def history(target: Target, context: typer.Context, file: File = "", as_js
 async def diff(
     target: Target, context: typer.Context, a: Name, b: Name, file: File = "", as_json: Json = False
 ) -> None:
-    """Show two releases side by side: what they are, and how they did while they served."""
+    """Compare two releases side by side: what they are, and how they performed while they served."""
     comparison = Comparison()
     async with _events(target, context, file, "*") as found:
         async for recorded in found:
@@ -68,9 +68,11 @@ def _print(sides: list[Side]) -> None:
 async def _events(
     target: Target, context: typer.Context, file: str, service: str
 ) -> AsyncIterator[AsyncIterator[LoggedEvent]]:
-    """The events that are asked for. Raises what damaged the log when all before that was read, and shown."""
+    """Open the wanted events. Raises LogFileError for a damaged log, after all events before the damage were read."""
     source = context.get_parameter_source("host")
-    host = "" if source is None or source.name == "DEFAULT" else target.host  # this machine's name is not asked for
+    host = (
+        "" if source is None or source.name == "DEFAULT" else target.host
+    )  # the default is this machine's name, which is no filter
     if file:
         log = Readable(from_file(file))
         yield events(log, target.app, host)
@@ -125,7 +127,7 @@ def _facts(side: Side) -> dict[str, str]:
 
 
 def _spread(histogram: Histogram) -> str:
-    """Mean, and the bound below which 95 of 100 lie."""
+    """Return the mean, and the bound below which 95 of 100 values lie."""
     if not histogram.count:
         return "-"
     return f"mean {_seconds(histogram.sum / histogram.count)}, p95 {_quantile(histogram, 0.95)}"

@@ -1,4 +1,4 @@
-"""Where the log begins, for whom what was before matters."""
+"""A warning for commands that read a log whose oldest messages were removed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.common.jetstream import log_reader
 
 
 async def warn_if_truncated(bus: Bus, start: int = 1) -> None:
-    """Say so when messages from sequence `start` on have left the log at its old end. Raises BusError."""
+    """Warn when messages from sequence `start` on were removed from the log. Raises BusError."""
     first = (await log_reader.describe(bus)).first
     if first > start:
-        output.progress(f"the log begins with sequence {first}: what was before has left it (--max-age, --max-bytes)")
+        output.progress(f"the log begins with sequence {first}: older messages were removed (--max-age, --max-bytes)")

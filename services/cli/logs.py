@@ -1,4 +1,4 @@
-"""`longshore replay`, `export` and `import`: the log, again, or elsewhere."""
+"""`longshore replay`, `export` and `import`: metrics from the log, and log files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Until = Annotated[str, typer.Option("--until", help="Sequence or time to end wit
 Format = Literal["text", "openmetrics", "json"]
 
 PROGRESS_INTERVAL = 2.0
-"""Seconds between two lines about how far it is."""
+"""Seconds between two lines of progress."""
 
 
 @verb
@@ -42,21 +42,21 @@ async def replay(
             metavar="[FILE]", help="A log file, - for standard input; without it, the running log.", show_default=False
         ),
     ] = "",
-    stream: Annotated[bool, typer.Option("--stream", help="Read the running log, as without FILE.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Read the running log; the default without FILE.")] = False,
     until: Until = "",
     since: From = "",
     output_format: Annotated[
-        Format | None, typer.Option("--format", help="How they are printed.", show_default="text")
+        Format | None, typer.Option("--format", help="Output format.", show_default="text")
     ] = None,
     every: Annotated[
-        str, typer.Option("--every", help="Print a time series in OpenMetrics with a sample every 15s, 1m, …")
+        str, typer.Option("--every", help="Print a time series in OpenMetrics, with a sample every 15s, 1m, …")
     ] = "",
     buckets: Annotated[
         list[str] | None,
         typer.Option("--buckets", help="METRIC=BOUND,BOUND,…: other buckets for a histogram, in seconds. Repeatable."),
     ] = None,
 ) -> None:
-    """Print the metrics as they stood at any moment of the log, or as a time series.
+    """Print the metrics at any moment of the log, or as a time series.
 
     Example: longshore replay --until 2026-11-21T14:05:00Z --buckets dewy.proxy.connect.latency=0.0001,0.001
     """
@@ -64,10 +64,10 @@ async def replay(
     from services.replay.replay import Replay, View
 
     if file and stream:
-        raise SettingsError(f"--stream and {file}: say one of them")
+        raise SettingsError(f"--stream and {file}: exclude each other; give one of them")
     view = View(parse_range(since, until), target.app, parsing.parse(buckets or []))
     if every and output_format not in (None, "openmetrics"):
-        raise SettingsError(f"--every writes OpenMetrics: leave --format {output_format} out")
+        raise SettingsError(f"--every writes OpenMetrics; omit --format {output_format}")
     seconds = parse_duration("--every", every) if every else None
     async with _log(target, file, None if every else view) as (log, known):
         replayed = Replay(view, _Progress().folded, known)
@@ -82,12 +82,12 @@ async def replay(
 @verb
 async def export(
     target: Target,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write, - for standard output.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File to write, - for standard output.")],
     until: Until = "",
     since: From = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a file that is there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Append to a file of an earlier export.")] = False,
 ) -> None:
-    """Write the log to a file that `replay`, `import`, `history` and `diff` read."""
+    """Write the log to a file that `replay`, `import`, `history` and `diff` can read."""
     wanted, progress = parse_range(since, until), _Progress()
     async with connect(target) as client:
         stream = await log_reader.describe(client.bus)
@@ -115,7 +115,7 @@ async def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A log file, - for standard input.")],
     as_json: Json = False,
 ) -> None:
-    """Append the messages of a log file to the log, but for those that it holds already."""
+    """Append the messages of a log file to the log, except those that it holds already."""
     from services.replay.log.importing import import_log
 
     progress = _Progress()
@@ -130,7 +130,7 @@ async def import_(
 
 @asynccontextmanager
 async def _log(target: Target, file: str, moment: View | None) -> AsyncIterator[tuple[Log, State | None]]:
-    """The log; for a moment of it also what is known of what was before, if it has lost its beginning."""
+    """Open the log; for metrics of a log without its beginning, also the state from a snapshot."""
     from services.replay.base_state import newest_base_state
 
     if file:
@@ -141,7 +141,7 @@ async def _log(target: Target, file: str, moment: View | None) -> AsyncIterator[
         position = known.position if known else 0
         if known:
             output.progress(
-                f"what left the log is in these numbers: they go on from the snapshot at sequence {position}"
+                f"these numbers include older messages: they start from the snapshot at sequence {position}"
             )
         async with aclosing(from_stream(client.bus, position + 1)) as log:
             yield log, known
@@ -175,12 +175,12 @@ async def _print_series(replayed: Replay, log: Log, every: float) -> None:
 
 
 def _warn_range_past_end(wanted: LogRange, log: Readable, end: int) -> None:
-    """Say where a log that ends with the sequence `end` has nothing of what was asked for."""
+    """Report which part of the wanted range a log that ends with sequence `end` does not have."""
     first, last = wanted.first, wanted.last
     if first and first.sequence and first.sequence > end:
         output.progress(f"the log ends with sequence {end}, before --from {first.sequence}")
     if first and first.time is not None and first.time > log.time:
-        output.progress(f"nothing in the log was stored after {_iso(log.time)}, which is before --from")
+        output.progress(f"the log ends at {_iso(log.time)}, before --from")
     if last and last.sequence and last.sequence > end:
         output.progress(f"the log ends with sequence {end}, before --until {last.sequence} (a date has dashes)")
     if log.behind:
@@ -191,29 +191,29 @@ def _warn_range_past_end(wanted: LogRange, log: Readable, end: int) -> None:
 
 
 def _report(replayed: Replay) -> None:
-    """What the numbers do not show. Raises what damaged the log: they are those of what came before."""
+    """Report what the numbers do not show. Raises LogFileError for a damaged log: they end before the damage."""
     state = replayed.state
     for start, end in replayed.gaps:
-        output.progress(
-            f"nothing was stored from {_iso(start)} to {_iso(end)}: no samples, but for the first, are written for that"
-        )
+        output.progress(f"nothing was stored from {_iso(start)} to {_iso(end)}: that gap has no samples but the first")
     if replayed.belated:
         output.progress(
             f"{replayed.belated} messages were stored before the time of a sample that was written: the clock of the "
             "bus was set back, and later samples have them"
         )
     if state.first > 1:
-        output.progress(f"the log begins with sequence {state.first}: what was before is not in these numbers")
+        output.progress(f"the log begins with sequence {state.first}: these numbers lack the older messages")
     if state.unknown:
-        output.progress(f"{state.unknown} events of kinds that this version does not know were passed over")
+        output.progress(f"skipped {state.unknown} events of kinds that this version does not know")
     if state.undecodable:
-        output.progress(f"{state.undecodable} messages are no batches of events, or of a version that is not known")
+        output.progress(
+            f"skipped {state.undecodable} messages that are not batches of events, or of an unknown version"
+        )
     if replayed.damage:
         raise replayed.damage
 
 
 class _Progress:
-    """Lines for whom it takes long."""
+    """Lines of progress for commands that take long."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + PROGRESS_INTERVAL

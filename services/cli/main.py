@@ -1,4 +1,4 @@
-"""The `longshore` program: where everything starts, and what a user's mistake looks like."""
+"""The `longshore` program: the entry point, and the errors that users see."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 OLDEST_PYTHON = (3, 11)
 READER_GONE = 141
-"""Exit code when the reader of the output has enough (`longshore events | head -1`): that of a program which SIGPIPE
-ended, as scripts know it from the system's own."""
+"""Exit code when the reader of the output is gone (`longshore events | head -1`): that of a program ended by SIGPIPE,
+as scripts expect it."""
 
 OUR_VARIABLES = ("LONGSHORE_", "OTEL_EXPORTER_", "SCOTTY__")
 
@@ -30,7 +30,7 @@ def main() -> None:
 
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()  # what cannot be written is found here, and not while Python ends
+        sys.stdout.flush()  # an error of the write is reported here, not while Python exits
         sys.exit(code)
     except LongshoreError as error:
         _fail(reason(error), error.exit_code)
@@ -42,7 +42,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # the command line's library makes 1 of it
+        if isinstance(end.__context__, BrokenPipeError):  # typer turns it into exit code 1
             sys.exit(READER_GONE)
         raise
     except BrokenPipeError:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def unsupported(platform: str, version: "tuple[int, ...]") -> str:
-    """Why Longshore cannot run here; empty when it can. Must parse on any Python 3."""
+    """Return why Longshore cannot run here; empty when it can. This must parse on any Python 3."""
     if platform != "linux":
         return f"Longshore runs on Linux only (its proxy uses epoll and splice); this is {platform}"
     if version < OLDEST_PYTHON:
@@ -63,7 +63,7 @@ def unsupported(platform: str, version: "tuple[int, ...]") -> str:
 
 
 def unreadable(words: "Sequence[str]", variables: "Mapping[str, str]") -> str:
-    """Which word of the command line, or variable of ours, is no UTF-8; empty when all are. Shows no value."""
+    """Return which argument or LONGSHORE_* variable is not UTF-8; empty when all are. The text shows no value."""
     for before, word in zip(["", *words], words):  # noqa: B905 - any Python 3
         if not _is_utf8(word):
             where = word.partition("=")[0] if word.startswith("--") and "=" in word else f"what stands after {before}"

@@ -55,7 +55,7 @@ def command(
 ) -> Callable[[Body], Body]:
     """Decorate a function of one dict, the values of all options, as a command of `app`.
 
-    `own`: parameters of this command that are no settings.
+    `own`: parameters of this command that are not settings.
     """
     COMMANDS[name] = fields_of(*kinds, omit=omit)
     return _registered([*own, *parameters(COMMANDS[name])], app.command(name, **extra))
@@ -81,16 +81,16 @@ def _registered(shown: list[inspect.Parameter], add: Callable[[Any], Any]) -> Ca
 def group(
     app: typer.Typer, name: str, *kinds: type[Settings], omit: tuple[str, ...], own: Sequence[inspect.Parameter]
 ) -> Callable[[Body], Body]:
-    """Decorate a function as what `app` does when none of its own commands is named."""
+    """Decorate a function that `app` calls when the command line names none of its commands."""
     COMMANDS[name] = fields_of(*kinds, omit=omit)
     return _registered([*own, *parameters(COMMANDS[name])], app.callback(invoke_without_command=True))
 
 
 def build(kind: type[S], values: dict[str, Any], **fixed: Any) -> S:
-    """The settings of one service out of all options. Raises SettingsError when they make no sense."""
+    """Build the settings of one service from all options. Raises SettingsError for an invalid value."""
     names = {field.name for field in msgspec.structs.fields(kind)}
     given = {name: value for name, value in (values | handed(os.environ)).items() if name in names} | fixed
-    if "state_dir" in given:  # hooks and replicas run in other folders
+    if "state_dir" in given:  # hooks and replicas run in other folders, where a relative path would differ
         given["state_dir"] = str(Path(given["state_dir"]).absolute())
     settings = kind(**given)
     check_common(settings)
@@ -98,7 +98,7 @@ def build(kind: type[S], values: dict[str, Any], **fixed: Any) -> S:
 
 
 def parameters(fields: Fields) -> list[inspect.Parameter]:
-    """The fields as keyword parameters that typer understands."""
+    """Return the fields as keyword parameters for typer."""
     return [_parameter(field) for field in fields.values()]
 
 

@@ -1,4 +1,4 @@
-"""Data on stdout, for people as tables or for programs as one JSON object a line; progress on stderr."""
+"""Output: data on stdout, as tables or as one JSON object a line; progress on stderr."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def delivered() -> Iterator[None]:
-    """What is printed inside has been written when the block ends. Raises LongshoreError when a disk is full."""
+    """Flush the output at the end of the block. Raises LongshoreError when a disk is full."""
     try:
         yield
         sys.stdout.flush()
     except OSError as error:
         if error.errno not in FULL:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what waits is not tried again at the exit
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python would retry the buffered output at its exit
         raise LongshoreError(f"cannot write the output: {error.strerror}") from error
 
 
 def print_json(values: Iterable[Any]) -> None:
-    """One object a line."""
+    """Print each value as a JSON object on a line."""
     for value in values:
         sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
         sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows under headings; without colours or cut lines when stdout is not a terminal."""
+    """Print rows under headings; without colours or cut lines when stdout is not a terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -51,12 +53,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def progress(text: str) -> None:
-    """A line for the person who waits."""
+    """Print a line of progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:
-    """A unix time as local date and time; a dash for what no calendar has."""
+    """Return a unix time as local date and time; a dash for a time outside the calendar."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""What runs now, out of the buckets."""
+"""The present state of applications, from the buckets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AppView(msgspec.Struct):
 
 
 async def overview(client: Client) -> list[AppView]:
-    """The applications of the target's host."""
+    """Return the applications of the target's host."""
     decisions = await client.values(subjects.DECISIONS, Decisions)
     routes = await client.values(subjects.ROUTES, Route)
     replicas = await client.values(subjects.REPLICAS, Replica)
@@ -54,7 +54,7 @@ async def overview(client: Client) -> list[AppView]:
 def app_view(
     app: str, decided: Decisions, routes: list[Route], replicas: list[Replica], health: dict[str, Health]
 ) -> AppView:
-    """One application's part of the buckets."""
+    """Return one application's part of the buckets."""
     own = [route for route in routes if route.app == app]
     states = {backend.id: backend.state for route in own for backend in route.backends}
     return AppView(

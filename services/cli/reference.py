@@ -1,4 +1,4 @@
-"""docs/reference/cli.md, out of the command line itself."""
+"""docs/reference/cli.md, generated from the command line itself."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HEADER = """# Command line
 
 Generated from the code by `make docs`. Every option can also be set by its variable, or by its name in
 `longshore.toml`; a flag wins over a variable, a variable over the file. The variable of a repeatable option
-holds its values separated by blanks. Data goes to stdout, messages to stderr. Exit codes: 0 success, 1 failure,
+holds its values, separated by blanks. Data goes to stdout, messages to stderr. Exit codes: 0 success, 1 failure,
 2 wrong usage, 141 when the reader of the output is gone (`longshore events | head -1`).
 """
 
 
 def markdown() -> str:
-    """The page."""
+    """Return the page."""
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     parts = [HEADER, "## longshore\n", _options(group)]
@@ -32,7 +32,7 @@ def markdown() -> str:
 
 
 def _commands(group: TyperGroup, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every command with its name, those below another one after it."""
+    """Yield every command with its name, followed by its subcommands."""
     context = typer.Context(group)
     for name in group.list_commands(context):
         command: Any = group.get_command(context, name)

@@ -1,4 +1,4 @@
-"""The verbs: what a person asks of a running Longshore, and tells it."""
+"""The verbs: queries and commands to a running Longshore."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from services.common.config.settings import check_positive
 from services.common.errors import LongshoreError, SettingsError
 from services.replay.deployments import History
 
-PANEL = "Ask and tell"
+PANEL = "Query and control"
 TIMES = ("sent",)
 """Fields of events that are unix times, besides `time`, which begins the line."""
 OF_SERVICES = ("nats_replicas", "max_age", "max_bytes", "spool_limit", "log_format", "log_level")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end; the exit code tells it.")]
-Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for the end of the deployment; exit with 1 if it fails.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", help="Most seconds to wait.")]
 Verb = Callable[..., Coroutine[Any, Any, None]]
 
 _VERBS: list[Verb] = []
 
 
 def verb(function: Verb) -> Verb:
-    """A verb: a coroutine of a Client, or of a Target if it need not have one, and of options of its own.
+    """Register a verb: a coroutine of a Client, or of a Target if it connects by itself, and of its own options.
 
-    Where to find the bus is added to them.
+    `register` adds the options of the bus.
     """
     _VERBS.append(function)
     return function
@@ -84,7 +86,7 @@ async def _called(function: Verb, target: Target, values: dict[str, Any]) -> Non
 
 @verb
 async def status(client: Client, as_json: Json = False) -> None:
-    """Show the applications on a host: release, replicas, health, routes."""
+    """Show the applications of a host: release, replicas, health, routes."""
     apps = await overview(client)
     if as_json:
         output.print_json(apps)
@@ -102,14 +104,14 @@ async def status(client: Client, as_json: Json = False) -> None:
 @verb
 async def events(
     client: Client,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
-    start: Annotated[int, typer.Option("--start", help="First stream sequence to show.")] = 1,
-    service: Annotated[str, typer.Option("--service", help="Only this service's.", show_default="all")] = "*",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events as they are recorded.")] = False,
+    start: Annotated[int, typer.Option("--start", help="Stream sequence of the first event.")] = 1,
+    service: Annotated[str, typer.Option("--service", help="Only events of this service.", show_default="all")] = "*",
     as_json: Json = False,
 ) -> None:
-    """Print the event log, and follow it."""
+    """Print the events of the log; with --follow, new ones too."""
     if start < 1:
-        raise SettingsError(f"--start {start}: the first message of a log is 1")
+        raise SettingsError(f"--start {start}: the first message of a log is 1; use 1 or more")
     if service != "*" and service not in subjects.SERVICES:
         raise SettingsError(f"--service {service!r}: known are {', '.join(subjects.SERVICES)}")
     await warn_if_truncated(client.bus, start)
@@ -124,7 +126,7 @@ async def events(
 @verb
 async def deploy(
     client: Client,
-    release: Annotated[str, typer.Argument(help="Release; the registry's newest if none is named.")] = "",
+    release: Annotated[str, typer.Argument(help="Release; the default is the newest in the registry.")] = "",
     wait: Wait = True,
     timeout: Timeout = 600.0,
     as_json: Json = False,
@@ -136,7 +138,7 @@ async def deploy(
 @verb
 async def rollback(
     client: Client,
-    to: Annotated[str, typer.Argument(help="Release; the one before the current one if none is named.")] = "",
+    to: Annotated[str, typer.Argument(help="Release; the default is the one before the current one.")] = "",
     wait: Wait = True,
     timeout: Timeout = 600.0,
     as_json: Json = False,
@@ -147,7 +149,7 @@ async def rollback(
 
 @verb
 async def pause(client: Client, as_json: Json = False) -> None:
-    """Deploy nothing new until `resume`; what runs is kept running."""
+    """Deploy no new release until `resume`; the present one keeps running."""
     await _send(client, Pause(_me()), False, 0, as_json)
 
 
@@ -160,7 +162,7 @@ async def resume(client: Client, as_json: Json = False) -> None:
 @verb
 async def retry(
     client: Client,
-    release: Annotated[str, typer.Argument(help="Release; the newest one in quarantine if none is named.")] = "",
+    release: Annotated[str, typer.Argument(help="Release; the default is the newest one in quarantine.")] = "",
     wait: Wait = True,
     timeout: Timeout = 600.0,
     as_json: Json = False,
@@ -181,7 +183,7 @@ async def drain(
 
 @verb
 async def abort(client: Client, wait: Wait = True, timeout: Timeout = 600.0, as_json: Json = False) -> None:
-    """End the deployment under way, whatever it waits for: roll it back, and quarantine its release."""
+    """Abort the deployment in progress: roll it back, and quarantine its release."""
     await _send(client, Abort(_me()), wait, timeout, as_json)
 
 
@@ -198,13 +200,15 @@ async def _send(client: Client, command: Command, wait: bool, timeout: float, as
         async with asyncio.timeout(timeout):
             failure = await _until_ended(client, reply, start, as_json)
     except TimeoutError:
-        raise LongshoreError(f"not finished after {timeout:g} s; it goes on: see `longshore history`") from None
+        raise LongshoreError(
+            f"not finished after {timeout:g} s; the deployment continues: see `longshore history`"
+        ) from None
     if failure and not isinstance(command, Abort):
         raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
 
 
 async def _until_ended(client: Client, reply: Reply, start: int, as_json: bool) -> DeploymentFailed | None:
-    """Show what a deployment does until its end; how it failed, if it did."""
+    """Print the events of a deployment until its end; return its failure, if it failed."""
     history, failure = History(), None
     async for recorded in client.events(start, "deployer", await client.app()):
         event = recorded.event
@@ -217,7 +221,7 @@ async def _until_ended(client: Client, reply: Reply, start: int, as_json: bool) 
         if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
             break
     if as_json:
-        output.print_json(history.deployments or [reply])  # one that is aborted began before
+        output.print_json(history.deployments or [reply])  # an aborted deployment began earlier
     return failure
 
 

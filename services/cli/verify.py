@@ -1,4 +1,4 @@
-"""`longshore verify`: is the log whole?"""
+"""`longshore verify`: proof that the log is whole."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ async def verify(
             metavar="[FILE]", help="A log file, - for standard input; without it, the running log.", show_default=False
         ),
     ] = "",
-    stream: Annotated[bool, typer.Option("--stream", help="Read the running log, as without FILE.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Read the running log; the default without FILE.")] = False,
     kept: Annotated[
         str,
         typer.Option(
             "--heads",
             metavar="FILE",
-            help="What `longshore verify --json` printed earlier: the log must still go on from that.",
+            help="Earlier output of `longshore verify --json`: the log must still continue it.",
             show_default=False,
         ),
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Prove that the log has no gap, and that nothing in it was altered.
+    """Prove that the log has no gap and that no message in it was altered.
 
-    Prints every process that wrote to it with the digest of its newest batch; exits with 1 when something is wrong.
+    It prints every process that wrote to the log, with the digest of its newest batch, and exits with 1 on a finding.
     """
     if file and stream:
-        raise SettingsError(f"--stream and {file}: say one of them")
+        raise SettingsError(f"--stream and {file}: exclude each other; give one of them")
     audit = Audit(_heads(kept) if kept else None)
     async with _log(target, file) as (log, last):
         async for records in log:
@@ -74,15 +74,17 @@ def _heads(path: str) -> list[heads.Head]:
 
 
 def _judge(audit: Audit, damage: LogFileError | None) -> None:
-    """Say that the log is whole. Raises LongshoreError when it is not, or when there is nothing to be said of it."""
+    """Report that the log is whole. Raises LongshoreError when it is not, or when it is empty."""
     if damage:
         raise damage
     if audit.counts:
         counts = ", ".join(f"{kind}: {count}" for kind, count in audit.counts.items())
-        raise LongshoreError(f"the log is not whole ({counts}): see above, and docs/log.md for what it can mean")
+        raise LongshoreError(
+            f"the log is not whole ({counts}): see the findings above, and docs/log.md for their meaning"
+        )
     if not audit.messages:
-        raise LongshoreError("the log holds no message: there is nothing to verify")
-    again = f"; {audit.repeated} batches are there again as they were" if audit.repeated else ""
+        raise LongshoreError("the log holds no message: nothing to verify")
+    again = f"; {audit.repeated} batches are there twice, unchanged" if audit.repeated else ""
     output.progress(
         f"{audit.messages} messages, {audit.first} to {audit.last}, of {len(audit.instances)} processes: "
         f"no gap, nothing altered{again}"
@@ -91,7 +93,7 @@ def _judge(audit: Audit, damage: LogFileError | None) -> None:
 
 @asynccontextmanager
 async def _log(target: Target, file: str) -> AsyncIterator[tuple[Readable, int]]:
-    """The log, and the sequence to which it reaches, 0 where only its last message tells."""
+    """Open the log; yield it and its last sequence, 0 for a file, which does not say it in advance."""
     if file:
         with logfile.reading(file) as opened:
             if opened.header.app:

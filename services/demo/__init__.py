@@ -1,1 +1,1 @@
-"""`longshore demo`: an example application under traffic, a new release, a broken release, and a count of it all."""
+"""`longshore demo`: an example application under traffic, a new release, a broken release, and the count."""

@@ -1,4 +1,4 @@
-"""Steady traffic: one connection for each request, every answer checked, everything counted."""
+"""Steady traffic: one connection for each request; every answer is checked and counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ANSWER_TIMEOUT = 15.0
 
 
 class Traffic(msgspec.Struct):
-    """What the clients saw. `connections` counts what the proxy accepted: every connect that succeeded."""
+    """The count of the clients. `connections`: those that the proxy accepted, which is every successful connect."""
 
     connections: int = 0
     requests: int = 0
@@ -22,7 +22,7 @@ class Traffic(msgspec.Struct):
 
 
 class TrafficClient:
-    """A number of clients that ask one after another until stopped."""
+    """A number of clients that send requests until stopped."""
 
     def __init__(self, port: int, clients: int = 4) -> None:
         self.traffic = Traffic()
@@ -31,10 +31,11 @@ class TrafficClient:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Ask until `stop`; the requests under way then are finished."""
+        """Send requests until `stop`; the requests in progress then are finished."""
         await asyncio.gather(*(self._ask_on() for _ in range(self._clients)))
 
     def stop(self) -> None:
+        """Send no more requests."""
         self._stopping.set()
 
     async def _ask_on(self) -> None:
@@ -65,7 +66,7 @@ class TrafficClient:
 
 
 def release_of(answer: bytes) -> str:
-    """The release that answered. Raises ValueError when the answer is not a whole, good one."""
+    """Return the release that answered. Raises ValueError for a failed or incomplete answer."""
     head, _, body = answer.partition(b"\r\n\r\n")
     if b" 200 " not in head.split(b"\r\n", 1)[0] or not body.endswith(b"\n"):
         raise ValueError(f"not a whole answer: {answer[:60]!r}")

@@ -1,4 +1,4 @@
-"""Set the stage, play, tell the result, and keep running until Ctrl-C."""
+"""Start the services, run the scenario, print the result, and keep running until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOG = "longshore.log"
 
 
 def run(once: bool, as_json: bool) -> int:
-    """Play the demo; the exit code is 1 if a request failed or a count disagrees. Then its logs are kept."""
+    """Run the demo; return its exit code: 1, with the logs kept, if a request failed or a count disagrees."""
     log.configure("text", "error")
     directory = Path(tempfile.mkdtemp(prefix="longshore-demo-"))
     try:
@@ -99,13 +99,13 @@ async def _play(plan: Plan, registry: Path, console: Console) -> Summary:
 
 
 async def _follow(client: Client, state: DemoState) -> None:
-    """Put the story together. Raises LongshoreError when the log cannot be followed: the plot would wait in vain."""
+    """Fold the events. Raises LongshoreError when the log cannot be followed: the scenario would wait in vain."""
     try:
         async for recorded in client.events(1):
             await state.add(recorded.event)
     except Exception as error:
         raise LongshoreError(f"the demo cannot follow the event log: {error or type(error).__name__}") from error
-    raise LongshoreError("the demo cannot follow the event log any longer: the bus has closed it")
+    raise LongshoreError("the demo cannot follow the event log: the bus has closed it")
 
 
 def _report(summary: Summary, plan: Plan, console: Console, as_json: bool) -> None:
@@ -124,13 +124,13 @@ def _report(summary: Summary, plan: Plan, console: Console, as_json: bool) -> No
 
 
 async def _keep_running(console: Console) -> None:
-    console.print("Everything keeps running until Ctrl-C.")
+    console.print("The services keep running until Ctrl-C.")
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
 
 
 def _plan(directory: Path) -> Plan:
-    """Everything on loopback, in a folder of its own, quick enough to watch."""
+    """Return a plan on loopback, in a folder of its own, with times short enough to watch."""
     state = str(directory / "state")
     deployer = DeployerSettings(
         state_dir=state,
@@ -166,7 +166,7 @@ def _port(plan: Plan) -> int:
 
 
 def _free_port(wanted: int) -> int:
-    """The port that the documents name, or another one if somebody has it."""
+    """Return the port that the documents name, or another one if a program has it."""
     for port in (wanted, 0):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

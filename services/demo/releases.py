@@ -1,4 +1,4 @@
-"""The example application's releases, in a folder that a dir:// registry reads."""
+"""The releases of the example application, in a folder that a dir:// registry reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FIRST, SECOND, BROKEN = "1.0.0", "1.1.0", "1.2.0"
 
 
 def publish(registry: Path, release: str) -> None:
-    """Put a release into the registry, at once and complete."""
+    """Add a complete release to the registry in one step."""
     unfinished = registry / f".{release}"
     unfinished.mkdir(parents=True)
     with files("services.demo").joinpath("example/app.py").open("rb") as source:

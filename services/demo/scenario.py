@@ -1,4 +1,4 @@
-"""The demo's plot: a first release, traffic, a better release, a broken one - and the count at the end."""
+"""The scenario of the demo: a first release, traffic, a second release, a broken one, and the count at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEPLOYMENTS, CONNECTIONS = "dewy_deployments_total", "dewy_proxy_connections_tot
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """The result: what the clients did, what the log tells, and what /metrics counted."""
+    """The result: the counts of the clients, of the log and of /metrics."""
 
     requests: int
     failed_requests: int
@@ -36,7 +36,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with it, if anything."""
+        """The problems of the result; none when all counts agree."""
         found = []
         if self.failed_requests:
             found.append(f"{self.failed_requests} requests failed")
@@ -48,7 +48,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 async def play(registry: Path, client: TrafficClient, state: DemoState, metrics_url: str) -> Summary:
-    """Run the scenario to its end. Raises LongshoreError when a step does not happen."""
+    """Run the scenario to its end. Raises LongshoreError when a step times out."""
     began = time.monotonic()
     await _step("the first release serves", state.until_succeeded(releases.FIRST))
     asking = asyncio.create_task(client.run())
@@ -79,13 +79,13 @@ async def _step(what: str, waiting: Coroutine[Any, Any, None]) -> None:
         async with asyncio.timeout(STEP_TIMEOUT):
             await waiting
     except TimeoutError:
-        raise LongshoreError(f"the demo waited {STEP_TIMEOUT:g} s in vain until {what}") from None
+        raise LongshoreError(f"timeout: the demo waited {STEP_TIMEOUT:g} s until {what}") from None
 
 
 async def _counted(url: str, traffic: Traffic) -> dict[str, float]:
-    """The sums on /metrics, once the last connection has arrived there or the wait for it is over.
+    """Return the sums on /metrics, once the last connection has arrived there or the wait for it is over.
 
-    Raises LongshoreError when they do not come, or lack what is looked for.
+    Raises LongshoreError when /metrics does not answer or lacks a metric.
     """
     deadline = time.monotonic() + COUNT_TIMEOUT
     while True:
@@ -99,7 +99,7 @@ async def _counted(url: str, traffic: Traffic) -> dict[str, float]:
 
 
 def _get(url: str) -> str:
-    """The text at an address of this host, which is never behind an HTTP proxy."""
+    """Return the text at a URL of this host, without any HTTP proxy of the environment."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=5) as answer:
@@ -110,7 +110,7 @@ def _get(url: str) -> str:
 
 
 def totals(exposition: str) -> dict[str, float]:
-    """The sum over all label values of each sample name of a Prometheus text."""
+    """Return the sum over all label values of each sample name of a Prometheus text."""
     sums: dict[str, float] = {}
     for line in exposition.splitlines():
         if line and not line.startswith("#"):

@@ -1,4 +1,4 @@
-"""What the event log told so far, for the demo's table and its summary."""
+"""The state of the demo from the event log, for its table and its summary."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from schemas.events import (
 
 
 class Line(msgspec.Struct):
-    """A line of the story, at `time` (unix seconds)."""
+    """A line of the table, at `time` (unix seconds)."""
 
     time: float
     text: str
 
 
 class DemoState:
-    """A fold of the log, and the events that others wait for."""
+    """A fold of the log, with waits for the ends of deployments."""
 
     def __init__(self) -> None:
         self.events = 0
@@ -41,7 +41,7 @@ class DemoState:
         self._changed = asyncio.Condition()
 
     async def add(self, event: AnyEvent) -> None:
-        """Take the next event."""
+        """Fold the next event."""
         self.events += 1
         self._follow_replicas(event)
         self._follow_releases(event)
@@ -80,10 +80,10 @@ class DemoState:
                 self._add_line(event, f"{event.release} failed ({event.phase}: {event.reason})")
             case DeploymentRolledBack():
                 self.rollbacks += 1
-                self._add_line(event, f"{event.release} rolled back, {event.to} goes on serving")
+                self._add_line(event, f"{event.release} rolled back, {event.to} keeps serving")
             case ReleaseQuarantined():
                 self.quarantined.add(event.release)
-                self._add_line(event, f"{event.release} in quarantine until a newer release or `longshore retry`")
+                self._add_line(event, f"{event.release} is in quarantine until a newer release or `longshore retry`")
 
     def _add_line(self, event: AnyEvent, text: str) -> None:
         self.lines.append(Line(event.time, text))

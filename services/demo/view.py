@@ -1,4 +1,4 @@
-"""The demo on a terminal: a live table, or plain lines where there is no terminal."""
+"""The view of the demo: a live table on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFRESH = 0.25
 
 
 async def show(console: Console, state: DemoState, traffic: Traffic) -> None:
-    """Show the story and the traffic until cancelled."""
+    """Show the state and the traffic until cancelled."""
     if console.is_terminal:
         await _show_live(console, state, traffic)
     else:

@@ -63,23 +63,23 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
 
     app: App = "app"
     registry: Annotated[
-        str, Option("Where releases come from: dir:///folder/of/releases or img://host/repository.", "What to deliver")
+        str, Option("Registry of releases: dir:///folder/of/releases or img://host/repository.", "What to deliver")
     ] = ""
     port: Annotated[
         list[str], Option("Proxy port, or proxy port:container port. Repeatable.", "What to deliver", short=("-p",))
     ] = msgspec.field(default_factory=list)
-    replicas: Annotated[int, Option("How many replicas to run.", "What to deliver")] = 1
+    replicas: Annotated[int, Option("Number of replicas to run.", "What to deliver")] = 1
     interval: Annotated[
-        float, Option("Seconds between two looks at the registry.", "What to deliver", short=("-i",))
+        float, Option("Seconds between two polls of the registry.", "What to deliver", short=("-i",))
     ] = 10.0
     max_interval: Annotated[
-        float, Option("Most seconds between two looks, when the registry keeps failing.", "What to deliver")
+        float, Option("Most seconds between two polls when the registry keeps failing.", "What to deliver")
     ] = 300.0
     runtime: Annotated[Literal["process", "docker"], Option("How a replica runs.", "What to deliver")] = "process"
     pass_env: Annotated[
         list[str],
         Option(
-            "A variable of Longshore's environment that processes and hooks are to see as well. Repeatable.",
+            "Variable of Longshore's environment to pass to processes and hooks. Repeatable.",
             "What to deliver",
         ),
     ] = msgspec.field(default_factory=list)
@@ -88,13 +88,16 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     ] = "rolling"
     health_path: Annotated[
         str,
-        Option("HTTP path that answers 2xx or 3xx when a replica is healthy. Without it: the port accepts.", "Rollout"),
+        Option(
+            "HTTP path that answers 2xx or 3xx when a replica is healthy. Without it, an open port is healthy.",
+            "Rollout",
+        ),
     ] = ""
     health_timeout: Annotated[float, Option("Seconds that a new replica may take to become ready.", "Rollout")] = 30.0
     probe_interval: Annotated[float, Option("Seconds between two probes of a replica.", "Rollout")] = 2.0
     probe_timeout: Annotated[float, Option("Seconds that one probe may take.", "Rollout")] = 2.0
-    rise: Annotated[int, Option("Passes in a row that make a replica healthy.", "Rollout")] = 1
-    fall: Annotated[int, Option("Failures in a row that make a replica unhealthy.", "Rollout")] = 2
+    rise: Annotated[int, Option("Passed probes in a row that make a replica healthy.", "Rollout")] = 1
+    fall: Annotated[int, Option("Failed probes in a row that make a replica unhealthy.", "Rollout")] = 2
     settle: Annotated[
         float, Option("Seconds that a replica without --health-path must stay up before it counts as ready.", "Rollout")
     ] = 3.0
@@ -102,14 +105,14 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     drain_signal: Annotated[
         str,
         Option(
-            "Signal that a replica gets when its draining begins, so that it closes its connections by itself.",
+            "Signal to a replica when its draining begins, so that it closes its connections by itself.",
             "Rollout",
         ),
     ] = ""
     stop_timeout: Annotated[float, Option("Seconds between SIGTERM and SIGKILL for a replica.", "Rollout")] = 10.0
     replace_after: Annotated[float, Option("Seconds after which an unhealthy replica is replaced.", "Rollout")] = 30.0
     stop_containers: Annotated[
-        bool, Option("Stop the replicas when Longshore stops, instead of leaving them to the next start.", "Rollout")
+        bool, Option("Stop the replicas when Longshore stops, instead of keeping them for the next start.", "Rollout")
     ] = False
     dial: Annotated[
         Literal["host", "container"],
@@ -118,19 +121,19 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
         ),
     ] = "host"
     cmd: Annotated[
-        list[str], Option("A word of the command that replaces the image's own. Repeatable.", "Containers")
+        list[str], Option("Word of a command that replaces the command of the image. Repeatable.", "Containers")
     ] = msgspec.field(default_factory=list)
     docker_args: Annotated[
         list[str],
         Option(
-            "A word of what `docker run` is to add to a container (--docker-args=--memory=1g). Repeatable.",
+            "Option of `docker run` for the containers (--docker-args=--memory=1g). Repeatable.",
             "Containers",
         ),
     ] = msgspec.field(default_factory=list)
     docker_host: Annotated[
         str,
         Option(
-            "The container engine: unix:///path/of/docker.sock or tcp://host:port.",
+            "Container engine: unix:///path/of/docker.sock or tcp://host:port.",
             "Containers",
             shown_default="$DOCKER_HOST, else unix:///var/run/docker.sock",
         ),
@@ -138,21 +141,21 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     pull_timeout: Annotated[float, Option("Seconds that the pull of an image may take.", "Containers")] = 600.0
     keep_images: Annotated[
         int,
-        Option("Unused images of the application to keep; older ones that Longshore pulled are removed.", "Containers"),
+        Option("Unused images of the application to keep; Longshore removes older ones that it pulled.", "Containers"),
     ] = 7
     before_deploy: Annotated[
         str,
         Option("Shell command to run before a deployment; if it fails, so does the deployment.", "Hooks and notices"),
     ] = ""
     after_deploy: Annotated[
-        str, Option("Shell command to run when a deployment has succeeded.", "Hooks and notices")
+        str, Option("Shell command to run after a deployment has succeeded.", "Hooks and notices")
     ] = ""
-    on_failure: Annotated[str, Option("Shell command to run when a deployment has failed.", "Hooks and notices")] = ""
-    hook_timeout: Annotated[float, Option("Seconds that one of these commands may take.", "Hooks and notices")] = 300.0
+    on_failure: Annotated[str, Option("Shell command to run after a deployment has failed.", "Hooks and notices")] = ""
+    hook_timeout: Annotated[float, Option("Seconds that each of these commands may take.", "Hooks and notices")] = 300.0
     notify: Annotated[
         list[str],
         Option(
-            "Where people are told: a URL that apprise understands, or webhook+https://host/path. Repeatable.",
+            "Target of notifications: a URL of apprise, or webhook+https://host/path. Repeatable.",
             "Hooks and notices",
         ),
     ] = msgspec.field(default_factory=list)

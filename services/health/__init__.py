@@ -1,1 +1,1 @@
-"""Health: probes the replicas of a host, and tells the verdicts."""
+"""The health service: it probes the replicas of a host and reports their health."""

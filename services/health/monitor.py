@@ -1,4 +1,4 @@
-"""One replica, probed until told to stop."""
+"""The monitor of one replica, which it probes until stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.health.verdicts import Verdicts
 
 
 class Monitor:
-    """Probes one replica and tells: every probe as an event, every change of verdict as an event and a value."""
+    """Probes one replica. Each probe is an event; each change of verdict is an event and a value in the bucket."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Monitor:
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """Probe no more. The probe under way is still finished and told, but gives no verdict."""
+        """Probe no more. The probe in progress still ends and is recorded, but gives no verdict."""
         self._stopped.set()
 
     async def run(self) -> None:

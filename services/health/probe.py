@@ -1,4 +1,4 @@
-"""One probe of a replica: an HTTP request or a TCP connection, always new, within a total time."""
+"""A probe of a replica: an HTTP request or a TCP connection, always a new one, within a total time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgspec
 
 from schemas.routing import Replica, authority
 
-LARGEST_BODY = 64 << 10
+LARGEST_BODY = 64 << 10  # bytes
 HEADERS = {"User-Agent": "longshore-health", "Connection": "close"}
 
 FAILURES = (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError, ExceptionGroup)
@@ -35,21 +35,22 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a probe went: `reason` is empty when it passed, `latency` is in seconds."""
+    """The outcome of a probe: `reason` is empty when it passed, `latency` is in seconds."""
 
     latency: float
     reason: str = ""
 
     @property
     def passed(self) -> bool:
+        """Whether the probe passed."""
         return not self.reason
 
 
 class Prober:
     """Probes replicas, at most `concurrency` at once. Use it as an async context manager.
 
-    It speaks through httpx's transport rather than its client: no redirects are followed, no cookies kept,
-    no proxies taken from the environment, and no connection is used twice.
+    It uses the transport of httpx, not its client: it follows no redirects, keeps no cookies, takes no proxies from the
+    environment and uses no connection twice.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -67,7 +68,7 @@ class Prober:
         await self._http.aclose()
 
     async def probe(self, replica: Replica) -> Outcome:
-        """Check a replica once, as its Check says. Never raises for what the replica does."""
+        """Probe a replica once, as its Check says. An error of the replica is an outcome, not an exception."""
         async with self._slots:
             started = time.perf_counter()
             reason = await self._reason(replica)
@@ -88,7 +89,7 @@ class Prober:
 
 
 def reason_of(error: BaseException) -> str:
-    """A failed probe's error in one or two words: the most telling of all that led to it."""
+    """Return a failed probe's error in one or two words: the most specific of its causes."""
     causes = list(_causes(error))
     return next((reason for kind, reason in _REASONS if any(isinstance(cause, kind) for cause in causes)), "closed")
 
@@ -106,7 +107,7 @@ def _url(replica: Replica) -> str:
 
 
 async def _read(response: httpx.Response) -> None:
-    """Take the whole answer, within reason: an application that is cut off while it answers logs an error."""
+    """Read the whole answer, up to LARGEST_BODY: an application logs an error when it is cut off while it answers."""
     size = 0
     async for chunk in response.aiter_raw():
         size += len(chunk)
@@ -124,9 +125,9 @@ async def _connect(replica: Replica) -> str:
 
 
 def is_own_end(writer: asyncio.StreamWriter) -> bool:
-    """Whether the connection is with itself.
+    """Return whether the connection is with itself.
 
-    A port of the ephemeral range that nobody listens on can be given to the very socket that connects to it, and
-    TCP then joins both ends (RFC 9293, simultaneous open).
+    The kernel can give a port of the ephemeral range on which no program listens to the very socket that connects to
+    it, and TCP then joins both ends (RFC 9293, simultaneous open).
     """
     return bool(writer.get_extra_info("sockname") == writer.get_extra_info("peername"))

@@ -1,4 +1,4 @@
-"""The health service: probes every replica of its host and tells whether it is healthy."""
+"""The health service: it probes every replica of its host and reports whether it is healthy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(settings: HealthSettings) -> None:
 
 
 async def serve(context: Context, settings: HealthSettings) -> None:
-    """Probe what the bucket of replicas names, until the context stops."""
+    """Probe the replicas in the bucket until the context stops."""
     verdicts = Verdicts(context.bus)
     async with Prober(settings.concurrency) as prober:
         monitors = Monitors(context, prober, verdicts)
@@ -46,7 +46,7 @@ async def _follow(context: Context, monitors: Monitors, verdicts: Verdicts) -> N
 
 
 class Monitors:
-    """One monitor for each replica that is there."""
+    """The monitors, one for each replica."""
 
     def __init__(self, context: Context, prober: Prober, verdicts: Verdicts) -> None:
         self._context = context
@@ -56,26 +56,28 @@ class Monitors:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def apply(self, change: Change) -> None:
-        """Start, restart or end the monitor of a replica."""
+        """Start, restart or end the monitor of a replica, after a change in the bucket."""
         if change.value is None:
             self._end(change.key)
             return
         try:
             replica: Replica = codec.value(change.value, Replica)
         except msgspec.MsgspecError as error:
-            self._context.log.warning("not a replica, ignored", key=change.key, reason=str(error))
+            self._context.log.warning("value is not a replica, ignored", key=change.key, reason=str(error))
             return
         if change.key != subjects.replica_key(self._context.host, replica.app, replica.id):
-            self._context.log.warning("another replica, ignored", key=change.key, app=replica.app, replica=replica.id)
+            self._context.log.warning(
+                "value is of another replica than its key, ignored", key=change.key, app=replica.app, replica=replica.id
+            )
             return
         self._begin(change.key, replica)
 
     def settle(self) -> None:
-        """All replicas are known: no verdict stays for one that is gone."""
+        """Delete the verdicts of replicas that are gone: all present ones are known."""
         self._verdicts.keep_only(self._monitors)
 
     async def close(self) -> None:
-        """Stop all, and let the probes under way end if they do so soon."""
+        """Stop all monitors; wait at most CLOSE_TIMEOUT seconds for their probes."""
         for monitor in self._monitors.values():
             monitor.stop()
         tasks = list(self._tasks)
@@ -110,5 +112,5 @@ class Monitors:
 
 
 def _process(replica: Replica) -> tuple[str, int, int]:
-    """What a verdict is about."""
+    """Return what identifies the process that a verdict is about."""
     return replica.host, replica.port, replica.pid

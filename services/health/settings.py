@@ -1,4 +1,4 @@
-"""Options of the health service. How a replica is checked is part of the replica (schemas.routing.Check)."""
+"""Options of the health service. The check of a replica is part of the replica (schemas.routing.Check)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.common.errors import SettingsError
 
 
 class HealthSettings(Settings, frozen=True, kw_only=True):
-    """`concurrency`: how many probes may be under way at once."""
+    """`concurrency`: how many probes may run at the same time."""
 
     concurrency: Annotated[int, Option("Probes that may run at the same time.", "Bus and host")] = 64
 

@@ -1,4 +1,4 @@
-"""When probes become a verdict, and when the next one is due. Pure: no clock, no I/O."""
+"""The thresholds: when probes become a verdict, and when the next one is due. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ JITTER = 0.1
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """What the probes of a replica say so far.
+    """The result of the probes of a replica so far.
 
-    `verdict` is None until the first one. `proven`: it has been healthy before; only then do failures count,
-    because a replica that still starts is not ill. `streak`: passes in a row, or below zero failures in a row.
+    `verdict` is None until the first one. `proven`: the replica was healthy before; only then do failures count,
+    because a replica that still starts is not unhealthy. `streak`: passes in a row, or below zero failures in a row.
     """
 
     verdict: bool | None = None
@@ -24,16 +24,16 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 def observe(tally: Tally, passed: bool, check: Check) -> Tally:
-    """The tally after one more probe: `rise` passes in a row are healthy, `fall` failures in a row are not."""
+    """Return the tally after one more probe: `rise` passes in a row are healthy, `fall` failures in a row unhealthy."""
     streak = max(tally.streak, 0) + 1 if passed else min(tally.streak, 0) - 1
     verdict = _verdict(tally, streak, check)
     return Tally(verdict, tally.proven or verdict is True, streak)
 
 
 def pause(tally: Tally, check: Check, chance: float) -> float:
-    """Seconds from the start of one probe to the start of the next. `chance`: evenly random from 0 to 1.
+    """Return the seconds from the start of one probe to the start of the next. `chance`: evenly random from 0 to 1.
 
-    The interval, 10 % more or less, so that probes do not march in step; shorter while a replica starts.
+    It is the interval, 10 % more or less so that probes spread out; shorter while a replica starts.
     """
     interval = check.interval if tally.proven else min(check.interval, STARTING_INTERVAL)
     return max(interval, SHORTEST_INTERVAL) * (1 - JITTER + 2 * JITTER * chance)

@@ -1,4 +1,4 @@
-"""The verdicts of this host's replicas, and the bucket that tells them to others."""
+"""The verdicts about this host's replicas, and their bucket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRY_WAIT = 0.5
 
 
 class Verdicts:
-    """What is true now, written to the bucket until the bus takes it. Changing it never waits."""
+    """The present verdicts. A change never waits; it is written to the bucket as soon as the bus takes it."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -29,23 +29,26 @@ class Verdicts:
         self._log = log.get("health")
 
     def get(self, key: str) -> Health | None:
+        """Return the verdict of a key, None without one."""
         return self._current.get(key)
 
     def put(self, key: str, health: Health) -> None:
+        """Set the verdict of a key."""
         self._current[key] = health
         self._touch(key)
 
     def delete(self, key: str) -> None:
+        """Delete the verdict of a key, if it has one."""
         if self._current.pop(key, None):
             self._touch(key)
 
     def keep_only(self, keys: Container[str]) -> None:
-        """Delete the others, and write all again: the bucket may have been lost with the bus."""
+        """Delete all other verdicts and write these again: the bucket may have been lost with the bus."""
         for key in list(self._current):
             self._touch(key) if key in keys else self.delete(key)
 
     async def load(self, host: str) -> None:
-        """Read what the bucket holds for this host: the verdicts of the instance before."""
+        """Load the verdicts of the previous instance from the bucket."""
         watch = watch_keys(self._bus, subjects.HEALTH, f"{subjects.token(host)}.>")
         async with contextlib.aclosing(watch):
             async for change in watch:
@@ -54,7 +57,7 @@ class Verdicts:
                 self._restore(change)
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write changes until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -80,6 +83,6 @@ class Verdicts:
             else:
                 await self._bus.delete(subjects.HEALTH, key)
         except BusError as error:
-            self._log.warning("verdict not written, trying again", key=key, reason=str(error))
+            self._log.warning("verdict not written, retrying", key=key, reason=str(error))
             self._unwritten.add(key)
             await asyncio.sleep(RETRY_WAIT)

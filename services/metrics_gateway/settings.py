@@ -19,20 +19,21 @@ class GatewaySettings(TelemetrySettings, frozen=True, kw_only=True):
 
     admin_port: Annotated[int, Option("Port of /metrics, /api and /healthz.", "Telemetry")] = 17539
     admin_address: Annotated[
-        str, Option("Address of the admin port. On another than loopback, reading needs the admin token.", "Telemetry")
+        str,
+        Option(
+            "Address of the admin port. Unless it is a loopback address, reading needs the admin token.", "Telemetry"
+        ),
     ] = "127.0.0.1"
     admin_token_file: Annotated[
         str,
         Option(
-            "File with the bearer token of the admin API, instead of the generated one.",
+            "File with the bearer token of the admin API; replaces the generated one.",
             "Telemetry",
             shown_default="admin-token in --state-dir",
         ),
     ] = ""
-    metrics_token: Annotated[
-        str, Option("Bearer token that /metrics asks for; better as a variable, or a file.", "Telemetry")
-    ] = ""
-    metrics_token_file: Annotated[str, Option("File with the bearer token that /metrics asks for.", "Telemetry")] = ""
+    metrics_token: Annotated[str, Option("Bearer token for /metrics; prefer the variable or a file.", "Telemetry")] = ""
+    metrics_token_file: Annotated[str, Option("File with the bearer token for /metrics.", "Telemetry")] = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -45,7 +45,7 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
     telemetry_signals: Annotated[
         str,
         Option(
-            "What is measured: metrics, traces, or both with a comma. Switches telemetry on.",
+            "Signals to produce: metrics, traces, or both with a comma. Switches telemetry on.",
             "Telemetry",
             variables=SIGNAL_VARIABLES,
         ),
@@ -53,31 +53,29 @@ class TelemetrySettings(Settings, frozen=True, kw_only=True):
     otlp_endpoint: Annotated[
         str, Option("host:port of an OpenTelemetry collector (gRPC). Switches telemetry on.", "Telemetry")
     ] = ""
-    otlp_insecure: Annotated[bool, Option("Plain text to the collector instead of TLS.", "Telemetry")] = False
-    otlp_ca: Annotated[
-        str, Option("File with the authority that signed the collector's certificate, in PEM form.", "Telemetry")
-    ] = ""
+    otlp_insecure: Annotated[bool, Option("Connect to the collector in plain text instead of TLS.", "Telemetry")] = (
+        False
+    )
+    otlp_ca: Annotated[str, Option("File with the CA certificate of the collector, in PEM form.", "Telemetry")] = ""
     otlp_cert: Annotated[
-        str, Option("File with the certificate that is shown to the collector, in PEM form.", "Telemetry")
+        str, Option("File with the client certificate for the collector, in PEM form.", "Telemetry")
     ] = ""
     otlp_key: Annotated[str, Option("File with the key of that certificate.", "Telemetry")] = ""
     otlp_header: Annotated[
         list[str],
         Option(
-            "NAME=VALUE to send with each push, the value percent-encoded. Repeatable; better in the variable.",
+            "NAME=VALUE to send with each push, the value percent-encoded. Repeatable; prefer the variable.",
             "Telemetry",
         ),
     ] = msgspec.field(default_factory=list)
     otlp_compression: Annotated[
         Literal["gzip", "none"] | None,
-        Option(
-            "How what is pushed is compressed.", "Telemetry", shown_default="$OTEL_EXPORTER_OTLP_COMPRESSION, else none"
-        ),
+        Option("Compression of the pushes.", "Telemetry", shown_default="$OTEL_EXPORTER_OTLP_COMPRESSION, else none"),
     ] = None
     otlp_temporality: Annotated[
         Literal["cumulative", "delta"] | None,
         Option(
-            "Whether sums are pushed as they stand, or as what was added since the last push.",
+            "Temporality of sums: the total, or the increase since the last push.",
             "Telemetry",
             shown_default="$OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE, else cumulative",
         ),

@@ -39,16 +39,17 @@ class ProxySettings(Settings, frozen=True, kw_only=True):
     hold: Annotated[float, Option("Seconds that a connection waits for a backend when none is ready.", "Proxy")] = 10.0
     connect_timeout: Annotated[float, Option("Seconds that a connection to a backend may take.", "Proxy")] = 5.0
     idle_timeout: Annotated[
-        float, Option("Seconds without a byte either way after which a connection is closed; 0: never.", "Proxy")
+        float,
+        Option("Seconds without a byte in either direction after which a connection is closed; 0: never.", "Proxy"),
     ] = 300.0
     drain_time: DrainTime = 30.0
     max_connections: Annotated[
         int, Option("Open connections at which the proxy stops accepting; 0: what the file limit allows.", "Proxy")
     ] = 0
-    balance: Annotated[Balance, Option("How a backend is picked.", "Proxy")] = "round-robin"
-    trace_connections: Annotated[
-        float, Option("Share of connections that leave a trace, from 0 (none) to 1 (all).", "Proxy")
-    ] = 0.0
+    balance: Annotated[Balance, Option("How the proxy picks a backend.", "Proxy")] = "round-robin"
+    trace_connections: Annotated[float, Option("Share of connections to trace, from 0 (none) to 1 (all).", "Proxy")] = (
+        0.0
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= MAX_WORKERS:

@@ -15,9 +15,9 @@ from services.supervisor.service import Supervisor
 
 
 def run(plan: Plan, replan: Callable[[], Plan] | None = None) -> None:
-    """Start everything, keep it running, stop it in order. Raises LongshoreError when it cannot be started.
+    """Start all services, keep them running, stop them in order. Raises LongshoreError when one cannot start.
 
-    `replan` makes a new plan, to be changed to, on SIGHUP; without it, SIGHUP is ignored with one line.
+    `replan` returns the new plan on SIGHUP; without it, SIGHUP is ignored with one line.
     """
     asyncio.run(_run(plan, replan))
 
@@ -49,12 +49,12 @@ async def _work(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[
         await supervisor.until_failed()
     finally:
         reloading.cancel()
-        await asyncio.gather(reloading, return_exceptions=True)  # nothing is to be started while things are stopped
+        await asyncio.gather(reloading, return_exceptions=True)  # no service may start while the others stop
         await supervisor.stop()
 
 
 async def _reload(supervisor: Supervisor, reload: asyncio.Event, replan: Callable[[], Plan]) -> None:
-    """Follow the file; a mistake in it changes nothing."""
+    """Reload on each SIGHUP."""
     while True:
         await reload.wait()
         reload.clear()
@@ -62,20 +62,20 @@ async def _reload(supervisor: Supervisor, reload: asyncio.Event, replan: Callabl
 
 
 async def _reload_once(supervisor: Supervisor, replan: Callable[[], Plan]) -> None:
-    """Whatever goes wrong is logged, and the next SIGHUP is followed as this one."""
+    """Change to a new plan. An error is logged and changes nothing; the next SIGHUP tries again."""
     logger = log.get("supervisor")
     try:
         plan = replan()
     except Exception as error:
         is_expected = isinstance(error, LongshoreError | OSError)
         reason = str(error) if is_expected else f"the file cannot be read: {type(error).__name__}: {error}"
-        logger.error("not reloaded, everything goes on as before", reason=reason)
+        logger.error("not reloaded, nothing changes", reason=reason)
         return
     try:
         await supervisor.change(plan)
         logger.info("reloaded")
     except (LongshoreError, OSError) as error:
-        logger.error("not reloaded, everything goes on as before", reason=str(error))
+        logger.error("not reloaded, nothing changes", reason=str(error))
     except Exception:
         logger.exception("the reload failed half way; send SIGHUP again")
 
@@ -91,5 +91,5 @@ def _log_running_replicas(plan: Plan) -> None:
     kept = [deployer.app for deployer in plan.deployers if not deployer.stop_containers]
     if kept:
         log.get("supervisor").info(
-            "stopped; replicas go on running and are taken over at the next start", apps=", ".join(kept)
+            "stopped; the replicas keep running, and the next start adopts them", apps=", ".join(kept)
         )

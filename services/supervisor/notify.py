@@ -1,4 +1,4 @@
-"""Tell systemd that we are ready (sd_notify(3))."""
+"""Notifications to systemd, such as readiness (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.common import log
 
 
 def notify(state: str) -> None:
-    """Send a state such as "READY=1" to the service manager; nothing else happens when there is none."""
+    """Send a state such as "READY=1" to the service manager, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -18,4 +18,4 @@ def notify(state: str) -> None:
             manager.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
             manager.send(state.encode())
     except OSError as error:
-        log.get("supervisor").warning("the service manager is not told", NOTIFY_SOCKET=address, reason=str(error))
+        log.get("supervisor").warning("cannot notify the service manager", NOTIFY_SOCKET=address, reason=str(error))

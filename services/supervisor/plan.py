@@ -1,4 +1,4 @@
-"""What runs on a host: the settings of every service, made to fit together."""
+"""The plan of a host: the settings of all its services."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def state_dir(self) -> str:
+        """The folder of the bus's store and the replicas' logs."""
         return self.gateway.state_dir
 
     @property
     def admin_url(self) -> str:
-        """Where the admin API answers on this host."""
+        """The URL of the admin API on this host."""
         return f"http://{authority(self.gateway.admin_address, self.gateway.admin_port)}"
 
 
 def listens(deployers: list[DeployerSettings]) -> list[str]:
-    """The proxy's --listen options for the ports of these apps. Raises SettingsError when two apps share one."""
+    """Return the proxy's --listen options for the ports of these apps. Raises SettingsError when two apps share one."""
     owners: dict[int, str] = {}
     for deployer in deployers:
         for port in deployer.proxy_ports:
             if port in owners:
-                raise SettingsError(f"--port {port}: {owners[port]} and {deployer.app} both ask for it")
+                raise SettingsError(
+                    f"--port {port}: {owners[port]} and {deployer.app} both use it; give one of them another port"
+                )
             owners[port] = deployer.app
     return [f"{app}={port}" for port, app in owners.items()]

@@ -1,4 +1,4 @@
-"""Applications that are no longer in the plan, on their way off the host."""
+"""The removal of applications that are no longer in the plan."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from services.deployer.settings import DeployerSettings
 RETRY = 10.0
 BY = "its configuration"
 SWEEP = ""
-"""The task that looks for applications; each of the others has the name of one."""
+"""The name of the task that looks for applications; each other task has the name of an application."""
 
 
 class Removals:
-    """Each is tried until it is done, or the application is back."""
+    """Removes applications; retries each until it is done or the application is back."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -30,20 +30,20 @@ class Removals:
         self._tasks[settings.app] = asyncio.create_task(self._remove(settings))
 
     def sweep(self, deployers: list[DeployerSettings]) -> None:
-        """Begin with those that were taken out of the plan while nothing ran. Does not wait."""
+        """Start removing those that left the plan while Longshore was stopped. Does not wait."""
         self._tasks[SWEEP] = asyncio.create_task(self._sweep(deployers))
 
     async def _sweep(self, deployers: list[DeployerSettings]) -> None:
         try:
             gone = set(await left(deployers[0])) - {deployer.app for deployer in deployers}
         except LongshoreError as error:
-            self._log.warning("cannot look for applications that were removed", reason=str(error))
+            self._log.warning("cannot look for applications that left the plan", reason=str(error))
             return
         for app in sorted(gone):
             self.begin(msgspec.structs.replace(deployers[0], app=app))
 
     async def end(self, apps: Iterable[str] | None = None) -> None:
-        """Have none under way for these applications, or for any."""
+        """Cancel the removals of these applications, or all."""
         names = list(self._tasks) if apps is None else [SWEEP, *apps]
         tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
         for task in tasks:
@@ -59,6 +59,6 @@ class Removals:
                 return
             except LongshoreError as error:
                 if str(error) != last_reason:
-                    self._log.warning("not removed yet, trying again", app=settings.app, reason=str(error))
+                    self._log.warning("not removed yet, retrying", app=settings.app, reason=str(error))
                 last_reason = str(error)
                 await asyncio.sleep(RETRY)

@@ -1,6 +1,6 @@
-"""The supervisor: starts the services in order, starts again what dies, stops them in order.
+"""The supervisor: it starts the services in order, restarts those that die, and stops them in order.
 
-It holds the listening sockets of the proxy, so that no death of a proxy process closes a port.
+It holds the listening sockets of the proxy, so that its ports stay open when a proxy process dies.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from services.supervisor.removals import Removals
 from services.supervisor.sockets import Sockets
 
 START_TIMEOUT = 15.0
-"""Seconds until we say that we are ready even so: a long log takes longer to read, and clients are served meanwhile."""
+"""Seconds after which Longshore is ready anyway: a long log takes longer to read, and clients are served meanwhile."""
 
 FIRST_SECONDS = 5.0
-"""Seconds after everything has started in which a service that gives up by itself is taken to have wrong settings."""
+"""Seconds after the start in which a service that exits by itself is taken to have wrong settings."""
 
 DEPLOYER = "deployer "
 SECRETS = ("LONGSHORE_REGISTRY_USERNAME", "LONGSHORE_REGISTRY_PASSWORD", "LONGSHORE_NOTIFY_SECRET")
-"""Variables that are no options, for deployers: a command line can be read by everyone on the host."""
+"""Secret variables of deployers. They are no options: everyone on the host can read a command line."""
 FOR_US = ("LONGSHORE_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
 TELEMETRY = ("OTEL_", "GRPC_")
-"""Variables by which the gateway's libraries are set up."""
+"""Variables that configure the libraries of the gateway."""
 
 
 class Supervisor:
-    """Everything of one plan. Use `start`, then `until_failed` or other work, then `stop`."""
+    """Runs a plan. Use `start`, then `until_failed` or other work, then `stop`."""
 
     def __init__(self, plan: Plan, stderr: int | None = None) -> None:
-        """`stderr`: a file descriptor for the services' log lines; None: this process's own."""
+        """`stderr`: a file descriptor for the log lines of the services; None: that of this process."""
         self.plan = plan
         self._stderr = stderr
         self.children: dict[str, Child] = {}
@@ -67,7 +67,7 @@ class Supervisor:
         self._log = log.get("supervisor")
 
     async def start(self) -> None:
-        """Return when everything runs. Raises LongshoreError, with nothing left behind, when something does not."""
+        """Start all services, and return when they run. Raises LongshoreError, with all stopped, when one does not."""
         plan = self.plan
         try:
             self._resources.enter_context(lock(plan.state_dir, "supervisor"))
@@ -78,27 +78,27 @@ class Supervisor:
             await self._start_bus()
             await self._start_services()
             await self._until_ready()
-            if not plan.gateway.nats_url:  # on a shared bus, they may have deployers of their own
+            if not plan.gateway.nats_url:  # on a shared bus, other applications may have deployers of their own
                 self._removals.sweep(plan.deployers)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """End all services, the ones that act first, the log last."""
+        """Stop all services: the deployers, which act, first, and the bus with the log last."""
         await self._stop(DEPLOYER)
         await self._removals.end()
-        self._sockets.close()  # before the proxy: a client that nobody will serve is to be refused
+        self._sockets.close()  # before the proxy: a client that no worker will serve is refused
         await self._stop("health", "proxy")
         await self._stop("gateway")
         await self.bus.stop()
         self._resources.close()
 
     async def change(self, plan: Plan) -> None:
-        """Change to another plan: start, stop and restart only what differs. Raises LongshoreError before it does.
+        """Change to another plan: start, stop and restart only what differs. Raises LongshoreError before any change.
 
-        Only applications and their ports can change; what else differs waits for the next start. What is gone ends
-        last, and is not waited for. Can be cancelled at any time: `stop` ends all that was begun.
+        Only applications and their ports can change; other differences wait for the next start. Services that are no
+        longer in the plan stop last, and in the background. It can be cancelled at any time: `stop` ends all services.
         """
         before = {deployer.app: deployer for deployer in self.plan.deployers}
         wanted = {DEPLOYER + deployer.app: deployer for deployer in plan.deployers}
@@ -125,12 +125,12 @@ class Supervisor:
                 ending.add_done_callback(partial(self._ended_for_good, former))
 
     def _ended_for_good(self, deployer: DeployerSettings, _ending: asyncio.Task[None]) -> None:
-        """Take an application off the host when its deployer has ended, unless it is back."""
+        """Remove an application from the host when its deployer has ended, unless it is back in the plan."""
         if deployer.app not in {one.app for one in self.plan.deployers}:
             self._removals.begin(deployer)
 
     async def until_failed(self) -> None:
-        """Run until a service turns out not to be startable, and raise that."""
+        """Wait until a service fails to start, and raise its error."""
         raise await self._failed
 
     async def _start_bus(self) -> None:
@@ -148,7 +148,7 @@ class Supervisor:
             await asyncio.to_thread(check, deployer)
 
     async def _hand_over(self, listeners: list[Listener]) -> None:
-        """Start a proxy for these listeners; the one before finishes the connections that it has."""
+        """Start a proxy for these listeners; the previous one finishes its open connections."""
         closed = self._sockets.change(listeners)
         former = self.children.pop("proxy")
         try:
@@ -159,12 +159,12 @@ class Supervisor:
                 listener.close()
 
     async def _replace(self, deployer: DeployerSettings) -> None:
-        """Start a deployer; one of the same application that runs, or is ending, ends first."""
+        """Start a deployer after the previous one of the same application has ended."""
         await self._stop(DEPLOYER + deployer.app, is_whole=True)
         await self._start(DEPLOYER + deployer.app, "deployer", deployer)
 
     def _retire(self, name: str) -> asyncio.Task[None]:
-        """Have a service end by and by; `_stop` waits for it."""
+        """Stop a service in the background; `_stop` waits for it."""
         return self._end(name, self.children.pop(name))
 
     def _end(self, name: str, child: Child) -> asyncio.Task[None]:
@@ -175,9 +175,9 @@ class Supervisor:
         return ending
 
     async def _stop(self, *names: str, is_whole: bool = False) -> None:
-        """End the services whose name begins so (`is_whole`: is so), and wait for them and for those that end already.
+        """Stop the services with these prefixes (`is_whole`: names), and wait for them and for those that stop already.
 
-        They end even when the wait is cancelled.
+        They stop even when the wait is cancelled.
         """
 
         def is_meant(name: str) -> bool:
@@ -211,7 +211,7 @@ class Supervisor:
         await self.children[name].start(retry_start=self._is_changed)
 
     async def _until_ready(self) -> None:
-        """Wait for a sign of life of every service, and for the gateway to have read the log."""
+        """Wait for the first watchdog ping of every service, and for the gateway to have read the log."""
         url = f"{self.plan.admin_url}/healthz/ready"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT
@@ -220,7 +220,7 @@ class Supervisor:
                 raise self._failed.result()
             if loop.time() > deadline:
                 silent = ", ".join(name for name, child in self.children.items() if not child.is_live)
-                self._log.warning("not ready yet, going on", starting=silent or "none", url=url)
+                self._log.warning("not ready yet, continuing", starting=silent or "none", url=url)
                 break
             await asyncio.sleep(0.05)
         self._trial_ends = loop.time() + FIRST_SECONDS
@@ -229,9 +229,9 @@ class Supervisor:
         return all(child.is_live for child in self.children.values())
 
     def _on_exit(self, child: Child, code: int) -> bool:
-        """A service that gives up by itself in its first life at our start has wrong settings: do not start it again.
+        """Return whether to restart a service. One that exits right after the start has wrong settings: fail then.
 
-        One of a plan that was changed to is started again: the others are not to end for its sake.
+        After a reload it is restarted: the other services must not stop because of it.
         """
         is_trial = self._trial_ends is None or asyncio.get_running_loop().time() < self._trial_ends
         if self._is_changed or child.restarts or not is_trial or code not in (1, 2):
@@ -244,10 +244,10 @@ class Supervisor:
 
 
 def child_environment(service: str, environ: Mapping[str, str], listeners: list[Listener]) -> dict[str, str]:
-    """What a service needs of our environment. No variable or file may add to the settings that it is given.
+    """Return the environment of a service. No variable or file may add to the settings that it is given.
 
-    A deployer passes on variables that the user names, and asks programs that read others (credential helpers), so it
-    gets all but those for ourselves.
+    A deployer passes on variables that the user names, and runs programs that read others (credential helpers), so it
+    gets all except those for Longshore itself.
     """
     if service == "deployer":
         result = {name: value for name, value in environ.items() if name in SECRETS or not name.startswith(FOR_US)}
@@ -260,7 +260,7 @@ def child_environment(service: str, environ: Mapping[str, str], listeners: list[
 
 
 def answers(url: str) -> bool:
-    """Whether a URL of this host answers 2xx."""
+    """Return whether a URL of this host answers 2xx."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=1):

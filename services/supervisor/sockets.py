@@ -1,4 +1,4 @@
-"""The listening sockets of a host, held for the proxies that come and go."""
+"""The listening sockets of a host, kept open while proxy processes are replaced."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from services.proxy.sockets.listeners import Listener, complete, parse
 
 
 class Sockets:
-    """What is listened on now, and what was opened for us by somebody else (systemd)."""
+    """The present listeners, and the sockets that systemd opened."""
 
     def __init__(self) -> None:
         self.listeners: list[Listener] = []
         self._given: dict[int, socket.socket] = {}
 
     def take(self) -> None:
-        """Take the sockets that were opened for us. Raises SettingsError when they are none that we can use."""
+        """Take the sockets that systemd opened. Raises SettingsError for sockets that the proxy cannot use."""
         self._given = activated(os.environ, os.getpid())
 
     def open(self, listen: Sequence[str], workers: int) -> list[Listener]:
-        """A listener for each of these: the present one, one of a socket that we were given, or a new one.
+        """Return a listener for each of these: the present one, one on a socket from systemd, or a new one.
 
         Raises PortTakenError with nothing opened.
         """
@@ -42,19 +42,19 @@ class Sockets:
             raise
 
     def change(self, listeners: list[Listener]) -> list[Listener]:
-        """Listen on these from now on. Returns those that are to be closed when a proxy has the others."""
+        """Listen on these from now on. Return those to close once a proxy has the others."""
         gone = [listener for listener in self.listeners if listener not in listeners]
         self.listeners = listeners
         for port in self._given.keys() - {listener.binding.port for listener in listeners}:
             log.get("supervisor").warning(
-                "no application uses this port, but its socket was opened for us: clients that connect get no answer; "
+                "no application uses this port, but systemd opened its socket: clients that connect get no answer; "
                 "remove its ListenStream from the socket unit",
                 port=port,
             )
         return gone
 
     def close(self) -> None:
-        """Close all of them; those that we were given go on listening where they come from."""
+        """Close all sockets; those from systemd stay open there."""
         for listener in self.listeners:
             listener.close()
         for given in self._given.values():

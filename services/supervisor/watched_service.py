@@ -1,6 +1,6 @@
-"""One service under watch, for containers and services one by one: it ends when the service does, or hangs.
+"""A watchdog for a single service, in a container or a unit of its own: it ends when the service ends or hangs.
 
-Who starts it (a container engine, systemd) starts it again. The supervisor does this for all services of a host.
+The container engine or systemd restarts it. For all services of a host, the supervisor does this.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from services.common.process.child import Child, describe_exit
 
 WATCHED = ("proxy", "health", "deployer", "gateway")
-"""The services that give signs of life; every other command takes this process's place."""
+"""The services that send watchdog pings; any other command replaces this process."""
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ async def _run(name: str, program: Sequence[str]) -> int:
 
 
 async def _pass_on(asked: asyncio.Event, child: Child) -> None:
-    """End the service in order when we are asked to end. It has as long as who asked gives it."""
+    """Stop the service when this process is asked to stop. The timeout is that of the container engine or systemd."""
     await asked.wait()
     if child.pid:
         os.kill(child.pid, signal.SIGTERM)

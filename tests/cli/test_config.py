@@ -62,5 +62,5 @@ def test_a_named_file_must_exist_and_the_usual_one_need_not(tmp_path: Path, monk
 def test_an_unreadable_text_is_told(tmp_path: Path) -> None:
     file = tmp_path / "longshore.toml"
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingsError, match="not a UTF-8 text"):
+    with pytest.raises(SettingsError, match="not valid UTF-8; save it as UTF-8"):
         defaults(str(file), COMMANDS)

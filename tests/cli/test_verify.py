@@ -51,7 +51,7 @@ async def test_a_message_that_somebody_deleted_is_told(bus: Bus, nats_server: Na
     said = done.stderr.decode().splitlines()
     assert said[0] == "hole: messages 3 to 3 are not in the stream"
     assert said[1] == "gap: batch 3 of proxy on web-1 (p-1) missing"
-    assert said[2].startswith("longshore: the log is not whole (hole: 1, gap: 1): see above")
+    assert said[2].startswith("longshore: the log is not whole (hole: 1, gap: 1): see the findings above")
 
 
 async def test_a_message_that_somebody_altered_or_sent_again_is_told(bus: Bus, nats_server: NatsServer) -> None:
@@ -63,7 +63,7 @@ async def test_a_message_that_somebody_altered_or_sent_again_is_told(bus: Bus, n
         await bus.jetstream.publish(message.subject, message.payload)
     said = longshore("verify", *bus_of(nats_server)).stderr.decode().splitlines()
     assert said[0] == "repeat: batch 1 of proxy on web-1 (p-1) is there again, at 11"
-    assert said[1].endswith("no gap, nothing altered; 1 batches are there again as they were")
+    assert said[1].endswith("no gap, nothing altered; 1 batches are there twice, unchanged")
     altered = codec.encode(msgspec.structs.replace(codec.decode(messages[3].payload).batch, events=[]))
     await bus.jetstream.publish(messages[3].subject, altered)
     assert "(altered: 1)" in fails("verify", *bus_of(nats_server))
@@ -79,7 +79,7 @@ async def test_an_export_is_verified_like_the_log(bus: Bus, nats_server: NatsSer
     )
     longshore("export", part, "--app", "app-1", *bus_of(nats_server))
     assert fails("verify", part).endswith("holds one application only; verify an export of the whole log")
-    assert fails("verify", file, "--stream", code=2).endswith("say one of them")
+    assert fails("verify", file, "--stream", code=2).endswith("give one of them")
 
 
 async def test_a_file_that_was_cut_or_altered_is_one_line(bus: Bus, nats_server: NatsServer, tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_what_comes_before_the_damage_of_a_file_is_shown(tmp_path: Path) -> None
 
 
 async def test_a_log_without_a_message_proves_nothing(bus: Bus, nats_server: NatsServer, tmp_path: Path) -> None:
-    assert fails("verify", *bus_of(nats_server)).endswith("the log holds no message: there is nothing to verify")
-    assert fails("verify", str(write(tmp_path / "none.log", []))).endswith("there is nothing to verify")
+    assert fails("verify", *bus_of(nats_server)).endswith("the log holds no message: nothing to verify")
+    assert fails("verify", str(write(tmp_path / "none.log", []))).endswith("nothing to verify")
 
 
 async def test_a_message_that_was_deleted_at_the_new_end_is_told(bus: Bus, nats_server: NatsServer) -> None:

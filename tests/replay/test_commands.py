@@ -72,7 +72,7 @@ def test_places_beyond_the_end_of_the_log_are_said(file: str) -> None:
         in longshore("replay", file, "--from", "300").stderr.decode()
     )
     later = longshore("replay", file, "--from", "2026-11-21").stderr.decode()
-    assert "nothing in the log was stored after 2023-11-14T22:13:41.300+00:00, which is before --from" in later
+    assert "the log ends at 2023-11-14T22:13:41.300+00:00, before --from" in later
 
 
 def test_a_clock_that_jumped_is_said(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_replay_prints_openmetrics_of_a_moment_and_of_many(file: str) -> None:
 
 def test_what_the_numbers_do_not_show_is_said_beside_them(file: str) -> None:
     said = longshore("replay", file).stderr.decode()
-    assert "1 events of kinds that this version does not know were passed over" in said
-    assert "1 messages are no batches of events, or of a version that is not known" in said
+    assert "skipped 1 events of kinds that this version does not know" in said
+    assert "skipped 1 messages that are not batches of events, or of an unknown version" in said
 
 
 def test_a_damaged_file_gives_what_comes_before_and_fails(tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ def test_a_damaged_file_gives_what_comes_before_and_fails(tmp_path: Path) -> Non
             "--until 'soon': use a sequence (1200), a time (2026-11-21T14:05:00Z) or unix seconds",
         ),
         (["--every", "often"], 2, "--every 'often': use a duration such as"),
-        (["--every", "15s", "--format", "json"], 2, "--every writes OpenMetrics: leave --format json out"),
+        (["--every", "15s", "--format", "json"], 2, "--every writes OpenMetrics; omit --format json"),
         (["--buckets", "latency=1"], 2, "--buckets latency: no histogram has this name; there are"),
         (["--buckets", "dewy.proxy.connect.latency=2,1"], 2, "put the bounds in rising order"),
-        (["--stream"], 2, "say one of them"),
+        (["--stream"], 2, "give one of them"),
         (["--from", "9", "--until", "3"], 2, "--from 9 is after --until 3: swap them"),
     ],
 )

@@ -66,7 +66,7 @@ async def test_the_numbers_are_those_of_the_whole_log(
     found, said = replayed(nats_server, *words)
     assert found == whole
     position = 120 if words == ("--until", "130") else 150
-    assert f"what left the log is in these numbers: they go on from the snapshot at sequence {position}" in said
+    assert f"these numbers include older messages: they start from the snapshot at sequence {position}" in said
     assert "the log begins" not in said
 
 
@@ -85,7 +85,7 @@ async def test_what_a_snapshot_cannot_tell_is_counted_from_what_is_left(
     await late.jetstream.purge_stream(subjects.STREAM, seq=LEFT)
     _, said = replayed(nats_server, *words)
     assert "snapshot" not in said
-    assert f"the log begins with sequence {LEFT}: what was before is not in these numbers" in said
+    assert f"the log begins with sequence {LEFT}: these numbers lack the older messages" in said
 
 
 async def test_a_snapshot_before_a_hole_in_the_log_is_not_gone_on_from(late: Bus, nats_server: NatsServer) -> None:

@@ -74,16 +74,16 @@ FILE = inspect.Parameter(
     inspect.Parameter.KEYWORD_ONLY,
     default=CONFIG_FILE,
     annotation=Annotated[
-        str, typer.Option("--file", "-f", help="The applications.", is_eager=True, callback=_read_file)
+        str, typer.Option("--file", "-f", help="File with the applications.", is_eager=True, callback=_read_file)
     ],
 )
 
 
 @command(app, "up", *SHARED, omit=("listen",), own=[FILE], rich_help_panel=START)
 def up(values: dict[str, Any]) -> None:
-    """Deliver every application of a file: a table app.NAME for each, with the options of `server` as keys.
+    """Deliver every application of a file: a table [app.NAME] for each, with the options of `server` as keys.
 
-    SIGHUP reads the file again and changes only what changed.
+    On SIGHUP Longshore reads the file again, and starts, stops and restarts only the applications that differ.
     """
     from services.supervisor.main import run
 
@@ -95,13 +95,13 @@ def up(values: dict[str, Any]) -> None:
 
 
 def _runs(table: dict[str, Any]) -> dict[str, Any]:
-    """An application's options with its runtime: what an image asks for, unless it is said."""
+    """Return an application's options with its runtime: docker for an image, unless the file names one."""
     from_image = str(table.get("registry", "")).startswith("img://")
     return {"runtime": "docker" if from_image else "process"} | table
 
 
 def _shared(values: dict[str, Any]) -> dict[str, Any]:
-    """What every service of a host has in common."""
+    """Return the settings that all services of a host share."""
     return {name: values[name] for name in Settings.__struct_fields__}
 
 

@@ -23,7 +23,7 @@ app.add_typer(bus_app, name="bus", rich_help_panel=SERVICES)
 
 @group(bus_app, "bus", BusSettings, omit=FOR_A_SERVER, own=[CONTEXT])
 def bus(values: dict[str, Any]) -> None:
-    """Start the embedded bus: nats-server with JetStream on loopback. Or prepare a server that runs already."""
+    """Start the embedded bus: nats-server with JetStream on loopback. Subcommands prepare a running nats-server."""
     from services.bus.service import run
 
     if values["context"].invoked_subcommand is None:
@@ -32,13 +32,11 @@ def bus(values: dict[str, Any]) -> None:
 
 @bus_app.command("config")
 def bus_config(
-    out: Annotated[Path, typer.Option("--out", help="Folder for each account's secret; what is there is kept.")],
-    auth: Annotated[Way, typer.Option("--auth", help="What accounts sign in with.")] = "nkey",
-    host: Annotated[
-        list[str], typer.Option("--host", help="A host that gets accounts of its own; repeat it for each host.")
-    ] = [],  # noqa: B006 - typer reads it only
+    out: Annotated[Path, typer.Option("--out", help="Folder for the secrets of the accounts; existing ones are kept.")],
+    auth: Annotated[Way, typer.Option("--auth", help="How accounts sign in.")] = "nkey",
+    host: Annotated[list[str], typer.Option("--host", help="Host that gets accounts of its own. Repeatable.")] = [],  # noqa: B006 - typer reads it only
 ) -> None:
-    """Print accounts of least permissions for a nats-server that runs already, and how to use them.
+    """Print accounts with least permissions for a running nats-server, and how to use them.
 
     Example: longshore bus config --out /etc/longshore/nats > longshore.conf
     """
@@ -49,7 +47,7 @@ def bus_config(
 
 @command(bus_app, "setup", BusSettings, omit=("nats_server", "host", "spool_limit"))
 def bus_setup(values: dict[str, Any]) -> None:
-    """Create the streams, buckets and object stores on a nats-server that runs already, or change their limits.
+    """Create streams, buckets and object stores on a running nats-server, or change their limits.
 
     Example: longshore bus setup --nats-url nats://nats-1:4222,nats://nats-2:4222 --nats-replicas 3 --max-age 30d
     """

@@ -16,7 +16,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the scenario.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Watch a release roll out under traffic, and a broken one roll back."""
+    """Run a demo: a release rolls out under traffic, and a broken one rolls back."""
     from services.demo.main import run
 
     raise typer.Exit(run(once=once, as_json=as_json))

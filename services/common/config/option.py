@@ -39,5 +39,5 @@ App = Annotated[
 ]
 DrainTime = Annotated[
     float,
-    Option("Seconds that open connections of a retiring replica, or of a stopping proxy, may go on.", "Rollout"),
+    Option("Seconds that open connections of a retiring replica, or of a stopping proxy, may continue.", "Rollout"),
 ]

@@ -67,33 +67,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_ca: Annotated[
         str,
         Option(
-            "File with the authority that signed the NATS servers' certificates, in PEM form. Asks for TLS.",
+            "File with the CA certificate of the NATS servers, in PEM form. Requires TLS.",
             "Bus and host",
         ),
     ] = ""
     nats_cert: Annotated[
         str,
         Option(
-            "File with the certificate that is shown to the NATS servers; {service} and {host} are its own.",
+            "File with the client certificate for NATS; {service} and {host} are those of the account.",
             "Bus and host",
         ),
     ] = ""
     nats_key: Annotated[str, Option("File with the key of that certificate.", "Bus and host")] = ""
-    nats_user: Annotated[str, Option("User at the NATS servers; {service} and {host} are its own.", "Bus and host")] = (
-        ""
-    )
-    nats_password: Annotated[str, Option("Password of that user; better as a variable, or a file.", "Bus and host")] = (
-        ""
-    )
+    nats_user: Annotated[
+        str, Option("User name for NATS; {service} and {host} are those of the account.", "Bus and host")
+    ] = ""
+    nats_password: Annotated[str, Option("Password of that user; prefer the variable or a file.", "Bus and host")] = ""
     nats_password_file: Annotated[
-        str, Option("File with that password; {service} and {host} are its own.", "Bus and host")
+        str, Option("File with that password; {service} and {host} are those of the account.", "Bus and host")
     ] = ""
     nats_nkey_file: Annotated[
-        str, Option("File with the nkey seed to sign in with; {service} and {host} are its own.", "Bus and host")
+        str, Option("File with the nkey seed for NATS; {service} and {host} are those of the account.", "Bus and host")
     ] = ""
     nats_creds: Annotated[
         str,
-        Option("Credentials file (JWT and seed) to sign in with; {service} and {host} are its own.", "Bus and host"),
+        Option(
+            "Credentials file (JWT and seed) for NATS; {service} and {host} are those of the account.", "Bus and host"
+        ),
     ] = ""
     nats_replicas: Annotated[
         int, Option("Servers of a cluster that keep each stream, bucket and object store.", "Bus and host")
@@ -101,7 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_age: Annotated[
         str,
         Option(
-            "How long the log keeps events, such as 7d; 0: for ever. Changes a log that is there.",
+            "How long the log keeps events, such as 7d; 0: indefinitely. Changes an existing log.",
             "Bus and host",
             shown_default="as it is; 7d for a new log",
         ),
@@ -109,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: Annotated[
         str,
         Option(
-            "How much the log keeps, such as 8GiB; 0: without a limit. Changes a log that is there.",
+            "Size limit of the log, such as 8GiB; 0: no limit. Changes an existing log.",
             "Bus and host",
             shown_default="as it is; a new log: 8GiB, embedded half of the free disk if that is less",
         ),
@@ -121,12 +121,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_limit: Annotated[
         int,
         Option(
-            "MiB of events that each service keeps on disk while the bus is away; 0: none, in memory only.",
+            "MiB of events that each service keeps on disk while the bus is unreachable; 0: in memory only.",
             "Bus and host",
         ),
     ] = 256
-    log_format: Annotated[LogFormat, Option("How log lines look, on stderr.", "Logging")] = "text"
-    log_level: Annotated[LogLevel, Option("The least severe lines that are logged.", "Logging")] = "info"
+    log_format: Annotated[LogFormat, Option("Format of the log lines on stderr.", "Logging")] = "text"
+    log_level: Annotated[LogLevel, Option("Lowest level of the logged lines.", "Logging")] = "info"
 
 
 def check_name(option: str, name: str) -> None:

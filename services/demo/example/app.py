@@ -10,9 +10,10 @@ STATUS = 500 if Path("broken").exists() else 200
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One answer for every path."""
+    """Answers every path with the release."""
 
     def do_GET(self) -> None:
+        """Answer after 2 ms of work."""
         time.sleep(0.002)
         body = f"hello from release {RELEASE}\n".encode()
         self.send_response(STATUS)
@@ -21,11 +22,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Requests are counted by the proxy."""
+        """Log nothing: the proxy counts the connections."""
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """With room for a burst of connections."""
+    """A server with room for a burst of connections."""
 
     request_queue_size = 128
 
