@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from services.common.version import (VERSION)
+from services.common.version import VERSION
 
 __all__ = ["__version__"]
 
