@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 from services.bus import binary
-from tests.support.ports import free_port, until_listening
 from tests.ports import lasting_port
+from tests.support.ports import until_listening
 
 CONFIG = """
 server_name: {name}

@@ -16,8 +16,8 @@ from services.deployer.runtime.protocol import Exit
 from services.deployer.runtime.replica_dir import KEPT_FOLDERS
 from tests.deployer.process_host import Host
 from tests.deployer.waiting import answer, eventually, proc
-from tests.support.releases import CRASHING, PYTHON, SERVER, STUBBORN
 from tests.ports import first_ephemeral_port
+from tests.support.releases import CRASHING, PYTHON, SERVER, STUBBORN
 
 
 async def test_a_replica_gets_its_port_and_its_name_and_no_setting_of_longshore(

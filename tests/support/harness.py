@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.demo.scenario import totals
-from tests.support.patience import patience
-from tests.support.ports import free_port
 from tests.ports import lasting_port
+from tests.support.patience import patience
 
 LONGSHORE = str(Path(sys.executable).with_name("longshore"))
 T = TypeVar("T")
