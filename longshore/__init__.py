@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from services.common.version import VERSION
+from importlib.metadata import version
 
 __all__ = ["__version__"]
 
-__version__ = VERSION
+__version__ = version("longshore")
