@@ -34,7 +34,7 @@ class Commands(TyperGroup):
         return list(MODULES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command; for a name that is none, all are loaded, so that the error can propose one."""
+        """Return a command. For an unknown name all are loaded, so that the error can propose one."""
         for name in (cmd_name,) if cmd_name in MODULES else MODULES:
             if name not in self.commands:
                 self.commands[name] = _load(name)
@@ -42,7 +42,7 @@ class Commands(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    """The command that its module registers under this name."""
+    """Return the command that its module registers under this name."""
     module: typer.Typer = import_module(f"services.cli.{MODULES[name]}").app
     alone = typer.Typer()
     alone.registered_commands = [command for command in module.registered_commands if command.name == name]
@@ -61,7 +61,7 @@ app = typer.Typer(
 
 
 def options_of_all() -> dict[str, Any]:
-    """The options of every command, for a file that may set any of them."""
+    """Return the options of every command, for a file that may set any of them."""
     from services.cli.options import COMMANDS
 
     for module in dict.fromkeys(MODULES.values()):

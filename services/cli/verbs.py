@@ -49,7 +49,7 @@ def verb(function: Verb) -> Verb:
 
 
 def registered(module: str) -> typer.Typer:
-    """The verbs of a module as an application."""
+    """Return the verbs of a module as an application."""
     app = typer.Typer()
     for function in _VERBS:
         if function.__module__ == module:

@@ -22,31 +22,38 @@ NAMES = st.sampled_from(["a", "b"])
 SECONDS = st.floats(0, 100, allow_nan=False)
 BYTES = st.integers(0, 1 << 40)
 
+
+def built(kind: type[e.Event], *values: st.SearchStrategy[Any]) -> st.SearchStrategy[e.Event]:
+    """Build events whose first fields have these values."""
+    names = [field.name for field in msgspec.structs.fields(kind)]
+    return st.builds(kind, **dict(zip(names, values, strict=False)))
+
+
 PROXY_EVENTS = st.one_of(
-    st.builds(e.ListenerOpened, SECONDS, PORTS, NAMES),
-    st.builds(e.ListenerClosed, SECONDS, PORTS),
-    st.builds(e.DialFailed, SECONDS, CONNECTIONS, PORTS, NAMES, SECONDS, NAMES),
-    st.builds(e.BackendJoined, SECONDS, PORTS, NAMES, NAMES),
-    st.builds(e.BackendLeft, SECONDS, PORTS, NAMES),
-    st.builds(e.BackendEjected, SECONDS, PORTS, NAMES, NAMES),
-    st.builds(e.ServiceHeartbeat, SECONDS, BYTES, SECONDS, SECONDS),
-    st.builds(e.EventsDropped, SECONDS, st.integers(1, 9)),
-    st.builds(e.BackendDrained, SECONDS, PORTS, NAMES, st.integers(0, 3), SECONDS),
+    built(e.ListenerOpened, SECONDS, PORTS, NAMES),
+    built(e.ListenerClosed, SECONDS, PORTS),
+    built(e.DialFailed, SECONDS, CONNECTIONS, PORTS, NAMES, SECONDS, NAMES),
+    built(e.BackendJoined, SECONDS, PORTS, NAMES, NAMES),
+    built(e.BackendLeft, SECONDS, PORTS, NAMES),
+    built(e.BackendEjected, SECONDS, PORTS, NAMES, NAMES),
+    built(e.ServiceHeartbeat, SECONDS, BYTES, SECONDS, SECONDS),
+    built(e.EventsDropped, SECONDS, st.integers(1, 9)),
+    built(e.BackendDrained, SECONDS, PORTS, NAMES, st.integers(0, 3), SECONDS),
 )
 DEPLOYER_EVENTS = st.one_of(
-    st.builds(e.ReplicaReady, SECONDS, NAMES, NAMES, SECONDS),
-    st.builds(e.ReplicaRouted, SECONDS, NAMES, NAMES),
-    st.builds(e.ReplicaDraining, SECONDS, NAMES, NAMES),
-    st.builds(e.ReleaseQuarantined, SECONDS, NAMES, NAMES),
-    st.builds(e.QuarantineLifted, SECONDS, NAMES, NAMES),
-    st.builds(e.DeploymentsPaused, SECONDS, NAMES),
-    st.builds(e.DeploymentsResumed, SECONDS, NAMES),
-    st.builds(e.RegistryFailed, SECONDS, NAMES, NAMES, st.integers(1, 9)),
-    st.builds(e.RegistryRecovered, SECONDS, NAMES, st.integers(1, 9)),
-    st.builds(e.ReleaseFound, SECONDS, NAMES, NAMES, st.sampled_from(["img://a/b", "dir:///a"])),
-    st.builds(e.ScaleSet, SECONDS, st.integers(0, 9)),
-    st.builds(e.ImagePulled, SECONDS, NAMES, NAMES, SECONDS),
-    st.builds(e.HealthChecked, SECONDS, NAMES, st.booleans(), SECONDS),
+    built(e.ReplicaReady, SECONDS, NAMES, NAMES, SECONDS),
+    built(e.ReplicaRouted, SECONDS, NAMES, NAMES),
+    built(e.ReplicaDraining, SECONDS, NAMES, NAMES),
+    built(e.ReleaseQuarantined, SECONDS, NAMES, NAMES),
+    built(e.QuarantineLifted, SECONDS, NAMES, NAMES),
+    built(e.DeploymentsPaused, SECONDS, NAMES),
+    built(e.DeploymentsResumed, SECONDS, NAMES),
+    built(e.RegistryFailed, SECONDS, NAMES, NAMES, st.integers(1, 9)),
+    built(e.RegistryRecovered, SECONDS, NAMES, st.integers(1, 9)),
+    built(e.ReleaseFound, SECONDS, NAMES, NAMES, st.sampled_from(["img://a/b", "dir:///a"])),
+    built(e.ScaleSet, SECONDS, st.integers(0, 9)),
+    built(e.ImagePulled, SECONDS, NAMES, NAMES, SECONDS),
+    built(e.HealthChecked, SECONDS, NAMES, st.booleans(), SECONDS),
 )
 
 

@@ -160,7 +160,7 @@ def test_an_application_whose_deployer_has_ended_must_be_named() -> None:
     log.say("d", ServiceStarted(1.0, "deployer:web", "1", 1))
     assert target(log.state, "", "") == ("host", "web")
     log.say("d", ServiceStopped(2.0, "stopped"))
-    with pytest.raises(HTTPException, match="these are: none"):
+    with pytest.raises(HTTPException, match="there are: none"):
         target(log.state, "", "")
     assert target(log.state, "web", "") == ("host", "web")
 
