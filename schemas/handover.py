@@ -27,4 +27,7 @@ def encode(batches: list[SealedBatch]) -> bytes:
 
 def decode(content: bytes) -> list[SealedBatch]:
     """Return the batches in a file. Raises msgspec.MsgspecError."""
-    return _batches.decode(content)
+    try:
+        return _batches.decode(content)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec raises these for bytes that are no batches
+        raise msgspec.DecodeError(str(error)) from error

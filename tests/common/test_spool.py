@@ -225,8 +225,12 @@ def test_what_a_worker_left_behind_is_taken_in(tmp_path: Path) -> None:
     mine.close()
 
 
-def test_what_a_worker_left_behind_damaged_is_set_aside(tmp_path: Path) -> None:
-    (tmp_path / "health-w.handover").write_bytes(os.urandom(300))
+NO_TEXT = handover.encode([SealedBatch("shop", "w:8", 1, b"payload")]).replace(b"shop", b"\xe0hop")
+
+
+@pytest.mark.parametrize("content", [os.urandom(300), NO_TEXT], ids=["random", "a name that is not text"])
+def test_what_a_worker_left_behind_damaged_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "health-w.handover").write_bytes(content)
     mine = disk_queue(tmp_path, "b")
     with capture_logs() as lines:
         assert mine.adopt() == 0
