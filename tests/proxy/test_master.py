@@ -31,6 +31,7 @@ from services.proxy.settings import ProxySettings
 from services.proxy.sockets.listeners import Listener, open_listeners
 from tests.proxy.backends import echo, named, nobody, serving
 from tests.proxy.proxy_service import APP, DEADLINE, HOST, Proxy, proxy, start
+from tests.support.harness import children_of
 from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port
 
@@ -441,3 +442,13 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+async def test_a_proxy_that_stops_while_its_workers_start_ends_without_an_error(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    async with proxy(bus, nats_server.url, ProxySettings(workers=8)) as running:
+        async with asyncio.timeout(DEADLINE):
+            while not children_of(running.process.pid):  # noqa: ASYNC110  # the first of them; the others follow
+                await asyncio.sleep(0.001)
+        assert await running.stop() == 0

@@ -148,29 +148,28 @@ class Master:
 
     async def _run(self, index: int) -> str:
         """Run a worker until it ends; return why it ended."""
-        fds = [listener.fds[index] for listener in self._listeners]
+        listening = [
+            Listening(each.binding.app, each.binding.port, each.fds[index], each.is_shared) for each in self._listeners
+        ]
+        fds = [each.fd for each in listening]
         try:
             worker = await WorkerProcess.launch(self._context.host, fds, self._on_message)
         except OSError as error:
             return f"cannot start: {error}"
         if self._stopping.is_set():
             worker.kill()
-        self._begin(worker, index, fds)
+        self._begin(worker, index, listening)
         reason = await worker.ended()
         self._end(worker, reason)
         return reason
 
-    def _begin(self, worker: WorkerProcess, index: int, fds: list[int]) -> None:
+    def _begin(self, worker: WorkerProcess, index: int, listening: list[Listening]) -> None:
         self._workers[worker.instance] = worker
         started = ServiceStarted(time.time(), UNIT, VERSION, worker.pid, self._context.instance)
         self._relay(worker, subjects.NO_APP, [encode_event(started)])
         for pool in self._pools.values():
             pool.worker_started(worker.instance)
         limits = msgspec.structs.replace(self._limits, max_connections=self._share(index))
-        listening = [
-            Listening(each.binding.app, each.binding.port, fd, each.is_shared)
-            for each, fd in zip(self._listeners, fds, strict=True)
-        ]
         sealer = worker.sealer
         head, folder = sealer.head, self._context.spool_folder
         identity = WorkerIdentity(sealer.host, sealer.instance, sealer.sequence, head, folder, worker.blackbox)
