@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas import subjects
 from schemas.events import Event, ServiceHeartbeat, ServiceStarted, ServiceStopped
-from services.common import log
+from services.common import log, tasks
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.bus.failover import leave_partitioned_server
@@ -30,7 +30,6 @@ from services.common.version import VERSION
 HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
 FLUSH_TIMEOUT = 3.0
-CANCEL_AGAIN = 0.5
 BRIEFLY = 1.0
 """Seconds that a service waits for the bus that can start without it."""
 
@@ -75,16 +74,8 @@ class Context:
         self.stopping.set()
 
     async def cancel_tasks(self) -> None:
-        """Cancel all spawned tasks.
-
-        Cancels more than once: before Python 3.12, asyncio.wait_for, which the bus client uses, swallows a cancellation
-        that arrives together with its result.
-        """
-        pending = set(self._tasks)
-        while pending:
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
+        """Cancel all spawned tasks."""
+        await tasks.cancel(*self._tasks)
 
 
 Main = Callable[[Context], Awaitable[None]]
@@ -160,9 +151,7 @@ async def _until_done(context: Context, main: Main, stop_timeout: float) -> None
         if not working.done():
             context.log.error("not stopped in time, giving up", seconds=stop_timeout)
     finally:
-        stopping.cancel()
-        working.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
+        await tasks.cancel(working, stopping)
 
 
 async def _main(context: Context, main: Main) -> None:

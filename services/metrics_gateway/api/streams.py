@@ -14,6 +14,8 @@ from litestar.handlers import BaseRouteHandler
 from litestar.response import Stream
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from services.common import tasks
+
 MOST = 64
 """Streams that may be open at the same time."""
 
@@ -108,7 +110,5 @@ async def kept_alive(
             yield chunk
             coming = asyncio.ensure_future(anext(content, None))
     finally:
-        stop.cancel()
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+        await tasks.cancel(stop, coming)
         await content.aclose()

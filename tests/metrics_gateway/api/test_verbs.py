@@ -92,7 +92,7 @@ async def test_a_deployer_that_is_away_is_told(
     await gateway.until("/api/status", lambda got: '"name":"gone"' in got.text)
     answer = await tell(gateway, token(), "pause", {})
     assert answer.status_code == 503
-    assert "is its deployer running?" in answer.json()["detail"]
+    assert "is it running?" in answer.json()["detail"]
 
 
 MISTAKES = [
