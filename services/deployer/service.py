@@ -78,6 +78,7 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
                 commands = CommandHandler(reconciler)
                 await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
                 await reconciler.run()
+                await runtime.removed()
         finally:
             runtime.close()
 

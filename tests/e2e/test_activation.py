@@ -205,14 +205,14 @@ def test_sockets_are_handed_to_the_process_that_they_are_for(monkeypatch: pytest
 
 
 def test_a_count_of_sockets_that_is_no_number_is_refused() -> None:
-    with pytest.raises(SettingsError, match="no number of sockets"):
+    with pytest.raises(SettingsError, match="not a number of sockets"):
         activated({"LISTEN_PID": "7", "LISTEN_FDS": "x"}, 7)
 
 
 def test_a_descriptor_that_does_not_listen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as given:
         monkeypatch.setattr("services.proxy.sockets.activation.FIRST", os.dup(given.fileno()))
-        with pytest.raises(SettingsError, match="no listening TCP socket"):
+        with pytest.raises(SettingsError, match="not a listening TCP socket"):
             activated({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7)
 
 

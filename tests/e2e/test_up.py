@@ -253,7 +253,7 @@ def _pending_signals(pid: int) -> int:
         ("[app.web]\nport = [8080]", "--registry is missing"),
         (
             "[app.a]\nregistry='dir:///tmp'\nport=[8080]\n[app.b]\nregistry='dir:///tmp'\nport=[8080]",
-            "a and b both ask",
+            "a and b both use",
         ),
         ("[app.'a b']\nregistry='dir:///tmp'\nport=[8080]", "--app 'a b'"),
     ],

@@ -135,6 +135,9 @@ class ProcessRuntime:
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Do nothing: the folders of releases belong to their owner."""
 
+    async def removed(self) -> None:
+        """Return at once: an ended process leaves nothing but its folder."""
+
     def close(self) -> None:
         """Stop watching, and leave the replicas running."""
         for watched in self._watched.values():

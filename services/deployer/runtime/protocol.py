@@ -111,5 +111,8 @@ class Runtime(Protocol):
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Remove from this host what no release needs any more. Never raises for what cannot be removed."""
 
+    async def removed(self) -> None:
+        """Return when what was left of forgotten replicas is removed."""
+
     def close(self) -> None:
         """Stop watching, and leave the replicas running."""

@@ -33,6 +33,9 @@ from services.deployer.settings import DeployerSettings
 KILL_INTERVAL = 5.0
 """Seconds between two tries to send a signal. Each try waits for the engine up to RETRY_TIMEOUT seconds by itself."""
 
+REMOVAL_TIMEOUT = 10.0
+"""Seconds that a stopping deployer waits: an engine that hangs does not hold it up, and the next one removes the rest."""
+
 
 class DockerRuntime:
     """The runtime whose releases are images. `root`: the folder with a record of each replica."""
@@ -60,6 +63,7 @@ class DockerRuntime:
         )
         self._readiness = Readiness(settings, self._watch.watched, lambda: self.on_change())
         self._tasks: set[asyncio.Task[None]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
         self._warned: set[str] = set()
         self._log = log.get("deployer")
 
@@ -107,7 +111,7 @@ class DockerRuntime:
         except (EngineError, OSError, ReleaseError) as error:
             folder.mark_forgotten()
             if not isinstance(error, EngineAwayError):
-                self._spawn(self._containers.remove(spec.id), f"remove {spec.id}")
+                self._remove(spec.id)
             if isinstance(error, ReleaseError):
                 raise
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -132,7 +136,7 @@ class DockerRuntime:
     def forget(self, replica: str) -> None:
         """Remove the container with its anonymous volumes."""
         ReplicaDirectory(self._root / replica).mark_forgotten()
-        self._spawn(self._containers.remove(replica), f"remove {replica}")
+        self._remove(replica)
         prune(self._root)
 
     def output(self, replica: str) -> str:
@@ -152,6 +156,11 @@ class DockerRuntime:
             await self._images.prune({artifact.location for artifact in needed})
         except EngineError as error:
             self._log.warning("images were not removed", reason=str(error))
+
+    async def removed(self) -> None:
+        """Return when the containers of forgotten replicas are removed, after REMOVAL_TIMEOUT seconds at most."""
+        if self._removals:
+            await asyncio.wait(self._removals, timeout=REMOVAL_TIMEOUT)
 
     def close(self) -> None:
         """Stop watching, and leave the containers running."""
@@ -269,10 +278,19 @@ class DockerRuntime:
             if name in forgotten:
                 await self._containers.remove(name)
 
+    def _remove(self, replica: str) -> None:
+        removal = self._begin(self._containers.remove(replica), f"remove {replica}")
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._begin(work, name)
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
