@@ -147,9 +147,8 @@ class ProcessRuntime:
             self._clearing.cancel()  # the next runtime reports the rest
 
     def _folders(self) -> list[ReplicaDirectory]:
-        if not self._root.is_dir():
-            return []
-        return [ReplicaDirectory(path) for path in sorted(self._root.iterdir()) if path.is_dir()]
+        paths = sorted(self._root.iterdir()) if self._root.is_dir() else []
+        return [ReplicaDirectory(path) for path in paths if path.is_dir()]
 
     def _ports(self) -> set[int]:
         """Return the ports of all replicas of all applications, also of those that do not listen yet."""
@@ -223,12 +222,11 @@ def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collecti
 
 def _spawn(folder: ReplicaDirectory, program: Path, variables: dict[str, str], drain: int) -> tuple[int, int]:
     """Start a shim. Return its process id, and the descriptor on which it reports."""
-    report, its_report = os.pipe()
+    lock = folder.lock()
     try:
-        lock = folder.lock()
+        report, its_report = os.pipe()
     except OSError:
-        os.close(report)
-        os.close(its_report)
+        os.close(lock)
         raise
     try:
         pid = os.posix_spawn(

@@ -34,7 +34,7 @@ KILL_INTERVAL = 5.0
 """Seconds between two tries to send a signal. Each try waits for the engine up to RETRY_TIMEOUT seconds by itself."""
 
 REMOVAL_TIMEOUT = 10.0
-"""Seconds that a stopping deployer waits: an engine that hangs does not hold it up, and the next one removes the rest."""
+"""Seconds that a stopping deployer waits: an engine that hangs does not hold it up; the next one removes the rest."""
 
 
 class DockerRuntime:
