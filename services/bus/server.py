@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from services.bus import binary, configuration
 from services.bus.permissions import ADMIN, SYSTEM
 from services.bus.recovery import recover
-from services.common import log
+from services.common import log, tasks
 from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.config.settings import Settings
@@ -62,8 +62,7 @@ class Server:
     async def stop(self) -> None:
         """End the server; what it stored stays."""
         if self._maintenance:
-            self._maintenance.cancel()
-            await asyncio.gather(self._maintenance, return_exceptions=True)
+            await tasks.cancel(self._maintenance)
         if self._bus:
             await self._bus.close()
         if self._child:
@@ -102,10 +101,10 @@ class Server:
     async def _run_maintenance(self, bus: Bus, wanted: Limits) -> None:
         system = await Bus.connect(SYSTEM, credentials.find(self._settings, SYSTEM), self._settings.bus_timeout)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(recreate_missing_stream(bus, wanted))
-                tasks.create_task(remove_old_markers(bus))
-                tasks.create_task(recover(system, self._free, self._restart))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(recreate_missing_stream(bus, wanted))
+                group.create_task(remove_old_markers(bus))
+                group.create_task(recover(system, self._free, self._restart))
         finally:
             await system.close()
 

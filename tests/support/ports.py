@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 import subprocess
 import time
@@ -9,13 +11,26 @@ from pathlib import Path
 
 from tests.support.patience import patience
 
+FIRST, SHARE, SHARES = 10_000, 1_000, 10
+"""Ports below those of replicas (20,000) and of outgoing connections (32,768): each test process has a share."""
+
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % SHARES
+_ports = itertools.cycle(range(FIRST + _worker * SHARE, FIRST + (_worker + 1) * SHARE))
+for _ in range(os.getpid() % SHARE):  # another run of the tests begins elsewhere
+    next(_ports)
+
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of loopback that no process uses now, and that this test process has not returned for long."""
+    for port in itertools.islice(_ports, SHARE):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError(f"no port of {SHARE} is free")
 
 
 def until_listening(port: int, process: subprocess.Popen[bytes], log: Path, address: str = "127.0.0.1") -> None:
