@@ -124,6 +124,12 @@ def test_failure_quarantines_and_is_undone_until_that_is_over() -> None:
     assert without_quarantine(failed, "2.0.0").quarantined == {}
 
 
+def test_a_crash_loop_of_a_week_still_starts_a_replica_a_minute() -> None:
+    backoff = Backoff()
+    waits = [backoff.crashed(0, 1.0, 0.0) for _ in range(10_000)]
+    assert waits[-1] == LONGEST
+
+
 def test_a_slot_waits_longer_after_each_crash_and_forgets_after_a_good_minute() -> None:
     backoff = Backoff()
     waits = [backoff.crashed(0, uptime=1.0, now=float(now)) for now in range(10)]

@@ -148,6 +148,15 @@ def test_the_delay_starts_over_only_when_a_client_was_served() -> None:
     assert eject(subject).delay == 1
 
 
+def test_a_backend_that_is_away_for_a_week_is_still_tried() -> None:
+    subject = pool("x")
+    subject.follow(route(1, backend("a")), 0)
+    retry = eject(subject)
+    for _ in range(20_000):  # one each 30 s
+        (retry,) = subject.tried(retry, "failed", 0).retries
+    assert retry.delay == 30
+
+
 def test_a_trial_that_this_host_prevents_says_nothing_about_the_backend() -> None:
     subject = pool("x")
     subject.follow(route(1, backend("a")), 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from services.common.backoff import delay
+
 FIRST = 1.0
 LONGEST = 60.0
 """Seconds: a crash loop costs one start a minute, and a fixed dependency is noticed within a minute."""
@@ -31,7 +33,7 @@ class Backoff:
         """Count the crash of a replica that ran for `uptime` seconds. Return how many seconds the slot waits now."""
         streak = self._streaks.get(slot)
         crashes = streak.crashes + 1 if streak and uptime < STABLE_AFTER else 1
-        wait = 0.0 if crashes == 1 else min(FIRST * 2.0 ** (crashes - 2), LONGEST)
+        wait = delay(FIRST, LONGEST, crashes - 1)
         self._streaks[slot] = _Streak(crashes, now + wait)
         return wait
 

@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.events import BackendDrained, BackendEjected, BackendJoined, BackendLeft, Event
 from schemas.routing import Backend, Route, Serving, authority
+from services.common.backoff import delay
 from services.proxy.messages import ApplyRoute, DialFailure, Eject, Readmit, RouteApplied
 
 FIRST_BACKOFF = 1.0
@@ -245,6 +246,6 @@ class Pool:
 
 def _later(member: _Member) -> Retry:
     """Return the next retry of a backend that failed once more; each failure doubles the delay."""
-    delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**member.failures)
     member.failures += 1
-    return Retry(member.backend.id, member.address, member.admission, delay)
+    seconds = delay(FIRST_BACKOFF, LONGEST_BACKOFF, member.failures)
+    return Retry(member.backend.id, member.address, member.admission, seconds)
