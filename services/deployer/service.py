@@ -33,6 +33,7 @@ def run(settings: DeployerSettings) -> None:
     A second deployer of the same application waits for the end of the first.
     """
     structlog.contextvars.bind_contextvars(app=settings.app)  # several deployers write to one terminal
+    lifecycle.survive_hangup()
     check(settings)
     waits = log.get("deployer").warning
     with state_lock.lock(
@@ -78,7 +79,8 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
                 commands = CommandHandler(reconciler)
                 await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
                 await reconciler.run()
-                await runtime.removed()
+                if not leadership.is_lost:  # else the next deployer has them
+                    await runtime.removed()
         finally:
             runtime.close()
 
@@ -89,7 +91,7 @@ async def _holding_leadership(context: Context, settings: DeployerSettings) -> A
     leadership = Leadership(context.bus, settings)
     await leadership.take(context.stopping)
     context.bus.guard = leadership.check
-    context.spawn(leadership.keep(), "tenure")
+    context.spawn(leadership.keep(), "leadership")
     try:
         yield leadership
     finally:

@@ -33,8 +33,9 @@ from services.deployer.settings import DeployerSettings
 
 RETRY = 0.5
 """Seconds before the next step when the bus refused a change, or the lease is not held: both pass within seconds."""
-STOP_MARGIN = 8.0
-"""Seconds of a stopping service's time that are not for replicas: notices, the outbox and the release of the lease."""
+STOP_MARGIN = 13.0
+"""Seconds of a stopping service's time that are not for replicas: the removal of containers (5), notices (3), the
+outbox (3) and the release of the lease."""
 STEPS = 100
 """Rounds of one step. No plan needs as many; a plan that contradicts itself must not hold the lock indefinitely."""
 

@@ -22,7 +22,7 @@ from schemas.events import (
 )
 from services.common.errors import EngineAwayError, EngineError, SettingsError
 from services.deployer.identity import identify
-from services.deployer.runtime.docker import engine, runtime
+from services.deployer.runtime.docker import engine, stopper
 from services.deployer.runtime.docker.engine import Engine, url
 from services.deployer.runtime.docker.runtime import check
 from services.deployer.settings import DeployerSettings
@@ -106,7 +106,7 @@ async def test_a_container_that_could_not_be_stopped_while_the_engine_was_away_i
     site: DockerSite, relay: Relay, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "RETRY_TIMEOUT", 0.2)
-    monkeypatch.setattr(runtime, "KILL_INTERVAL", 0.1)
+    monkeypatch.setattr(stopper, "KILL_INTERVAL", 0.1)
     site.release("1.0.0")
     async with site.deployer(docker_host=relay.url):
         (before,) = await site.until_serving("1.0.0")

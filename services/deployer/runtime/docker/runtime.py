@@ -25,16 +25,14 @@ from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
+from services.deployer.runtime.docker.stopper import Stopper
 from services.deployer.runtime.docker.watch import Watch, Watched
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prune
 from services.deployer.settings import DeployerSettings
 
-KILL_INTERVAL = 5.0
-"""Seconds between two tries to send a signal. Each try waits for the engine up to RETRY_TIMEOUT seconds by itself."""
-
-REMOVAL_TIMEOUT = 10.0
-"""Seconds that a stopping deployer waits: an engine that hangs does not hold it up; the next one removes the rest."""
+REMOVAL_TIMEOUT = 5.0
+"""Seconds that a stopping deployer waits for the removal of containers; the next deployer removes the rest."""
 
 
 class DockerRuntime:
@@ -61,6 +59,7 @@ class DockerRuntime:
             lambda: self.on_change(),
             lambda: self._spawn(self._clear_away(), "clear away"),
         )
+        self._stopper = Stopper(self._containers, self._watch.watched)
         self._readiness = Readiness(settings, self._watch.watched, lambda: self.on_change())
         self._tasks: set[asyncio.Task[None]] = set()
         self._removals: set[asyncio.Task[None]] = set()
@@ -122,7 +121,7 @@ class DockerRuntime:
         if watched := self._watch.watched.get(replica):
             watched.is_draining = True
             watched.folder.mark_draining()
-            self._spawn(self._drain(watched, name), f"drain {replica}")
+            self._spawn(self._stopper.drain(watched, name), f"drain {replica}")
 
     def stop(self, replica: str, timeout: float) -> None:
         """Send the image's stop signal (SIGTERM unless it names one), and SIGKILL after `timeout` seconds."""
@@ -131,7 +130,7 @@ class DockerRuntime:
             return
         watched.is_stopping = True
         watched.folder.mark_stopping()
-        self._spawn(self._stop(watched, timeout), f"stop {replica}")
+        self._spawn(self._stopper.stop(watched, timeout), f"stop {replica}")
 
     def forget(self, replica: str) -> None:
         """Remove the container with its anonymous volumes."""
@@ -208,31 +207,6 @@ class DockerRuntime:
             self._readiness.expect(watched, self._place(record, container))
             self._spawn(self._readiness.follow(watched), f"ask {record.id}")
         return self._running(record, container)
-
-    async def _drain(self, watched: Watched, signal: str) -> None:
-        try:
-            await self._containers.keep_down(watched.id)
-        except EngineError as error:  # then the restarted container is stopped
-            self._log.warning("cannot take back a restart policy", container=watched.id, reason=str(error))
-        await self._kill(watched, signal)
-
-    async def _stop(self, watched: Watched, timeout: float) -> None:
-        await self._kill(watched, watched.state.stop_signal)
-        await asyncio.sleep(timeout)
-        await self._kill(watched, "SIGKILL")
-
-    async def _kill(self, watched: Watched, signal: str) -> None:
-        """Send a signal, and retry until the engine takes it: no container stays because the engine was away."""
-        logged = ""
-        while watched.id in self._watch.watched:
-            try:
-                await self._containers.kill(watched.id, signal)
-                return
-            except EngineError as error:
-                if logged != str(error):
-                    logged = str(error)
-                    self._log.error("cannot stop a container, retrying", container=watched.id, reason=logged)
-            await asyncio.sleep(KILL_INTERVAL)
 
     def _restarted(self, replica: str, container: Mapping[str, Any]) -> None:
         if record := ReplicaDirectory(self._root / replica).record:
