@@ -8,6 +8,7 @@ import signal
 from services.bus.server import Server
 from services.bus.settings import BusSettings
 from services.common import log
+from services.common.process.lifecycle import ignore_hangup
 
 
 def run(settings: BusSettings) -> None:
@@ -21,6 +22,7 @@ async def _run(settings: BusSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, ignore_hangup, "bus")
     await server.start()
     log.get("bus").info("ready", state_dir=settings.state_dir, pid=server.pid)
     try:

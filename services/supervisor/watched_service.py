@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from services.common.process.child import Child, describe_exit
+from services.common.process.lifecycle import ignore_hangup
 
 WATCHED = ("proxy", "health", "deployer", "gateway")
 """The services that send watchdog pings; any other command replaces this process."""
@@ -38,6 +39,7 @@ async def _run(name: str, program: Sequence[str]) -> int:
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
+    loop.add_signal_handler(signal.SIGHUP, ignore_hangup, name)
     await child.start()
     passing_on = asyncio.create_task(_pass_on(asked, child))
     code = await ended

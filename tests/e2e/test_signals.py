@@ -15,11 +15,14 @@ def test_a_hangup_ends_neither_the_server_nor_a_service_and_is_one_line_each(ser
     wait_for("the first release serves", lambda: one.serves(releases.FIRST))
     processes = [one.pid, *children_of(one.pid)]
     units = len(processes) - 1  # the bus is no service of ours: nats-server reloads its configuration on SIGHUP
-    for process in processes:
+    workers = [worker for process in processes[1:] for worker in children_of(process)]
+    assert workers
+    for process in [*processes, *workers]:
         os.kill(process, signal.SIGHUP)
     wait_for("each has said so", lambda: one.log.read_text().count("SIGHUP is ignored") == units)
     assert one.serves(releases.FIRST)
     assert [one.pid, *children_of(one.pid)] == processes
+    assert [worker for process in processes[1:] for worker in children_of(process)] == workers
 
 
 def test_lines_of_a_deployer_name_its_application(server: Callable[..., Server]) -> None:

@@ -30,6 +30,9 @@ from services.common.version import VERSION
 HEARTBEAT_INTERVAL = 5.0
 STOP_TIMEOUT = 60.0
 FLUSH_TIMEOUT = 3.0
+CLEAN_UP = 5.0
+"""Seconds for the clean-up of a service that did not stop in time: it gives its lease back, and saves what it can."""
+
 BRIEFLY = 1.0
 """Seconds that a service waits for the bus that can start without it."""
 
@@ -75,7 +78,8 @@ class Context:
 
     async def cancel_tasks(self) -> None:
         """Cancel all spawned tasks."""
-        await tasks.cancel(*self._tasks)
+        while running := [task for task in self._tasks if not task.done()]:  # one that ends may spawn another
+            await tasks.cancel(*running)
 
 
 Main = Callable[[Context], Awaitable[None]]
@@ -95,6 +99,7 @@ def run(
     `stop_timeout` seconds. `unit` runs at most once on a host ("proxy:8080"). Raises the error that ended the service,
     if there was one.
     """
+    survive_hangup()
     asyncio.run(_run(service, unit, settings, main, stop_timeout, needs_bus))
 
 
@@ -130,16 +135,21 @@ async def _run(
         await context.cancel_tasks()
         context.record(ServiceStopped(time.time(), str(context.failure) if context.failure else "stopped"))
         await context.outbox.flush(FLUSH_TIMEOUT)
-        outbox.cancel()
+        outbox.cancel()  # once: it stores what the bus has not taken, however slow the disk is
         await asyncio.gather(outbox, return_exceptions=True)
         await bus.close()
     if context.failure:
         raise context.failure
 
 
+def survive_hangup() -> None:
+    """Keep SIGHUP from ending this process, before its event loop runs. A terminal that closes sends it."""
+    signal.signal(signal.SIGHUP, lambda *_: None)  # a handler, not SIG_IGN: programs that it starts get the default
+
+
 def ignore_hangup(service: str = "supervisor") -> None:
-    """Say that SIGHUP changes nothing here. A terminal that closes sends it, and its default would end the process."""
-    log.get(service).info("SIGHUP is ignored: there is no file to reload; restart to change options")
+    """Say that SIGHUP changes nothing here."""
+    log.get(service).info("SIGHUP is ignored: this command follows no file; restart it to change its options")
 
 
 async def _until_done(context: Context, main: Main, stop_timeout: float) -> None:
@@ -151,7 +161,7 @@ async def _until_done(context: Context, main: Main, stop_timeout: float) -> None
         if not working.done():
             context.log.error("not stopped in time, giving up", seconds=stop_timeout)
     finally:
-        await tasks.cancel(working, stopping)
+        await tasks.cancel(working, stopping, again=CLEAN_UP)
 
 
 async def _main(context: Context, main: Main) -> None:

@@ -52,6 +52,7 @@ async def deliver(target: Target, notice: Notice) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,  # a traceback may hold the URL
         preexec_fn=lambda: set_parent_death_signal(parent, signal.SIGKILL),
+        process_group=0,  # a terminal's signals are for the deployer
     )
     try:
         answer, _ = await process.communicate(msgspec.json.encode(request))

@@ -11,8 +11,8 @@ from services.proxy.worker.worker import Worker
 
 def main() -> None:
     """Run until the master sends Stop or ends. The master handles the signals that a terminal sends to all."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     Worker(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
