@@ -46,9 +46,10 @@ class OtlpPusher(ABC):
         self._projection = projection
         self._log = log.get("gateway")
         self._failing = False
-        self._is_exporting = False
+        self._exporting = 0
         self._messages = _ExporterMessages(signal)
-        _EXPORTER_LOG.addFilter(self._messages)
+        # First: the exporters' own filter drops the second of two messages that differ only in the signal.
+        _EXPORTER_LOG.filters.insert(0, self._messages)
         self._certificates = CertificateWatcher(settings, signal)
         forget_empty_variables()
         self._exporter = self._new_exporter()
@@ -59,17 +60,17 @@ class OtlpPusher(ABC):
 
     async def _export(self, data: object) -> bool:
         """Push, in a thread. Return whether the collector has taken it."""
+        self._exporting += 1
         return await asyncio.to_thread(self._export_blocking, data)
 
     def _export_blocking(self, data: object) -> bool:
-        self._is_exporting = True
         try:
             return self._exporter.export(data).name == "SUCCESS"
         except Exception as error:
             self._messages.last = repr(error)
             return False
         finally:
-            self._is_exporting = False
+            self._exporting -= 1
 
     def _finish(self, succeeded: bool) -> None:
         """Log a change between success and failure. After a failure, load certificates that have been replaced."""
@@ -94,7 +95,7 @@ class OtlpPusher(ABC):
             async with asyncio.timeout(STOP_TIMEOUT):
                 await last_push
         self._exporter.shutdown()
-        if not self._is_exporting:  # an export that still runs in its thread will log its failure
+        if not self._exporting:  # an export that still runs in its thread will log its failure
             _EXPORTER_LOG.removeFilter(self._messages)
 
 

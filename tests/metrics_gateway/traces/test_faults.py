@@ -15,6 +15,7 @@ from tests.metrics_gateway.traces.test_push import record
 from tests.support.authority import Authority
 from tests.support.gateway_process import Gateway, Launch
 from tests.support.metrics_receiver import scraped, until
+from tests.support.ports import free_port
 from tests.support.traces_receiver import Traces, receiving
 
 
@@ -103,3 +104,18 @@ async def test_traces_go_with_the_same_certificates_headers_and_compression(
     assert traces.headers["x-scope"] == "a b"
     assert traces.resource["service.name"] == "longshore"
     assert traces.resource["host.name"] == "web-1"
+
+
+async def test_each_signal_has_the_reason_of_its_own_failure(launch: Launch, bus: Bus) -> None:
+    await record(bus, "deployer-1", [*succeeded()])
+    nowhere = f"localhost:{free_port()}"
+    gateway = launch(otlp_endpoint=nowhere, otlp_insecure=True, otlp_interval=0.1)
+
+    def lines() -> list[str]:
+        return [line for line in gateway.log.read_text().splitlines() if "cannot push" in line]
+
+    await until(lambda: len(lines()) == 2)
+    assert await asyncio.to_thread(gateway.stop) == 0
+    for signal in ("metrics", "traces"):
+        (line,) = [line for line in lines() if f"cannot push {signal}" in line]
+        assert f"Failed to export {signal}" in line
