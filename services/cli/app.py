@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,7 +91,7 @@ def longshore(
     Every option can also be set by a variable (LONGSHORE_DRAIN_TIME=60) or in longshore.toml (drain-time = 60);
     a flag wins over a variable, a variable over the file.
     """
-    if config_file or Path(CONFIG_FILE).exists():
+    if config_file != os.devnull and (config_file or Path(CONFIG_FILE).exists()):  # a supervised service has no file
         from services.cli import config
 
         context.default_map = config.defaults(config_file, options_of_all())
