@@ -7,6 +7,8 @@ import contextlib
 import os
 import shutil
 import signal
+from collections.abc import Coroutine
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -93,18 +95,18 @@ class Server:
         while True:
             try:
                 await self._run_maintenance(bus, wanted)
-            except* Exception as errors:
-                reasons = ", ".join(str(error) or repr(error) for error in errors.exceptions)
-                log.get("bus").error("maintenance of the bus failed, retrying", reason=reasons)
+            except Exception as error:
+                log.get("bus").error("maintenance of the bus failed, retrying", reason=str(error) or repr(error))
             await asyncio.sleep(MAINTENANCE_RETRY)
 
     async def _run_maintenance(self, bus: Bus, wanted: Limits) -> None:
         system = await Bus.connect(SYSTEM, credentials.find(self._settings, SYSTEM), self._settings.bus_timeout)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(recreate_missing_stream(bus, wanted))
-                group.create_task(remove_old_markers(bus))
-                group.create_task(recover(system, self._free, self._restart))
+            await _until_one_fails(
+                recreate_missing_stream(bus, wanted),
+                remove_old_markers(bus),
+                recover(system, self._free, self._restart),
+            )
         finally:
             await system.close()
 
@@ -125,3 +127,14 @@ class Server:
 def usual_bytes(free: int) -> int:
     """Return the bytes that a new log may take of the `free` bytes of a disk, so that it does not fill it."""
     return min(MAX_BYTES, max(LEAST_BYTES, free // 2))
+
+
+async def _until_one_fails(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all until one fails. Raises what it failed with. (A TaskGroup cancels once, which a task may swallow.)"""
+    running = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await tasks.cancel(*running)

@@ -80,10 +80,6 @@ class Outage:
         self._fields = fields
         self._reasons: set[str] = set()
 
-    @property
-    def is_ongoing(self) -> bool:
-        return bool(self._reasons)
-
     def failed(self, reason: str, **fields: object) -> None:
         """Log a failure, unless one with this reason is logged already; after a few reasons, log no more."""
         if reason not in self._reasons and len(self._reasons) < MOST_REASONS:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from services.common import log
+from services.common import log, tasks
 from services.common.errors import LongshoreError
 from services.deployer.reconcile.removal import left, remove
 from services.deployer.settings import DeployerSettings
@@ -45,10 +45,7 @@ class Removals:
     async def end(self, apps: Iterable[str] | None = None) -> None:
         """Cancel the removals of these applications, or all."""
         names = list(self._tasks) if apps is None else [SWEEP, *apps]
-        tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.cancel(*[self._tasks.pop(name) for name in names if name in self._tasks])
 
     async def _remove(self, settings: DeployerSettings) -> None:
         last_reason = ""

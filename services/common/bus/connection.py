@@ -12,7 +12,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
-from services.common import log
+from services.common import log, tasks
 from services.common.bus import requests
 from services.common.bus.connect_errors import explain, forbidden
 from services.common.bus.credentials import Credentials
@@ -97,8 +97,9 @@ class Bus:
                 await self.client.flush(1)
         except (TimeoutError, nats.errors.Error):
             pass
-        with contextlib.suppress(OSError):  # pending messages cannot be sent while the bus is away
-            await self.client.close()
+        finally:  # also when this is cancelled: a client that is not closed connects again indefinitely
+            with contextlib.suppress(OSError):  # pending messages cannot be sent while the bus is away
+                await self.client.close()
 
     async def put(self, bucket: str, key: str, value: msgspec.Struct) -> None:
         """Set a key. Raises BusError when the bus does not take it; then it is not written later either."""
@@ -180,8 +181,7 @@ class Bus:
         await self._on_reconnected()
 
     async def _abandon(self, connecting: asyncio.Task[None]) -> None:
-        connecting.cancel()
-        await asyncio.gather(connecting, return_exceptions=True)
+        await tasks.cancel(connecting)
         await self.client.abort()
 
     def _describe_failure(self, error: BaseException, timeout: float) -> str:

@@ -56,7 +56,7 @@ class Stream(msgspec.Struct, frozen=True):
 async def describe(bus: Bus) -> Stream:
     """Return the log's state. Raises BusError, DeniedError at once when this account may not ask."""
     try:
-        info = await bus.unless_denied(subjects.STREAM, bus.jetstream.stream_info(subjects.STREAM))
+        info = await bus.unless_denied(f"STREAM.INFO.{subjects.STREAM}", bus.jetstream.stream_info(subjects.STREAM))
     except (nats.errors.Error, TimeoutError) as error:
         raise BusError(f"no answer about the stream {subjects.STREAM}: {error or type(error).__name__}") from error
     created = info.created.isoformat() if info.created else ""

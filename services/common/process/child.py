@@ -69,7 +69,7 @@ class Child:
         self._stderr = stderr
         self._process: asyncio.subprocess.Process | None = None
         self._supervising: asyncio.Task[None] | None = None
-        self._has_pulse = has_watchdog
+        self._has_watchdog = has_watchdog
         self._monitor: WatchdogMonitor | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._log = log.get("supervisor")
@@ -92,7 +92,7 @@ class Child:
         """
         await (self._spawn_with_retry() if retry_start else self._spawn())
         self._supervising = asyncio.create_task(self._supervise(), name=f"supervise {self.name}")
-        if self._has_pulse:
+        if self._has_watchdog:
             self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
     async def stop(self, timeout: float) -> None:
@@ -116,7 +116,7 @@ class Child:
             await process.wait()
 
     async def _spawn(self) -> None:
-        if not self._has_pulse:
+        if not self._has_watchdog:
             self._process = await self._launch(self._environment, self._pass_fds)
             return
         monitor = WatchdogMonitor()

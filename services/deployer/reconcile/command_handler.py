@@ -25,7 +25,7 @@ from services.deployer.rollout.decisions import newest_first, without_quarantine
 
 DEFAULT_ACTOR = "operator"
 LOOKUP_TIMEOUT = 10.0
-"""Seconds that the registry has for all questions of one command. The client waits longer (bus.ANSWER_TIMEOUT)."""
+"""Seconds for all lookups of one command in the registry. The client waits longer (bus.connection.ANSWER_TIMEOUT)."""
 FOLLOW_UP_TIMEOUT = 2.0
 """Seconds that it has once the command has taken effect, and only the reply needs the name of the release."""
 

@@ -64,7 +64,7 @@ class Leadership:
             problem = self._problem(rounds)
             if problem and problem != logged:
                 logged = problem
-                self._log.warning(problem, app=self.name, by=self._lease.other or "none")
+                self._log.warning(problem, lease=self.name, by=self._lease.other or "none")
             await asyncio.sleep(POLL_INTERVAL)
 
     async def keep(self) -> None:
