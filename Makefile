@@ -49,7 +49,7 @@ check: .venv ## Check format, lint, types and imports, and change nothing
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: .venv ## Format the code and mend what ruff can mend
+format: .venv ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 

@@ -42,7 +42,7 @@ _VERBS: list[Verb] = []
 def verb(function: Verb) -> Verb:
     """Register a verb: a coroutine of a Client, or of a Target if it connects by itself, and of its own options.
 
-    `register` adds the options of the bus.
+    `registered` adds the options of the bus.
     """
     _VERBS.append(function)
     return function

@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 from services.bus import binary
-from tests.ports import lasting_port
-from tests.support.ports import until_listening
+from tests.support.ports import free_port, until_listening
 
 CONFIG = """
 server_name: {name}
@@ -24,7 +23,7 @@ class Member:
         self, name: str, folder: Path, address: str = "127.0.0.1", route_address: str = "", prefix: tuple[str, ...] = ()
     ) -> None:
         self.name = name
-        self.port, self.route = lasting_port(), lasting_port()
+        self.port, self.route = free_port(), free_port()
         self.address, self.route_address = address, route_address or address
         self.url = f"nats://{address}:{self.port}"
         self._folder = folder

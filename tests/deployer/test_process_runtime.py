@@ -16,7 +16,7 @@ from services.deployer.runtime.protocol import Exit
 from services.deployer.runtime.replica_dir import KEPT_FOLDERS
 from tests.deployer.process_host import Host
 from tests.deployer.waiting import answer, eventually, proc
-from tests.ports import first_ephemeral_port
+from tests.support.ports import first_ephemeral_port
 from tests.support.releases import CRASHING, PYTHON, SERVER, STUBBORN
 
 

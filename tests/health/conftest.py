@@ -19,9 +19,9 @@ from services.common.jetstream.log_reader import read
 from services.common.process.lifecycle import Context
 from services.health.service import serve
 from services.health.settings import HealthSettings
-from tests.streams import no_stream_left as no_stream_left
 from tests.support.nats_server import NatsServer
 from tests.support.patience import patience
+from tests.support.streams import no_stream_left as no_stream_left
 
 HOST = "here"
 

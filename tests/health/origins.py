@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from schemas.routing import Check, Replica
-from tests.streams import listening
+from tests.support.streams import listening
 
 HANG = b""
 

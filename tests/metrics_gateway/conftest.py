@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-from tests.streams import no_stream_left as no_stream_left
 from tests.support.gateway_process import launch as launch
+from tests.support.streams import no_stream_left as no_stream_left

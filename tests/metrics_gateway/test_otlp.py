@@ -17,7 +17,6 @@ from services.metrics_gateway.export.metrics_pusher import export_interval
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from services.metrics_gateway.instruments.instrument import Instrument
 from tests.metrics_gateway.traffic import changes_by_itself, record, serve, until_counted
-from tests.streams import listening
 from tests.support.gateway_process import Launch, publishing
 from tests.support.metrics_receiver import (
     Receiver,
@@ -29,6 +28,7 @@ from tests.support.metrics_receiver import (
     receiving,
     scraped,
 )
+from tests.support.streams import listening
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 

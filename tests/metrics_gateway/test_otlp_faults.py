@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.streams import listening
 from tests.support.gateway_process import Gateway, Launch
 from tests.support.metrics_receiver import Receiver, receiving, scraped, until
 from tests.support.ports import free_port
+from tests.support.streams import listening
 
 
 @pytest.fixture(autouse=True)

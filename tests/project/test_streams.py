@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from tests.streams import listening
-from tests.streams import no_stream_left as no_stream_left
+from tests.support.streams import listening
+from tests.support.streams import no_stream_left as no_stream_left
 
 
 async def wait(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.demo.scenario import totals
-from tests.ports import lasting_port
 from tests.support.patience import patience
+from tests.support.ports import free_port
 
 LONGSHORE = str(Path(sys.executable).with_name("longshore"))
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Server:
         self.registry = directory / "releases"
         self.registry.mkdir(exist_ok=True)
         self.state = str(directory / "state")
-        self.port, self.admin_port = lasting_port(), lasting_port()
+        self.port, self.admin_port = free_port(), free_port()
         self.log = directory / "longshore.log"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None

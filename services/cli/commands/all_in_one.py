@@ -81,7 +81,7 @@ FILE = inspect.Parameter(
 
 @command(app, "up", *SHARED, omit=("listen",), own=[FILE], rich_help_panel=START)
 def up(values: dict[str, Any]) -> None:
-    """Deliver every application of a file: a table [app.NAME] for each, with the options of `server` as keys.
+    """Deliver every application of a file: a table app.NAME for each, with the options of `server` as keys.
 
     On SIGHUP Longshore reads the file again, and starts, stops and restarts only the applications that differ.
     """

@@ -63,9 +63,9 @@ def crashed(event: ReplicaExited) -> Notice:
     return _of(event, "replica-crashed", "failure", f"a replica of {event.release} ended by itself", text)
 
 
-def recovered(release: str, count: int, recoveries: float, time: float) -> Notice:
-    """Return the notice that no replica of a release has crashed for `quiet` seconds, after `count` crashes."""
-    text = f"none ended by itself for {recoveries / 60:g} minutes, after {count} in all"
+def recovered(release: str, count: int, seconds: float, time: float) -> Notice:
+    """Return the notice that no replica of a release has crashed for so many seconds, after `count` crashes."""
+    text = f"none ended by itself for {seconds / 60:g} minutes, after {count} in all"
     return Notice("replicas-recovered", "success", f"the replicas of {release} stay up", text, time)
 
 

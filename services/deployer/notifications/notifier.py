@@ -66,8 +66,10 @@ async def notifying(context: Context, settings: DeployerSettings) -> AsyncIterat
     At the end, notices that are on their way get a moment more.
     """
     notifier = Notifier(context, settings)
-    if notifier.queues:
-        context.spawn(notifier.run(), "notices")
+    if not notifier.queues:
+        yield lambda event, release: None
+        return
+    context.spawn(notifier.run(), "notices")
     for queue in notifier.queues:
         context.spawn(queue.run(), "delivery queue")
     try:

@@ -92,7 +92,7 @@ GATEWAY = Section(
             "longshore_gateway_batches_missing",
             "updowncounter",
             "{batch}",
-            "Batches that have not come, or not yet: above 0, numbers are too low",
+            "Batches that are lost or not here yet: above 0, numbers are too low",
             (),
             single(lambda measurement: measurement.state.missing()),
         ),

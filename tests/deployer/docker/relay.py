@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from tests.streams import Streams
+from tests.support.streams import Streams
 
 
 class Relay:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.streams import Streams
+from tests.support.streams import Streams
 
 
 class Request(NamedTuple):
