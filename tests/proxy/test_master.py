@@ -99,6 +99,20 @@ async def traffic(port: int, clients: int = 4) -> AsyncIterator[Traffic]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def until_workers_start(process: asyncio.subprocess.Process) -> None:
+    """Return when a master has begun to start its workers: it handles signals."""
+    async with asyncio.timeout(DEADLINE):
+        while not children_of(process.pid):  # noqa: ASYNC110  # the first of them; the others follow
+            await asyncio.sleep(0.001)
+
+
+async def started(settings: ProxySettings, listeners: list[Listener]) -> asyncio.subprocess.Process:
+    """Start another master on these listeners. A worker of the former one may still answer meanwhile."""
+    process = await start(settings, listeners)
+    await until_workers_start(process)
+    return process
+
+
 def assert_nothing_is_missing(running: Proxy) -> None:
     """Every batch of every instance is there, and every connection has one beginning and one end."""
     for sequences in running.log.sequences.values():
@@ -315,7 +329,7 @@ async def test_a_killed_master_never_closes_a_port_that_a_supervisor_holds(bus: 
                 running.process.kill()
                 await running.process.wait()
                 settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
-                running.process = await start(msgspec.structs.replace(settings, workers=2), listeners)
+                running.process = await started(msgspec.structs.replace(settings, workers=2), listeners)
                 await clients.goes_on()
             assert clients.broken == 0
             assert await finish(old) == b"bye"
@@ -375,7 +389,7 @@ async def test_the_next_master_waits_for_connections_that_the_last_ones_workers_
             former = running.process
             former.send_signal(number)
             settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
-            running.process = await start(msgspec.structs.replace(settings, workers=2), listeners)
+            running.process = await started(msgspec.structs.replace(settings, workers=2), listeners)
             await running.wait_for_workers(4)
             generation = await running.route(a.backend("draining"), b.backend())
             first = await running.wait_for_serving(lambda serving: serving.generation == generation)
@@ -407,7 +421,7 @@ async def test_a_master_that_starts_while_the_bus_is_away_serves_as_the_last_one
             nats_server.kill()
             await running.process.wait()
             settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
-            running.process = await start(msgspec.structs.replace(settings, workers=2), listeners)
+            running.process = await started(msgspec.structs.replace(settings, workers=2), listeners)
             assert [await exchange(running.port) for _ in range(20)] == [b"abye"] * 20
             nats_server.start()
             await running.serve(b.backend())
@@ -429,7 +443,7 @@ async def test_a_master_that_never_reached_the_bus_stops_when_it_is_told(bus: Bu
             nats_server.kill()
             await running.process.wait()
             settings = ProxySettings(host=HOST, nats_url=[nats_server.url], listen=[str(listeners[0].binding)])
-            running.process = await start(msgspec.structs.replace(settings, workers=1), listeners)
+            running.process = await started(msgspec.structs.replace(settings, workers=1), listeners)
             assert await exchange(running.port) == b"abye"
             assert await running.stop() == 0
     for listener in listeners:
@@ -448,7 +462,5 @@ async def test_a_proxy_that_stops_while_its_workers_start_ends_without_an_error(
     bus: Bus, nats_server: NatsServer
 ) -> None:
     async with proxy(bus, nats_server.url, ProxySettings(workers=8)) as running:
-        async with asyncio.timeout(DEADLINE):
-            while not children_of(running.process.pid):  # noqa: ASYNC110  # the first of them; the others follow
-                await asyncio.sleep(0.001)
+        await until_workers_start(running.process)
         assert await running.stop() == 0
