@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.demo.scenario import Summary, totals
+from tests.e2e.demo_recording import BLOCK, README
 from tests.support.harness import LONGSHORE, clean_environment, longshore, wait_for
 
 
@@ -63,3 +65,16 @@ def test_a_lost_request_or_a_wrong_count_is_a_problem(
 def test_samples_are_summed_over_their_labels() -> None:
     text = '# HELP a b\na{x="1"} 1.0\na{x="2"} 2\nb_bucket{le="+Inf"} 4\n'
     assert totals(text) == {"a": 3.0, "b_bucket": 4.0}
+
+
+def test_the_readme_shows_what_the_demo_prints() -> None:
+    demo = subprocess.run(
+        [LONGSHORE, "demo", "--once"], env=clean_environment(), capture_output=True, text=True, check=True, timeout=300
+    )
+    (block,) = BLOCK.findall(README.read_text())
+    assert without_figures(demo.stdout) == without_figures(block.partition("\n")[2])
+
+
+def without_figures(text: str) -> list[str]:
+    """Return the lines of a demo without its times, counts, ports and the random part of replicas' names."""
+    return [re.sub(r"\d+", "N", re.sub(r"(-\d)-[0-9a-f]{6}\b", r"\1", line)) for line in text.splitlines()]
