@@ -15,6 +15,8 @@ from tests.support.ports import free_port
 
 Series = list[dict[str, Any]]
 
+SCRAPE_INTERVAL = "1s"
+
 
 class Store:
     """A process that answers Prometheus' query API."""
@@ -64,7 +66,7 @@ def prometheus(folder: Path, target: str, remote_write: str) -> Store:
     """One that scrapes a gateway each second with our own rules, and passes everything on."""
     port = free_port()
     config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": "1s"},
         "rule_files": [str(Path(__file__).parents[2] / "compose/observability/alerts.yml")],
         "scrape_configs": [{"job_name": "longshore", "static_configs": [{"targets": [target]}]}],
         "remote_write": [{"url": remote_write}],
