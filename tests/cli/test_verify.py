@@ -14,8 +14,8 @@ from services.common.bus.connection import Bus
 from services.common.jetstream.log_reader import read
 from services.common.jetstream.provisioning import ensure_streams
 from services.replay.log.logfile import Record
+from tests.replay.log.test_file import without_times
 from tests.replay.recording import recorded, records, write
-from tests.replay.test_file import without_times
 from tests.support.gateway_process import publishing
 from tests.support.nats_server import NatsServer
 from tests.support.program import fails, longshore

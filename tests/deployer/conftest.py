@@ -9,7 +9,7 @@ import pytest
 
 from services.common.bus.connection import Bus
 from services.deployer.runtime import orphans
-from tests.deployer.process_host import Host
+from tests.deployer.runtime.process_host import Host
 from tests.deployer.site import Site
 from tests.support.nats_server import NatsServer
 from tests.support.streams import no_stream_left as no_stream_left

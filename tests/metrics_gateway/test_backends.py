@@ -13,7 +13,7 @@ from schemas.codec import Batch
 from services.common.bus.connection import Bus
 from services.common.process.lifecycle import resident_bytes
 from services.metrics_gateway.state.port import MANY
-from tests.metrics_gateway.test_scrapes import CLIENTS, deaf, scrape_often
+from tests.metrics_gateway.export.test_scrapes import CLIENTS, deaf, scrape_often
 from tests.support.gateway_process import Gateway, Launch
 from tests.support.metrics_receiver import Receiver, metrics, points, receiving, scraped
 

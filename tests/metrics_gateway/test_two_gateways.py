@@ -11,11 +11,11 @@ import pytest
 
 from services.common.bus.connection import Bus
 from services.common.jetstream.lease import Lease
-from tests.metrics_gateway.test_otlp_temporality import Totals
-from tests.metrics_gateway.test_restart import until_equal
-from tests.metrics_gateway.test_saver import Gateway as Inside
-from tests.metrics_gateway.test_saver import connections_of, publish, saved
-from tests.metrics_gateway.test_saver import running as running_inside
+from tests.metrics_gateway.export.test_otlp_temporality import Totals
+from tests.metrics_gateway.snapshots.test_restart import until_equal
+from tests.metrics_gateway.snapshots.test_saver import Gateway as Inside
+from tests.metrics_gateway.snapshots.test_saver import connections_of, publish, saved
+from tests.metrics_gateway.snapshots.test_saver import running as running_inside
 from tests.metrics_gateway.traces.story import failed, succeeded
 from tests.metrics_gateway.traces.test_push import record as record_story
 from tests.metrics_gateway.traffic import record, serve, until_counted

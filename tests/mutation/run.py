@@ -49,7 +49,19 @@ class Outcome(msgspec.Struct):
 def run(module: str, tests: list[str]) -> Outcome:
     """Try every mutant of a module against its tests."""
     plugin = _Plugin(module)
-    options = ["-p", "no:terminal", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=", f"--timeout={STUCK}"]
+    options = [
+        "-m",
+        "not (process or slow)",
+        "-p",
+        "no:terminal",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=",
+        f"--timeout={STUCK}",
+    ]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what the module before this one has imported
     with tempfile.TemporaryDirectory() as directory:  # what killed tests leave behind is gone after it
         status = pytest.main([*options, f"--basetemp={directory}/tests", *tests], plugins=[plugin])

@@ -21,7 +21,7 @@ RUN_BY = {
     "services.deployer.notifications": "deployer/notifications/test_delivery.py",
     "services.metrics_gateway.api": "metrics_gateway/api/test_reading.py",
     "services.metrics_gateway.traces": "metrics_gateway/traces/test_spans.py",
-    "services.proxy": "proxy/test_master.py",
+    "services.proxy": "proxy/master/test_master.py",
     "services.replay": "replay/test_moment.py",
     "services.supervisor": "supervisor/test_watch.py",
 }

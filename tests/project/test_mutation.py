@@ -89,7 +89,7 @@ def test_tests_that_fail_without_a_mutant_say_nothing_about_mutants(tmp_path: Pa
 
 
 def test_the_mutants_of_a_module_of_ours_are_killed_or_listed() -> None:
-    command = [sys.executable, "-m", "tests.mutation", "choice"]
+    command = [sys.executable, "-m", "tests.mutation", "decisions"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 

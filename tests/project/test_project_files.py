@@ -144,8 +144,8 @@ def test_no_test_is_skipped_or_expected_to_fail_but_for_what_the_machine_does_no
     excused = {file for file in (ROOT / "tests").rglob("*.py") if excuse.search(file.read_text())}
     known = (
         "cluster/namespace.py",
-        "proxy/test_own_trouble.py",
-        "proxy/test_system_calls.py",
+        "proxy/worker/test_own_trouble.py",
+        "proxy/worker/test_system_calls.py",
         "support/disk.py",
         "support/engine.py",
         "support/mounts.py",

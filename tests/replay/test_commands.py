@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.bus.connection import Bus
 from tests.metrics_gateway.recording import START
+from tests.replay.log.test_file import publish, stored, unique
 from tests.replay.recording import GOLDEN, recorded, write
-from tests.replay.test_file import publish, stored, unique
 from tests.replay.test_series import AGE, NOT_OF_THE_LOG, folded
 from tests.support.gateway_process import Gateway, Launch
 from tests.support.nats_server import NatsServer

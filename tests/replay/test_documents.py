@@ -19,8 +19,8 @@ import pytest
 from services.common.bus.connection import Bus
 from services.metrics_gateway.state.state import HISTOGRAMS
 from services.replay.log import logfile
+from tests.replay.log.test_file import publish, unique
 from tests.replay.recording import GOLDEN, recorded, write
-from tests.replay.test_file import publish, unique
 from tests.support.nats_server import NatsServer
 from tests.support.program import PROGRAM
 

@@ -21,8 +21,8 @@ from services.metrics_gateway.snapshots.snapshot import encode
 from services.metrics_gateway.snapshots.store import SLOTS, Store
 from services.metrics_gateway.state.state import State
 from services.replay.log.source import from_stream
+from tests.replay.log.test_file import publish, without_times
 from tests.replay.recording import recorded
-from tests.replay.test_file import publish, without_times
 from tests.support.configured_server import connected, serving
 from tests.support.nats_server import NatsServer
 from tests.support.program import longshore

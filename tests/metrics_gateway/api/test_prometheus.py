@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.metrics_gateway.test_prometheus import Prometheus
+from tests.metrics_gateway.export.test_prometheus import Prometheus
 from tests.support.gateway_process import Launch, running
 from tests.support.ports import free_port
 

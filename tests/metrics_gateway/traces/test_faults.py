@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.common.bus.connection import Bus
-from tests.metrics_gateway.test_otlp_faults import complaints, nonsense
-from tests.metrics_gateway.test_otlp_tls import server
+from tests.metrics_gateway.export.test_otlp_faults import complaints, nonsense
+from tests.metrics_gateway.export.test_otlp_tls import server
 from tests.metrics_gateway.traces.story import succeeded
 from tests.metrics_gateway.traces.test_push import record
 from tests.support.authority import Authority
