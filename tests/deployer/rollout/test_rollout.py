@@ -207,8 +207,22 @@ def test_a_replica_whose_release_is_still_being_brought_here_is_not_late() -> No
         (Replica(id="a", release="new", slot=0, since=0, running=True), "check"),
         (Replica(id="a", release="new", slot=0, since=0, running=True, ready=True, route="active"), "route"),
         (Replica(id="a", release="old", slot=0, since=0, running=True, route="draining", leaving="replaced"), "drain"),
+        (
+            Replica(
+                id="a",
+                release="new",
+                slot=0,
+                since=0,
+                running=True,
+                ready=True,
+                healthy=True,
+                route="active",
+                followed=True,
+            ),
+            "start",
+        ),
     ],
-    ids=["start", "check", "route", "drain"],
+    ids=["start", "check", "route", "drain", "nothing"],
 )
 def test_the_phase_of_a_deployment_is_what_it_waits_for(replica: Replica, waits_for: str) -> None:
     assert phase(Facts(now=1.0, target="new", desired=1, replicas=[replica], deploying=True)) == waits_for

@@ -7,7 +7,7 @@ import msgspec
 from schemas import codec
 from schemas import events as e
 from schemas.chain import Sealer
-from services.metrics_gateway.fold.apply import HORIZON, apply
+from services.metrics_gateway.fold.apply import HORIZON, LEAP, apply
 from services.metrics_gateway.state.state import State
 from tests.metrics_gateway.events import KEY, Log, accepted, closed, progressed, started
 
@@ -85,3 +85,26 @@ def test_a_worker_that_outlives_its_master_still_says_how_its_connections_ended(
     log.say("w", progressed(2, 0, 40), closed(1, 150, 0), closed(2, 0, 50), e.ServiceStopped(1.0, "its master ended"))
     assert (log.active, log.port.bytes, log.port.duration.count) == (0, 200, 2)
     assert log.state.instances["w"].listeners == {}
+
+
+def test_a_batch_that_comes_after_its_gap_was_given_up_is_a_repeat_while_another_gap_is_open() -> None:
+    payloads = log(HORIZON + 20)
+    given_up = payloads[1]
+    state = fold([payload for n, payload in enumerate(payloads) if n not in (1, 100)])
+    apply(state, state.position + 1, 1.0, given_up)
+    assert (state.repeated, state.chain_breaks, state.missing()) == (1, 0, 2)
+
+
+def test_a_repeat_of_the_batch_before_a_forged_one_is_not_the_next_batch() -> None:
+    payloads = log(4)
+    state = fold([payloads[0], *payloads[2:], codec.encode(codec.Batch("proxy", "host", "web", "w", 5000, []))])
+    breaks = state.chain_breaks
+    apply(state, state.position + 1, 1.0, payloads[3])
+    assert (state.repeated, state.chain_breaks) == (1, breaks)
+
+
+def test_a_number_that_an_instance_cannot_have_leaves_no_trace_of_the_batch() -> None:
+    state = fold([codec.encode(codec.Batch("proxy", "host", "web", "w", LEAP + 1, [accepted(1)]))])
+    assert (state.misfits, state.instances, state.services) == (1, {}, {})
+    state = fold([codec.encode(codec.Batch("proxy", "host", "web", "w", LEAP, [accepted(1)]))])
+    assert (state.misfits, list(state.instances), list(state.services)) == (0, ["w"], ["proxy"])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from schemas import events as e
 from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.snapshots.snapshot import (
+    LARGEST_SUM,
     VERSION,
     Snapshot,
     SnapshotError,
@@ -76,7 +77,7 @@ def test_sums_beyond_64_bits_are_saved() -> None:
     assert saved_and_loaded(log.state) == log.state
 
 
-@pytest.mark.parametrize("nanoseconds", [10**400, -(10**40), 2**128])
+@pytest.mark.parametrize("nanoseconds", [10**400, -(10**40), 2**128, int(LARGEST_SUM), -int(LARGEST_SUM)])
 def test_a_sum_that_no_log_gives_is_no_state(nanoseconds: int) -> None:
     log = Log()
     log.say("w", established(1))
@@ -141,3 +142,11 @@ def test_rubbish_is_refused(data: bytes) -> None:
 def test_a_state_that_is_rubbish_is_refused(rubbish: bytes) -> None:
     with pytest.raises(SnapshotError):
         restore(Snapshot(VERSION, STREAM, 1, msgspec.Raw(rubbish + b"\xc1")))
+
+
+def test_the_connections_of_a_backend_are_counted_again_from_those_that_are_open() -> None:
+    log = Log()
+    log.say("w", accepted(1), established(1))
+    listener = log.state.instances["w"].listeners["web", 80]
+    listener.carried = {"b": 7, "gone": 3}
+    assert saved_and_loaded(log.state).instances["w"].listeners["web", 80].carried == {"b": 1}
