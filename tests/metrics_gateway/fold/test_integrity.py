@@ -95,11 +95,13 @@ def test_a_batch_that_comes_after_its_gap_was_given_up_is_a_repeat_while_another
     assert (state.repeated, state.chain_breaks, state.missing()) == (1, 0, 2)
 
 
-def test_a_repeat_of_the_batch_before_a_forged_one_is_not_the_next_batch() -> None:
-    payloads = log(4)
-    state = fold([payloads[0], *payloads[2:], codec.encode(codec.Batch("proxy", "host", "web", "w", 5000, []))])
+def test_a_batch_that_was_given_up_is_not_the_next_one_before_a_forged_batch() -> None:
+    payloads = log(HORIZON + 20)
+    given_up = payloads[1]
+    forged = codec.encode(codec.Batch("proxy", "host", "web", "w", 50_000, []))
+    state = fold([*(payload for n, payload in enumerate(payloads) if n not in (1, 100)), forged])
     breaks = state.chain_breaks
-    apply(state, state.position + 1, 1.0, payloads[3])
+    apply(state, state.position + 1, 1.0, given_up)
     assert (state.repeated, state.chain_breaks) == (1, breaks)
 
 
