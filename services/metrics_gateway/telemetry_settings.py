@@ -16,7 +16,7 @@ from services.common.config import certificates
 from services.common.config.option import Option
 from services.common.config.settings import Settings, check_positive
 from services.common.errors import ExpiredError, SettingsError
-from services.metrics_gateway.export.endpoint import Endpoint, parse, parse_target
+from services.metrics_gateway.telemetry_endpoint import Endpoint, parse, parse_target
 
 Signal = Literal["metrics", "traces"]
 SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
