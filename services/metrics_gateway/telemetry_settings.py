@@ -22,7 +22,10 @@ Signal = Literal["metrics", "traces"]
 SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
 
 SIGNAL_VARIABLES = ("LONGSHORE_TELEMETRY_SIGNALS", "LONGSHORE_TELEMETRY", "SCOTTY__TELEMETRY")
-"""The first of these that is set names the signals, unless --telemetry-signals does."""
+"""The first of these that is set names the signals, unless --telemetry-signals does.
+
+The last is the variable of Scotty, a platform that takes the same values: who comes from there keeps their settings.
+"""
 
 TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
