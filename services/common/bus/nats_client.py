@@ -187,6 +187,8 @@ async def attempt(connecting: asyncio.Task[None], enough: asyncio.Event, timeout
     A TimeoutError means that the attempt goes on.
     """
     waiting = asyncio.ensure_future(enough.wait())
-    await asyncio.wait({connecting, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    try:
+        await asyncio.wait({connecting, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
     return connecting.exception() if connecting.done() else TimeoutError()
