@@ -26,6 +26,15 @@ class _Envelope(msgspec.Struct, array_like=True, frozen=True):
     previous: bytes
 
 
+class SealedBatch(msgspec.Struct, array_like=True, frozen=True):
+    """A batch of `events` events as it travels from the process that sealed it to the log: it never changes again."""
+
+    app: str
+    message_id: str
+    events: int
+    payload: bytes
+
+
 class Sealer:
     """The maker of an instance's batches: it numbers them from 1, and chains them."""
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.chain import SealedBatch
+
 SUFFIX = ".handover"
-
-
-class SealedBatch(msgspec.Struct, array_like=True, frozen=True):
-    """A sealed batch of `events` events."""
-
-    app: str
-    message_id: str
-    events: int
-    payload: bytes
 
 
 _encoder = msgspec.msgpack.Encoder()

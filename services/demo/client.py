@@ -42,7 +42,8 @@ class TrafficClient:
         while not self._stopping.is_set():
             await self._ask()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), PAUSE)
+                async with asyncio.timeout(PAUSE):
+                    await self._stopping.wait()
 
     async def _ask(self) -> None:
         self.traffic.requests += 1

@@ -16,13 +16,16 @@ from services.common.config import certificates
 from services.common.config.option import Option
 from services.common.config.settings import Settings, check_positive
 from services.common.errors import ExpiredError, SettingsError
-from services.metrics_gateway.export.endpoint import Endpoint, parse, parse_target
+from services.metrics_gateway.telemetry_endpoint import Endpoint, parse, parse_target
 
 Signal = Literal["metrics", "traces"]
 SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
 
 SIGNAL_VARIABLES = ("LONGSHORE_TELEMETRY_SIGNALS", "LONGSHORE_TELEMETRY", "SCOTTY__TELEMETRY")
-"""The first of these that is set names the signals, unless --telemetry-signals does."""
+"""The first of these that is set names the signals, unless --telemetry-signals does.
+
+The last is the variable of Scotty, a platform that takes the same values: who comes from there keeps their settings.
+"""
 
 TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 

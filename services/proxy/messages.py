@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from schemas.chain import SealedBatch
 from schemas.routing import Backend
 
 Balance = Literal["round-robin", "least-connections"]
@@ -136,14 +137,12 @@ class BackendRecovered(msgspec.Struct, array_like=True, tag=12, frozen=True):
     admission: int = 0
 
 
-class BatchSealed(msgspec.Struct, array_like=True, tag=13, frozen=True):
-    """A sealed batch of `count` events about an app; `last` is the number of the last one in the black box."""
+class ForwardBatch(msgspec.Struct, array_like=True, tag=13, frozen=True):
+    """Forward a sealed batch to the log; `last` is the number of its last event in the black box."""
 
-    app: str
+    batch: SealedBatch
     sequence: int
-    count: int
     last: int
-    payload: bytes
 
 
 class Blocked(msgspec.Struct, array_like=True, tag=14, frozen=True):
@@ -156,5 +155,5 @@ class Blocked(msgspec.Struct, array_like=True, tag=14, frozen=True):
 
 
 ToWorker: TypeAlias = ApplyRoute | Start | Eject | Readmit | Stop | BatchAck
-ToMaster: TypeAlias = RouteApplied | DialFailure | BackendRecovered | BatchSealed | Blocked
+ToMaster: TypeAlias = RouteApplied | DialFailure | BackendRecovered | ForwardBatch | Blocked
 Message: TypeAlias = ToWorker | ToMaster

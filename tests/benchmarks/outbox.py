@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from schemas.chain import Sealer
+from schemas.chain import SealedBatch, Sealer
 from schemas.codec import encode_events
 from schemas.events import ConnectionAccepted
 from services.common.bus.connection import Bus
@@ -80,7 +80,7 @@ def add(outbox: Outbox, instance: str, events: int) -> None:
     encoded = msgspec.Raw(encode_events([ConnectionAccepted(1.0, n, 80) for n in range(events)]))
     for _ in range(COUNT):
         payload = sealer.seal("web", encoded)
-        outbox.forward("web", f"{instance}:{sealer.sequence}", events, payload)
+        outbox.forward(SealedBatch("web", f"{instance}:{sealer.sequence}", events, payload))
 
 
 async def end(running: asyncio.Task[None]) -> None:

@@ -146,6 +146,7 @@ def test_no_test_is_skipped_or_expected_to_fail_but_for_what_the_machine_does_no
         "cluster/namespace.py",
         "proxy/worker/test_own_trouble.py",
         "proxy/worker/test_system_calls.py",
+        "support/asyncapi_specification.py",
         "support/disk.py",
         "support/engine.py",
         "support/mounts.py",

@@ -40,6 +40,7 @@ TOOLS = {
     "docker-registry",
     "ip",
     "mount",
+    "npm",
     "nsenter",
     "openssl",
     "podman",

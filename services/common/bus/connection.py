@@ -158,7 +158,11 @@ class Bus:
         }
         self._jetstream = self.client.jetstream(timeout=REQUEST_TIMEOUT, publish_async_max_pending=4096)
         connecting = asyncio.create_task(self.client.connect(**options))
-        failure = await attempt(connecting, self._refused, timeout)
+        try:
+            failure = await attempt(connecting, self._refused, timeout)
+        except asyncio.CancelledError:
+            await self._abandon(connecting)  # it would connect again indefinitely
+            raise
         if isinstance(failure, TimeoutError) and not is_needed:
             self._lost.set()
             self._log.warning("the bus is away, going on without it", reason=self._describe_failure(failure, timeout))

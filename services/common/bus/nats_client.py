@@ -11,9 +11,11 @@ from urllib.parse import ParseResult, unquote
 
 import nats.errors
 from nats.aio.client import Client, Server, Srv
+from nats.aio.msg import Msg
 
 from services.common.bus.credentials import Credentials
 from services.common.errors import SettingsError
+from services.common.tasks import unless_cancelled
 
 RECONNECT_WAIT = 0.5
 PING_INTERVAL = 5
@@ -71,6 +73,18 @@ class ReconnectingClient(Client):
         if credentials.creds:
             options["user_jwt_cb"] = lambda: _readable(credentials.jwt).encode()
         return options
+
+    async def connect(self, *args: Any, **options: Any) -> None:
+        """Connect as the library does."""
+        await unless_cancelled(super().connect(*args, **options))
+
+    async def request(self, *args: Any, **options: Any) -> Msg:
+        """Send a request and return the reply, as the library does."""
+        return await unless_cancelled(super().request(*args, **options))
+
+    async def flush(self, *args: Any, **options: Any) -> None:
+        """Wait until the server has what was sent, as the library does."""
+        await unless_cancelled(super().flush(*args, **options))
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
@@ -173,6 +187,8 @@ async def attempt(connecting: asyncio.Task[None], enough: asyncio.Event, timeout
     A TimeoutError means that the attempt goes on.
     """
     waiting = asyncio.ensure_future(enough.wait())
-    await asyncio.wait({connecting, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    try:
+        await asyncio.wait({connecting, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
     return connecting.exception() if connecting.done() else TimeoutError()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from services.common import tasks
 from services.common.errors import DeniedError
 
 T = TypeVar("T")
@@ -42,4 +43,4 @@ class PermissionErrors:
             return working.result()
         finally:
             self._waiting.remove(entry)
-            working.cancel()
+            await tasks.cancel(working)

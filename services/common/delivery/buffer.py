@@ -17,7 +17,7 @@ from typing import TypeVar
 from schemas import codec
 from services.common import log
 from services.common.delivery.disk_queue import ROOM, UNREADABLE, DiskQueue
-from services.common.delivery.spool_file import DamagedSpoolError, QueuedBatch, SpoolError
+from services.common.delivery.spool_file import DamagedSpoolError, Delivery, SpoolError
 from services.common.log import Outage
 
 GRACE = 0.005
@@ -44,11 +44,11 @@ class Buffer:
         self.ready = asyncio.Event()
         self._disk_queue = disk_queue
         self._limit = limit
-        self._queue: deque[QueuedBatch] = deque()
+        self._queue: deque[Delivery] = deque()
         self._size = 0
-        self._unstored: dict[QueuedBatch, None] = {}
+        self._unstored: dict[Delivery, None] = {}
         self._sending: frozenset[str] = frozenset()
-        self._finished: list[QueuedBatch] = []
+        self._finished: list[Delivery] = []
         self._is_spilled = False
         self._failing: set[str] = set()
         self._outage = Outage(
@@ -73,7 +73,7 @@ class Buffer:
         lost, self.lost = self.lost, Counter()
         return lost
 
-    def add(self, batch: QueuedBatch) -> None:
+    def add(self, batch: Delivery) -> None:
         """Add a batch to send."""
         self._queue.append(batch)
         self._size += len(batch.payload)
@@ -84,12 +84,12 @@ class Buffer:
             self._drop_oldest()
         self.ready.set()
 
-    def drop(self, batches: Sequence[QueuedBatch]) -> None:
+    def drop(self, batches: Sequence[Delivery]) -> None:
         """Count the events of batches that the bus will never take as lost."""
         for batch in batches:
             self._count_lost(codec.kinds(batch.payload))
 
-    async def next_batches(self, count: int) -> list[QueuedBatch]:
+    async def next_batches(self, count: int) -> list[Delivery]:
         """Return at most `count` of the oldest batches. Acknowledge them all before the next call."""
         if self._disk_queue and self._is_spilled:
             try:
@@ -101,7 +101,7 @@ class Buffer:
             self._is_spilled = bool(self._failing) and bool(self._disk_queue.batches)
         return self._protect([batch for batch in islice(self._queue, count) if not batch.is_finished])
 
-    async def acknowledge(self, batches: Sequence[QueuedBatch]) -> None:
+    async def acknowledge(self, batches: Sequence[Delivery]) -> None:
         """Forget batches that the bus has taken."""
         for batch in batches:
             self._finish(batch)
@@ -162,12 +162,12 @@ class Buffer:
             self._spill()
         return True
 
-    def _retain(self, batches: list[QueuedBatch], finished: list[QueuedBatch]) -> None:
+    def _retain(self, batches: list[Delivery], finished: list[Delivery]) -> None:
         """Put back the batches to store, in their order, and those to remove from the disk."""
         self._unstored = dict.fromkeys(batches) | self._unstored
         self._finished += finished
 
-    def _write(self, disk_queue: DiskQueue, batches: list[QueuedBatch], finished: list[QueuedBatch]) -> None:
+    def _write(self, disk_queue: DiskQueue, batches: list[Delivery], finished: list[Delivery]) -> None:
         """Store new batches. Runs in the thread.
 
         The disk must not drop and count batches that the bus may have already, or that were dropped meanwhile.
@@ -176,16 +176,16 @@ class Buffer:
             batches, finished, lambda: self._sending | {batch.message_id for batch in batches if batch.is_finished}
         )
 
-    def _oldest(self, disk_queue: DiskQueue, count: int) -> list[QueuedBatch]:
+    def _oldest(self, disk_queue: DiskQueue, count: int) -> list[Delivery]:
         """Read the next batches from the disk. Runs in the thread: no write may drop them in between."""
         return self._protect(disk_queue.oldest(count))
 
-    def _protect(self, batches: list[QueuedBatch]) -> list[QueuedBatch]:
+    def _protect(self, batches: list[Delivery]) -> list[Delivery]:
         """Protect batches from being dropped while they are sent: the bus may have them before it acknowledges."""
         self._sending = frozenset(batch.message_id for batch in batches)
         return batches
 
-    def _stored(self, batch: QueuedBatch) -> None:
+    def _stored(self, batch: Delivery) -> None:
         batch.report_durable()
         if batch.is_finished:  # meanwhile
             self._finished.append(batch)
@@ -204,7 +204,7 @@ class Buffer:
         self._queue = deque(batch for batch in self._queue if not (batch.spool or batch.is_finished))
         self._size = sum(len(batch.payload) for batch in self._queue)
 
-    def _finish(self, batch: QueuedBatch) -> None:
+    def _finish(self, batch: Delivery) -> None:
         batch.is_finished = True
         batch.report_durable()
         if not batch.spool:
@@ -222,7 +222,7 @@ class Buffer:
         """Free a tenth of the limit at once, so that a long outage makes few EventsDropped events."""
         if self._disk_queue:
             self._spill()
-        spared: list[QueuedBatch] = []
+        spared: list[Delivery] = []
         while self._queue and self._size > self._limit * ROOM:
             batch = self._queue.popleft()
             if batch.message_id in self._sending and not batch.is_finished:
@@ -233,7 +233,7 @@ class Buffer:
                 self._drop(batch)
         self._queue.extendleft(reversed(spared))
 
-    def _drop(self, batch: QueuedBatch) -> None:
+    def _drop(self, batch: Delivery) -> None:
         """Drop a batch. Its sender must not keep it either: a batch that is counted as lost is never sent."""
         batch.is_finished = True
         self._unstored.pop(batch, None)

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import msgspec
 
-from schemas import codec, handover, subjects
+from schemas import codec, handover
 from services.common import log
 from services.common.delivery.spool_file import (
     SUFFIX,
     DamagedSpoolError,
+    Delivery,
     OwnedSpoolError,
-    QueuedBatch,
     Spool,
     SpoolError,
+    delivery,
     files,
     set_aside,
 )
@@ -66,8 +67,8 @@ class DiskQueue:
 
     def write(
         self,
-        add: Sequence[QueuedBatch],
-        remove: Sequence[QueuedBatch],
+        add: Sequence[Delivery],
+        remove: Sequence[Delivery],
         spared: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         """Store the batches in `add`, all or none, and forget those in `remove`. Drop the oldest when there is no room.
@@ -81,11 +82,11 @@ class DiskQueue:
             while self.size > self._limit * ROOM and self._trim(spared()):
                 pass
 
-    def oldest(self, count: int) -> list[QueuedBatch]:
+    def oldest(self, count: int) -> list[Delivery]:
         """Return the oldest batches; those of dead processes come first."""
         return next((batches for spool in self._spools if (batches := spool.oldest(count))), [])
 
-    def sent(self, batches: Sequence[QueuedBatch]) -> None:
+    def sent(self, batches: Sequence[Delivery]) -> None:
         """Forget batches that the bus has.
 
         Only a batch from `oldest` proves that the rows before it were sent: a batch that was sent from memory may have
@@ -123,7 +124,7 @@ class DiskQueue:
             self._spools.append(Spool(self._path))
         return self._spools[-1]
 
-    def _remove(self, batches: Sequence[QueuedBatch]) -> None:
+    def _remove(self, batches: Sequence[Delivery]) -> None:
         for spool in list(self._spools):
             theirs = [batch for batch in batches if batch.spool is spool]
             if theirs:
@@ -170,11 +171,7 @@ class DiskQueue:
             self._lost[UNREADABLE] += 1
             self._log_damage(SpoolError(f"{path}: {error}"), set_aside(path))
             return
-        batches = [
-            QueuedBatch(subjects.events(self._service, one.app), one.message_id, one.events, one.payload)
-            for one in found
-        ]
-        self._own().append(batches)
+        self._own().append([delivery(self._service, batch) for batch in found])
         path.unlink(missing_ok=True)
 
     def _log_damage(self, reason: Exception, aside: Path) -> None:

@@ -18,14 +18,14 @@ import nats.errors
 from nats.js.api import PubAck
 
 from schemas import subjects
-from schemas.chain import Sealer
+from schemas.chain import SealedBatch, Sealer
 from schemas.codec import encode_events
 from schemas.events import Event, EventsDropped
 from services.common import log
 from services.common.bus.connection import Bus
 from services.common.delivery.buffer import Buffer
 from services.common.delivery.disk_queue import DiskQueue
-from services.common.delivery.spool_file import QueuedBatch
+from services.common.delivery.spool_file import Delivery, delivery
 from services.common.log import Outage
 
 FLUSH_INTERVAL = 0.005
@@ -101,13 +101,9 @@ class Outbox:
             self._seal(app)
         self._wake.set()
 
-    def forward(
-        self, app: str, message_id: str, events: int, payload: bytes, on_durable: Callable[[], None] | None = None
-    ) -> None:
+    def forward(self, batch: SealedBatch, on_durable: Callable[[], None] | None = None) -> None:
         """Add a sealed batch of a child; `on_durable` is called once the batch outlives this process."""
-        self._buffer.add(
-            QueuedBatch(subjects.events(self._service, app), message_id, events, payload, on_durable=on_durable)
-        )
+        self._buffer.add(delivery(self._service, batch, on_durable))
 
     async def run(self) -> None:
         """Publish until cancelled; then write the remaining batches to disk."""
@@ -149,7 +145,7 @@ class Outbox:
         events = self._unsealed.pop(app)
         payload = self._sealer.seal(app, msgspec.Raw(encode_events(events)))
         message_id = f"{self.instance}:{self._sealer.sequence}"
-        self._buffer.add(QueuedBatch(subjects.events(self._service, app), message_id, len(events), payload))
+        self.forward(SealedBatch(app, message_id, len(events), payload))
 
     async def _send(self) -> None:
         while True:
@@ -169,7 +165,7 @@ class Outbox:
             self._log.warning("events were dropped", events=lost.total())
             self.record(EventsDropped(time.time(), lost.total(), dict(lost)))
 
-    async def _publish_all(self, window: list[QueuedBatch]) -> None:
+    async def _publish_all(self, window: list[Delivery]) -> None:
         """Send batches until all have arrived; send those again that were not acknowledged."""
         while window:
             await self._bus.until_connected()
@@ -187,7 +183,7 @@ class Outbox:
                 await asyncio.sleep(RETRY)
             window = again
 
-    async def _publish(self, batch: QueuedBatch) -> None:
+    async def _publish(self, batch: Delivery) -> None:
         await self._acknowledged(
             await self._bus.jetstream.publish_async(
                 subjects.from_host(batch.subject, self._host),
@@ -217,8 +213,8 @@ class Outbox:
 
 
 def _sort_outcomes(
-    window: list[QueuedBatch], outcomes: list[Any]
-) -> tuple[list[QueuedBatch], list[QueuedBatch], list[QueuedBatch]]:
+    window: list[Delivery], outcomes: list[Any]
+) -> tuple[list[Delivery], list[Delivery], list[Delivery]]:
     """Return the batches that arrived, those to send again, unless dropped, and those too large for the bus."""
     arrived, again, impossible = [], [], []
     for batch, outcome in zip(window, outcomes, strict=True):

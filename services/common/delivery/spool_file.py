@@ -16,6 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from schemas import subjects
+from schemas.chain import SealedBatch
+
 SUFFIX = ".spool"
 DAMAGED = ".damaged"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -40,8 +43,8 @@ class OwnedSpoolError(SpoolError):
     """The process that owns the file runs."""
 
 
-class QueuedBatch(msgspec.Struct, eq=False):
-    """A sealed batch of `events` events in the outbox, and its place on disk if it has one.
+class Delivery(msgspec.Struct, eq=False):
+    """The delivery of a sealed batch to the bus, under `subject`, and the place of the batch on disk if it has one.
 
     `is_finished`: the bus has acknowledged it, or it was dropped. `on_durable` is called once the bus or the disk has
     it, or it was dropped. `is_read`: it was read from the disk, after all batches before it.
@@ -62,6 +65,12 @@ class QueuedBatch(msgspec.Struct, eq=False):
         if self.on_durable:
             self.on_durable()
             self.on_durable = None
+
+
+def delivery(service: str, batch: SealedBatch, on_durable: Callable[[], None] | None = None) -> Delivery:
+    """Return the delivery of a batch of this service that is not on disk yet."""
+    subject = subjects.events(service, batch.app)
+    return Delivery(subject, batch.message_id, batch.events, batch.payload, on_durable=on_durable)
 
 
 class Spool:
@@ -85,7 +94,7 @@ class Spool:
             self._connection.close()
             raise
 
-    def append(self, batches: Sequence[QueuedBatch]) -> None:
+    def append(self, batches: Sequence[Delivery]) -> None:
         """Store batches, all or none."""
         rows = [
             (self._last + n, batch.subject, batch.message_id, batch.events, batch.payload)
@@ -98,7 +107,7 @@ class Spool:
         self._last += len(rows)
         self._count([(batch.events, len(batch.payload)) for batch in batches], 1)
 
-    def oldest(self, count: int) -> list[QueuedBatch]:
+    def oldest(self, count: int) -> list[Delivery]:
         """Return at most `count` of the oldest batches."""
         with self._errors():
             rows = self._connection.execute(
@@ -106,11 +115,11 @@ class Spool:
                 (self.sent, count),
             ).fetchall()
         return [
-            QueuedBatch(subject, id_, events, payload, row, self, is_read=True)
+            Delivery(subject, id_, events, payload, row, self, is_read=True)
             for subject, id_, events, payload, row in rows
         ]
 
-    def remove(self, batches: Sequence[QueuedBatch]) -> None:
+    def remove(self, batches: Sequence[Delivery]) -> None:
         """Forget batches, which need not be in the file."""
         removed: list[tuple[int, int]] = []
         with self._transaction():
@@ -120,7 +129,7 @@ class Spool:
                 ).fetchall()
         self._count(removed, -1)
 
-    def trim(self, count: int, spared: Container[str] = ()) -> list[QueuedBatch]:
+    def trim(self, count: int, spared: Container[str] = ()) -> list[Delivery]:
         """Drop at most `count` of the oldest batches, except those whose message ids are `spared`."""
         batches = [batch for batch in self.oldest(count) if batch.message_id not in spared]
         self.remove(batches)

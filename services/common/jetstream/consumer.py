@@ -19,6 +19,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from services.common.bus.connection import Bus
 from services.common.bus.nats_client import AwayError
+from services.common.tasks import unless_cancelled
 
 BATCH = 500
 """Messages in a request: enough that a backlog streams, few enough that the event loop does other work in between."""
@@ -119,9 +120,9 @@ class Consumer:
                 return []
             messages = [arriving.result()]
         else:
-            messages = [await self._subscription.next_msg(timeout=1)]
+            messages = [await unless_cancelled(self._subscription.next_msg(timeout=1))]
         while len(messages) < BATCH and not queue.empty():
-            messages.append(await self._subscription.next_msg(timeout=1))
+            messages.append(await unless_cancelled(self._subscription.next_msg(timeout=1)))
         return messages
 
 

@@ -44,7 +44,7 @@ def deployments(state: State, app: str, limit: int) -> Deployments:
     """Return the newest deployments of an app, or of all, `limit` at most."""
     found = [(one, name, host) for (host, name), known in state.apps.items() if app in ("", name) for one in _of(known)]
     found.sort(key=lambda item: item[0].started or 0, reverse=True)
-    return Deployments([_view(*item) for item in found[:limit]])
+    return Deployments([view(*item) for item in found[:limit]])
 
 
 def _of(app: App) -> Iterator[Deployment]:
@@ -54,7 +54,8 @@ def _of(app: App) -> Iterator[Deployment]:
     yield from reversed(app.history)
 
 
-def _view(one: Deployment, app: str, host: str) -> DeploymentView:
+def view(one: Deployment, app: str, host: str) -> DeploymentView:
+    """Return a deployment as the admin API shows it."""
     return DeploymentView(
         app=app,
         host=host,

@@ -7,29 +7,13 @@ from collections.abc import Sequence
 import msgspec
 
 from services.metrics_gateway.instruments.instrument import Role, backends, open_connections
-from services.metrics_gateway.state.application import App, Deployment, Phase, Replica
+from services.metrics_gateway.state.application import App, Phase, Replica
 from services.metrics_gateway.state.instance import Instance
 from services.metrics_gateway.state.port import Port
 from services.metrics_gateway.state.state import PortKey, State
+from services.metrics_gateway.views.deployments import DeploymentView, view
 from services.metrics_gateway.views.times import iso
 from services.metrics_gateway.views.traffic import PortTraffic, Traffic
-
-
-class LastDeployment(msgspec.Struct, frozen=True):
-    """A deployment. `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
-
-    id: str
-    release: str
-    previous: str
-    by: str
-    strategy: str
-    outcome: str
-    started_at: str | None
-    ended_at: str | None
-    duration: float | None
-    failed_phase: str
-    reason: str
-    rolled_back_to: str | None
 
 
 class AppStatus(msgspec.Struct, frozen=True):
@@ -42,19 +26,20 @@ class AppStatus(msgspec.Struct, frozen=True):
     desired_replicas: int | None
     paused: bool
     quarantined: dict[str, str]
-    last_deployment: LastDeployment | None
+    last_deployment: DeploymentView | None
 
 
 class ProxyStatus(msgspec.Struct, frozen=True):
     """A proxy port. `backends` maps those that take new connections to their addresses.
 
-    `connections`, `errors` and `bytes` are totals; `traffic` holds the present rates.
+    `connections`, `errors` and `bytes` are totals; `traffic` holds the present rates. `listening` is None where the log
+    has lost whether the port is open.
     """
 
     app: str
     host: str
     port: int
-    listening: bool
+    listening: bool | None
     backends: dict[str, str]
     open_connections: int
     connections: int
@@ -170,7 +155,7 @@ def _app(host: str, name: str, app: App) -> AppStatus:
         app.desired,
         app.paused,
         app.quarantined,
-        _deployment(last) if last else None,
+        view(last, name, host) if last else None,
     )
 
 
@@ -178,23 +163,6 @@ def _newest_release(replicas: list[Replica]) -> str:
     """Return the release of the newest replica, for an app whose replicas were adopted."""
     newest = max(replicas, key=lambda replica: (replica.started or 0, replica.id), default=None)
     return newest.release if newest else ""
-
-
-def _deployment(deployment: Deployment) -> LastDeployment:
-    return LastDeployment(
-        id=deployment.id,
-        release=deployment.release,
-        previous=deployment.previous,
-        by=deployment.by,
-        strategy=deployment.strategy,
-        outcome=deployment.outcome,
-        started_at=iso(deployment.started),
-        ended_at=iso(deployment.ended),
-        duration=deployment.duration,
-        failed_phase=deployment.failed_phase,
-        reason=deployment.reason,
-        rolled_back_to=deployment.rolled_back_to,
-    )
 
 
 def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
@@ -206,10 +174,18 @@ def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
     }
     taking, connections = backends(state), open_connections(state)
     return [
-        _proxy(state, key, key in listening, taking[key], count, traffic)
+        _proxy(state, key, _is_open(state, key, listening), taking[key], count, traffic)
         for key, count in sorted(connections.items())
         if count or key in listening or not _is_gone(state, key)
     ]
+
+
+def _is_open(state: State, key: PortKey, listening: set[PortKey]) -> bool | None:
+    """Return whether the port is open; None where the log has neither its opening nor its closing."""
+    if key in listening:
+        return True
+    totals = state.ports.get(key)
+    return False if totals and totals.owner else None
 
 
 def _is_gone(state: State, key: PortKey) -> bool:
@@ -219,7 +195,7 @@ def _is_gone(state: State, key: PortKey) -> bool:
 
 
 def _proxy(
-    state: State, key: PortKey, is_listening: bool, taking: dict[str, str], count: int, traffic: Traffic
+    state: State, key: PortKey, is_listening: bool | None, taking: dict[str, str], count: int, traffic: Traffic
 ) -> ProxyStatus:
     host, app, port = key
     totals = state.ports.get(key) or Port()

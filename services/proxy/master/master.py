@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 
 from schemas import subjects
+from schemas.chain import SealedBatch
 from schemas.codec import encode_event, joined
 from schemas.events import ListenerClosed, ListenerOpened, ServiceStarted, ServiceStopped
 from schemas.routing import Route
@@ -24,9 +25,9 @@ from services.proxy.master.serving import Publisher
 from services.proxy.messages import (
     BackendRecovered,
     BatchAck,
-    BatchSealed,
     Blocked,
     DialFailure,
+    ForwardBatch,
     Limits,
     Listening,
     Message,
@@ -193,18 +194,16 @@ class Master:
     def _relay(self, worker: WorkerProcess, app: str, events: list[bytes]) -> None:
         payload = worker.sealer.seal(app, msgspec.Raw(joined(events)))
         message_id = f"{worker.instance}:{worker.sealer.sequence}"
-        self._context.outbox.forward(app, message_id, len(events), payload)
+        self._context.outbox.forward(SealedBatch(app, message_id, len(events), payload))
 
-    def _forward(self, worker: WorkerProcess, batch: BatchSealed) -> None:
-        worker.sealer.follow(batch.sequence, batch.payload)
-        worker.last_reported[batch.app] = batch.last
-        message_id = f"{worker.instance}:{batch.sequence}"
-        acknowledge = partial(worker.send, BatchAck(batch.sequence))
-        self._context.outbox.forward(batch.app, message_id, batch.count, batch.payload, acknowledge)
+    def _forward(self, worker: WorkerProcess, order: ForwardBatch) -> None:
+        worker.sealer.follow(order.sequence, order.batch.payload)
+        worker.last_reported[order.batch.app] = order.last
+        self._context.outbox.forward(order.batch, partial(worker.send, BatchAck(order.sequence)))
 
     def _on_message(self, worker: WorkerProcess, message: Message) -> None:
         match message:
-            case BatchSealed():
+            case ForwardBatch():
                 self._forward(worker, message)
             case RouteApplied():
                 pool = self._pools[message.app, message.port]

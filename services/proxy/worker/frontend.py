@@ -11,8 +11,8 @@ from schemas.events import Event
 from services.proxy.messages import ApplyRoute, BackendRecovered, Blocked, DialFailure, RouteApplied
 from services.proxy.worker.balancer import Balancer, Dial, Session, Target
 from services.proxy.worker.loop import Loop
-from services.proxy.worker.port import Held
 from services.proxy.worker.relay.pending import PendingConnection
+from services.proxy.worker.relay.port import Held
 from services.proxy.worker.resources import Resources
 from services.proxy.worker.timers import Timed
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from schemas import handover
-from schemas.handover import SealedBatch
+from schemas.chain import SealedBatch
 
 
 def write(folder: str, name: str, batches: Iterable[SealedBatch]) -> None:

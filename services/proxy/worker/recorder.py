@@ -8,12 +8,11 @@ from collections import Counter
 import msgspec
 
 from schemas import subjects
-from schemas.chain import Sealer
+from schemas.chain import SealedBatch, Sealer
 from schemas.codec import encode_event, joined, kind
 from schemas.events import Event, EventsDropped
-from schemas.handover import SealedBatch
 from services.proxy.crash.blackbox import BlackBox
-from services.proxy.messages import BatchSealed
+from services.proxy.messages import ForwardBatch
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
 from services.proxy.worker.timers import Timed
@@ -77,9 +76,10 @@ class Recorder:
             self._dropped.update(map(kind, events))
             return
         payload = self._sealer.seal(app, msgspec.Raw(joined(events)))
-        sequence, count = self._sealer.sequence, len(events)
-        self.unacknowledged[sequence] = SealedBatch(app, f"{self._sealer.instance}:{sequence}", count, payload)
-        self._channel.send(BatchSealed(app, sequence, count, self._number, payload))
+        sequence = self._sealer.sequence
+        batch = SealedBatch(app, f"{self._sealer.instance}:{sequence}", len(events), payload)
+        self.unacknowledged[sequence] = batch
+        self._channel.send(ForwardBatch(batch, sequence, self._number))
 
     def _dropped_event(self) -> EventsDropped:
         return EventsDropped(time.time(), self._dropped.total(), dict(self._dropped))

@@ -14,6 +14,7 @@ from schemas import subjects
 from services.common.bus.connection import Bus
 from services.common.errors import BusError, LogFileError
 from services.common.jetstream.log_reader import BEGAN
+from services.common.tasks import unless_cancelled
 from services.replay.log.dedup import SeenBatches
 from services.replay.log.logfile import Reader, Record
 from services.replay.log.source import from_stream
@@ -86,7 +87,7 @@ async def _send(bus: Bus, identity: str, record: Record) -> asyncio.Future[PubAc
     headers = {"Nats-Msg-Id": identity, STORED: f"{record.time:.6f}"}
     if record.began > 0:
         headers[BEGAN] = f"{record.began:.6f}"
-    acknowledged: asyncio.Future[PubAck] = await bus.jetstream.publish_async(
-        record.subject, record.payload, stream=subjects.STREAM, headers=headers
+    acknowledged: asyncio.Future[PubAck] = await unless_cancelled(
+        bus.jetstream.publish_async(record.subject, record.payload, stream=subjects.STREAM, headers=headers)
     )
     return acknowledged

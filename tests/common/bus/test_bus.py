@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from schemas import codec, subjects
 from schemas.events import AnyEvent, EventsDropped, ServiceStopped
 from schemas.routing import Route
 from services.common.bus.connection import Bus
 from services.common.bus.credentials import Credentials
+from services.common.bus.permission_errors import PermissionErrors
 from services.common.delivery.outbox import Outbox
+from services.common.errors import DeniedError
 from services.common.jetstream.log_reader import read
 from services.common.jetstream.watch import Change, Synced, watch_keys
 from tests.support.nats_server import NatsServer
 from tests.support.patience import patience
+from tests.support.streams import listening
 
 
 async def _events(bus: Bus, count: int) -> list[tuple[int, str]]:
@@ -137,3 +142,38 @@ async def test_closing_while_the_bus_is_away_is_no_error(nats_server: NatsServer
     await connection.until_lost()
     await connection.client.subscribe("longshore.test")  # waits for the bus
     await connection.close()
+
+
+async def test_a_cancelled_start_leaves_no_attempt_to_connect_behind() -> None:
+    connected = asyncio.Event()
+
+    async def never_answer(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read()
+
+    async with listening(never_answer) as port:
+        connecting = asyncio.create_task(Bus.connect("health", Credentials([f"nats://127.0.0.1:{port}"])))
+        async with asyncio.timeout(patience(20)):
+            await connected.wait()
+            connecting.cancel()
+            await asyncio.wait({connecting})
+        assert [task for task in asyncio.all_tasks() if "Client.connect" in repr(task)] == []
+
+
+async def test_a_refused_call_has_ended_when_the_refusal_is_raised() -> None:
+    errors, ended = PermissionErrors("health"), False
+
+    async def call() -> None:
+        nonlocal ended
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended = True
+
+    calling = asyncio.create_task(errors.unless_denied("bucket", call()))
+    await asyncio.sleep(0)
+    assert errors.on_denied("$KV.bucket.key")
+    with pytest.raises(DeniedError):
+        await calling
+    assert ended

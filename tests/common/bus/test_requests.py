@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 
 from schemas import subjects
 from schemas.commands import Pause, Reply
@@ -183,3 +184,26 @@ def test_a_request_has_the_subject_that_was_subscribed_to_and_an_inbox(
     subject: str, reply: str, expected: bool
 ) -> None:
     assert is_request(subject, reply, "a.b") is expected
+
+
+async def test_a_cancellation_that_comes_together_with_the_answer_is_not_lost(bus: Bus) -> None:
+    async def answer(message: Msg) -> None:
+        await message.respond(b"answer")
+
+    await bus.client.subscribe("question", cb=answer)
+    went_on = False
+
+    async def ask() -> None:
+        nonlocal went_on
+        await bus.client.request("question", timeout=patience(20))
+        went_on = True
+
+    asking = asyncio.create_task(ask())
+    async with asyncio.timeout(patience(20)):
+        while not bus.client._resp_map:  # noqa: ASYNC110 - the library reports no request that it has sent
+            await asyncio.sleep(0)
+        (answered,) = bus.client._resp_map.values()
+        answered.add_done_callback(lambda _: asking.cancel())
+        await asyncio.wait({asking})
+    assert asking.cancelled()
+    assert not went_on

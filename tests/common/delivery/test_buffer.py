@@ -11,13 +11,12 @@ from pathlib import Path
 import msgspec
 
 from schemas import handover, subjects
-from schemas.chain import Sealer
+from schemas.chain import SealedBatch, Sealer
 from schemas.codec import encode_events
 from schemas.events import ServiceStopped
-from schemas.handover import SealedBatch
 from services.common.delivery.buffer import Buffer
 from services.common.delivery.disk_queue import DiskQueue
-from services.common.delivery.spool_file import QueuedBatch, SpoolError
+from services.common.delivery.spool_file import Delivery, SpoolError
 from tests.support.patience import patience
 
 PAYLOAD = 1000
@@ -69,7 +68,7 @@ class Sender:
             number = self._sealer.sequence
             self.kept.add(number)
             done = lambda number=number: self.kept.discard(number)  # noqa: E731
-            self._to.add(QueuedBatch(subjects.events("proxy", "web"), f"i:{number}", 1, payload, on_durable=done))
+            self._to.add(Delivery(subjects.events("proxy", "web"), f"i:{number}", 1, payload, on_durable=done))
 
 
 @contextlib.asynccontextmanager

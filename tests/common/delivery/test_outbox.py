@@ -33,7 +33,7 @@ import asyncio, sys
 from pathlib import Path
 import msgspec
 from schemas import codec
-from schemas.chain import Sealer
+from schemas.chain import SealedBatch, Sealer
 from schemas.events import ServiceStopped
 from services.common.delivery.disk_queue import DiskQueue
 from services.common.bus.connection import Bus
@@ -49,7 +49,8 @@ async def main(url, folder, instance):
     while True:
         payload = sealer.seal("_", msgspec.Raw(codec.encode_events([ServiceStopped(1.0, str(sealer.sequence + 1))])))
         number = sealer.sequence
-        outbox.forward("_", f"{instance}:{number}", 1, payload, lambda number=number: print("safe", number, flush=True))
+        batch = SealedBatch("_", f"{instance}:{number}", 1, payload)
+        outbox.forward(batch, lambda number=number: print("safe", number, flush=True))
         await asyncio.sleep(0.0005)
 
 asyncio.run(main(*sys.argv[1:]))

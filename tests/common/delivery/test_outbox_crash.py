@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from schemas import codec
-from schemas.chain import Sealer
+from schemas.chain import SealedBatch, Sealer
 from schemas.events import ServiceStopped
 from services.common.bus.connection import Bus
 from services.common.delivery import buffer
@@ -64,7 +64,7 @@ class Service:
             events = codec.encode_events([ServiceStopped(1.0, str(number))])
             payload = sealer.seal("_", msgspec.Raw(events))
             safe = partial(self.safe.add, (instance, number))
-            outbox.forward("_", f"{instance}:{number}", 1, payload, safe)
+            outbox.forward(SealedBatch("_", f"{instance}:{number}", 1, payload), safe)
 
     def _is_done(self, outbox: Outbox, is_bus_there: bool, instance: str) -> bool:
         mine = sum(one == instance for one, _ in self.safe) == BATCHES

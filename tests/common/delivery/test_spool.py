@@ -16,41 +16,41 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas import codec, handover
+from schemas.chain import SealedBatch
 from schemas.codec import Batch
 from schemas.events import HealthChanged, ServiceStopped
-from schemas.handover import SealedBatch
 from services.common.delivery.disk_queue import UNREADABLE, DiskQueue
-from services.common.delivery.spool_file import OwnedSpoolError, QueuedBatch, Spool, SpoolError
+from services.common.delivery.spool_file import Delivery, OwnedSpoolError, Spool, SpoolError
 
 LIMIT = 1 << 20
 OWNER = """
 import signal, sys
 from pathlib import Path
 from services.common.delivery.disk_queue import DiskQueue
-from services.common.delivery.spool_file import QueuedBatch
+from services.common.delivery.spool_file import Delivery
 disk_queue = DiskQueue(Path(sys.argv[1]), "health", sys.argv[2], 1 << 20)
-disk_queue.write([QueuedBatch("s", f"{sys.argv[2]}:{n}", 1, b"x" * 100) for n in range(50)], [])
+disk_queue.write([Delivery("s", f"{sys.argv[2]}:{n}", 1, b"x" * 100) for n in range(50)], [])
 print("stored", flush=True)
 signal.pause()
 """
 
 
-def batches(count: int, size: int = 100) -> list[QueuedBatch]:
-    return [QueuedBatch("subject", f"i:{n}", 1, bytes([n % 256]) * size) for n in range(1, count + 1)]
+def batches(count: int, size: int = 100) -> list[Delivery]:
+    return [Delivery("subject", f"i:{n}", 1, bytes([n % 256]) * size) for n in range(1, count + 1)]
 
 
-def batch(number: int) -> QueuedBatch:
+def batch(number: int) -> Delivery:
     """A batch of two events of different kinds."""
     change = HealthChanged(1.0, "r", True)
     payload = codec.encode(Batch("health", "host", "_", "i", number, [ServiceStopped(1.0, "x" * 500), change, change]))
-    return QueuedBatch("subject", f"i:{number}", 3, payload)
+    return Delivery("subject", f"i:{number}", 3, payload)
 
 
 def disk_queue(directory: Path, instance: str, limit: int = LIMIT) -> DiskQueue:
     return DiskQueue(directory, "health", instance, limit)
 
 
-def ids(found: list[QueuedBatch]) -> list[str]:
+def ids(found: list[Delivery]) -> list[str]:
     return [batch.message_id for batch in found]
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import SettingsError
-from services.metrics_gateway.export.endpoint import Endpoint, parse
 from services.metrics_gateway.export.otlp_channel import CertificateWatcher
 from services.metrics_gateway.settings import GatewaySettings
+from services.metrics_gateway.telemetry_endpoint import Endpoint, parse
 from services.metrics_gateway.telemetry_settings import SIGNALS
 from tests.metrics_gateway.test_telemetry import without_otel
 from tests.support.authority import Authority

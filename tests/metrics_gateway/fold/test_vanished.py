@@ -182,3 +182,13 @@ def test_backends_of_a_missed_proxy_keep_their_counts_until_it_speaks_again() ->
     log.beat(LONG + KEPT + 3 * PERIOD, "g")
     log.say("w", accepted(2), established(2))
     assert log.port.backends["b"].connections == log.port.latency.count == 2
+
+
+def test_a_port_whose_opening_has_left_the_log_is_neither_open_nor_closed() -> None:
+    log = Timeline()
+    log.say("w", accepted(1), established(1))
+    assert [one.listening for one in answer(log).proxies] == [None]
+    log.say("m", e.ListenerOpened(1.0, 80, "0.0.0.0"))
+    assert [one.listening for one in answer(log).proxies] == [True]
+    log.say("m", e.ListenerClosed(2.0, 80))
+    assert [one.listening for one in answer(log).proxies] == [False]

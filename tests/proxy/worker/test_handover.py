@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas import chain, codec, handover
-from schemas.chain import Sealer
+from schemas.chain import SealedBatch, Sealer
 from schemas.events import ConnectionAccepted, ConnectionClosed, Event, ServiceStopped
 from services.proxy.messages import WorkerIdentity
 from services.proxy.worker.admission import Admission
@@ -28,11 +28,11 @@ def origin(tmp_path: Path) -> WorkerIdentity:
     return WorkerIdentity("host", INSTANCE, sealer.sequence, sealer.head, str(tmp_path / "spool"))
 
 
-def left(folder: str) -> list[handover.SealedBatch]:
+def left(folder: str) -> list[SealedBatch]:
     return handover.decode((Path(folder) / f"proxy-{INSTANCE}.handover").read_bytes())
 
 
-def events(batches: list[handover.SealedBatch]) -> list[Event]:
+def events(batches: list[SealedBatch]) -> list[Event]:
     return [event for one in batches for event in codec.decode(one.payload).batch.events]
 
 

@@ -15,7 +15,7 @@ from schemas.events import Event, EventsDropped, ListenerClosed
 from schemas.routing import Backend, BackendState
 from services.proxy.crash.blackbox import BlackBox
 from services.proxy.frames import Unframer, frame
-from services.proxy.messages import ApplyRoute, Balance, BatchSealed, Message, RouteApplied
+from services.proxy.messages import ApplyRoute, Balance, ForwardBatch, Message, RouteApplied
 from services.proxy.worker.balancer import Balancer, Dial, Target
 from services.proxy.worker.channel import Channel
 from services.proxy.worker.loop import Loop
@@ -255,6 +255,6 @@ def hear(sock: socket.socket) -> list[Event]:
     events: list[Event] = []
     while data := sock.recv(1 << 20):
         for message in unframer.feed(data):
-            assert isinstance(message, BatchSealed)
-            events += decode(message.payload).batch.events
+            assert isinstance(message, ForwardBatch)
+            events += decode(message.batch.payload).batch.events
     return events

@@ -21,7 +21,7 @@ from services.proxy.frames import Unframer, frame
 from services.proxy.messages import (
     ApplyRoute,
     BatchAck,
-    BatchSealed,
+    ForwardBatch,
     Limits,
     Listening,
     Message,
@@ -192,12 +192,12 @@ class WorkerProcess:
                 f"not within {DEADLINE:g} s; said {self.said[-5:]}, recorded {self.events[-20:]}"
             ) from None
         for message in self._unframer.feed(data):
-            if isinstance(message, BatchSealed):
-                batch = decode(message.payload).batch
+            if isinstance(message, ForwardBatch):
+                batch = decode(message.batch.payload).batch
                 events = batch.events
-                self.batches.append((message.payload, batch))
-                assert len(events) == message.count
-                assert message.app in (APP, subjects.NO_APP)
+                self.batches.append((message.batch.payload, batch))
+                assert len(events) == message.batch.events
+                assert message.batch.app in (APP, subjects.NO_APP)
                 self.events += events
                 if self._takes:
                     with contextlib.suppress(OSError):

@@ -8,8 +8,8 @@ import time
 from schemas.events import ConnectionClosed, ConnectionEstablished, ConnectionProgressed
 from services.proxy.worker.balancer import Target
 from services.proxy.worker.loop import OUT
-from services.proxy.worker.port import Port
 from services.proxy.worker.relay.endpoint import READING, Endpoint
+from services.proxy.worker.relay.port import Port
 from services.proxy.worker.relay.traced import Trace
 from services.proxy.worker.timers import Timed
 

@@ -10,10 +10,10 @@ from typing import Literal
 from schemas.events import ConnectionAccepted, ConnectionClosed, ConnectionRefused, DialFailed
 from services.proxy.worker.balancer import Dial
 from services.proxy.worker.loop import ERR, HUP, OUT, RDHUP
-from services.proxy.worker.port import Port
 from services.proxy.worker.relay import dialing
 from services.proxy.worker.relay.connection import Connection
 from services.proxy.worker.relay.endpoint import READING
+from services.proxy.worker.relay.port import Port
 from services.proxy.worker.relay.traced import Trace, is_sampled, unanswered
 from services.proxy.worker.timers import Timed
 
