@@ -238,8 +238,13 @@ def _headline(app: AppView) -> str:
         notes.append(f"pinned to {app.pinned}")
     if app.paused:
         notes.append("paused")
-    notes += [f"quarantined {release} ({reason})" for release, reason in app.quarantined.items()]
+    notes += [f"quarantined {release} ({_why(app, release)})" for release in app.quarantined]
     return f"{app.app}: {'; '.join(notes)}"
+
+
+def _why(app: AppView, release: str) -> str:
+    line = app.last_lines.get(release)
+    return app.quarantined[release] + (f"; last line of output: {line}" if line else "")
 
 
 def _fields(event: Event) -> dict[str, Any]:

@@ -187,9 +187,10 @@ class Reconciler:
             case actions.Succeed():
                 self.manager.backoff.clear()
                 await self.deployment.succeed()
-            case actions.Fail(phase=phase, reason=reason):
+            case actions.Fail(phase=phase, reason=reason, replica=replica):
                 self.manager.backoff.clear()
-                await self.deployment.fail(phase, reason)
+                output = await self.manager.last_lines(replica) if replica else self.deployment.output
+                await self.deployment.fail(phase, reason, output)
             case actions.RollbackDone():
                 await self.deployment.undone()
             case _:

@@ -40,12 +40,16 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """A replica ended. `code`: exit status, -N for signal N, or UNSEEN. `restarts`: its engine starts it again."""
+    """A replica ended. `code`: exit status, -N for signal N, or UNSEEN. `restarts`: its engine starts it again.
+
+    `output`: its last lines.
+    """
 
     id: str
     code: int
     oom: bool = False
     restarts: bool = False
+    output: str = ""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -104,6 +108,9 @@ class Runtime(Protocol):
 
     def output(self, replica: str) -> str:
         """Return where people find the replica's output."""
+
+    async def last_lines(self, replica: str) -> str:
+        """Return the last lines of a replica's output, empty if they cannot be read. Secrets in them are masked."""
 
     def problem(self, replica: str) -> str:
         """Return a problem that only the runtime sees, empty if there is none; probes decide the rest."""

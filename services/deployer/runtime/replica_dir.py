@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.events import UNSEEN
 from services.common.files import replace_atomically
+from services.deployer.runtime.shim import LOG_FILES
 
 KEPT_FOLDERS = 10
 """Folders of ended replicas that are kept: enough to compare the outputs of a crash loop."""
@@ -46,6 +47,20 @@ class ReplicaDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.output = path / "output.log"
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files of the output, the oldest first (see shim.py). Not all of them exist."""
+        rotated = [self.output.with_name(f"{self.output.name}.{number}") for number in range(LOG_FILES - 1, 0, -1)]
+        return [*rotated, self.output]
+
+    def last_output(self, size: int) -> bytes:
+        """Return the last bytes of the output."""
+        data = b""
+        for file in reversed(self.outputs):
+            if len(data) < size:
+                data = _last_bytes(file, size - len(data)) + data
+        return data
 
     def create(self, record: Record) -> None:
         """Create the folder with its record."""
@@ -145,6 +160,16 @@ class ReplicaDirectory:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def _last_bytes(file: Path, size: int) -> bytes:
+    """Return the end of a file, empty if it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(opened.seek(0, os.SEEK_END) - size, 0))
+            return opened.read(size)
+    except OSError:
+        return b""
 
 
 def prune(root: Path) -> None:

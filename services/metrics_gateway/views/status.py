@@ -16,7 +16,10 @@ from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 
 
 class LastDeployment(msgspec.Struct, frozen=True):
-    """A deployment. `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
+    """A deployment. `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds.
+
+    `output`: the last lines of the replica with which it failed.
+    """
 
     id: str
     release: str
@@ -30,6 +33,7 @@ class LastDeployment(msgspec.Struct, frozen=True):
     failed_phase: str
     reason: str
     rolled_back_to: str | None
+    output: str = ""
 
 
 class AppStatus(msgspec.Struct, frozen=True):
@@ -194,6 +198,7 @@ def _deployment(deployment: Deployment) -> LastDeployment:
         failed_phase=deployment.failed_phase,
         reason=deployment.reason,
         rolled_back_to=deployment.rolled_back_to,
+        output=deployment.output,
     )
 
 

@@ -70,11 +70,17 @@ class Containers:
             if error.status not in (404, 409):  # 409: its removal has begun already
                 raise
 
+    async def last_output(self, name: str, lines: int) -> bytes:
+        """Return the container's last lines; nothing if its log driver cannot read them, or there is no answer."""
+        with contextlib.suppress(EngineError):
+            return bytes(await self._engine.call(lambda client: client.logs(name, tail=lines)))
+        return b""
+
     async def save_output(self, name: str, file: Path) -> None:
         """Save the container's last lines, if its log driver can read them."""
-        with contextlib.suppress(EngineError, OSError):
-            text = await self._engine.call(lambda client: client.logs(name, tail=LAST_LINES))
-            _write(file, text)
+        if text := await self.last_output(name, LAST_LINES):
+            with contextlib.suppress(OSError):
+                _write(file, text)
 
 
 def _write(file: Path, text: bytes) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from schemas.events import UNSEEN
 from schemas.routing import Artifact
 from services.common import log
-from services.common.errors import EngineAwayError, EngineError, ReleaseError, SettingsError
+from services.common.errors import EngineAwayError, EngineError, ReleaseError
 from services.deployer.identity import identify
+from services.deployer.output.excerpt import MOST_LINES, READ, excerpt
+from services.deployer.output.masking import secrets
 from services.deployer.runtime.docker import arguments, create_request
 from services.deployer.runtime.docker import state as states
 from services.deployer.runtime.docker.arguments import LABELS
@@ -58,6 +56,7 @@ class DockerRuntime:
             self._restarted,
             lambda: self.on_change(),
             lambda: self._spawn(self._clear_away(), "clear away"),
+            self.last_lines,
         )
         self._stopper = Stopper(self._containers, self._watch.watched)
         self._readiness = Readiness(settings, self._watch.watched, lambda: self.on_change())
@@ -142,6 +141,11 @@ class DockerRuntime:
         """Return the file with the replica's last lines."""
         return str(ReplicaDirectory(self._root / replica).output)
 
+    async def last_lines(self, replica: str) -> str:
+        """Return the last lines in the engine's log of the container."""
+        output = await self._containers.last_output(replica, MOST_LINES)
+        return excerpt(output or ReplicaDirectory(self._root / replica).last_output(READ), self._secrets())
+
     def problem(self, replica: str) -> str:
         """Return a problem: it does not run; or, without a health path, does not answer or fails its HEALTHCHECK."""
         watched = self._watch.watched.get(replica)
@@ -171,9 +175,11 @@ class DockerRuntime:
         settings = self._settings
         image = await self._images.need(spec.artifact)
         ports = create_request.replica_ports(settings.ports, image, spec.artifact)
-        record = Record(spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, wanted(settings))
+        record = Record(
+            spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, create_request.wanted(settings)
+        )
         folder.create(record)
-        variables = environment(self._arguments)
+        variables = create_request.environment(self._arguments)
         own = self._own_labels(record)
         await self._containers.create(
             spec.id,
@@ -194,10 +200,10 @@ class DockerRuntime:
         state = states.read(container)
         if state.is_over:
             await self._containers.save_output(record.id, folder.output)
-            end = Exit(record.id, state.code, state.oom)
+            end = Exit(record.id, state.code, state.oom, output=excerpt(folder.last_output(READ), self._secrets()))
             return Found(record.id, record.release, record.slot, None, end, **folder.marks)
         running = self._add(folder, record, container)
-        is_outdated = record.options != wanted(self._settings)
+        is_outdated = record.options != create_request.wanted(self._settings)
         return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
 
     def _add(self, folder: ReplicaDirectory, record: Record, container: Mapping[str, Any]) -> Running:
@@ -228,6 +234,13 @@ class DockerRuntime:
 
     def _ports(self, record: Record) -> dict[int, int]:
         return {port.replica: port.replica or record.port for port in self._settings.ports}
+
+    def _secrets(self) -> set[str]:
+        """Return the secrets in the environment that containers get."""
+        try:
+            return secrets(create_request.environment(self._arguments))
+        except ReleaseError:  # an env file was removed since: what it held is not known any more
+            return set()
 
     def _own_labels(self, record: Record) -> dict[str, str]:
         return create_request.labels(record, self._settings.app, self._instance)
@@ -272,26 +285,9 @@ class DockerRuntime:
             self._log.error("the container engine failed", what=task.get_name(), reason=str(error))
 
 
-def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
-    """Return a container's environment. Raises ReleaseError for an env file that cannot be read."""
-    try:
-        return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
-        raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None
-    except SettingsError as error:
-        raise ReleaseError(str(error)) from None
-
-
-def wanted(settings: DeployerSettings) -> str:
-    """Return a digest of a container's settings besides its image. A container with another digest is replaced."""
-    parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
-
-
 async def check(settings: DeployerSettings) -> None:
     """Raise LongshoreError if no engine answers, or an env file cannot be read."""
-    environment(arguments.parse(settings.docker_args))
+    create_request.environment(arguments.parse(settings.docker_args))
     engine = Engine(settings.docker_host)
     try:
         await engine.call(lambda client: client.ping())
