@@ -55,7 +55,7 @@ async def test_the_last_lines_of_a_replica_come_with_its_exit_and_show_no_secret
     end = await host.exit()
     assert (end.code, end.output.split("\n")[-2:]) == (3, ["30", "cannot log in with ***\N{REPLACEMENT CHARACTER}[31m"])
     assert end.output.split("\n")[0] == "12"
-    assert await host.runtime.last_lines("web-1-0-x") == end.output
+    assert await host.runtime.outputs.last_lines("web-1-0-x") == end.output
 
 
 async def test_a_stopped_replica_is_asked_first(host: Host) -> None:
@@ -205,7 +205,7 @@ async def test_output_goes_to_rotating_files_that_stay_bounded(host: Host) -> No
     size = shim.LOG_SIZE * (shim.LOG_FILES + 2)
     await host.start(f"#!/bin/sh\nhead -c {size} /dev/zero\necho the last line >&2\n")
     assert (await host.exit()).code == 0
-    files = sorted(path.name for path in (host.root / "web-1-0-x").glob("output*"))
+    files = sorted(path.name for path in (host.root / "web-1-0-x").glob("output.log*"))
     assert files == ["output.log", "output.log.1", "output.log.2"]
     assert host.folder().output.read_bytes().endswith(b"the last line\n")
     total = sum((host.root / "web-1-0-x" / name).stat().st_size for name in files)

@@ -111,7 +111,7 @@ class ReplicaManager:
         """Return the last lines of a replica's output; nothing when they do not come in time."""
         try:
             async with asyncio.timeout(OUTPUT_TIMEOUT):
-                return await self._runtime.last_lines(replica)
+                return await self._runtime.outputs.last_lines(replica)
         except TimeoutError:
             return ""
 

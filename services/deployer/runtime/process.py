@@ -17,8 +17,7 @@ from services.common import log
 from services.common.errors import ReleaseError
 from services.common.process.environment import usual
 from services.deployer import signals
-from services.deployer.output.excerpt import READ, excerpt
-from services.deployer.output.masking import secrets
+from services.deployer.output.process_outputs import ProcessOutputs
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.runtime import orphans, ports, spawn
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
@@ -49,6 +48,7 @@ class ProcessRuntime:
         self.on_change: Callable[[], None] = lambda: None
         self._root = root.absolute()  # the shim leaves the folder that it was started in
         self._passed = passed
+        self.outputs = ProcessOutputs(self._root, passed)
         self._drain_signal = drain_signal
         self._log = log.get("deployer")
         self._watched: dict[str, _Watched] = {}
@@ -126,10 +126,6 @@ class ProcessRuntime:
         """Return the file with the replica's output."""
         return str(ReplicaDirectory(self._root / replica).output)
 
-    async def last_lines(self, replica: str) -> str:
-        """Return the last lines of the replica's output."""
-        return await asyncio.to_thread(self._excerpt, ReplicaDirectory(self._root / replica))
-
     def problem(self, replica: str) -> str:
         """Return nothing: only probes judge a process."""
         return ""
@@ -195,12 +191,7 @@ class ProcessRuntime:
                 self.on_exit(await self._exit(watched.folder))
 
     async def _exit(self, folder: ReplicaDirectory) -> Exit:
-        output = await asyncio.to_thread(self._excerpt, folder)
-        return Exit(folder.path.name, folder.exit_code, output=output)
-
-    def _excerpt(self, folder: ReplicaDirectory) -> str:
-        passed = [(name, os.environ.get(name, "")) for name in self._passed]
-        return excerpt(folder.last_output(READ), secrets(passed))
+        return Exit(folder.path.name, folder.exit_code, output=await self.outputs.last_lines(folder.path.name))
 
     def _unwatch(self, watched: _Watched) -> None:
         asyncio.get_running_loop().remove_reader(watched.descriptor)

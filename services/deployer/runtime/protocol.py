@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Protocol
 
 import msgspec
 
 from schemas.routing import Artifact
+from services.deployer.output.entry import Entry, Kept
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -69,11 +70,32 @@ class Found(msgspec.Struct, frozen=True):
     draining: bool = False
 
 
+class Outputs(Protocol):
+    """What the replicas of an application on this host have printed, as far as it is kept."""
+
+    async def kept(self) -> list[Kept]:
+        """Return the replicas whose output is kept, the one that was started first at the beginning."""
+
+    def entries(self, replica: str, since: float, tail: int, follow: bool) -> AsyncGenerator[Entry | None]:
+        """Yield the lines that a replica has printed, at most `tail` of them (-1: all) and none before `since`.
+
+        With `follow`: then None, and the lines that it prints from then on, until it ends. Raises LongshoreError when
+        its output cannot be read.
+        """
+
+    async def last_lines(self, replica: str) -> str:
+        """Return the last lines of a replica's output, empty if they cannot be read. Secrets in them are masked."""
+
+
 class Runtime(Protocol):
     """A runtime: it starts, stops and finds the replicas of one application on this host; they outlive it.
 
     `pull` and `start` raise ReleaseError if the release is at fault.
     """
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the replicas have printed."""
 
     on_exit: Callable[[Exit], None]
     """Called once for each replica that was started or adopted, in the event loop, as soon as it has ended.
@@ -108,9 +130,6 @@ class Runtime(Protocol):
 
     def output(self, replica: str) -> str:
         """Return where people find the replica's output."""
-
-    async def last_lines(self, replica: str) -> str:
-        """Return the last lines of a replica's output, empty if they cannot be read. Secrets in them are masked."""
 
     def problem(self, replica: str) -> str:
         """Return a problem that only the runtime sees, empty if there is none; probes decide the rest."""

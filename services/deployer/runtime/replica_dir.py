@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 
 from schemas.events import UNSEEN
 from services.common.files import replace_atomically
+from services.deployer.output.entry import Kept
 from services.deployer.runtime.shim import LOG_FILES
 
 KEPT_FOLDERS = 10
@@ -73,6 +75,18 @@ class ReplicaDirectory:
             return msgspec.json.decode((self.path / "replica.json").read_bytes(), type=Record)
         except (OSError, msgspec.MsgspecError):
             return None
+
+    @property
+    def kept(self) -> Kept | None:
+        """The replica as its folder shows it, None when the folder is damaged."""
+        record = self.record
+        if record is None:
+            return None
+        try:
+            ended = (self.path / "forgotten").stat().st_mtime
+        except OSError:
+            ended = math.inf
+        return Kept(record.id, record.slot, (self.path / "replica.json").stat().st_mtime, ended)
 
     @property
     def started(self) -> Started | None:
@@ -160,6 +174,13 @@ class ReplicaDirectory:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def kept(root: Path) -> list[Kept]:
+    """Return the replicas whose folders are in `root`, the one that was started first at the beginning."""
+    folders = [ReplicaDirectory(path) for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    found = [one for folder in folders if (one := folder.kept)]
+    return sorted(found, key=lambda one: (one.started, one.id))
 
 
 def _last_bytes(file: Path, size: int) -> bytes:

@@ -82,6 +82,10 @@ class Engine:
         headers = {"X-Registry-Auth": docker.auth.encode_header(credentials).decode()} if credentials else {}
         return await self._stream("post", "images/create", {"fromImage": repository, "tag": digest}, headers, silence)
 
+    async def stream(self, method: str, path: str, query: dict[str, str]) -> Stream:
+        """Open a stream that may be silent for any time. To close it ends it."""
+        return await self._stream(method, path, query, {}, None)
+
     def close(self) -> None:
         """Close the client. Calls that run are not awaited."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -89,7 +93,7 @@ class Engine:
             self._client.close()
 
     async def _stream(
-        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], silence: float
+        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], silence: float | None
     ) -> Stream:
         """Open a stream.
 

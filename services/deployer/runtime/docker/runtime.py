@@ -12,8 +12,6 @@ from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import EngineAwayError, EngineError, ReleaseError
 from services.deployer.identity import identify
-from services.deployer.output.excerpt import MOST_LINES, READ, excerpt
-from services.deployer.output.masking import secrets
 from services.deployer.runtime.docker import arguments, create_request
 from services.deployer.runtime.docker import state as states
 from services.deployer.runtime.docker.arguments import LABELS
@@ -21,6 +19,7 @@ from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.listen_probe import Place
+from services.deployer.runtime.docker.output.outputs import ContainerOutputs
 from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.stopper import Stopper
@@ -46,6 +45,7 @@ class DockerRuntime:
         self._instance = identify(settings.state_dir)
         self._engine = Engine(settings.docker_host)
         self._containers = Containers(self._engine)
+        self.outputs = ContainerOutputs(self._engine, self._containers, root, self._arguments)
         self._images = Images(self._engine, root / "images.json", settings.pull_timeout, settings.keep_images)
         self._labels = {f"{LABELS}app": settings.app, f"{LABELS}instance": self._instance}
         self._watch = Watch(
@@ -56,7 +56,7 @@ class DockerRuntime:
             self._restarted,
             lambda: self.on_change(),
             lambda: self._spawn(self._clear_away(), "clear away"),
-            self.last_lines,
+            self.outputs,
         )
         self._stopper = Stopper(self._containers, self._watch.watched)
         self._readiness = Readiness(settings, self._watch.watched, lambda: self.on_change())
@@ -141,11 +141,6 @@ class DockerRuntime:
         """Return the file with the replica's last lines."""
         return str(ReplicaDirectory(self._root / replica).output)
 
-    async def last_lines(self, replica: str) -> str:
-        """Return the last lines in the engine's log of the container."""
-        output = await self._containers.last_output(replica, MOST_LINES)
-        return excerpt(output or ReplicaDirectory(self._root / replica).last_output(READ), self._secrets())
-
     def problem(self, replica: str) -> str:
         """Return a problem: it does not run; or, without a health path, does not answer or fails its HEALTHCHECK."""
         watched = self._watch.watched.get(replica)
@@ -199,8 +194,7 @@ class DockerRuntime:
             return None
         state = states.read(container)
         if state.is_over:
-            await self._containers.save_output(record.id, folder.output)
-            end = Exit(record.id, state.code, state.oom, output=excerpt(folder.last_output(READ), self._secrets()))
+            end = Exit(record.id, state.code, state.oom, output=await self.outputs.save(folder))
             return Found(record.id, record.release, record.slot, None, end, **folder.marks)
         running = self._add(folder, record, container)
         is_outdated = record.options != create_request.wanted(self._settings)
@@ -234,13 +228,6 @@ class DockerRuntime:
 
     def _ports(self, record: Record) -> dict[int, int]:
         return {port.replica: port.replica or record.port for port in self._settings.ports}
-
-    def _secrets(self) -> set[str]:
-        """Return the secrets in the environment that containers get."""
-        try:
-            return secrets(create_request.environment(self._arguments))
-        except ReleaseError:  # an env file was removed since: what it held is not known any more
-            return set()
 
     def _own_labels(self, record: Record) -> dict[str, str]:
         return create_request.labels(record, self._settings.app, self._instance)

@@ -34,6 +34,12 @@ class Stream:
                     with contextlib.suppress(msgspec.MsgspecError):
                         yield msgspec.json.decode(line, type=dict[str, Any])
 
+    async def data(self) -> AsyncIterator[bytes]:
+        """Yield bytes until the engine or `close` ends the stream."""
+        with contextlib.suppress(httpx.HTTPError, httpx.StreamError):
+            async for chunk in self._response.aiter_raw():
+                yield chunk
+
     async def close(self) -> None:
         """Close the connection, which ends the engine's work for it."""
         await self._response.aclose()
@@ -46,12 +52,12 @@ async def begin(
     call: tuple[str, str],
     query: dict[str, str],
     headers: dict[str, str],
-    timeouts: tuple[float, float],
+    timeouts: tuple[float, float | None],
 ) -> Stream:
     """Ask the engine for a stream, with the connection and version of the SDK's client.
 
-    `call`: method and path. `timeouts`: seconds for the answer to begin, and for a silence. Raises EngineError for a
-    refusal, ConnectionError when the engine does not answer.
+    `call`: method and path. `timeouts`: seconds for the answer to begin, and for a silence (None: any). Raises
+    EngineError for a refusal, ConnectionError when the engine does not answer.
     """
     streaming = _client(client, engine, timeouts)
     method, path = call
@@ -70,7 +76,7 @@ async def begin(
     return Stream(streaming, response)
 
 
-def _client(client: docker.APIClient, engine: str, timeouts: tuple[float, float]) -> httpx.AsyncClient:
+def _client(client: docker.APIClient, engine: str, timeouts: tuple[float, float | None]) -> httpx.AsyncClient:
     """Return a client for one stream of the engine that the SDK's client is connected to."""
     place, timeout = urlsplit(engine), httpx.Timeout(timeouts[0], read=timeouts[1])
     if place.scheme == "unix":

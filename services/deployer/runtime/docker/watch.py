@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from services.deployer.runtime.docker.arguments import LABELS
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.listen_probe import Place
+from services.deployer.runtime.docker.output.outputs import ContainerOutputs
 from services.deployer.runtime.docker.state import State
 from services.deployer.runtime.protocol import Exit
 from services.deployer.runtime.replica_dir import ReplicaDirectory
@@ -89,7 +90,7 @@ class Watch:
         restarted: Callable[[str, Mapping[str, Any]], None],
         changed: Callable[[], None],
         reopened: Callable[[], None],
-        last_lines: Callable[[str], Awaitable[str]],
+        outputs: ContainerOutputs,
     ) -> None:
         self.watched: dict[str, Watched] = {}
         self._engine = engine
@@ -99,7 +100,7 @@ class Watch:
         self._restarted = restarted
         self._changed = changed
         self._reopened = reopened
-        self._last_lines = last_lines
+        self._outputs = outputs
         self._hints: asyncio.Queue[str] = asyncio.Queue()
         self._due: set[str] = set()
         self._looking: set[str] = set()
@@ -227,14 +228,11 @@ class Watch:
     async def _report_down(self, watched: Watched, code: int) -> None:
         if not watched.is_down:
             watched.is_down = True
-            output = await self._last_lines(watched.id)
+            output = await self._outputs.last_lines(watched.id)
             self._ended(Exit(watched.id, code, watched.id in self._oom, restarts=True, output=output))
 
     async def _end(self, watched: Watched, last: State | None) -> None:
-        output = ""
-        if last:
-            await self._containers.save_output(watched.id, watched.folder.output)
-            output = await self._last_lines(watched.id)
+        output = await self._outputs.save(watched.folder) if last else ""
         self.watched.pop(watched.id, None)
         code = last.code if last else self._codes.get(watched.id, UNSEEN)
         is_oom = watched.id in self._oom or (last is not None and last.oom)
