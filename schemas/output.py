@@ -10,12 +10,14 @@ import msgspec
 class ReadLogs(msgspec.Struct, tag="logs", frozen=True):
     """Read the output of replicas; without names, of all that run.
 
-    `since`: unix seconds, 0 for all. `tail`: most lines of each replica from before now, -1 for all. `follow`: go on
-    with what is printed from now on. `previous`: of the replica that ended before each of them, in the same slot.
+    `since`: unix seconds, 0 for all; `ago`: seconds before now on the clock of the host,
+    instead. `tail`: most lines of each replica from before now, -1 for all. `follow`: go on with what is printed from
+    now on. `previous`: of the replica that ended before each of them, in the same slot.
     """
 
     replicas: list[str] = []
     since: float = 0.0
+    ago: float = 0.0
     tail: int = -1
     follow: bool = False
     previous: bool = False
