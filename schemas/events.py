@@ -413,6 +413,34 @@ class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
     by: Name = ""
 
 
+class SessionOpened(Event, tag=58, kw_only=True, frozen=True, gc=False):
+    """A person runs a command: in a replica (`kind` "exec"), or beside the replicas as a task of its own ("run").
+
+    `session`: unique id. `program`: the first word of the command; the others may hold secrets. `release`: that of the
+    replica or task. `terminal`: it has a terminal.
+    """
+
+    session: Name
+    kind: Name
+    by: Name
+    release: Name
+    replica: Name
+    program: Text
+    terminal: bool = False
+
+
+class SessionClosed(Event, tag=59, kw_only=True, frozen=True, gc=False):
+    """The command of a session ended, or was ended with it. `code`: exit status, -1000 if unknown; `reason`: why else.
+
+    `duration`: seconds since SessionOpened.
+    """
+
+    session: Name
+    code: Number
+    duration: Seconds
+    reason: Text = ""
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -476,6 +504,8 @@ AnyEvent: TypeAlias = (
     | HealthChecked
     | HealthChanged
     | ApplicationRemoved
+    | SessionOpened
+    | SessionClosed
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

@@ -24,7 +24,35 @@ class ReadLogs(msgspec.Struct, tag="logs", frozen=True):
     by: str = ""
 
 
-OutputRequest: TypeAlias = ReadLogs
+class Execute(msgspec.Struct, tag="exec", frozen=True):
+    """Run a command in a running replica. `has_input`: the reader sends it input. `terminal`: its TERM, empty for none.
+
+    `rows` and `columns`: the size of the terminal, 0 if unknown.
+    """
+
+    replica: str
+    command: list[str]
+    has_input: bool = False
+    terminal: str = ""
+    rows: int = 0
+    columns: int = 0
+    by: str = ""
+
+
+class RunTask(msgspec.Struct, tag="run", frozen=True):
+    """Run a command beside the replicas, in the current release. Fields as in Execute."""
+
+    command: list[str]
+    has_input: bool = False
+    terminal: str = ""
+    rows: int = 0
+    columns: int = 0
+    by: str = ""
+
+
+OutputRequest: TypeAlias = ReadLogs | Execute | RunTask
+
+STDOUT, STDERR = 1, 2
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -54,6 +82,16 @@ _lines = msgspec.msgpack.Decoder(list[Line])
 def encode_lines(lines: list[Line]) -> bytes:
     """Return lines as a chunk of a stream."""
     return _encoder.encode(lines)
+
+
+def encode_output(source: int, data: bytes) -> bytes:
+    """Return what a command wrote to STDOUT or STDERR as a chunk of a stream."""
+    return bytes([source]) + data
+
+
+def output(chunk: bytes) -> tuple[int, bytes]:
+    """Return the source and the data of a chunk."""
+    return chunk[0], chunk[1:]
 
 
 def lines(chunk: bytes) -> list[Line]:

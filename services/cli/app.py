@@ -21,6 +21,7 @@ MODULES = {
     "demo": "commands.demo",
     **dict.fromkeys(("status", "events", "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"), "verbs"),
     "logs": "commands.replica_logs",
+    **dict.fromkeys(("exec", "run"), "commands.replica_commands"),
     **dict.fromkeys(("history", "diff"), "history"),
     **dict.fromkeys(("replay", "export", "import"), "logs"),
     "verify": "verify",

@@ -9,21 +9,25 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 
 from schemas import codec, subjects
-from schemas.output import Opened, OutputRequest, ReadLogs
+from schemas.output import Execute, Opened, OutputRequest, ReadLogs, RunTask
 from services.common.errors import LongshoreError
 from services.common.process.lifecycle import Context
 from services.common.streaming.producer import Streams, Work
 from services.deployer.output import log_stream
+from services.deployer.output.sessions import Sessions
 from services.deployer.runtime.protocol import Runtime
+from services.deployer.settings import DeployerSettings
 
 
 class OutputServer:
     """The streams of one application on this host."""
 
-    def __init__(self, context: Context, app: str, runtime: Runtime) -> None:
-        self._context = context
+    def __init__(self, context: Context, settings: DeployerSettings, runtime: Runtime, sessions: Sessions) -> None:
+        app = settings.app
         self._app = app
+        self._has_exec = not settings.no_exec
         self._runtime = runtime
+        self._sessions = sessions
         self._streams = Streams(
             context.bus, lambda stream: subjects.output_stream("deployer", app, context.host, stream)
         )
@@ -47,13 +51,23 @@ class OutputServer:
         match request:
             case ReadLogs():
                 return lambda stream: log_stream.read(stream, self._runtime.outputs, request)
+            case _ if not self._has_exec:
+                raise LongshoreError(f"{self._app} was started with --no-exec: it runs no commands of people")
+            case _ if not (request.command and request.command[0]):
+                raise LongshoreError("the command is missing: name it after --")
+            case Execute():
+                return lambda stream: self._sessions.execute(stream, request)
+            case RunTask():
+                return lambda stream: self._sessions.run(stream, request)
 
 
 @contextlib.asynccontextmanager
-async def serving(context: Context, app: str, runtime: Runtime) -> AsyncIterator[None]:
+async def serving(
+    context: Context, settings: DeployerSettings, runtime: Runtime, sessions: Sessions
+) -> AsyncIterator[None]:
     """Answer requests for output inside. The streams end when the service stops."""
-    server = OutputServer(context, app, runtime)
-    await context.bus.respond(subjects.output("deployer", app, context.host), server.answer)
+    server = OutputServer(context, settings, runtime, sessions)
+    await context.bus.respond(subjects.output("deployer", settings.app, context.host), server.answer)
     stopping = asyncio.create_task(_close_at_stop(context, server), name="end streams")
     try:
         yield

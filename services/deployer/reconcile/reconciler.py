@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from schemas import subjects
 from schemas.events import ReleaseFound, ScaleSet
-from schemas.routing import Check, Health, Serving
-from services.common.errors import BusError
+from schemas.routing import Artifact, Check, Health, Serving
+from services.common.errors import BusError, LongshoreError
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
 from services.deployer.reconcile import kv
@@ -139,6 +139,13 @@ class Reconciler:
             failure=deployment.failure,
             held=self.manager.backoff.held,
         )
+
+    async def current(self) -> tuple[str, Artifact]:
+        """Return the release that runs, with its artifact. Raises LongshoreError if there is none yet."""
+        release = self.store.decisions.current
+        if not release:
+            raise LongshoreError(f"no release of {self.settings.app} is deployed yet")
+        return release, await self.deployment.artifact(release)
 
     def phase(self) -> str:
         """Return the phase of the deployment under way."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -15,15 +15,15 @@ import msgspec
 from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import ReleaseError
-from services.common.process.environment import usual
 from services.deployer import signals
 from services.deployer.output.process_outputs import ProcessOutputs
+from services.deployer.output.process_session import ProcessCommands
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.runtime import orphans, ports, spawn
+from services.deployer.runtime.environment import HOST, environment
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
 
-HOST = "127.0.0.1"
 FORCE_AGAIN = 2.0
 """Seconds that the shim has to kill its group before it is killed itself."""
 
@@ -49,6 +49,7 @@ class ProcessRuntime:
         self._root = root.absolute()  # the shim leaves the folder that it was started in
         self._passed = passed
         self.outputs = ProcessOutputs(self._root, passed)
+        self.commands = ProcessCommands(self._root, passed)
         self._drain_signal = drain_signal
         self._log = log.get("deployer")
         self._watched: dict[str, _Watched] = {}
@@ -209,16 +210,6 @@ class ProcessRuntime:
     def _signal(self, watched: _Watched, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(watched.descriptor, number)
-
-
-def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collection[str] = ()) -> dict[str, str]:
-    """Return a replica's environment: the usual variables of the deployer, those of --pass-env, and its own."""
-    return usual(base, passed) | {
-        "PORT": str(port),
-        "LONGSHORE_APP": spec.app,
-        "LONGSHORE_RELEASE": spec.release,
-        orphans.MARK: spec.id,
-    }
 
 
 async def _until_started(folder: ReplicaDirectory) -> Started | None:

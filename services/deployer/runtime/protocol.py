@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from schemas.output import Execute, RunTask
 from schemas.routing import Artifact
 from services.deployer.output.entry import Entry, Kept
 
@@ -87,11 +88,47 @@ class Outputs(Protocol):
         """Return the last lines of a replica's output, empty if they cannot be read. Secrets in them are masked."""
 
 
+class Session(Protocol):
+    """A command that a person runs."""
+
+    def output(self) -> AsyncGenerator[tuple[int, bytes]]:
+        """Yield what the command writes, each part with its source (schemas.output), until it has ended."""
+
+    async def write(self, data: bytes) -> None:
+        """Send input. Waits until the command, or a buffer before it, has taken it."""
+
+    async def end_input(self) -> None:
+        """Send the end of the input."""
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Set the size of the terminal."""
+
+    async def wait(self) -> int:
+        """Return the exit code, -N for signal N, as soon as the command has ended."""
+
+    async def close(self) -> None:
+        """End the command with all that it started, and remove what was made for it."""
+
+
+class Commands(Protocol):
+    """Commands that a person runs in a replica or beside it. Both raise LongshoreError."""
+
+    async def execute(self, session: str, request: Execute) -> Session:
+        """Run a command in a replica that runs."""
+
+    async def run(self, session: str, spec: Spec, request: RunTask) -> Session:
+        """Run a command in a release, with the environment of a replica of it."""
+
+
 class Runtime(Protocol):
     """A runtime: it starts, stops and finds the replicas of one application on this host; they outlive it.
 
     `pull` and `start` raise ReleaseError if the release is at fault.
     """
+
+    @property
+    def commands(self) -> Commands:
+        """Commands of a person."""
 
     @property
     def outputs(self) -> Outputs:

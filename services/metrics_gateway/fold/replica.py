@@ -83,6 +83,10 @@ def replica_exited(context: BatchContext, event: e.ReplicaExited) -> None:
         replica.exit = Exit(event.code, event.oom, event.output)
 
 
+def session_changed(_context: BatchContext, _event: e.SessionOpened | e.SessionClosed) -> None:
+    """Change nothing: the recent events show who ran which command, and no metric counts it."""
+
+
 def health_checked(context: BatchContext, event: e.HealthChecked) -> None:
     """Count a health check."""
     app = context.app_state()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from schemas import subjects
-from schemas.output import Line, Opened, OutputRequest, lines
+from schemas.output import STDERR, STDOUT, Line, Opened, OutputRequest, lines, output
 from services.common.bus.connection import Bus
 from services.common.errors import BusError
 from services.common.streaming.messages import End
@@ -58,3 +58,29 @@ async def everything(bus: Bus, request: OutputRequest) -> tuple[list[Line], End]
                 return found, item
             found += lines(item)
     raise AssertionError("a stream without an end")
+
+
+async def command(bus: Bus, request: OutputRequest, *inputs: bytes) -> tuple[bytes, bytes, End]:
+    """What a command writes to standard output and standard error, and its end. `inputs`: sent first, then no more."""
+    reader = await opened(bus, request)
+    found = {STDOUT: b"", STDERR: b""}
+    for data in inputs:
+        await reader.write(data)
+    if inputs:
+        await reader.write(is_end=True)
+    async with asyncio.timeout(DEADLINE):
+        async for item in reader.read():
+            if isinstance(item, End):
+                await reader.close()
+                return found[STDOUT], found[STDERR], item
+            source, data = output(item)
+            found[source] += data
+    raise AssertionError("a stream without an end")
+
+
+async def refused(bus: Bus, request: OutputRequest) -> str:
+    """Why a stream is not opened."""
+    answer = await bus.request(subjects.output("deployer", "web", "here"), request)
+    found = msgspec.json.decode(answer, type=Opened)
+    assert not found.ok
+    return found.message

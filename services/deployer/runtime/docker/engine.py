@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from services.common.errors import EngineAwayError, EngineError, SettingsError
@@ -18,7 +18,7 @@ from services.deployer.runtime.docker import sdk
 if TYPE_CHECKING:
     import docker
 
-    from services.deployer.runtime.docker.streaming import Stream
+    from services.deployer.runtime.docker.streaming import Connection, Stream
 
 DEFAULT = "unix:///var/run/docker.sock"
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
@@ -85,6 +85,16 @@ class Engine:
     async def stream(self, method: str, path: str, query: dict[str, str]) -> Stream:
         """Open a stream that may be silent for any time. To close it ends it."""
         return await self._stream(method, path, query, {}, None)
+
+    async def connect(self, path: str, query: dict[str, str], body: dict[str, Any]) -> Connection:
+        """Post a request whose connection then carries bytes in both directions."""
+        from services.deployer.runtime.docker import streaming  # as below
+
+        client = await self.call(lambda client: client)
+        try:
+            return await streaming.upgrade(client, self.url, path, query, body, TIMEOUT)
+        except ConnectionError as error:
+            raise self._away(one_line(str(error))) from None
 
     def close(self) -> None:
         """Close the client. Calls that run are not awaited."""

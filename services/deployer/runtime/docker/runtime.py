@@ -20,6 +20,7 @@ from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.output.outputs import ContainerOutputs
+from services.deployer.runtime.docker.output.sessions import ContainerCommands
 from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.stopper import Stopper
@@ -47,6 +48,8 @@ class DockerRuntime:
         self._containers = Containers(self._engine)
         self.outputs = ContainerOutputs(self._engine, self._containers, root, self._arguments)
         self._images = Images(self._engine, root / "images.json", settings.pull_timeout, settings.keep_images)
+        owner = f"{settings.app}@{self._instance}"
+        self.commands = ContainerCommands(self._engine, self._containers, self._images, self._arguments, owner)
         self._labels = {f"{LABELS}app": settings.app, f"{LABELS}instance": self._instance}
         self._watch = Watch(
             self._engine,
@@ -83,6 +86,7 @@ class DockerRuntime:
         await asyncio.gather(*map(self._readiness.ask, self._watch.watched.values()))
         self._spawn(self._watch.follow(), "events")
         self._spawn(self._watch.run(), "looks")
+        self._spawn(self.commands.tidy(), "remove tasks")
         return found
 
     async def pull(self, artifact: Artifact) -> None:
