@@ -90,7 +90,7 @@ async def upgrade(
 ) -> Connection:
     """Post a request whose connection then carries bytes in both directions. Raises as `begin` does."""
     headers = {"Connection": "Upgrade", "Upgrade": "tcp", "Content-Type": "application/json"}
-    content = msgspec.json.encode(body)
+    content = msgspec.json.encode(body) if body else b""  # a body of an attach would be input of the command
     stream = await begin(client, engine, ("post", path), query, headers, (timeout, None), content)
     return Connection(stream.client, stream.response)
 
