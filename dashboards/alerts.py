@@ -86,14 +86,15 @@ ALERTS = (
     ),
     Alert(
         "LongshoreRestartLoop",
-        "max by (app, host, replica) (dewy_container_restarts)"
-        " - min_over_time((max by (app, host, replica) (dewy_container_restarts))[15m:1m]) > 3",
+        "max by (app, host, replica) (longshore_replica_restarts_total)"
+        " - min_over_time((max by (app, host, replica) (longshore_replica_restarts_total))[15m:1m]) > 3",
         0,
         "warning",
         "A replica of {{ $labels.app }} on {{ $labels.host }} restarted {{ $value | humanize }} times in 15 minutes",
         "It starts and dies. Its last exit code and whether it ran out of memory are in"
-        " `dewy_container_last_terminated_exit_code` and `dewy_container_oom_killed`; its last log lines are in"
-        " `longshore events`. Roll back with `longshore rollback`.",
+        " `dewy_container_last_terminated_exit_code` and `dewy_container_oom_killed`;"
+        " its last lines are in the event ReplicaExited (`longshore events`), and more of them in"
+        " `longshore logs --previous`. Roll back with `longshore rollback`.",
     ),
     Alert(
         "LongshoreUnitSilent",

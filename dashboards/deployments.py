@@ -127,7 +127,7 @@ REPLICAS = Row(
             "Restarts",
             "How often each replica was started again, or one in its place.",
             "short",
-            [Query(f"max by (app, replica) (dewy_container_restarts{APP})", "{{app}} {{replica}}")],
+            [Query(f"max by (app, replica) (longshore_replica_restarts_total{APP})", "{{app}} {{replica}}")],
         ),
         graph(
             "Age",

@@ -270,12 +270,16 @@ class ReplicaRetired(_ReplicaEvent, tag=35, kw_only=True, frozen=True, gc=False)
 
 
 class ReplicaExited(Event, tag=36, frozen=True, gc=False):
-    """A replica ended by itself. `code`: exit status, -N for signal N, or -1000 when the exit was not seen."""
+    """A replica ended by itself. `code`: exit status, -N for signal N, or -1000 when the exit was not seen.
+
+    `output`: its last lines, 20 lines or 4 KiB at most, without control characters, secrets masked; empty if unknown.
+    """
 
     replica: Name
     release: Name
     code: Number
     oom: bool = False
+    output: Text = ""
 
 
 class DeploymentSucceeded(_DeploymentEvent, tag=37, frozen=True, gc=False):
@@ -285,11 +289,15 @@ class DeploymentSucceeded(_DeploymentEvent, tag=37, frozen=True, gc=False):
 
 
 class DeploymentFailed(_DeploymentEvent, tag=38, kw_only=True, frozen=True, gc=False):
-    """A deployment ended without success. `phase`: "hook", "pull", "start", "check", "route", "drain"."""
+    """A deployment ended without success. `phase`: "hook", "pull", "start", "check", "route", "drain".
+
+    `output`: the last lines of the replica that failed, as in ReplicaExited; empty if no replica did.
+    """
 
     phase: Name
     reason: Text
     duration: Seconds
+    output: Text = ""
 
 
 class DeploymentRolledBack(_DeploymentEvent, tag=39, frozen=True, gc=False):
@@ -405,6 +413,34 @@ class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
     by: Name = ""
 
 
+class SessionOpened(Event, tag=58, kw_only=True, frozen=True, gc=False):
+    """A person runs a command: in a replica (`kind` "exec"), or beside the replicas as a task of its own ("run").
+
+    `session`: unique id. `program`: the first word of the command; the others may hold secrets. `release`: that of the
+    replica or task. `terminal`: it has a terminal.
+    """
+
+    session: Name
+    kind: Name
+    by: Name
+    release: Name
+    replica: Name
+    program: Text
+    terminal: bool = False
+
+
+class SessionClosed(Event, tag=59, kw_only=True, frozen=True, gc=False):
+    """The command of a session ended, or was ended with it. `code`: exit status, -1000 if unknown; `reason`: why else.
+
+    `duration`: seconds since SessionOpened.
+    """
+
+    session: Name
+    code: Number
+    duration: Seconds
+    reason: Text = ""
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -468,6 +504,8 @@ AnyEvent: TypeAlias = (
     | HealthChecked
     | HealthChanged
     | ApplicationRemoved
+    | SessionOpened
+    | SessionClosed
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

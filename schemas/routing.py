@@ -115,7 +115,8 @@ class Decisions(msgspec.Struct, frozen=True):
     registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
     release that was announced. `artifacts` holds the resolved releases named here. `telling`: the encoded events of the
     last decision, until they are on the log; the next deployer publishes them if this one could not. `removed`: the
-    application was removed from the host, and no deployer of it has started since.
+    application was removed from the host, and no deployer of it has started since. `last_lines`: the last line of
+    output of the replica with which a quarantined release failed, where one did.
     """
 
     current: Name = ""
@@ -128,6 +129,7 @@ class Decisions(msgspec.Struct, frozen=True):
     artifacts: dict[Name, Artifact] = {}
     pending_events: bytes = msgspec.field(default=b"", name="telling")
     removed: bool = False
+    last_lines: dict[Name, Text] = {}
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ DEPLOYER_UNIT = "deployer:"
 STREAM = "LONGSHORE"
 EVENTS = "longshore.events"
 COMMANDS = "longshore.commands"
+OUTPUT = "longshore.output"
 ALL_EVENTS = f"{EVENTS}.>"
 
 ROUTES = "longshore-routes"
@@ -58,6 +59,16 @@ def filters(subject: str) -> list[str]:
 def commands(app: str, host: str) -> str:
     """Return the subject on which the deployer of an app on a host takes commands."""
     return f"{COMMANDS}.deployer.{app}.{token(host)}"
+
+
+def output(service: str, app: str, host: str) -> str:
+    """Return the subject on which a service opens streams of output of an app on a host."""
+    return f"{OUTPUT}.{service}.{app}.{token(host)}"
+
+
+def output_stream(service: str, app: str, host: str, stream: str) -> str:
+    """Return the subject on which a service answers the reader of one of its streams."""
+    return f"{output(service, app, host)}.{stream}"
 
 
 def route_key(host: str, app: str, port: int) -> str:

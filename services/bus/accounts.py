@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from schemas import subjects
-from services.bus.permissions import ACCESS, commands, permissions
+from services.bus.permissions import ACCESS, commands, output, permissions
 
 STORE = "LONGSHORE"
 """The account with the streams. Only the administrator is in it."""
@@ -47,20 +47,38 @@ def accounts(admin: dict[str, str], users: list[User]) -> dict[str, Any]:
 def _account(user: User, users: list[User]) -> dict[str, Any]:
     imports = [_import(STORE, subject) for subject in (_API, *_STORED)]
     imports += [_import(one.account, commands(one.service, one.host)) for one in users if _commands(user, one)]
+    imports += [
+        _import(one.account, subject)
+        for one in users
+        if _reads_output(user, one)
+        for subject in output(one.service, one.host)
+    ]
     account: dict[str, Any] = {
         "users": [{**user.sign_in, "permissions": permissions(user.service, ACCESS[user.service], user.host)}],
         "imports": imports,
     }
+    exports: list[dict[str, Any]] = []
     if ACCESS[user.service].answers:
         senders = [one.account for one in users if _commands(one, user)]
-        account["exports"] = [{"service": commands(user.service, user.host), "accounts": senders}]
-    return account
+        exports += [{"service": commands(user.service, user.host), "accounts": senders}]
+    if ACCESS[user.service].streams:
+        readers = [one.account for one in users if _reads_output(one, user)]
+        exports += [{"service": subject, "accounts": readers} for subject in output(user.service, user.host)]
+    return account | ({"exports": exports} if exports else {})
 
 
 def _commands(sender: User, executor: User) -> bool:
-    access = ACCESS[sender.service]
-    is_same_host = access.all_hosts or not sender.host or sender.host == executor.host
-    return ACCESS[executor.service].answers and executor.service in access.commands and is_same_host
+    can = ACCESS[executor.service].answers and executor.service in ACCESS[sender.service].commands
+    return can and _reaches(sender, executor)
+
+
+def _reads_output(reader: User, producer: User) -> bool:
+    can = ACCESS[producer.service].streams and producer.service in ACCESS[reader.service].reads_output
+    return can and _reaches(reader, producer)
+
+
+def _reaches(one: User, other: User) -> bool:
+    return ACCESS[one.service].all_hosts or not one.host or one.host == other.host
 
 
 def _import(account: str, subject: str) -> dict[str, Any]:

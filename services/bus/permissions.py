@@ -17,6 +17,7 @@ class Access(msgspec.Struct, frozen=True):
     """The needs of a service: the log, buckets and objects that it reads or writes, and its commands.
 
     `leases`: the prefix of its leases' keys. `all_hosts`: its commands and leases are not only about its own host.
+    `reads_output`: the services whose streams of output it opens; `streams`: it has such streams.
     """
 
     publishes: bool = True
@@ -28,6 +29,8 @@ class Access(msgspec.Struct, frozen=True):
     reads_stores: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     answers: bool = False
+    reads_output: tuple[str, ...] = ()
+    streams: bool = False
     all_hosts: bool = False
 
 
@@ -38,6 +41,7 @@ ACCESS = {
         writes=(subjects.ROUTES, subjects.REPLICAS, subjects.DECISIONS),
         leases="deployer",
         answers=True,
+        streams=True,
     ),
     "health": Access(reads=(subjects.REPLICAS,), writes=(subjects.HEALTH,)),
     "gateway": Access(
@@ -49,6 +53,7 @@ ACCESS = {
         reads=subjects.BUCKETS,
         reads_stores=(subjects.SNAPSHOTS,),
         commands=("deployer",),
+        reads_output=("deployer",),
     ),
 }
 
@@ -76,10 +81,13 @@ def permissions(service: str, access: Access, host: str = "") -> dict[str, Any]:
     for store in access.reads_stores:
         publish += _read_objects(store)
     publish += [commands(commanded, "" if access.all_hosts else host) for commanded in access.commands]
+    publish += [one for of in access.reads_output for one in output(of, "" if access.all_hosts else host)]
     if access.answers:
         subscribe += [commands(service, host)]
+    if access.streams:
+        subscribe += output(service, host)
     result: dict[str, Any] = {"publish": {"allow": publish}, "subscribe": {"allow": subscribe}}
-    if access.answers:
+    if access.answers or access.streams:
         result["allow_responses"] = True
     return result
 
@@ -87,6 +95,14 @@ def permissions(service: str, access: Access, host: str = "") -> dict[str, Any]:
 def commands(service: str, host: str = "") -> str:
     """Return the subject on which a service takes commands for its applications on a host; empty: on any host."""
     return f"{subjects.COMMANDS}.{service}.*.{subjects.token(host)}" if host else f"{subjects.COMMANDS}.{service}.>"
+
+
+def output(service: str, host: str = "") -> list[str]:
+    """Return the subjects on which a service opens streams of output and answers their readers."""
+    if not host:
+        return [f"{subjects.OUTPUT}.{service}.>"]
+    opening = f"{subjects.OUTPUT}.{service}.*.{subjects.token(host)}"
+    return [opening, f"{opening}.*"]
 
 
 def _read_stream(stream: str) -> list[str]:

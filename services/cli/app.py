@@ -20,6 +20,8 @@ MODULES = {
     "up": "commands.all_in_one",
     "demo": "commands.demo",
     **dict.fromkeys(("status", "events", "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"), "verbs"),
+    "logs": "commands.replica_logs",
+    **dict.fromkeys(("exec", "run"), "commands.replica_commands"),
     **dict.fromkeys(("history", "diff"), "history"),
     **dict.fromkeys(("replay", "export", "import"), "logs"),
     "verify": "verify",

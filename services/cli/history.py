@@ -13,6 +13,7 @@ from services.cli import output
 from services.cli.log_start import warn_if_truncated
 from services.cli.verbs import Json, registered, verb
 from services.client.client import LoggedEvent, Target, connect
+from services.common.text import last_line
 from services.metrics_gateway.state.histogram import Histogram
 from services.replay.comparison import Comparison, Side
 from services.replay.deployments import Deployment, deployments
@@ -97,8 +98,12 @@ def _row(one: Deployment) -> list[str]:
         f"{one.duration:.1f}" if one.duration else "-",
         " ".join(f"{phase} {seconds:.1f}" for phase, seconds in one.phases.items()) or "-",
         one.digest[:DIGEST] or "-",
-        f"{one.phase}: {one.reason}" if one.reason else "",
+        _reason(one) if one.reason else "",
     ]
+
+
+def _reason(one: Deployment) -> str:
+    return f"{one.phase}: {one.reason}" + (f" (last line of output: {last_line(one.output)})" if one.output else "")
 
 
 def _facts(side: Side) -> dict[str, str]:
@@ -111,7 +116,7 @@ def _facts(side: Side) -> dict[str, str]:
         "from": newest.previous or "-" if newest else "-",
         "seconds": f"{newest.duration:.1f}" if newest and newest.duration else "-",
         "phases": " ".join(f"{phase} {took:.1f}" for phase, took in newest.phases.items()) if newest else "-",
-        "reason": f"{newest.phase}: {newest.reason}" if newest and newest.reason else "-",
+        "reason": _reason(newest) if newest and newest.reason else "-",
         "replicas": str(served.replicas),
         "served from": output.clock(served.first) if served.first else "-",
         "served to": output.clock(served.last) if served.last else "now" if served.first else "-",

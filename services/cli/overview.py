@@ -20,7 +20,7 @@ class ReplicaView(msgspec.Struct):
 
 
 class AppView(msgspec.Struct):
-    """One application on one host."""
+    """One application on one host. `last_lines`: the last line of output of each quarantined release that has one."""
 
     app: str
     release: str
@@ -30,6 +30,7 @@ class AppView(msgspec.Struct):
     ports: list[int]
     quarantined: dict[str, str]
     replicas: list[ReplicaView]
+    last_lines: dict[str, str] = {}
 
 
 async def overview(client: Client) -> list[AppView]:
@@ -76,6 +77,7 @@ def app_view(
             for replica in sorted(replicas, key=lambda replica: replica.id)
             if replica.app == app
         ],
+        decided.last_lines,
     )
 
 

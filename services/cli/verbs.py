@@ -132,7 +132,7 @@ async def deploy(
     as_json: Json = False,
 ) -> None:
     """Roll out a release now."""
-    await _send(client, Deploy(release, _me()), wait, timeout, as_json)
+    await _send(client, Deploy(release, me()), wait, timeout, as_json)
 
 
 @verb
@@ -144,19 +144,19 @@ async def rollback(
     as_json: Json = False,
 ) -> None:
     """Return to an earlier release and stay there until `resume`."""
-    await _send(client, Rollback(to, _me()), wait, timeout, as_json)
+    await _send(client, Rollback(to, me()), wait, timeout, as_json)
 
 
 @verb
 async def pause(client: Client, as_json: Json = False) -> None:
     """Deploy no new release until `resume`; the present one keeps running."""
-    await _send(client, Pause(_me()), False, 0, as_json)
+    await _send(client, Pause(me()), False, 0, as_json)
 
 
 @verb
 async def resume(client: Client, as_json: Json = False) -> None:
     """Follow the registry again."""
-    await _send(client, Resume(_me()), False, 0, as_json)
+    await _send(client, Resume(me()), False, 0, as_json)
 
 
 @verb
@@ -168,7 +168,7 @@ async def retry(
     as_json: Json = False,
 ) -> None:
     """Lift the quarantine of a release and deploy it again."""
-    await _send(client, Retry(release, _me()), wait, timeout, as_json)
+    await _send(client, Retry(release, me()), wait, timeout, as_json)
 
 
 @verb
@@ -178,13 +178,13 @@ async def drain(
     as_json: Json = False,
 ) -> None:
     """Take a replica out of traffic, wait for its connections, and replace it."""
-    await _send(client, Drain(replica, _me()), False, 0, as_json)
+    await _send(client, Drain(replica, me()), False, 0, as_json)
 
 
 @verb
 async def abort(client: Client, wait: Wait = True, timeout: Timeout = 600.0, as_json: Json = False) -> None:
     """Abort the deployment in progress: roll it back, and quarantine its release."""
-    await _send(client, Abort(_me()), wait, timeout, as_json)
+    await _send(client, Abort(me()), wait, timeout, as_json)
 
 
 async def _send(client: Client, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
@@ -225,7 +225,8 @@ async def _until_ended(client: Client, reply: Reply, start: int, as_json: bool) 
     return failure
 
 
-def _me() -> str:
+def me() -> str:
+    """Return the name of the user, who is recorded with a command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -238,8 +239,13 @@ def _headline(app: AppView) -> str:
         notes.append(f"pinned to {app.pinned}")
     if app.paused:
         notes.append("paused")
-    notes += [f"quarantined {release} ({reason})" for release, reason in app.quarantined.items()]
+    notes += [f"quarantined {release} ({_why(app, release)})" for release in app.quarantined]
     return f"{app.app}: {'; '.join(notes)}"
+
+
+def _why(app: AppView, release: str) -> str:
+    line = app.last_lines.get(release)
+    return app.quarantined[release] + (f"; last line of output: {line}" if line else "")
 
 
 def _fields(event: Event) -> dict[str, Any]:

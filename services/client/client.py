@@ -13,6 +13,7 @@ import msgspec
 from schemas import codec, subjects
 from schemas.commands import Command, Reply
 from schemas.events import AnyEvent
+from schemas.output import Opened, OutputRequest
 from schemas.routing import Decisions
 from services.common import log, tracing
 from services.common.bus import credentials
@@ -22,6 +23,7 @@ from services.common.config.settings import Settings, check_name
 from services.common.errors import BusError, LongshoreError
 from services.common.jetstream import log_reader
 from services.common.jetstream.watch import Synced, watch_keys
+from services.common.streaming.reader import Reader
 
 VALUES_TIMEOUT = 10.0
 
@@ -104,6 +106,16 @@ class Client:
         if not reply.ok:
             raise LongshoreError(reply.message)
         return reply
+
+    async def read_output(self, request: OutputRequest) -> Reader:
+        """Open a stream of output of the deployer, and return its reader. Raises LongshoreError when it refuses."""
+        app, host = await self.app(), self.target.host
+        answer = await self._bus.request(subjects.output("deployer", app, host), request)
+        opened: Opened = codec.value(answer, Opened)
+        if not opened.ok:
+            raise LongshoreError(opened.message)
+        subject = subjects.output_stream("deployer", app, host, opened.stream)
+        return Reader(self._bus, subject, f"the deployer of {app} on {host}")
 
     async def last_sequence(self) -> int:
         return await log_reader.last_sequence(self._bus)

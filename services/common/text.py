@@ -20,3 +20,14 @@ def first_few(items: Sequence[str]) -> str:
     """Join the first items, and say how many more there are: `a, b, c, d, e and 3 more`. Empty if there are none."""
     shown = ", ".join(items[:_FEW])
     return f"{shown} and {len(items) - _FEW} more" if len(items) > _FEW else shown
+
+
+def printable(line: str) -> str:
+    """Return a line without characters that control a terminal."""
+    text = line.expandtabs().rstrip()
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a text, empty if there is none."""
+    return text.rpartition("\n")[2]

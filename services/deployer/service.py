@@ -19,6 +19,8 @@ from services.common.process import environment, lifecycle, state_lock
 from services.common.process.lifecycle import Context
 from services.deployer import registry, signals
 from services.deployer.notifications import notifier
+from services.deployer.output import server as output_server
+from services.deployer.output.sessions import Sessions
 from services.deployer.reconcile.command_handler import CommandHandler
 from services.deployer.reconcile.leadership import Leadership, wait_for_leadership
 from services.deployer.reconcile.reconciler import Reconciler
@@ -78,7 +80,15 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
                 await reconciler.start()
                 commands = CommandHandler(reconciler)
                 await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
-                await reconciler.run()
+                sessions = Sessions(
+                    settings.app,
+                    runtime,
+                    reconciler.store.record,
+                    reconciler.current,
+                    reconciler.replica_set.running_release,
+                )
+                async with output_server.serving(context, settings, runtime, sessions):
+                    await reconciler.run()
                 if not leadership.is_lost:  # else the next deployer has them
                     await runtime.removed()
         finally:

@@ -83,6 +83,10 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
             "What to deliver",
         ),
     ] = msgspec.field(default_factory=list)
+    no_exec: Annotated[
+        bool,
+        Option("Refuse commands in replicas and one-off tasks (`longshore exec`, `longshore run`).", "What to deliver"),
+    ] = False
     strategy: Annotated[
         Strategy, Option("rolling: one replica at a time; blue-green: all new ones first.", "Rollout")
     ] = "rolling"

@@ -27,7 +27,8 @@ class Deployment(msgspec.Struct):
     """One deployment. `outcome`: "running", "succeeded", "failed", "rolled back".
 
     `previous` ran before; digests are empty where the log has none. `phases` are the seconds of each phase, over all
-    replicas together, including a rollback's. Times are unix seconds.
+    replicas together, including a rollback's. Times are unix seconds. `output`: the last lines of the
+    replica with which it failed.
     """
 
     deployment: str
@@ -47,6 +48,7 @@ class Deployment(msgspec.Struct):
     replicas: int = 0
     ended: float | None = None
     phases: dict[str, float] = {}
+    output: str = ""
 
 
 class History:
@@ -130,3 +132,4 @@ def _end(deployment: Deployment, event: AnyEnd) -> None:
         deployment.outcome = "succeeded"
     else:
         deployment.outcome, deployment.phase, deployment.reason = "failed", event.phase, event.reason
+        deployment.output = event.output

@@ -112,11 +112,20 @@ def _may(service: str, host: str, place: Place, subject: str) -> bool:
     if subject.startswith(subjects.COMMANDS):
         may = bool(ACCESS[service].commands)
         return may and (not place.hosts or ACCESS[service].all_hosts or subject.endswith(f".{host}"))
+    if subject.startswith(subjects.OUTPUT):
+        may = bool(ACCESS[service].reads_output)
+        return may and (not place.hosts or ACCESS[service].all_hosts or subject.split(".")[4] == host)
     return any(subject.startswith(one) for one in _own(service, host, place))
+
+
+def _outputs(host: str) -> list[str]:
+    """The subjects on which a deployer opens a stream, and answers its reader."""
+    return [subjects.output("deployer", "web", host), subjects.output_stream("deployer", "web", host, "stream")]
 
 
 def _targets() -> list[str]:
     found = [subjects.commands("web", host) for host in HOSTS]
+    found += [one for host in HOSTS for one in _outputs(host)]
     for host in HOSTS:
         found += [f"$KV.{bucket}.{host}.web" for bucket in subjects.BUCKETS if bucket != subjects.LEASES]
         found += [f"$KV.{subjects.LEASES}.deployer.{host}.web", f"$KV.{subjects.LEASES}.gateway.push"]
@@ -232,7 +241,8 @@ async def test_an_account_writes_what_is_its_own_and_nothing_else_by_any_trick(s
     admin = await place.account("admin", "here")
     deployers = [await place.account("deployer", host) for host in HOSTS]
     for deployer, host in zip(deployers, HOSTS, strict=True):
-        await deployer.client.subscribe(subjects.commands("web", host), cb=take(host))
+        for subject in (subjects.commands("web", host), *_outputs(host)):
+            await deployer.client.subscribe(subject, cb=take(host))
         await deployer.client.flush()
     before = await _state(admin)
     bus = await place.account(service, "here")
@@ -276,4 +286,38 @@ async def test_who_may_command_a_host_reaches_its_deployer_and_no_other(service:
                 await bus.request(subjects.commands("web", host), Pause(), 1.0)
         assert (host in obeyed) == may
     for one in (bus, *deployers):
+        await one.close()
+
+
+@pytest.mark.parametrize("service", ACCESS)
+async def test_who_may_read_the_output_of_a_host_reaches_its_deployer_and_no_other(service: str, place: Place) -> None:
+    asked: list[tuple[str, str]] = []
+    deployers = [await place.account("deployer", host) for host in HOSTS]
+    for deployer, host in zip(deployers, HOSTS, strict=True):
+        for subject in _outputs(host):
+
+            async def answer(
+                _payload: bytes, _headers: Mapping[str, str], host: str = host, at: str = subject
+            ) -> bytes:
+                asked.append((host, at))
+                return b"yes"
+
+            await deployer.respond(subject, answer, is_repeatable=True)
+        await deployer.client.flush()
+    bus = await place.account(service, "here")
+    overheard: list[str] = []
+    eavesdropper = await place.account("gateway", "here")
+    await _listen(eavesdropper, overheard)
+    for host in HOSTS:
+        for subject in _outputs(host):
+            if _may(service, "here", place, subject):
+                assert await bus.ask(subject, b"", 5) == b"yes"
+            else:
+                with pytest.raises(BusError):
+                    await bus.ask(subject, b"", 1.0)
+            is_answered = any(at == subject for _, at in asked)
+            assert is_answered == _may(service, "here", place, subject)
+    await eavesdropper.client.flush()
+    assert [one for one in overheard if one.startswith(subjects.OUTPUT)] == []
+    for one in (bus, eavesdropper, *deployers):
         await one.close()

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js.client import JetStreamContext
 
 from services.common import log, tasks
@@ -138,16 +139,29 @@ class Bus:
         sending = requests.request(self.client, subject, payload, timeout, headers or {})
         return await self.unless_denied(subject, sending)
 
-    async def respond(self, subject: str, answer: Answer) -> None:
+    async def respond(self, subject: str, answer: Answer, is_repeatable: bool = False) -> Subscription:
         """Answer every request on a subject with the result of `answer`, each in a task of its own.
 
-        Messages that are no requests, and requests that come too late, do not reach `answer`.
+        Messages that are no requests, and requests that come too late, do not reach `answer`. `is_repeatable`: it does
+        no harm to answer a request late, or twice; such requests carry no deadline.
         """
 
         async def take(message: Msg) -> None:
-            self._responder.handle(message, subject, answer)
+            self._responder.handle(message, subject, answer, is_repeatable)
 
-        await self.client.subscribe(subject, cb=take)
+        return await self.client.subscribe(subject, cb=take)
+
+    async def stop_responding(self, subscription: Subscription) -> None:
+        """End a subscription of `respond`."""
+        with contextlib.suppress(nats.errors.Error):  # the connection is closed, and the subscription with it
+            await subscription.unsubscribe()
+
+    async def ask(self, subject: str, payload: bytes, timeout: float) -> bytes:
+        """Send a request that may be repeated, and return the reply.
+
+        Raises BusError: bus away, no responder, or no answer in time; DeniedError when this account may not send it.
+        """
+        return await self.unless_denied(subject, requests.ask(self.client, subject, payload, timeout))
 
     async def _connect(self, timeout: float, is_needed: bool) -> None:
         self.retry_for = timeout

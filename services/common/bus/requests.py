@@ -27,6 +27,11 @@ async def request(
     return await _reply(client, subject, payload, left, timeout, {**headers, deadline.DEADLINE: str(until)})
 
 
+async def ask(client: ReconnectingClient, subject: str, payload: bytes, timeout: float) -> bytes:
+    """Send a request that may be repeated, and return the reply. Raises BusError as `request` does."""
+    return await _reply(client, subject, payload, timeout, timeout, {})
+
+
 async def _reply(
     client: ReconnectingClient, subject: str, payload: bytes, left: float, timeout: float, headers: dict[str, str]
 ) -> bytes:

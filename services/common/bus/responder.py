@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
@@ -26,12 +27,15 @@ class Responder:
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = log.get(service)
 
-    def handle(self, message: Msg, subject: str, answer: Answer) -> None:
-        """Start to answer a request on `subject` with the result of `answer`. Never waits."""
+    def handle(self, message: Msg, subject: str, answer: Answer, is_repeatable: bool = False) -> None:
+        """Start to answer a request on `subject` with the result of `answer`. Never waits.
+
+        `is_repeatable`: requests need no deadline.
+        """
         if not is_request(message.subject, message.reply, subject):
             self._log.warning("a message that is no request was ignored", subject=subject, about=message.subject)
             return
-        task = asyncio.create_task(self._send(message, answer), name=f"answer on {message.subject}")
+        task = asyncio.create_task(self._send(message, answer, is_repeatable), name=f"answer on {message.subject}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -41,9 +45,10 @@ class Responder:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _send(self, message: Msg, answer: Answer) -> None:
+    async def _send(self, message: Msg, answer: Answer, is_repeatable: bool) -> None:
+        answering = answer if is_repeatable else functools.partial(_answer_in_time, answer)
         try:
-            await message.respond(await _answer(message.data, message.headers or {}, answer))
+            await message.respond(await answering(message.data, message.headers or {}))
         except nats.errors.Error as error:
             reason = str(error) or repr(error)
             self._log.warning("an answer could not be sent", subject=message.subject, reason=reason)
@@ -62,7 +67,7 @@ def is_request(subject: str, reply: str, asked: str) -> bool:
     return subject == asked and reply.startswith(INBOXES)
 
 
-async def _answer(data: bytes, headers: Mapping[str, str], answer: Answer) -> bytes:
+async def _answer_in_time(answer: Answer, data: bytes, headers: Mapping[str, str]) -> bytes:
     if headers.get(deadline.ASK) == deadline.CLOCK:
         return str(deadline.now()).encode()
     try:

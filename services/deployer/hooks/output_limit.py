@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from services.common.text import printable
+
 MOST_LINES = 200
 MOST_BYTES = 64 * 1024
 
@@ -32,10 +34,4 @@ class OutputLimit:
         taken, rest = lines[: self._lines], lines[self._lines :]
         self._lines -= len(taken)
         self.omitted += sum(len(line) + ending for line in rest)
-        return [readable(line) for line in taken]
-
-
-def readable(line: bytes) -> str:
-    """Return a line as text, without characters that control a terminal."""
-    text = line.decode(errors="replace").expandtabs().rstrip()
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+        return [printable(line.decode(errors="replace")) for line in taken]

@@ -15,6 +15,7 @@ from schemas.events import (
     RegistryRecovered,
     ReplicaExited,
 )
+from services.common.text import last_line
 from services.deployer.runtime.exit_text import describe_exit
 
 Level = Literal["info", "success", "warning", "failure"]
@@ -45,8 +46,8 @@ def deployed(event: DeploymentSucceeded) -> Notice:
 def failed(event: DeploymentFailed) -> Notice:
     """Return the notice of a deployment that failed."""
     text = (
-        f"{event.phase}: {event.reason}. It is rolled back and quarantined: not deployed again until there is a newer "
-        "release, or until `longshore retry`"
+        f"{event.phase}: {event.reason}{_last_words(event.output)}. It is rolled back and quarantined: not deployed "
+        "again until there is a newer release, or until `longshore retry`"
     )
     return _of(event, "deployment-failed", "failure", f"deployment of {event.release} failed", text)
 
@@ -59,7 +60,8 @@ def rolled_back(event: DeploymentRolledBack) -> Notice:
 
 def crashed(event: ReplicaExited) -> Notice:
     """Return the notice of a replica that ended by itself."""
-    text = f"{event.replica} {describe_exit(event)}; it is replaced. A notice follows when such exits are over"
+    ended = f"{event.replica} {describe_exit(event)}{_last_words(event.output)}"
+    text = f"{ended}; it is replaced. A notice follows when such exits are over"
     return _of(event, "replica-crashed", "failure", f"a replica of {event.release} ended by itself", text)
 
 
@@ -79,6 +81,10 @@ def registry_recovered(event: RegistryRecovered) -> Notice:
     """Return the notice of a registry that can be read again."""
     text = f"{event.registry}, after {event.failures} failures in a row"
     return _of(event, "registry-recovered", "success", "the registry answers again", text)
+
+
+def _last_words(output: str) -> str:
+    return f" (last line of output: {last_line(output)})" if output else ""
 
 
 def _of(event: Event, kind: str, level: Level, title: str, text: str) -> Notice:

@@ -37,7 +37,8 @@ NO_CAUSE = Cause()
 class Deployment:
     """The deployment under way: first prepared (hook, pull) while the release before keeps running, then rolled out.
 
-    `failure`: phase and reason of the first failure, until the rollout handles it.
+    `failure`: phase and reason of the first failure, until the rollout handles it; `output`: the last lines of the
+    replica that failed, if one did.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Deployment:
         wake: Callable[[], None],
     ) -> None:
         self.failure: tuple[str, str] | None = None
+        self.output = ""
         self.undo_until = math.inf
         self._preparation: Literal["due", "hook", "pull", "done"] = "due"
         self._preparing: asyncio.Task[None] | None = None
@@ -135,7 +137,7 @@ class Deployment:
             parent=cause.span,
         )
         await self._store.commit(with_started(decisions, ongoing, resolved.artifact), started)
-        self._preparation, self.failure = "due", None
+        self._preparation, self.failure, self.output = "due", None, ""
         self._begun = (ongoing.deployment, time.monotonic())
         self._log.info("deployment started", release=release, previous=decisions.current, by=by)
         self._wake()
@@ -161,9 +163,10 @@ class Deployment:
             self._preparation = "hook"
             self._preparing = self._context.spawn(self._prepare(ongoing), f"prepare {ongoing.release}")
 
-    def report_failure(self, phase: str, reason: str) -> None:
+    def report_failure(self, phase: str, reason: str, output: str = "") -> None:
         """Have the rollout fail. The first failure counts."""
-        self.failure = self.failure or (phase, reason)
+        if self.failure is None:
+            self.failure, self.output = (phase, reason), output
 
     async def succeed(self) -> None:
         """Make the release the current one, and start the clean-up and the hook after-deploy."""
@@ -176,18 +179,24 @@ class Deployment:
             self._context.spawn(self._runtime.tidy(needed), f"tidy after {ongoing.release}")
             self._context.spawn(self._hooks.after_deploy(ongoing, previous, duration), "after-deploy")
 
-    async def fail(self, phase: str, reason: str) -> None:
-        """Quarantine the release, and start to undo its deployment."""
+    async def fail(self, phase: str, reason: str, output: str = "") -> None:
+        """Quarantine the release, and start to undo its deployment. `output`: the last lines of the failed replica."""
         if ongoing := self.ongoing:
             now, duration = time.time(), self._took(ongoing)
             await self._store.commit(
-                with_failed(self._store.decisions, ongoing, reason),
+                with_failed(self._store.decisions, ongoing, reason, output),
                 DeploymentFailed(
-                    now, ongoing.deployment, ongoing.release, phase=phase, reason=reason, duration=duration
+                    now,
+                    ongoing.deployment,
+                    ongoing.release,
+                    phase=phase,
+                    reason=reason,
+                    duration=duration,
+                    output=output,
                 ),
                 ReleaseQuarantined(now, ongoing.release, reason),
             )
-            self.failure = None
+            self.failure, self.output = None, ""
             if self._preparing:
                 self._preparing.cancel()
             self._limit_undoing()

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from schemas import subjects
 from schemas.events import ReleaseFound, ScaleSet
-from schemas.routing import Check, Health, Serving
-from services.common.errors import BusError
+from schemas.routing import Artifact, Check, Health, Serving
+from services.common.errors import BusError, LongshoreError
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
 from services.deployer.reconcile import kv
@@ -140,6 +140,13 @@ class Reconciler:
             held=self.manager.backoff.held,
         )
 
+    async def current(self) -> tuple[str, Artifact]:
+        """Return the release that runs, with its artifact. Raises LongshoreError if there is none yet."""
+        release = self.store.decisions.current
+        if not release:
+            raise LongshoreError(f"no release of {self.settings.app} is deployed yet")
+        return release, await self.deployment.artifact(release)
+
     def phase(self) -> str:
         """Return the phase of the deployment under way."""
         return plan.phase(self.facts()) if self.deployment.is_rolling_out else self.deployment.preparation
@@ -187,9 +194,10 @@ class Reconciler:
             case actions.Succeed():
                 self.manager.backoff.clear()
                 await self.deployment.succeed()
-            case actions.Fail(phase=phase, reason=reason):
+            case actions.Fail(phase=phase, reason=reason, replica=replica):
                 self.manager.backoff.clear()
-                await self.deployment.fail(phase, reason)
+                output = await self.manager.last_lines(replica) if replica else self.deployment.output
+                await self.deployment.fail(phase, reason, output)
             case actions.RollbackDone():
                 await self.deployment.undone()
             case _:

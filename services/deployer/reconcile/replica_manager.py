@@ -34,6 +34,9 @@ from services.deployer.runtime.exit_text import describe_exit
 from services.deployer.runtime.protocol import Exit, Found, Running, Runtime, Spec
 from services.deployer.settings import DeployerSettings
 
+OUTPUT_TIMEOUT = 5.0
+"""Seconds to read the last lines of a replica that failed: an engine that hangs must not hold up the rollback."""
+
 
 class Restart(msgspec.Struct, frozen=True):
     """A replica that ended runs again, restarted by its engine."""
@@ -103,6 +106,14 @@ class ReplicaManager:
             self._record(ReplicaDraining, replica)
         if isinstance(action, actions.Unroute):
             self._record(ReplicaDrained, replica, cut=replica.connections, duration=now - before)
+
+    async def last_lines(self, replica: str) -> str:
+        """Return the last lines of a replica's output; nothing when they do not come in time."""
+        try:
+            async with asyncio.timeout(OUTPUT_TIMEOUT):
+                return await self._runtime.outputs.last_lines(replica)
+        except TimeoutError:
+            return ""
 
     def announce(self) -> None:
         """Record the replicas that take traffic since the proxy follows."""
@@ -216,7 +227,7 @@ class ReplicaManager:
 
     def _went_down(self, moment: float, replica: ManagedReplica, end: Exit) -> None:
         """Keep the place of a replica that its engine restarts; it must become ready again."""
-        self._store.record(ReplicaExited(moment, end.id, replica.release, end.code, end.oom))
+        self._store.record(ReplicaExited(moment, end.id, replica.release, end.code, end.oom, end.output))
         self._log.error("replica exited, its restart policy starts it again", replica=end.id, how=describe_exit(end))
         if self._deployment.is_rolling_out and not replica.ready:
             self._attribute_exit(replica, end)
@@ -246,7 +257,7 @@ class ReplicaManager:
         if retired:
             self._store.record(ReplicaRetired(moment, self._deployment.id, end.id, reason=retired, duration=stop))
         else:
-            self._store.record(ReplicaExited(moment, end.id, release, end.code, end.oom))
+            self._store.record(ReplicaExited(moment, end.id, release, end.code, end.oom, end.output))
             output = self._runtime.output(end.id)
             self._log.error("replica exited", replica=end.id, how=describe_exit(end), output=output)
         self._runtime.forget(end.id)
@@ -255,14 +266,17 @@ class ReplicaManager:
         uptime = time.monotonic() - replica.since
         has_served = replica.is_announced or replica.route == "draining"
         phase = "drain" if has_served else "route" if replica.ready else "check"
-        self._record_failure(replica, phase, f"{replica.id} {describe_exit(end)} after {uptime:.1f} s", uptime)
+        reason = f"{replica.id} {describe_exit(end)} after {uptime:.1f} s"
+        self._record_failure(replica, phase, reason, uptime, end.output)
 
-    def _record_failure(self, replica: ManagedReplica, phase: str, reason: str, uptime: float) -> None:
+    def _record_failure(
+        self, replica: ManagedReplica, phase: str, reason: str, uptime: float, output: str = ""
+    ) -> None:
         """Fail the deployment because of a replica of the target, or make the replica's slot wait."""
         if replica.release != self._deployment.target or replica.leaving:
             return
         if self._deployment.is_rolling_out:
-            self._deployment.report_failure(phase, reason)
+            self._deployment.report_failure(phase, reason, output)
             return
         wait = self.backoff.crashed(replica.slot, uptime, time.monotonic())
         self._log.warning("replica is replaced", replica=replica.id, reason=reason, seconds=wait)

@@ -51,6 +51,11 @@ class ReplicaSet:
         """Remove a replica. Return it, None if there is none with this id."""
         return self.replicas.pop(identity, None)
 
+    def running_release(self, identity: str) -> str | None:
+        """Return the release of a replica that runs, None if there is none with this id."""
+        replica = self.replicas.get(identity)
+        return replica.release if replica and replica.address else None
+
     def replace(self, identity: str) -> None:
         """Have a replica replaced, however healthy it is."""
         self.replicas[identity].must_replace = True

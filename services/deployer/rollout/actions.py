@@ -71,10 +71,11 @@ class Succeed(msgspec.Struct, frozen=True):
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """End the deployment: it has failed."""
+    """End the deployment: it has failed, because of `replica` if that is not empty."""
 
     phase: str
     reason: str
+    replica: str = ""
 
 
 class RollbackDone(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from schemas.routing import Artifact, Decisions, Ongoing
+from services.common.text import last_line
 from services.deployer.registry import versions
 
 IsNewer: TypeAlias = Callable[[str, str], bool]
@@ -48,15 +49,20 @@ def with_succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = v
         previous=previous,
         pinned=ongoing.pinned,
         quarantined=kept,
+        last_lines={name: line for name, line in decisions.last_lines.items() if name in kept},
         artifacts=artifacts,
         ongoing=None,
     )
 
 
-def with_failed(decisions: Decisions, ongoing: Ongoing, reason: str) -> Decisions:
-    """Return the decisions after a failure: the deployment is to be undone, and its release is quarantined."""
+def with_failed(decisions: Decisions, ongoing: Ongoing, reason: str, output: str = "") -> Decisions:
+    """Return the decisions after a failure: the deployment is to be undone, and its release is quarantined.
+
+    `output`: the last lines of the replica that failed.
+    """
     quarantined = {**decisions.quarantined, ongoing.release: reason}
-    return replace(decisions, quarantined=quarantined, ongoing=replace(ongoing, failed=True))
+    lines = _without(decisions.last_lines, ongoing.release) | ({ongoing.release: last_line(output)} if output else {})
+    return replace(decisions, quarantined=quarantined, last_lines=lines, ongoing=replace(ongoing, failed=True))
 
 
 def newest_first(releases: Iterable[str], is_newer: IsNewer) -> list[str]:
@@ -71,4 +77,12 @@ def newest_first(releases: Iterable[str], is_newer: IsNewer) -> list[str]:
 
 def without_quarantine(decisions: Decisions, release: str) -> Decisions:
     """Return the decisions with this release free to be deployed again."""
-    return replace(decisions, quarantined={name: why for name, why in decisions.quarantined.items() if name != release})
+    return replace(
+        decisions,
+        quarantined=_without(decisions.quarantined, release),
+        last_lines=_without(decisions.last_lines, release),
+    )
+
+
+def _without(texts: dict[str, str], release: str) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if name != release}

@@ -84,7 +84,7 @@ def plan(facts: Facts) -> Plan:
         return Plan([Pull()], facts.now)
     situation = _Situation(facts)
     if failure := situation.failure():
-        return Plan([Fail(*failure)], facts.now)
+        return Plan([failure], facts.now)
     if unretirements := situation.unretirements():
         return Plan(unretirements, facts.now)
     actions: list[Action] = [*situation.routing(), *situation.shutdown_steps()]
@@ -114,20 +114,23 @@ class _Situation:
         self.pending = [replica for replica in self.good if not replica.serves]
         self._usable = sum(replica.ready and replica.healthy for replica in self.good)
 
-    def failure(self) -> tuple[str, str] | None:
-        """Return phase and reason if something ends the deployment."""
+    def failure(self) -> Fail | None:
+        """Return what ends the deployment, if something does."""
         facts, limits = self.facts, self.facts.limits
         if not facts.deploying:
             return None
         if facts.failure:
-            return facts.failure
+            return Fail(*facts.failure)
         for replica in self.good:
             if not replica.ready and self._due(replica.since + limits.ready):
-                return "check", f"{replica.id} was not ready within {limits.ready:g} s{_why_not(replica)}"
+                reason = f"{replica.id} was not ready within {limits.ready:g} s{_why_not(replica)}"
+                return Fail("check", reason, replica.id)
             if replica.ready and self._unhealthy_too_long(replica):
-                return "check", f"{replica.id} was unhealthy for {limits.unhealthy:g} s{_why_not(replica)}"
+                reason = f"{replica.id} was unhealthy for {limits.unhealthy:g} s{_why_not(replica)}"
+                return Fail("check", reason, replica.id)
             if replica.route == "active" and not replica.followed and self._due(replica.route_since + limits.route):
-                return "route", f"the proxy did not follow the route to {replica.id} within {limits.route:g} s"
+                reason = f"the proxy did not follow the route to {replica.id} within {limits.route:g} s"
+                return Fail("route", reason)
         return None
 
     def routing(self) -> Iterator[Action]:

@@ -9,28 +9,31 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MARK = "LONGSHORE_REPLICA"
+SESSION = "LONGSHORE_SESSION"
+"""The variable with the session of a command that a person runs in a replica or beside it."""
 ROUNDS = 10
 """Rounds until no orphan is left: a process may fork between the look and the kill, but not ten times in a row."""
 
 
-def find(*replicas: str) -> Iterator[int]:
+def find(*names: str, mark: str = MARK) -> Iterator[int]:
     """Yield the processes of this user (of all, for root) that these replicas started, however indirectly.
 
-    It reads the environment of every process of the host: call it in a thread.
+    `mark`: the variable that holds the names. It reads the environment of every process of the host: call it in a
+    thread.
     """
-    marks = _marks(replicas)
+    marks = _marks(mark, names)
     for process in Path("/proc").glob("[0-9]*"):
         if _belongs(int(process.name), marks):
             yield int(process.name)
 
 
-def kill(*replicas: str) -> None:
+def kill(*names: str, mark: str = MARK) -> None:
     """Kill all processes that these replicas left, and those that they start meanwhile. As slow as `find`."""
     for _ in range(ROUNDS):
-        pids = list(find(*replicas))
+        pids = list(find(*names, mark=mark))
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                _kill(pid, _marks(replicas))
+                _kill(pid, _marks(mark, names))
         if not pids:
             return
 
@@ -44,8 +47,8 @@ def _kill(pid: int, marks: set[bytes]) -> None:
         os.close(descriptor)
 
 
-def _marks(replicas: Iterable[str]) -> set[bytes]:
-    return {f"{MARK}={replica}".encode() for replica in replicas}
+def _marks(mark: str, names: Iterable[str]) -> set[bytes]:
+    return {f"{mark}={name}".encode() for name in names}
 
 
 def _belongs(pid: int, marks: set[bytes]) -> bool:

@@ -7,8 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -16,17 +15,15 @@ import msgspec
 from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import ReleaseError
-from services.common.process.environment import usual
 from services.deployer import signals
+from services.deployer.output.process_outputs import ProcessOutputs
+from services.deployer.output.process_session import ProcessCommands
 from services.deployer.registry.directory import RUN, flaw
-from services.deployer.registry.program import why_not_executed
-from services.deployer.runtime import orphans, ports, shim
+from services.deployer.runtime import orphans, ports, spawn
+from services.deployer.runtime.environment import HOST, environment
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
 
-HOST = "127.0.0.1"
-START_TIMEOUT = 10.0
-"""Seconds for a shim to start its program. It takes milliseconds; a busy host or a slow disk may need seconds."""
 FORCE_AGAIN = 2.0
 """Seconds that the shim has to kill its group before it is killed itself."""
 
@@ -51,6 +48,8 @@ class ProcessRuntime:
         self.on_change: Callable[[], None] = lambda: None
         self._root = root.absolute()  # the shim leaves the folder that it was started in
         self._passed = passed
+        self.outputs = ProcessOutputs(self._root, passed)
+        self.commands = ProcessCommands(self._root, passed)
         self._drain_signal = drain_signal
         self._log = log.get("deployer")
         self._watched: dict[str, _Watched] = {}
@@ -87,19 +86,19 @@ class ProcessRuntime:
             port = ports.free(HOST, self._ports())
             folder.create(Record(spec.id, spec.release, spec.slot, port, drain_signal=self._drain_signal))
             variables = environment(os.environ, spec, port, self._passed)
-            pid, report = _spawn(folder, program, variables, signals.number(self._drain_signal) or 0)
+            pid, report = spawn.spawn(folder, program, variables, signals.number(self._drain_signal) or 0)
         except OSError as error:
             raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
-        answer = await _read(report)
+        answer = await spawn.read(report)
         started = folder.started
         if started is None or answer != "started":
-            _discard(pid)
+            spawn.discard(pid)
             folder.mark_forgotten()
-            raise ReleaseError(f"cannot start {program}: {_problem(folder, program, answer)}")
+            raise ReleaseError(f"cannot start {program}: {spawn.problem(folder, program, answer)}")
         try:
             self._watch(folder, started, os.pidfd_open(pid))
         except OSError as error:  # a replica that cannot be watched must not run
-            _discard(pid)
+            spawn.discard(pid)
             folder.mark_forgotten()
             raise ReleaseError(f"cannot watch {program}: {error.strerror}") from None
         return Running(HOST, port, started.program, drain_signal=self._drain_signal)
@@ -168,7 +167,7 @@ class ProcessRuntime:
             running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
             return Found(record.id, record.release, record.slot, running, None, **folder.marks)
         await asyncio.to_thread(orphans.kill, record.id)
-        end = Exit(record.id, folder.exit_code)
+        end = await self._exit(folder)
         return Found(record.id, record.release, record.slot, None, end, **folder.marks)
 
     def _watch(self, folder: ReplicaDirectory, started: Started, descriptor: int) -> None:
@@ -190,7 +189,10 @@ class ProcessRuntime:
             self._ending = []
             await asyncio.to_thread(orphans.kill, *(watched.folder.path.name for watched in ending))
             for watched in ending:
-                self.on_exit(Exit(watched.folder.path.name, watched.folder.exit_code))
+                self.on_exit(await self._exit(watched.folder))
+
+    async def _exit(self, folder: ReplicaDirectory) -> Exit:
+        return Exit(folder.path.name, folder.exit_code, output=await self.outputs.last_lines(folder.path.name))
 
     def _unwatch(self, watched: _Watched) -> None:
         asyncio.get_running_loop().remove_reader(watched.descriptor)
@@ -210,72 +212,9 @@ class ProcessRuntime:
             signal.pidfd_send_signal(watched.descriptor, number)
 
 
-def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collection[str] = ()) -> dict[str, str]:
-    """Return a replica's environment: the usual variables of the deployer, those of --pass-env, and its own."""
-    return usual(base, passed) | {
-        "PORT": str(port),
-        "LONGSHORE_APP": spec.app,
-        "LONGSHORE_RELEASE": spec.release,
-        orphans.MARK: spec.id,
-    }
-
-
-def _spawn(folder: ReplicaDirectory, program: Path, variables: dict[str, str], drain: int) -> tuple[int, int]:
-    """Start a shim. Return its process id, and the descriptor on which it reports."""
-    lock = folder.lock()
-    try:
-        report, its_report = os.pipe()
-    except OSError:
-        os.close(lock)
-        raise
-    try:
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", shim.__file__, str(folder.path), str(program), str(drain)],
-            variables,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, its_report, shim.REPORT),
-                (os.POSIX_SPAWN_OPEN, 2, str(folder.output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-                (os.POSIX_SPAWN_DUP2, lock, shim.LOCK),
-            ],
-            setsid=True,
-            setsigmask=(),
-        )
-    except OSError:
-        os.close(report)
-        raise
-    finally:
-        os.close(its_report)
-        os.close(lock)
-    return pid, report
-
-
-async def _read(descriptor: int) -> str:
-    """Return a shim's report, empty if there is none in time."""
-    loop = asyncio.get_running_loop()
-    with os.fdopen(descriptor, "rb", 0) as pipe:
-        reader = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        try:
-            async with asyncio.timeout(START_TIMEOUT):
-                return (await reader.read(1 << 16)).decode()
-        except TimeoutError:
-            return ""
-        finally:
-            transport.close()
-
-
-def _problem(folder: ReplicaDirectory, program: Path, answer: str) -> str:
-    """Return what went wrong, by the shim's report."""
-    if answer == "started":
-        return f"nothing can be written in {folder.path}: is the disk full?"
-    return why_not_executed(program, answer.removeprefix("failed ")) or "its shim died"
-
-
 async def _until_started(folder: ReplicaDirectory) -> Started | None:
     """Wait for the process ids: a shim whose deployer was killed may be about to write them."""
-    deadline = asyncio.get_running_loop().time() + START_TIMEOUT
+    deadline = asyncio.get_running_loop().time() + spawn.START_TIMEOUT
     while (started := folder.started) is None and folder.is_alive:
         if asyncio.get_running_loop().time() > deadline:
             return None
@@ -292,9 +231,3 @@ def _is_ours(shim: int) -> bool:
     except ProcessLookupError:
         pass  # it has just ended, which its descriptor shows
     return True
-
-
-def _discard(pid: int) -> None:
-    """Kill a shim that failed; its program ends with it."""
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Protocol
 
 import msgspec
 
+from schemas.output import Execute, RunTask
 from schemas.routing import Artifact
+from services.deployer.output.entry import Entry, Kept
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -40,12 +42,16 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """A replica ended. `code`: exit status, -N for signal N, or UNSEEN. `restarts`: its engine starts it again."""
+    """A replica ended. `code`: exit status, -N for signal N, or UNSEEN. `restarts`: its engine starts it again.
+
+    `output`: its last lines.
+    """
 
     id: str
     code: int
     oom: bool = False
     restarts: bool = False
+    output: str = ""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -65,11 +71,68 @@ class Found(msgspec.Struct, frozen=True):
     draining: bool = False
 
 
+class Outputs(Protocol):
+    """What the replicas of an application on this host have printed, as far as it is kept."""
+
+    async def kept(self) -> list[Kept]:
+        """Return the replicas whose output is kept, the one that was started first at the beginning."""
+
+    def entries(self, replica: str, since: float, tail: int, follow: bool) -> AsyncGenerator[Entry | None]:
+        """Yield the lines that a replica has printed, at most `tail` of them (-1: all) and none before `since`.
+
+        With `follow`: then None, and the lines that it prints from then on, until it ends. Raises LongshoreError when
+        its output cannot be read.
+        """
+
+    async def last_lines(self, replica: str) -> str:
+        """Return the last lines of a replica's output, empty if they cannot be read. Secrets in them are masked."""
+
+
+class Session(Protocol):
+    """A command that a person runs."""
+
+    def output(self) -> AsyncGenerator[tuple[int, bytes]]:
+        """Yield what the command writes, each part with its source (schemas.output), until it has ended."""
+
+    async def write(self, data: bytes) -> None:
+        """Send input. Waits until the command, or a buffer before it, has taken it."""
+
+    async def end_input(self) -> None:
+        """Send the end of the input."""
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Set the size of the terminal."""
+
+    async def wait(self) -> int:
+        """Return the exit code, -N for signal N, as soon as the command has ended."""
+
+    async def close(self) -> None:
+        """End the command with all that it started, and remove what was made for it."""
+
+
+class Commands(Protocol):
+    """Commands that a person runs in a replica or beside it. Both raise LongshoreError."""
+
+    async def execute(self, session: str, request: Execute) -> Session:
+        """Run a command in a replica that runs."""
+
+    async def run(self, session: str, spec: Spec, request: RunTask) -> Session:
+        """Run a command in a release, with the environment of a replica of it."""
+
+
 class Runtime(Protocol):
     """A runtime: it starts, stops and finds the replicas of one application on this host; they outlive it.
 
     `pull` and `start` raise ReleaseError if the release is at fault.
     """
+
+    @property
+    def commands(self) -> Commands:
+        """Commands of a person."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the replicas have printed."""
 
     on_exit: Callable[[Exit], None]
     """Called once for each replica that was started or adopted, in the event loop, as soon as it has ended.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ import msgspec
 
 from schemas.events import UNSEEN
 from services.common.files import replace_atomically
+from services.deployer.output.entry import Kept
+from services.deployer.runtime.shim import LOG_FILES
 
 KEPT_FOLDERS = 10
 """Folders of ended replicas that are kept: enough to compare the outputs of a crash loop."""
@@ -47,6 +50,20 @@ class ReplicaDirectory:
         self.path = path
         self.output = path / "output.log"
 
+    @property
+    def outputs(self) -> list[Path]:
+        """The files of the output, the oldest first (see shim.py). Not all of them exist."""
+        rotated = [self.output.with_name(f"{self.output.name}.{number}") for number in range(LOG_FILES - 1, 0, -1)]
+        return [*rotated, self.output]
+
+    def last_output(self, size: int) -> bytes:
+        """Return the last bytes of the output."""
+        data = b""
+        for file in reversed(self.outputs):
+            if len(data) < size:
+                data = _last_bytes(file, size - len(data)) + data
+        return data
+
     def create(self, record: Record) -> None:
         """Create the folder with its record."""
         replace_atomically(self.path / "replica.json", msgspec.json.encode(record))
@@ -58,6 +75,18 @@ class ReplicaDirectory:
             return msgspec.json.decode((self.path / "replica.json").read_bytes(), type=Record)
         except (OSError, msgspec.MsgspecError):
             return None
+
+    @property
+    def kept(self) -> Kept | None:
+        """The replica as its folder shows it, None when the folder is damaged."""
+        record = self.record
+        if record is None:
+            return None
+        try:
+            ended = (self.path / "forgotten").stat().st_mtime
+        except OSError:
+            ended = math.inf
+        return Kept(record.id, record.slot, (self.path / "replica.json").stat().st_mtime, ended)
 
     @property
     def started(self) -> Started | None:
@@ -145,6 +174,23 @@ class ReplicaDirectory:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def kept(root: Path) -> list[Kept]:
+    """Return the replicas whose folders are in `root`, the one that was started first at the beginning."""
+    folders = [ReplicaDirectory(path) for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    found = [one for folder in folders if (one := folder.kept)]
+    return sorted(found, key=lambda one: (one.started, one.id))
+
+
+def _last_bytes(file: Path, size: int) -> bytes:
+    """Return the end of a file, empty if it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(opened.seek(0, os.SEEK_END) - size, 0))
+            return opened.read(size)
+    except OSError:
+        return b""
 
 
 def prune(root: Path) -> None:

@@ -1,7 +1,8 @@
 """The parent of one replica: a small process that outlives the deployer, so that no exit and no output is lost.
 
 Run as a script by an isolated interpreter, with the standard library alone: `shim.py FOLDER PROGRAM SIGNAL`. It starts
-the program in a process group of its own, copies what it prints into FOLDER/output.log, and leaves in FOLDER
+the program in a process group of its own, copies what it prints into FOLDER/output.log, notes in FOLDER/output.times
+when it printed what, and leaves in FOLDER
 
     started   "SHIM-PID PROGRAM-PID", as soon as the program runs
     exited    "EXIT-CODE", -N for signal N, when it has ended
@@ -17,11 +18,18 @@ import os
 import select
 import signal
 import sys
+import time
 
 REPORT, LOCK = 1, 3
 CHUNK = 1 << 16
 LOG_SIZE = 10 << 20
 LOG_FILES = 3
+TIMES = "output.times"
+"""Beside each file of the output: records of 16 bytes, a time (nanoseconds since 1970) and the offset in the file of
+what was printed then, both big endian."""
+NUMBER = 8
+TIMES_APART = 10_000_000
+"""Nanoseconds between two records: lines that are printed faster share a time."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
 
@@ -39,7 +47,7 @@ def main(folder: str, program: str, drain: str = "0") -> None:
     report("started")
     with contextlib.suppress(OSError):
         os.chdir("/")
-    code = Supervisor(child, output, wakeup, Log(f"{folder}/output.log"), int(drain)).run()
+    code = Supervisor(child, output, wakeup, Log(folder), int(drain)).run()
     write_file(folder, "exited", str(code))
 
 
@@ -171,32 +179,43 @@ class Supervisor:
 class Log:
     """A log file that rotates when it is full. A full disk costs output, never the replica."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, folder: str) -> None:
+        self.paths = [f"{folder}/output.log", f"{folder}/{TIMES}"]
         self.open()
 
     def open(self) -> None:
-        """Open the file, and append to it."""
-        self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        """Open the file and that of its times, and append to them."""
+        self.file, self.times = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for path in self.paths]
         self.size = os.fstat(self.file).st_size
+        self.noted = 0
+        self.records = os.fstat(self.times).st_size
 
     def write(self, data: bytes) -> None:
-        """Append, and rotate a full file first."""
+        """Append, and rotate a full file first. The times count as well: a program may print byte after byte."""
         with contextlib.suppress(OSError):
-            if self.size >= LOG_SIZE:
+            if self.size + self.records >= LOG_SIZE:
                 self.rotate()
+            self.note(time.time_ns())
             while data:
                 written = os.write(self.file, data)
                 self.size += written
                 data = data[written:]
 
+    def note(self, now: int) -> None:
+        """Record that what comes next was printed at this time. The clock may have been set back."""
+        if abs(now - self.noted) >= TIMES_APART:
+            self.noted = now
+            self.records += os.write(self.times, now.to_bytes(NUMBER, "big") + self.size.to_bytes(NUMBER, "big"))
+
     def rotate(self) -> None:
-        """Rename the files by one number, and open a new one."""
+        """Rename the files by one number, and open new ones."""
         for number in range(LOG_FILES - 1, 0, -1):
-            older, newer = f"{self.path}.{number}", f"{self.path}.{number - 1}" if number > 1 else self.path
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(newer, older)  # noqa: PTH105 # as above
+            for path in self.paths:
+                older, newer = f"{path}.{number}", f"{path}.{number - 1}" if number > 1 else path
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(newer, older)  # noqa: PTH105 # as above
         os.close(self.file)
+        os.close(self.times)
         self.open()
 
 

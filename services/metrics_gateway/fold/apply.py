@@ -75,6 +75,8 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.HealthChecked: replica.health_checked,
     e.HealthChanged: replica.health_changed,
     e.ApplicationRemoved: deployer.application_removed,
+    e.SessionOpened: replica.session_changed,
+    e.SessionClosed: replica.session_changed,
 }
 
 

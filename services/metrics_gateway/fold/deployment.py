@@ -111,6 +111,7 @@ def deployment_failed(context: BatchContext, event: e.DeploymentFailed) -> None:
     deployment.duration = event.duration
     deployment.failed_phase = event.phase
     deployment.reason = event.reason
+    deployment.output = event.output
     app.deployment_duration.observe(event.duration)
 
 

@@ -15,6 +15,9 @@ from services.metrics_gateway.state.port import count
 def replica_started(context: BatchContext, event: e.ReplicaStarted) -> None:
     """Add a replica that starts. Outside a deployment it replaces one that died."""
     observe_phase(context, "start", event.deployment, event.duration)
+    known = context.app_state().replicas.get(event.replica)
+    if known and known.started is not None:
+        known.restarts += 1
     _enter(context, _runs(context, event), "starting")
     if not event.deployment and event.slot >= 0:
         starts = context.app_state().starts
@@ -77,7 +80,11 @@ def replica_exited(context: BatchContext, event: e.ReplicaExited) -> None:
     replica = _replica(context, event.replica)
     if replica and context.is_latest("runs", event.replica):
         replica.running, replica.exited = False, context.state.clock
-        replica.exit = Exit(event.code, event.oom)
+        replica.exit = Exit(event.code, event.oom, event.output)
+
+
+def session_changed(_context: BatchContext, _event: e.SessionOpened | e.SessionClosed) -> None:
+    """Change nothing: the recent events show who ran which command, and no metric counts it."""
 
 
 def health_checked(context: BatchContext, event: e.HealthChecked) -> None:

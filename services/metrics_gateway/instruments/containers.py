@@ -46,6 +46,11 @@ def _slot(replica: Replica) -> str:
     return str(replica.slot) if replica.slot >= 0 else ""
 
 
+def _slots(app: App) -> dict[int, int]:
+    """Return the restarts by slot, also of slots without one, so that a rise from 0 is seen."""
+    return {replica.slot: 0 for replica in app.running if replica.slot >= 0} | app.starts
+
+
 def _status(_: App, replica: Replica) -> Iterator[tuple[Labels, Value]]:
     now = "running" if replica.running else "exited"
     return (((state,), int(state == now)) for state in STATES)
@@ -146,9 +151,9 @@ CONTAINERS = Section(
             "dewy_container_restarts",
             "gauge",
             "{restart}",
-            "Restarts of this replica, including replacements after it died",
+            "Restarts of this container by its engine; a replica that is replaced is another container",
             PER_CONTAINER,
-            _per_container(lambda app, replica: [((), app.starts.get(replica.slot, 0))]),
+            _per_container(lambda _, replica: [((), replica.restarts)]),
         ),
         Instrument(
             "dewy.container.status",
@@ -195,6 +200,15 @@ CONTAINERS = Section(
             "Always 1; the labels say which image and version the container runs",
             ("image", "version", *PER_CONTAINER),
             _per_container(_info),
+        ),
+        Instrument(
+            "longshore.replica.restarts",
+            "longshore_replica_restarts_total",
+            "counter",
+            "{restart}",
+            "Starts of a replica because the one in its slot died: by its engine, or a new one in its place",
+            ("replica", *PER_APP),
+            per_app_and(lambda app: {str(slot): starts for slot, starts in _slots(app).items()}),
         ),
         Instrument(
             "longshore.replica.exits",

@@ -25,10 +25,14 @@ Outcome = Literal["running", "succeeded", "failed"]
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """The end of a replica that its deployer did not stop: exit status, -N for signal N, -1000 if unknown."""
+    """The end of a replica that its deployer did not stop: exit status, -N for signal N, -1000 if unknown.
+
+    `output`: its last lines.
+    """
 
     code: int
     oom: bool
+    output: str = ""
 
 
 class Replica(msgspec.Struct):
@@ -36,7 +40,7 @@ class Replica(msgspec.Struct):
 
     `slot` is its number among the replicas of its release, -1 if unknown. `exit` is its last exit; `exited` is when
     that was, on the clock of the state, None while it runs. A replica that neither runs nor has exited is kept only
-    while an earlier batch about it may be missing.
+    while an earlier batch about it may be missing. `restarts` counts how often its engine started it again.
     """
 
     id: str
@@ -51,6 +55,7 @@ class Replica(msgspec.Struct):
     healthy: bool | None = None
     exit: Exit | None = None
     exited: float | None = None
+    restarts: int = 0
 
 
 class Deployment(msgspec.Struct):
@@ -69,6 +74,7 @@ class Deployment(msgspec.Struct):
     failed_phase: str = ""
     reason: str = ""
     rolled_back_to: str | None = None
+    output: str = ""
 
 
 class App(msgspec.Struct):

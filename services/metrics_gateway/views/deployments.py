@@ -14,7 +14,8 @@ from services.metrics_gateway.views.times import iso
 class DeploymentView(msgspec.Struct, frozen=True):
     """A deployment of an app on a host.
 
-    `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds.
+    `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds. `output`: the last lines of
+    the replica with which it failed.
     """
 
     app: str
@@ -32,6 +33,7 @@ class DeploymentView(msgspec.Struct, frozen=True):
     failed_phase: str
     reason: str
     rolled_back_to: str | None
+    output: str = ""
 
 
 class Deployments(msgspec.Struct, frozen=True):
@@ -72,4 +74,5 @@ def view(one: Deployment, app: str, host: str) -> DeploymentView:
         failed_phase=one.failed_phase,
         reason=one.reason,
         rolled_back_to=one.rolled_back_to,
+        output=one.output,
     )

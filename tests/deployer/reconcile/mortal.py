@@ -18,7 +18,7 @@ from services.deployer import service
 from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.reconcile.reconciler import Reconciler
 from services.deployer.rollout.actions import Action
-from services.deployer.runtime import process
+from services.deployer.runtime import spawn
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.settings import DeployerSettings
 
@@ -29,7 +29,7 @@ def die(*_: Any) -> None:
 
 def main(settings: DeployerSettings, point: str) -> None:
     if point == "spawned":
-        process._read = die  # type: ignore[assignment] # it never returns
+        spawn.read = die  # type: ignore[assignment] # it never returns
         Containers.start = die  # type: ignore[assignment, method-assign] # it never returns
     when, _, name = point.partition(" ")
     apply = Reconciler._apply

@@ -130,19 +130,19 @@ async def test_the_route_of_a_port_that_is_no_longer_served_goes(site: Site) -> 
             await asyncio.sleep(0.02)
 
 
-SILENT = PYTHON + "import time; time.sleep(600)"
+SILENT = PYTHON + "import time; print('no port', flush=True); time.sleep(600)"
 
 
 @pytest.mark.parametrize(
-    ("program", "phase", "reason"),
+    ("program", "phase", "reason", "output"),
     [
-        (CRASHING, "check", "exited with code 3"),
-        ("not a program", "start", "Exec format error"),
-        (SILENT, "check", "was not ready within 1 s"),
+        (CRASHING, "check", "exited with code 3", "no database"),
+        ("not a program", "start", "Exec format error", ""),
+        (SILENT, "check", "was not ready within 1 s", "no port"),
     ],
 )
 async def test_a_bad_release_is_rolled_back_once_and_quarantined(
-    site: Site, program: str, phase: str, reason: str
+    site: Site, program: str, phase: str, reason: str, output: str
 ) -> None:
     release(site.registry, "1.0.0")
     async with site.deployer(replicas=2, health_timeout=1.0):
@@ -152,6 +152,9 @@ async def test_a_bad_release_is_rolled_back_once_and_quarantined(
         failed = await site.until(DeploymentFailed)
         assert (failed.release, failed.phase, back.to) == ("2.0.0", phase, "1.0.0")
         assert reason in failed.reason
+        assert failed.output == output
+        assert [event.output for event in site.of(ReplicaExited)] == [output] * len(site.of(ReplicaExited))
+        assert (await site.decisions()).last_lines == ({"2.0.0": output} if output else {})
         assert await site.until_serving("1.0.0", 2) == before
         assert (await site.decisions()).quarantined == {"2.0.0": failed.reason}
         release(site.registry, "2.0.1")

@@ -124,6 +124,15 @@ def test_failure_quarantines_and_is_undone_until_that_is_over() -> None:
     assert without_quarantine(failed, "2.0.0").quarantined == {}
 
 
+def test_the_last_line_of_a_failed_release_is_kept_as_long_as_its_quarantine() -> None:
+    begun = replace(SERVING, ongoing=ONGOING, last_lines={"3.0.0": "bad", "2.0.0": "old"}, quarantined={"3.0.0": ""})
+    failed = with_failed(begun, ONGOING, "it crashed", "starting\nno database")
+    assert failed.last_lines == {"3.0.0": "bad", "2.0.0": "no database"}
+    assert without_quarantine(failed, "2.0.0").last_lines == {"3.0.0": "bad"}
+    assert with_failed(begun, ONGOING, "it crashed").last_lines == {"3.0.0": "bad"}
+    assert with_succeeded(failed, ONGOING).last_lines == {"3.0.0": "bad"}
+
+
 def test_a_crash_loop_of_a_week_still_starts_a_replica_a_minute() -> None:
     backoff = Backoff()
     waits = [backoff.crashed(0, 1.0, 0.0) for _ in range(10_000)]

@@ -23,10 +23,10 @@ def serving(name: str = "a", release: str = "old", **state: object) -> Replica:
 def test_a_deployment_that_fails_says_which_replica_and_why(problem: str, text: str) -> None:
     starting = Replica(id="a", release="new", slot=0, since=0, running=True, problem=problem)
     facts = Facts(now=10.0, target="new", desired=1, replicas=[starting], limits=LIMITS, deploying=True)
-    assert plan(facts).actions == [Fail("check", f"a was not ready within 10 s{text}")]
+    assert plan(facts).actions == [Fail("check", f"a was not ready within 10 s{text}", "a")]
     ill = serving("a", "new", healthy=False, unhealthy_since=0.0, problem=problem)
     facts = msgspec.structs.replace(facts, replicas=[ill])
-    assert plan(facts).actions == [Fail("check", f"a was unhealthy for 10 s{text}")]
+    assert plan(facts).actions == [Fail("check", f"a was unhealthy for 10 s{text}", "a")]
     unknown = serving("a", "new", followed=False, route_since=0.0)
     facts = msgspec.structs.replace(facts, replicas=[unknown])
     assert plan(facts).actions == [Fail("route", "the proxy did not follow the route to a within 10 s")]

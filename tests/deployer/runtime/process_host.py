@@ -20,9 +20,9 @@ class Host:
         self.registry = registry
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, *passed: str) -> None:
         self.exits: asyncio.Queue[Exit] = asyncio.Queue()
-        self.runtime = ProcessRuntime(self.root, ["COLOUR", "ABSENT"])
+        self.runtime = ProcessRuntime(self.root, ["COLOUR", "ABSENT", *passed])
         self.runtime.on_exit = self.exits.put_nowait
 
     async def start(self, program: str, replica: str = "web-1-0-x", version: str = "1.0.0") -> Running:

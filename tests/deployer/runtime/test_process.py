@@ -46,18 +46,30 @@ async def test_the_exit_code_is_told_as_soon_as_a_replica_ends(host: Host, progr
     assert await host.exit() == Exit("web-1-0-x", code)
 
 
+async def test_the_last_lines_of_a_replica_come_with_its_exit_and_show_no_secret(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "hunter2-is-secret")
+    host.restart("DB_PASSWORD")
+    await host.start("#!/bin/sh\nseq 30\nprintf 'cannot log in with %s\\033[31m' $DB_PASSWORD\nexit 3\n")
+    end = await host.exit()
+    assert (end.code, end.output.split("\n")[-2:]) == (3, ["30", "cannot log in with ***\N{REPLACEMENT CHARACTER}[31m"])
+    assert end.output.split("\n")[0] == "12"
+    assert await host.runtime.outputs.last_lines("web-1-0-x") == end.output
+
+
 async def test_a_stopped_replica_is_asked_first(host: Host) -> None:
     running = await host.start(SERVER)
     await eventually(lambda: answer(running.port) == "1.0.0")
     host.runtime.stop("web-1-0-x", 20)
-    assert await host.exit() == Exit("web-1-0-x", -signal.SIGTERM)
+    assert (await host.exit()).code == -signal.SIGTERM
 
 
 async def test_a_replica_that_ignores_sigterm_is_killed_with_its_whole_group(host: Host) -> None:
     await host.start(STUBBORN)
     await eventually(lambda: "ready" in host.folder().output.read_text())
     host.runtime.stop("web-1-0-x", 0.2)
-    assert await host.exit() == Exit("web-1-0-x", -signal.SIGKILL)
+    assert (await host.exit()).code == -signal.SIGKILL
     assert not list(orphans.find("web-1-0-x"))
 
 
@@ -107,7 +119,7 @@ async def test_no_process_is_left_when_the_shim_is_killed(host: Host) -> None:
     await host.start(STUBBORN)
     await eventually(lambda: "ready" in host.folder().output.read_text())
     os.kill(host.shim(), signal.SIGKILL)
-    assert await host.exit() == Exit("web-1-0-x", UNSEEN)
+    assert (await host.exit()).code == UNSEEN
     await eventually(lambda: not list(orphans.find("web-1-0-x")))
 
 
@@ -127,7 +139,7 @@ async def test_a_replica_outlives_its_runtime_and_is_adopted(host: Host) -> None
     assert (found.id, found.release, found.running, found.stopping) == ("web-1-0-x", "1.0.0", running, False)
     await eventually(lambda: answer(running.port) == "1.0.0")
     os.kill(running.pid, signal.SIGKILL)
-    assert await host.exit() == Exit("web-1-0-x", -9)
+    assert (await host.exit()).code == -9
 
 
 async def test_an_exit_while_nobody_watched_is_told_with_its_code_until_it_is_forgotten(host: Host) -> None:
@@ -193,7 +205,7 @@ async def test_output_goes_to_rotating_files_that_stay_bounded(host: Host) -> No
     size = shim.LOG_SIZE * (shim.LOG_FILES + 2)
     await host.start(f"#!/bin/sh\nhead -c {size} /dev/zero\necho the last line >&2\n")
     assert (await host.exit()).code == 0
-    files = sorted(path.name for path in (host.root / "web-1-0-x").glob("output*"))
+    files = sorted(path.name for path in (host.root / "web-1-0-x").glob("output.log*"))
     assert files == ["output.log", "output.log.1", "output.log.2"]
     assert host.folder().output.read_bytes().endswith(b"the last line\n")
     total = sum((host.root / "web-1-0-x" / name).stat().st_size for name in files)

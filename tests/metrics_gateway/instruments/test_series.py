@@ -236,13 +236,14 @@ def test_a_replica_in_place_of_one_that_died_is_a_restart_of_its_slot() -> None:
         e.ReplicaStarted(1.0, "1", "a", release="v", address=":1", pid=7, slot=0, duration=0.1),
         e.ReplicaStarted(1.0, "1", "b", release="v", address=":2", pid=8, slot=1),
     )
-    assert scraped(log, "dewy_container_restarts", "replica") == {"0": 0, "1": 0}
+    assert scraped(log, "longshore_replica_restarts_total", "replica") == {"0": 0, "1": 0}
     log.say(
         "d",
         e.ReplicaExited(1.0, "a", "v", 1),
         e.ReplicaStarted(1.0, "", "c", release="v", address=":3", pid=9, slot=0, duration=0.1),
     )
-    assert scraped(log, "dewy_container_restarts", "container") == {"a": 1, "b": 0, "c": 1}
+    assert scraped(log, "longshore_replica_restarts_total", "replica") == {"0": 1, "1": 0}
+    assert scraped(log, "dewy_container_restarts", "container") == {"a": 0, "b": 0, "c": 0}
 
 
 def test_one_that_its_engine_starts_again_keeps_how_it_last_ended() -> None:

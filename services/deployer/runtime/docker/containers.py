@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from services.common.errors import EngineError
 from services.deployer.runtime.docker.engine import Engine
-
-LAST_LINES = 200
 
 
 class Containers:
@@ -69,14 +65,3 @@ class Containers:
         except EngineError as error:
             if error.status not in (404, 409):  # 409: its removal has begun already
                 raise
-
-    async def save_output(self, name: str, file: Path) -> None:
-        """Save the container's last lines, if its log driver can read them."""
-        with contextlib.suppress(EngineError, OSError):
-            text = await self._engine.call(lambda client: client.logs(name, tail=LAST_LINES))
-            _write(file, text)
-
-
-def _write(file: Path, text: bytes) -> None:
-    file.touch(0o600)
-    file.write_bytes(text)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from schemas.routing import Artifact
-from services.common.errors import ReleaseError
+from services.common.errors import ReleaseError, SettingsError
 from services.common.text import first_few
 from services.deployer import signals
+from services.deployer.runtime.docker import arguments as of_docker
 from services.deployer.runtime.docker.arguments import LABELS, Arguments
 from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.protocol import Spec
 from services.deployer.runtime.replica_dir import Record
-from services.deployer.settings import Port
+from services.deployer.settings import DeployerSettings, Port
 
 DRAIN_SIGNAL = f"{LABELS}drain-signal"
 """The label of an image with its drain signal."""
@@ -112,3 +118,20 @@ def create(
         "HostConfig": {**arguments.host, "PortBindings": bindings},
         **({"Cmd": list(command)} if command else {}),
     }
+
+
+def environment(parsed: Arguments) -> list[tuple[str, str]]:
+    """Return a container's environment. Raises ReleaseError for an env file that cannot be read."""
+    try:
+        return list(of_docker.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
+    except (OSError, UnicodeDecodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
+        raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None
+    except SettingsError as error:
+        raise ReleaseError(str(error)) from None
+
+
+def wanted(settings: DeployerSettings) -> str:
+    """Return a digest of a container's settings besides its image. A container with another digest is replaced."""
+    parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

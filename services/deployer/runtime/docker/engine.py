@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from services.common.errors import EngineAwayError, EngineError, SettingsError
@@ -18,7 +18,7 @@ from services.deployer.runtime.docker import sdk
 if TYPE_CHECKING:
     import docker
 
-    from services.deployer.runtime.docker.streaming import Stream
+    from services.deployer.runtime.docker.streaming import Connection, Stream
 
 DEFAULT = "unix:///var/run/docker.sock"
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
@@ -82,6 +82,20 @@ class Engine:
         headers = {"X-Registry-Auth": docker.auth.encode_header(credentials).decode()} if credentials else {}
         return await self._stream("post", "images/create", {"fromImage": repository, "tag": digest}, headers, silence)
 
+    async def stream(self, method: str, path: str, query: dict[str, str]) -> Stream:
+        """Open a stream that may be silent for any time. To close it ends it."""
+        return await self._stream(method, path, query, {}, None)
+
+    async def connect(self, path: str, query: dict[str, str], body: dict[str, Any]) -> Connection:
+        """Post a request whose connection then carries bytes in both directions."""
+        from services.deployer.runtime.docker import streaming  # as below
+
+        client = await self.call(lambda client: client)
+        try:
+            return await streaming.upgrade(client, self.url, path, query, body, TIMEOUT)
+        except ConnectionError as error:
+            raise self._away(one_line(str(error))) from None
+
     def close(self) -> None:
         """Close the client. Calls that run are not awaited."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -89,7 +103,7 @@ class Engine:
             self._client.close()
 
     async def _stream(
-        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], silence: float
+        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], silence: float | None
     ) -> Stream:
         """Open a stream.
 

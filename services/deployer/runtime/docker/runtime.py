@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from schemas.events import UNSEEN
 from schemas.routing import Artifact
 from services.common import log
-from services.common.errors import EngineAwayError, EngineError, ReleaseError, SettingsError
+from services.common.errors import EngineAwayError, EngineError, ReleaseError
 from services.deployer.identity import identify
 from services.deployer.runtime.docker import arguments, create_request
 from services.deployer.runtime.docker import state as states
@@ -23,6 +19,8 @@ from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.listen_probe import Place
+from services.deployer.runtime.docker.output.outputs import ContainerOutputs
+from services.deployer.runtime.docker.output.sessions import ContainerCommands
 from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.stopper import Stopper
@@ -48,7 +46,10 @@ class DockerRuntime:
         self._instance = identify(settings.state_dir)
         self._engine = Engine(settings.docker_host)
         self._containers = Containers(self._engine)
+        self.outputs = ContainerOutputs(self._engine, self._containers, root, self._arguments)
         self._images = Images(self._engine, root / "images.json", settings.pull_timeout, settings.keep_images)
+        owner = f"{settings.app}@{self._instance}"
+        self.commands = ContainerCommands(self._engine, self._containers, self._images, self._arguments, owner)
         self._labels = {f"{LABELS}app": settings.app, f"{LABELS}instance": self._instance}
         self._watch = Watch(
             self._engine,
@@ -58,6 +59,7 @@ class DockerRuntime:
             self._restarted,
             lambda: self.on_change(),
             lambda: self._spawn(self._clear_away(), "clear away"),
+            self.outputs,
         )
         self._stopper = Stopper(self._containers, self._watch.watched)
         self._readiness = Readiness(settings, self._watch.watched, lambda: self.on_change())
@@ -84,6 +86,7 @@ class DockerRuntime:
         await asyncio.gather(*map(self._readiness.ask, self._watch.watched.values()))
         self._spawn(self._watch.follow(), "events")
         self._spawn(self._watch.run(), "looks")
+        self._spawn(self.commands.tidy(), "remove tasks")
         return found
 
     async def pull(self, artifact: Artifact) -> None:
@@ -171,9 +174,11 @@ class DockerRuntime:
         settings = self._settings
         image = await self._images.need(spec.artifact)
         ports = create_request.replica_ports(settings.ports, image, spec.artifact)
-        record = Record(spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, wanted(settings))
+        record = Record(
+            spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, create_request.wanted(settings)
+        )
         folder.create(record)
-        variables = environment(self._arguments)
+        variables = create_request.environment(self._arguments)
         own = self._own_labels(record)
         await self._containers.create(
             spec.id,
@@ -193,11 +198,10 @@ class DockerRuntime:
             return None
         state = states.read(container)
         if state.is_over:
-            await self._containers.save_output(record.id, folder.output)
-            end = Exit(record.id, state.code, state.oom)
+            end = Exit(record.id, state.code, state.oom, output=await self.outputs.save(folder))
             return Found(record.id, record.release, record.slot, None, end, **folder.marks)
         running = self._add(folder, record, container)
-        is_outdated = record.options != wanted(self._settings)
+        is_outdated = record.options != create_request.wanted(self._settings)
         return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
 
     def _add(self, folder: ReplicaDirectory, record: Record, container: Mapping[str, Any]) -> Running:
@@ -272,26 +276,9 @@ class DockerRuntime:
             self._log.error("the container engine failed", what=task.get_name(), reason=str(error))
 
 
-def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
-    """Return a container's environment. Raises ReleaseError for an env file that cannot be read."""
-    try:
-        return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
-        raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None
-    except SettingsError as error:
-        raise ReleaseError(str(error)) from None
-
-
-def wanted(settings: DeployerSettings) -> str:
-    """Return a digest of a container's settings besides its image. A container with another digest is replaced."""
-    parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
-
-
 async def check(settings: DeployerSettings) -> None:
     """Raise LongshoreError if no engine answers, or an env file cannot be read."""
-    environment(arguments.parse(settings.docker_args))
+    create_request.environment(arguments.parse(settings.docker_args))
     engine = Engine(settings.docker_host)
     try:
         await engine.call(lambda client: client.ping())

@@ -16,6 +16,7 @@ from services.deployer.runtime.docker.arguments import LABELS
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.listen_probe import Place
+from services.deployer.runtime.docker.output.outputs import ContainerOutputs
 from services.deployer.runtime.docker.state import State
 from services.deployer.runtime.protocol import Exit
 from services.deployer.runtime.replica_dir import ReplicaDirectory
@@ -89,6 +90,7 @@ class Watch:
         restarted: Callable[[str, Mapping[str, Any]], None],
         changed: Callable[[], None],
         reopened: Callable[[], None],
+        outputs: ContainerOutputs,
     ) -> None:
         self.watched: dict[str, Watched] = {}
         self._engine = engine
@@ -98,6 +100,7 @@ class Watch:
         self._restarted = restarted
         self._changed = changed
         self._reopened = reopened
+        self._outputs = outputs
         self._hints: asyncio.Queue[str] = asyncio.Queue()
         self._due: set[str] = set()
         self._looking: set[str] = set()
@@ -201,9 +204,9 @@ class Watch:
             return
         watched.state = now
         if now.status == "restarting":
-            self._report_down(watched, now.code)
+            await self._report_down(watched, now.code)
         elif now.is_up and (watched.is_down or now.started != before.started):
-            self._report_down(watched, self._codes.get(watched.id, UNSEEN))
+            await self._report_down(watched, self._codes.get(watched.id, UNSEEN))
             watched.is_down, watched.is_asked, watched.over_since = False, False, None
             self._oom.discard(watched.id)
             self._restarted(watched.id, container)
@@ -222,17 +225,18 @@ class Watch:
         loop.call_at(until, self.look, watched.id)
         return True
 
-    def _report_down(self, watched: Watched, code: int) -> None:
+    async def _report_down(self, watched: Watched, code: int) -> None:
         if not watched.is_down:
             watched.is_down = True
-            self._ended(Exit(watched.id, code, watched.id in self._oom, restarts=True))
+            output = await self._outputs.last_lines(watched.id)
+            self._ended(Exit(watched.id, code, watched.id in self._oom, restarts=True, output=output))
 
     async def _end(self, watched: Watched, last: State | None) -> None:
-        if last:
-            await self._containers.save_output(watched.id, watched.folder.output)
+        output = await self._outputs.save(watched.folder) if last else ""
         self.watched.pop(watched.id, None)
         code = last.code if last else self._codes.get(watched.id, UNSEEN)
-        self._ended(Exit(watched.id, code, watched.id in self._oom or (last is not None and last.oom)))
+        is_oom = watched.id in self._oom or (last is not None and last.oom)
+        self._ended(Exit(watched.id, code, is_oom, output=output))
 
 
 def _code(text: str) -> int:

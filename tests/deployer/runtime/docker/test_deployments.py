@@ -94,3 +94,4 @@ async def test_a_broken_image_is_tried_once_and_a_newer_one_deploys(site: Docker
     exit_ = site.of(ReplicaExited)[0]
     output = site.state_dir / "replicas" / "web" / exit_.replica / "output.log"
     assert (exit_.code, output.read_text()) == (3, "no database\n")
+    assert (exit_.output, failed.output) == ("no database", "no database")
