@@ -413,6 +413,22 @@ class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
     by: Name = ""
 
 
+class ReplicasSampled(Event, tag=59, kw_only=True, frozen=True, gc=False):
+    """The resources that replicas use, by replica, every 15 seconds. A replica without a value has none.
+
+    `cpu`: seconds of CPU time, `received` and `sent`: bytes on the network, `restarts`: starts by its engine; each
+    since its process or container was last started. `memory`: bytes, without what the kernel can drop at once;
+    `memory_limit`: the most bytes that it may use.
+    """
+
+    cpu: dict[Name, Seconds] = {}
+    memory: dict[Name, Count] = {}
+    memory_limit: dict[Name, Count] = {}
+    received: dict[Name, Count] = {}
+    sent: dict[Name, Count] = {}
+    restarts: dict[Name, Count] = {}
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -476,6 +492,7 @@ AnyEvent: TypeAlias = (
     | HealthChecked
     | HealthChanged
     | ApplicationRemoved
+    | ReplicasSampled
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

@@ -17,7 +17,7 @@ from services.common import log
 from services.common.errors import RegistryError
 from services.common.process import environment, lifecycle, state_lock
 from services.common.process.lifecycle import Context
-from services.deployer import registry, signals
+from services.deployer import registry, sampling, signals
 from services.deployer.notifications import notifier
 from services.deployer.reconcile.command_handler import CommandHandler
 from services.deployer.reconcile.leadership import Leadership, wait_for_leadership
@@ -76,6 +76,7 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
                 releases = registry.parse(settings.registry)
                 reconciler = Reconciler(context, settings, releases, runtime, leadership, notify)
                 await reconciler.start()
+                context.spawn(sampling.sample(context, settings.app, runtime), "samples")
                 commands = CommandHandler(reconciler)
                 await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
                 await reconciler.run()

@@ -20,8 +20,8 @@ from services.deployer import signals
 from services.deployer.output.excerpt import READ, excerpt
 from services.deployer.output.masking import secrets
 from services.deployer.registry.directory import RUN, flaw
-from services.deployer.runtime import orphans, ports, spawn
-from services.deployer.runtime.protocol import Exit, Found, Running, Spec
+from services.deployer.runtime import orphans, ports, spawn, usage
+from services.deployer.runtime.protocol import Exit, Found, Running, Spec, Usage
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
 
 HOST = "127.0.0.1"
@@ -133,6 +133,11 @@ class ProcessRuntime:
     def problem(self, replica: str) -> str:
         """Return nothing: only probes judge a process."""
         return ""
+
+    async def usage(self) -> dict[str, Usage]:
+        """Return the resources of the processes of each replica. The kernel has no count of their bytes."""
+        shims = {name: watched.started.shim for name, watched in self._watched.items()}
+        return await asyncio.to_thread(usage.measure, shims) if shims else {}
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Do nothing: the folders of releases belong to their owner."""

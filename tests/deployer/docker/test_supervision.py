@@ -21,6 +21,7 @@ from schemas.events import (
     ReplicaExited,
     ReplicaReady,
     ReplicaRetired,
+    ReplicasSampled,
     ReplicaStarted,
 )
 from schemas.routing import Backend
@@ -274,3 +275,16 @@ async def test_what_is_no_event_of_an_engine_is_passed_over(site: DockerSite, mo
         await asyncio.to_thread(site.engine.kill, site.ids()[before])
         await site.until(ReplicaExited)
         assert await site.until_serving("1.0.0") != [before]
+
+
+async def test_a_containers_resources_are_those_that_docker_stats_shows(site: DockerSite) -> None:
+    site.release("1.0.0")
+    async with site.deployer(docker_args=["--memory=64m"]):
+        (name,) = await serving(site, count=1)
+        sampled = await site.until(ReplicasSampled)
+        shown = site.engine.stats(name, stream=False)
+    assert 0 < sampled.cpu[name] <= shown["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+    assert 0 < sampled.memory[name] <= sampled.memory_limit[name] == 64 << 20
+    assert 0 <= sampled.received[name] <= sum(one["rx_bytes"] for one in shown["networks"].values())
+    assert set(sampled.sent) == {name}
+    assert not sampled.restarts

@@ -76,6 +76,11 @@ class Containers:
             return bytes(await self._engine.call(lambda client: client.logs(name, tail=lines)))
         return b""
 
+    async def stats(self, name: str) -> dict[str, Any]:
+        """Return the engine's statistics of a container, of this moment alone: without `one_shot` it waits for two."""
+        found: dict[str, Any] = await self._engine.call(lambda client: client.stats(name, stream=False, one_shot=True))
+        return found
+
     async def save_output(self, name: str, file: Path) -> None:
         """Save the container's last lines, if its log driver can read them."""
         if text := await self.last_output(name, LAST_LINES):

@@ -25,7 +25,7 @@ from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.stopper import Stopper
 from services.deployer.runtime.docker.watch import Watch, Watched
-from services.deployer.runtime.protocol import Exit, Found, Running, Spec
+from services.deployer.runtime.protocol import Exit, Found, Running, Spec, Usage
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prune
 from services.deployer.settings import DeployerSettings
 
@@ -152,6 +152,10 @@ class DockerRuntime:
         if watched is None or (self._settings.health_path and watched.state.is_up):
             return ""
         return watched.state.problem or watched.silence
+
+    async def usage(self) -> dict[str, Usage]:
+        """Return the resources of each container, by the engine's statistics."""
+        return await self._watch.usage()
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Remove images that no release needs any more."""
