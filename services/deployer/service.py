@@ -53,6 +53,7 @@ def check(settings: DeployerSettings) -> None:
     """
     settings.check_complete()
     notifier.check(settings.notify, os.environ)
+    settings.variables.load()
     if settings.runtime == "docker":
         from services.deployer.runtime.docker import runtime
 
@@ -106,7 +107,9 @@ def open_runtime(settings: DeployerSettings) -> Runtime:
             log.get("deployer").info(
                 "replicas and hooks do not see these variables; --pass-env NAME adds one", names=" ".join(names)
             )
-        return ProcessRuntime(replicas(settings), settings.pass_env, signals.parse(settings.drain_signal))
+        return ProcessRuntime(
+            replicas(settings), settings.pass_env, signals.parse(settings.drain_signal), settings.variables
+        )
     from services.deployer.runtime.docker.runtime import DockerRuntime
 
     return DockerRuntime(replicas(settings), settings)

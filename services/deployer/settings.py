@@ -11,6 +11,8 @@ from services.common.config.settings import Settings, check_duration, check_name
 from services.common.errors import SettingsError
 from services.common.process.environment import check_names
 from services.deployer import registry, signals
+from services.deployer.runtime.variable_files import Variables
+from services.deployer.runtime.variables import check
 
 Strategy = Literal["rolling", "blue-green"]
 
@@ -82,6 +84,17 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
             "Variable of Longshore's environment to pass to processes and hooks. Repeatable.",
             "What to deliver",
         ),
+    ] = msgspec.field(default_factory=list)
+    env: Annotated[
+        list[str], Option("Variable NAME=VALUE for the replicas. Repeatable.", "What to deliver", short=("-e",))
+    ] = msgspec.field(default_factory=list)
+    env_file: Annotated[
+        list[str],
+        Option("File with lines NAME=VALUE of variables for the replicas. Repeatable.", "What to deliver"),
+    ] = msgspec.field(default_factory=list)
+    secret: Annotated[
+        list[str],
+        Option("NAME=FILE: a variable for the replicas, its value from a file. Repeatable.", "What to deliver"),
     ] = msgspec.field(default_factory=list)
     strategy: Annotated[
         Strategy, Option("rolling: one replica at a time; blue-green: all new ones first.", "Rollout")
@@ -184,6 +197,7 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
                 f"{self.health_timeout:g}; use a smaller --settle"
             )
         check_names("--pass-env", self.pass_env)
+        check(self.env, self.secret, self.runtime == "process")
         self._check_ports()
         self._check_runtime()
 
@@ -196,6 +210,11 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     def proxy_ports(self) -> list[int]:
         """The ports of the proxy."""
         return [port.proxy for port in self.ports]
+
+    @property
+    def variables(self) -> Variables:
+        """The variables of --env, --env-file and --secret."""
+        return Variables(self.env, self.env_file, self.secret, self.runtime == "process")
 
     def check_complete(self) -> None:
         """Raise LongshoreError if an option is missing that only a running deployer needs."""

@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -23,6 +24,8 @@ from services.deployer.registry.directory import RUN, flaw
 from services.deployer.runtime import orphans, ports, spawn, usage
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec, Usage
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
+from services.deployer.runtime.variable_files import Variables
+from services.deployer.runtime.variables import digest
 
 HOST = "127.0.0.1"
 FORCE_AGAIN = 2.0
@@ -40,16 +43,19 @@ class ProcessRuntime:
     """The runtime whose release is a folder with an executable `run`. `root`: the parent of the replicas' folders.
 
     `passed`: variables of the environment that a replica gets besides the usual ones. `drain_signal`: the full name of
-    the signal that new replicas get when they drain; empty: none.
+    the signal that new replicas get when they drain; empty: none. `variables`: what else is in their environment.
     """
 
-    def __init__(self, root: Path, passed: Collection[str] = (), drain_signal: str = "") -> None:
+    def __init__(
+        self, root: Path, passed: Collection[str] = (), drain_signal: str = "", variables: Variables | None = None
+    ) -> None:
         self.on_exit: Callable[[Exit], None] = lambda _: None
         self.on_restart: Callable[[str, Running], None] = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
         self._root = root.absolute()  # the shim leaves the folder that it was started in
         self._passed = passed
         self._drain_signal = drain_signal
+        self._variables = variables or Variables()
         self._log = log.get("deployer")
         self._watched: dict[str, _Watched] = {}
         self._ending: list[_Watched] = []
@@ -82,9 +88,12 @@ class ProcessRuntime:
         folder = ReplicaDirectory(self._root / spec.id)
         program = Path(spec.artifact.location) / RUN
         try:
+            own = self._variables.load()
             port = ports.free(HOST, self._ports())
-            folder.create(Record(spec.id, spec.release, spec.slot, port, drain_signal=self._drain_signal))
-            variables = environment(os.environ, spec, port, self._passed)
+            options = digest(own)
+            record = Record(spec.id, spec.release, spec.slot, port, options=options, drain_signal=self._drain_signal)
+            folder.create(record)
+            variables = environment(os.environ, spec, port, self._passed, own)
             pid, report = spawn.spawn(folder, program, variables, signals.number(self._drain_signal) or 0)
         except OSError as error:
             raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
@@ -173,7 +182,8 @@ class ProcessRuntime:
         if started and descriptor is not None:
             self._watch(folder, started, descriptor)
             running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
-            return Found(record.id, record.release, record.slot, running, None, **folder.marks)
+            is_outdated = record.options != digest(self._variables.load())
+            return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
         await asyncio.to_thread(orphans.kill, record.id)
         end = await self._exit(folder)
         return Found(record.id, record.release, record.slot, None, end, **folder.marks)
@@ -205,7 +215,7 @@ class ProcessRuntime:
 
     def _excerpt(self, folder: ReplicaDirectory) -> str:
         passed = [(name, os.environ.get(name, "")) for name in self._passed]
-        return excerpt(folder.last_output(READ), secrets(passed))
+        return excerpt(folder.last_output(READ), secrets(passed) | self._variables.hidden())
 
     def _unwatch(self, watched: _Watched) -> None:
         asyncio.get_running_loop().remove_reader(watched.descriptor)
@@ -225,9 +235,17 @@ class ProcessRuntime:
             signal.pidfd_send_signal(watched.descriptor, number)
 
 
-def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collection[str] = ()) -> dict[str, str]:
-    """Return a replica's environment: the usual variables of the deployer, those of --pass-env, and its own."""
-    return usual(base, passed) | {
+def environment(
+    base: Mapping[str, str],
+    spec: Spec,
+    port: int,
+    passed: Collection[str] = (),
+    given: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Return a replica's environment: the usual variables of the deployer, those of --pass-env, `given`, its own."""
+    return {
+        **usual(base, passed),
+        **given,
         "PORT": str(port),
         "LONGSHORE_APP": spec.app,
         "LONGSHORE_RELEASE": spec.release,

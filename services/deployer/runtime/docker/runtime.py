@@ -183,7 +183,7 @@ class DockerRuntime:
             spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, create_request.wanted(settings)
         )
         folder.create(record)
-        variables = create_request.environment(self._arguments)
+        variables = create_request.environment(self._arguments, settings.variables)
         own = self._own_labels(record)
         await self._containers.create(
             spec.id,
@@ -242,9 +242,9 @@ class DockerRuntime:
     def _secrets(self) -> set[str]:
         """Return the secrets in the environment that containers get."""
         try:
-            return secrets(create_request.environment(self._arguments))
+            return self._settings.variables.hidden() | secrets(create_request.environment(self._arguments))
         except ReleaseError:  # an env file was removed since: what it held is not known any more
-            return set()
+            return self._settings.variables.hidden()
 
     def _own_labels(self, record: Record) -> dict[str, str]:
         return create_request.labels(record, self._settings.app, self._instance)
@@ -291,7 +291,7 @@ class DockerRuntime:
 
 async def check(settings: DeployerSettings) -> None:
     """Raise LongshoreError if no engine answers, or an env file cannot be read."""
-    create_request.environment(arguments.parse(settings.docker_args))
+    create_request.environment(arguments.parse(settings.docker_args), settings.variables)
     engine = Engine(settings.docker_host)
     try:
         await engine.call(lambda client: client.ping())
