@@ -108,7 +108,11 @@ def open_runtime(settings: DeployerSettings) -> Runtime:
                 "replicas and hooks do not see these variables; --pass-env NAME adds one", names=" ".join(names)
             )
         return ProcessRuntime(
-            replicas(settings), settings.pass_env, signals.parse(settings.drain_signal), settings.variables
+            replicas(settings),
+            settings.pass_env,
+            signals.parse(settings.drain_signal),
+            settings.variables,
+            settings.proxy_ports,
         )
     from services.deployer.runtime.docker.runtime import DockerRuntime
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 from schemas.routing import authority
@@ -25,6 +27,13 @@ class Plan(msgspec.Struct, frozen=True):
     def state_dir(self) -> str:
         """The folder of the bus's store and the replicas' logs."""
         return self.gateway.state_dir
+
+    @property
+    def ports(self) -> set[int]:
+        """The ports of this host that its services use, or will use once they run."""
+        proxy = {port for deployer in self.deployers for port in deployer.proxy_ports}
+        buses = (urlsplit(url).port for text in self.gateway.nats_url for url in text.split(","))
+        return {self.gateway.admin_port, *proxy, *(port for port in buses if port)}
 
     @property
     def admin_url(self) -> str:

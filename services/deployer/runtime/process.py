@@ -44,10 +44,16 @@ class ProcessRuntime:
 
     `passed`: variables of the environment that a replica gets besides the usual ones. `drain_signal`: the full name of
     the signal that new replicas get when they drain; empty: none. `variables`: what else is in their environment.
+    `reserved`: ports that no replica gets.
     """
 
     def __init__(
-        self, root: Path, passed: Collection[str] = (), drain_signal: str = "", variables: Variables | None = None
+        self,
+        root: Path,
+        passed: Collection[str] = (),
+        drain_signal: str = "",
+        variables: Variables | None = None,
+        reserved: Collection[int] = (),
     ) -> None:
         self.on_exit: Callable[[Exit], None] = lambda _: None
         self.on_restart: Callable[[str, Running], None] = lambda *_: None
@@ -56,6 +62,7 @@ class ProcessRuntime:
         self._passed = passed
         self._drain_signal = drain_signal
         self._variables = variables or Variables()
+        self._reserved = set(reserved)
         self._log = log.get("deployer")
         self._watched: dict[str, _Watched] = {}
         self._ending: list[_Watched] = []
@@ -89,7 +96,7 @@ class ProcessRuntime:
         program = Path(spec.artifact.location) / RUN
         try:
             own = self._variables.load()
-            port = ports.free(HOST, self._ports())
+            port = ports.free(HOST, self._ports() | self._reserved | ports.reserved(self._root.parents[1]))
             options = digest(own)
             record = Record(spec.id, spec.release, spec.slot, port, options=options, drain_signal=self._drain_signal)
             folder.create(record)
