@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from typing import Annotated, Literal
 
 import msgspec
@@ -41,6 +43,11 @@ def parse_port(text: str) -> Port:
     try:
         port = Port(_number(proxy), _number(replica) if separator else 0)
     except ValueError:
+        address, _, last = text.rpartition(":")
+        if last.isdigit() and _is_address(address):
+            raise SettingsError(
+                f"--port {text!r}: a port has no address here; use --bind {address} --port {last}"
+            ) from None
         raise SettingsError(
             f"--port {text!r}: use PORT or PROXY-PORT:REPLICA-PORT, such as 8080 or 8080:3000"
         ) from None
@@ -48,6 +55,13 @@ def parse_port(text: str) -> Port:
     if separator:
         check_port("--port", port.replica)
     return port
+
+
+def _is_address(text: str) -> bool:
+    """Return True for an IP address, IPv6 with or without its brackets."""
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text))
+    return False
 
 
 def _number(text: str) -> int:
@@ -70,6 +84,14 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     port: Annotated[
         list[str], Option("Proxy port, or proxy port:container port. Repeatable.", "What to deliver", short=("-p",))
     ] = msgspec.field(default_factory=list)
+    bind: Annotated[
+        str,
+        Option(
+            "Address on which the proxy serves these ports, such as 127.0.0.1 or [::1].",
+            "What to deliver",
+            shown_default="all addresses, IPv6 and IPv4",
+        ),
+    ] = ""
     replicas: Annotated[int, Option("Number of replicas to run.", "What to deliver")] = 1
     interval: Annotated[
         float, Option("Seconds between two polls of the registry.", "What to deliver", short=("-i",))
@@ -199,6 +221,8 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
         check_names("--pass-env", self.pass_env)
         check(self.env, self.secret, self.runtime == "process")
         self._check_ports()
+        if self.bind and not _is_address(self.bind):
+            raise SettingsError(f"--bind {self.bind!r}: not an IP address; use one of this host, such as 127.0.0.1")
         self._check_runtime()
 
     @property
@@ -210,6 +234,11 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     def proxy_ports(self) -> list[int]:
         """The ports of the proxy."""
         return [port.proxy for port in self.ports]
+
+    @property
+    def bind_address(self) -> str:
+        """The address of --bind without brackets, empty for all addresses."""
+        return self.bind.strip("[]")
 
     @property
     def variables(self) -> Variables:

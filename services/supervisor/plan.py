@@ -43,12 +43,14 @@ class Plan(msgspec.Struct, frozen=True):
 
 def listens(deployers: list[DeployerSettings]) -> list[str]:
     """Return the proxy's --listen options for the ports of these apps. Raises SettingsError when two apps share one."""
-    owners: dict[int, str] = {}
+    owners: dict[int, DeployerSettings] = {}
     for deployer in deployers:
         for port in deployer.proxy_ports:
             if port in owners:
                 raise SettingsError(
-                    f"--port {port}: {owners[port]} and {deployer.app} both use it; give one of them another port"
+                    f"--port {port}: {owners[port].app} and {deployer.app} both use it; give one of them another port"
                 )
-            owners[port] = deployer.app
-    return [f"{app}={port}" for port, app in owners.items()]
+            owners[port] = deployer
+    return [
+        f"{one.app}={authority(one.bind_address, port) if one.bind_address else port}" for port, one in owners.items()
+    ]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from services.common.errors import ReleaseError
+from services.common.errors import ReleaseError, SettingsError
 from services.deployer.runtime import ports
 from services.deployer.runtime.process import HOST, ProcessRuntime
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
 from services.metrics_gateway.settings import GatewaySettings
 from services.proxy.settings import ProxySettings
-from services.supervisor.plan import Plan
+from services.proxy.sockets.listeners import parse
+from services.supervisor.plan import Plan, listens
 from tests.deployer.process_host import Host
 from tests.support.ports import first_ephemeral_port
 from tests.support.releases import PYTHON
@@ -59,3 +61,29 @@ def test_a_plan_reserves_the_ports_of_all_its_services() -> None:
         [DeployerSettings(app="web", port=["20080", "20443"]), DeployerSettings(app="api", port=["20081"])],
     )
     assert plan.ports == {22548, 24222, 24223, 20080, 20443, 20081}
+
+
+@pytest.mark.parametrize(
+    ("bind", "listen"), [("", "web=8080"), ("127.0.0.1", "web=127.0.0.1:8080"), ("[::1]", "web=[::1]:8080")]
+)
+def test_the_proxy_listens_on_the_address_of_an_application(bind: str, listen: str) -> None:
+    assert listens([DeployerSettings(app="web", port=["8080"], bind=bind)]) == [listen]
+    assert [parse(one).port for one in listens([DeployerSettings(app="web", port=["8080"], bind=bind)])] == [8080]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"port": ["127.0.0.1:8080"]}, "use --bind 127.0.0.1 --port 8080"),
+        ({"port": ["[::1]:8080"]}, "use --bind [::1] --port 8080"),
+        ({"port": ["::1:8080"]}, "use --bind ::1 --port 8080"),
+        ({"port": ["localhost:8080"]}, "use PORT or PROXY-PORT:REPLICA-PORT"),
+        ({"bind": "localhost"}, "--bind 'localhost': not an IP address"),
+        ({"bind": "127.0.0.1:8080"}, "--bind '127.0.0.1:8080': not an IP address"),
+        ({"bind": "[127.0.0.1"}, "not an IP address"),
+    ],
+)
+def test_an_address_is_an_option_of_its_own(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        DeployerSettings(**options)
+    assert problem in str(error.value)
