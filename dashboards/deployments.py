@@ -166,6 +166,37 @@ REPLICAS = Row(
                 )
             ],
         ),
+        graph(
+            "CPU",
+            "Cores that each replica uses.",
+            "none",
+            [rate("longshore_replica_cpu_seconds_total", APP, "app, container")],
+        ),
+        graph(
+            "Memory",
+            "Memory of each replica, and the limit of those that have one.",
+            "bytes",
+            [
+                total("longshore_replica_memory_bytes", APP, "app, container"),
+                total("longshore_replica_memory_limit_bytes", APP, "app, container", "{{app}} {{container}} limit"),
+            ],
+        ),
+        graph(
+            "Network of containers",
+            "Bytes a second that each container receives, and sends (below zero).",
+            "Bps",
+            [
+                rate(
+                    "longshore_replica_network_received_bytes_total",
+                    APP,
+                    "app, container",
+                    "{{app}} {{container}} received",
+                ),
+                rate("longshore_replica_network_sent_bytes_total", APP, "app, container", "{{app}} {{container}} sent"),
+            ],
+            below_zero="sent",
+            width=24,
+        ),
         listing(
             "What runs",
             "Every replica with its release.",

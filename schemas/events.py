@@ -413,7 +413,7 @@ class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
     by: Name = ""
 
 
-class SessionOpened(Event, tag=58, kw_only=True, frozen=True, gc=False):
+class SessionOpened(Event, tag=56, kw_only=True, frozen=True, gc=False):
     """A person runs a command: in a replica (`kind` "exec"), or beside the replicas as a task of its own ("run").
 
     `session`: unique id. `program`: the first word of the command; the others may hold secrets. `release`: that of the
@@ -429,7 +429,7 @@ class SessionOpened(Event, tag=58, kw_only=True, frozen=True, gc=False):
     terminal: bool = False
 
 
-class SessionClosed(Event, tag=59, kw_only=True, frozen=True, gc=False):
+class SessionClosed(Event, tag=57, kw_only=True, frozen=True, gc=False):
     """The command of a session ended, or was ended with it. `code`: exit status, -1000 if unknown; `reason`: why else.
 
     `duration`: seconds since SessionOpened.
@@ -439,6 +439,22 @@ class SessionClosed(Event, tag=59, kw_only=True, frozen=True, gc=False):
     code: Number
     duration: Seconds
     reason: Text = ""
+
+
+class ReplicasSampled(Event, tag=55, kw_only=True, frozen=True, gc=False):
+    """The resources that replicas use, by replica, every 15 seconds. A replica without a value has none.
+
+    `cpu`: seconds of CPU time, `received` and `sent`: bytes on the network, `restarts`: starts by its engine; each
+    since its process or container was last started. `memory`: bytes, without what the kernel can drop at once;
+    `memory_limit`: the most bytes that it may use.
+    """
+
+    cpu: dict[Name, Seconds] = {}
+    memory: dict[Name, Count] = {}
+    memory_limit: dict[Name, Count] = {}
+    received: dict[Name, Count] = {}
+    sent: dict[Name, Count] = {}
+    restarts: dict[Name, Count] = {}
 
 
 # --- health --------------------------------------------------------------------------------------------------
@@ -506,6 +522,7 @@ AnyEvent: TypeAlias = (
     | ApplicationRemoved
     | SessionOpened
     | SessionClosed
+    | ReplicasSampled
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

@@ -108,9 +108,11 @@ def _value(file: Path, text: str, key: str, value: Any, kind: Any, header: Seque
 
 
 def _as_words(value: Any, kind: Any) -> Any:
-    """Turn numbers into texts where the option is a text: a port is a number in the file."""
+    """Turn numbers into texts where the option is a text: a port is a number in the file. A table is NAME=VALUE."""
     if kind == list[str] and isinstance(value, list):
         return [_as_words(one, str) for one in value]
+    if kind == list[str] and isinstance(value, dict) and all(type(one) in (str, int) for one in value.values()):
+        return [f"{name}={one}" for name, one in value.items()]
     return str(value) if kind is str and type(value) is int else value
 
 

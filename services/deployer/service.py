@@ -17,7 +17,7 @@ from services.common import log
 from services.common.errors import RegistryError
 from services.common.process import environment, lifecycle, state_lock
 from services.common.process.lifecycle import Context
-from services.deployer import registry, signals
+from services.deployer import registry, sampling, signals
 from services.deployer.notifications import notifier
 from services.deployer.output import server as output_server
 from services.deployer.output.sessions import Sessions
@@ -55,6 +55,7 @@ def check(settings: DeployerSettings) -> None:
     """
     settings.check_complete()
     notifier.check(settings.notify, os.environ)
+    settings.variables.load()
     if settings.runtime == "docker":
         from services.deployer.runtime.docker import runtime
 
@@ -78,6 +79,7 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
                 releases = registry.parse(settings.registry)
                 reconciler = Reconciler(context, settings, releases, runtime, leadership, notify)
                 await reconciler.start()
+                context.spawn(sampling.sample(context, settings.app, runtime), "samples")
                 commands = CommandHandler(reconciler)
                 await context.bus.respond(subjects.commands(settings.app, context.host), commands.answer)
                 sessions = Sessions(
@@ -115,7 +117,13 @@ def open_runtime(settings: DeployerSettings) -> Runtime:
             log.get("deployer").info(
                 "replicas and hooks do not see these variables; --pass-env NAME adds one", names=" ".join(names)
             )
-        return ProcessRuntime(replicas(settings), settings.pass_env, signals.parse(settings.drain_signal))
+        return ProcessRuntime(
+            replicas(settings),
+            settings.pass_env,
+            signals.parse(settings.drain_signal),
+            settings.variables,
+            settings.proxy_ports,
+        )
     from services.deployer.runtime.docker.runtime import DockerRuntime
 
     return DockerRuntime(replicas(settings), settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +13,8 @@ from services.common.config.settings import Settings, check_duration, check_name
 from services.common.errors import SettingsError
 from services.common.process.environment import check_names
 from services.deployer import registry, signals
+from services.deployer.runtime.variable_files import Variables
+from services.deployer.runtime.variables import check
 
 Strategy = Literal["rolling", "blue-green"]
 
@@ -39,6 +43,11 @@ def parse_port(text: str) -> Port:
     try:
         port = Port(_number(proxy), _number(replica) if separator else 0)
     except ValueError:
+        address, _, last = text.rpartition(":")
+        if last.isdigit() and _is_address(address):
+            raise SettingsError(
+                f"--port {text!r}: a port has no address here; use --bind {address} --port {last}"
+            ) from None
         raise SettingsError(
             f"--port {text!r}: use PORT or PROXY-PORT:REPLICA-PORT, such as 8080 or 8080:3000"
         ) from None
@@ -46,6 +55,13 @@ def parse_port(text: str) -> Port:
     if separator:
         check_port("--port", port.replica)
     return port
+
+
+def _is_address(text: str) -> bool:
+    """Return True for an IP address, IPv6 with or without its brackets."""
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text))
+    return False
 
 
 def _number(text: str) -> int:
@@ -68,6 +84,14 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     port: Annotated[
         list[str], Option("Proxy port, or proxy port:container port. Repeatable.", "What to deliver", short=("-p",))
     ] = msgspec.field(default_factory=list)
+    bind: Annotated[
+        str,
+        Option(
+            "Address on which the proxy serves these ports, such as 127.0.0.1 or [::1].",
+            "What to deliver",
+            shown_default="all addresses, IPv6 and IPv4",
+        ),
+    ] = ""
     replicas: Annotated[int, Option("Number of replicas to run.", "What to deliver")] = 1
     interval: Annotated[
         float, Option("Seconds between two polls of the registry.", "What to deliver", short=("-i",))
@@ -87,6 +111,17 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
         bool,
         Option("Refuse commands in replicas and one-off tasks (`longshore exec`, `longshore run`).", "What to deliver"),
     ] = False
+    env: Annotated[
+        list[str], Option("Variable NAME=VALUE for the replicas. Repeatable.", "What to deliver", short=("-e",))
+    ] = msgspec.field(default_factory=list)
+    env_file: Annotated[
+        list[str],
+        Option("File with lines NAME=VALUE of variables for the replicas. Repeatable.", "What to deliver"),
+    ] = msgspec.field(default_factory=list)
+    secret: Annotated[
+        list[str],
+        Option("NAME=FILE: a variable for the replicas, its value from a file. Repeatable.", "What to deliver"),
+    ] = msgspec.field(default_factory=list)
     strategy: Annotated[
         Strategy, Option("rolling: one replica at a time; blue-green: all new ones first.", "Rollout")
     ] = "rolling"
@@ -188,7 +223,10 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
                 f"{self.health_timeout:g}; use a smaller --settle"
             )
         check_names("--pass-env", self.pass_env)
+        check(self.env, self.secret, self.runtime == "process")
         self._check_ports()
+        if self.bind and not _is_address(self.bind):
+            raise SettingsError(f"--bind {self.bind!r}: not an IP address; use one of this host, such as 127.0.0.1")
         self._check_runtime()
 
     @property
@@ -200,6 +238,16 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     def proxy_ports(self) -> list[int]:
         """The ports of the proxy."""
         return [port.proxy for port in self.ports]
+
+    @property
+    def bind_address(self) -> str:
+        """The address of --bind without brackets, empty for all addresses."""
+        return self.bind.strip("[]")
+
+    @property
+    def variables(self) -> Variables:
+        """The variables of --env, --env-file and --secret."""
+        return Variables(self.env, self.env_file, self.secret, self.runtime == "process")
 
     def check_complete(self) -> None:
         """Raise LongshoreError if an option is missing that only a running deployer needs."""

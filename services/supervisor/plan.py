@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 from schemas.routing import authority
@@ -27,6 +29,13 @@ class Plan(msgspec.Struct, frozen=True):
         return self.gateway.state_dir
 
     @property
+    def ports(self) -> set[int]:
+        """The ports of this host that its services use, or will use once they run."""
+        proxy = {port for deployer in self.deployers for port in deployer.proxy_ports}
+        buses = (urlsplit(url).port for text in self.gateway.nats_url for url in text.split(","))
+        return {self.gateway.admin_port, *proxy, *(port for port in buses if port)}
+
+    @property
     def admin_url(self) -> str:
         """The URL of the admin API on this host."""
         return f"http://{authority(self.gateway.admin_address, self.gateway.admin_port)}"
@@ -34,12 +43,14 @@ class Plan(msgspec.Struct, frozen=True):
 
 def listens(deployers: list[DeployerSettings]) -> list[str]:
     """Return the proxy's --listen options for the ports of these apps. Raises SettingsError when two apps share one."""
-    owners: dict[int, str] = {}
+    owners: dict[int, DeployerSettings] = {}
     for deployer in deployers:
         for port in deployer.proxy_ports:
             if port in owners:
                 raise SettingsError(
-                    f"--port {port}: {owners[port]} and {deployer.app} both use it; give one of them another port"
+                    f"--port {port}: {owners[port].app} and {deployer.app} both use it; give one of them another port"
                 )
-            owners[port] = deployer.app
-    return [f"{app}={port}" for port, app in owners.items()]
+            owners[port] = deployer
+    return [
+        f"{one.app}={authority(one.bind_address, port) if one.bind_address else port}" for port, one in owners.items()
+    ]

@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -27,6 +28,7 @@ from services.common.process.child import SUPERVISED, Child, describe_exit
 from services.common.process.environment import own
 from services.common.process.lifecycle import STOP_TIMEOUT
 from services.common.process.state_lock import lock
+from services.deployer.runtime import ports as replica_ports
 from services.deployer.service import check
 from services.deployer.settings import DeployerSettings
 from services.proxy.sockets.listeners import Listener, environment
@@ -73,6 +75,7 @@ class Supervisor:
             self._resources.enter_context(lock(plan.state_dir, "supervisor"))
             ports.check_free("--admin-port", plan.gateway.admin_port, plan.gateway.admin_address)
             await self._check(plan.deployers)
+            self._reserve_ports()
             self._sockets.take()
             self._sockets.change(self._sockets.open(plan.proxy.listen, plan.proxy.workers))
             await self._start_bus()
@@ -112,6 +115,7 @@ class Supervisor:
         after = msgspec.structs.replace(self.plan, deployers=plan.deployers, proxy=proxy)
         listeners = self._sockets.open(proxy.listen, proxy.workers)
         self.plan = after
+        self._reserve_ports()
         self._is_changed = True
         if [one.binding for one in listeners] != [one.binding for one in self._sockets.listeners]:
             await self._hand_over(listeners)
@@ -132,6 +136,10 @@ class Supervisor:
     async def until_failed(self) -> None:
         """Wait until a service fails to start, and raise its error."""
         raise await self._failed
+
+    def _reserve_ports(self) -> None:
+        """Keep the ports of the plan from replicas, before a deployer of the plan starts one."""
+        replica_ports.reserve(Path(self.plan.state_dir), self.plan.ports)
 
     async def _start_bus(self) -> None:
         settings = self.plan.gateway

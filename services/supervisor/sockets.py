@@ -30,10 +30,10 @@ class Sockets:
         """
         bindings = {listener.binding for listener in self.listeners}
         handed = hand(self._given, [item for item in listen if parse(item) not in bindings], workers)
-        bindings |= {listener.binding for listener in handed}
+        held = {binding.port for binding in bindings} | {listener.binding.port for listener in handed}
         try:
             for binding in map(parse, listen):
-                if binding not in bindings:
+                if binding.port not in held:
                     ports.check_free("--port", binding.port, binding.address)
             return complete([*self.listeners, *handed], listen, workers)
         except BaseException:

@@ -31,9 +31,15 @@ def test_a_table_of_a_command_wins_over_the_top(tmp_path: Path) -> None:
     assert found["server"] == {"replicas": 2, "port": ["8080", "8081"]}
 
 
+def test_a_table_of_variables_is_their_list(tmp_path: Path) -> None:
+    found = _defaults(tmp_path, "[server]\nsecret = ['A=/b']\n[server.env]\nMODE = 'x=y'\nLEVEL = 3\n")
+    assert found["server"] == {"secret": ["A=/b"], "env": ["MODE=x=y", "LEVEL=3"]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[server.env]\nMODE = true", "longshore.toml: env: Expected array, got object"),
         ("replicas = ", "longshore.toml: Invalid value (at end of document)"),
         ("\nreplica = 3", "longshore.toml line 2: replica: no command has this option"),
         ("[serve]\n", "longshore.toml line 1: serve: no such command"),

@@ -10,12 +10,14 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.demo import releases
+from services.deployer.runtime.ports import reserved
 from tests.support.harness import (
     LONGSHORE,
     Server,
@@ -39,14 +41,14 @@ class Up(Server):
         self.ports = {name: free_port() for name in ("web", "api", "late")}
         releases.publish(self.registry, releases.FIRST)
 
-    def write(self, *apps: str, **options: int) -> None:
+    def write(self, *apps: str, **options: int | str) -> None:
         """The file, with these applications; options are those of the first."""
         lines = [f'state-dir = "{self.state}"', "telemetry = true", f"admin-port = {self.admin_port}", "interval = 0.5"]
         lines += ["drain-time = 2"]
         for app in apps:
             lines += [f"[app.{app}]", f'registry = "dir://{self.registry}"', f"port = [{self.ports[app]}]"]
             lines += ['health-path = "/"', "probe-interval = 0.5", "stop-containers = true"]
-            lines += [f"{name} = {value}" for name, value in options.items() if app == apps[0]]
+            lines += [f"{name} = {value!r}" for name, value in options.items() if app == apps[0]]
         self.file.write_text("\n".join(lines))
 
     def start(self, *_options: str, **_variables: str) -> None:
@@ -120,6 +122,31 @@ def test_a_reload_changes_only_what_changed_and_refuses_no_connection(up: Up) ->
         traffic.wait_for_more(20)
     assert traffic.broken == []
     assert up.apps()["api"]["replicas"] == kept
+
+
+def test_a_port_moves_to_another_address_and_refuses_no_connection(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    assert {up.admin_port, up.ports["web"], up.ports["api"]} <= reserved(Path(up.state))
+    with Traffic(up.ports["web"]) as traffic:
+        for bind in ("127.0.0.1", ""):
+            up.write("web", "api", "late", bind=bind)
+            up.reload()
+            traffic.wait_for_more(20)
+            wait_for("the address is in force", partial(is_address, up.ports["web"], bind or "::"))
+    assert traffic.broken == []
+    assert up.ports["late"] in reserved(Path(up.state))
+
+
+def is_address(port: int, address: str) -> bool:
+    return listens_on(port) == {address}
+
+
+def listens_on(port: int) -> set[str]:
+    """The addresses on which this host listens at a port."""
+    tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table]
+    places = {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    return {{"0100007F": "127.0.0.1"}.get(place, "::") for place in places}
 
 
 def gauges(up: Up) -> set[str]:

@@ -25,7 +25,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 SECRET = (
     *("notify", "metrics_token", "otlp_header", "nats_url", "nats_password"),
-    *("before_deploy", "after_deploy", "on_failure", "docker_args", "cmd"),
+    *("before_deploy", "after_deploy", "on_failure", "docker_args", "cmd", "env"),
 )
 """Options that are or may hold secrets: every user of the host can read a command line."""
 

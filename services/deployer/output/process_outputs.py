@@ -12,14 +12,16 @@ from services.deployer.output.entry import Entry, Kept
 from services.deployer.output.excerpt import READ, excerpt
 from services.deployer.output.masking import secrets
 from services.deployer.runtime.replica_dir import ReplicaDirectory, kept
+from services.deployer.runtime.variable_files import Variables
 
 
 class ProcessOutputs:
-    """The outputs of the processes with a folder in `root`. `passed`: the variables that they get."""
+    """The outputs of the processes with a folder in `root`. `passed` and `variables`: what they get."""
 
-    def __init__(self, root: Path, passed: Collection[str]) -> None:
+    def __init__(self, root: Path, passed: Collection[str], variables: Variables) -> None:
         self._root = root
         self._passed = passed
+        self._variables = variables
 
     async def kept(self) -> list[Kept]:
         """Return the replicas with a folder."""
@@ -34,4 +36,4 @@ class ProcessOutputs:
         """Return the last lines in the files of a replica."""
         passed = [(name, os.environ.get(name, "")) for name in self._passed]
         output = await asyncio.to_thread(ReplicaDirectory(self._root / replica).last_output, READ)
-        return excerpt(output, secrets(passed))
+        return excerpt(output, secrets(passed) | self._variables.hidden())

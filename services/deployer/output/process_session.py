@@ -20,6 +20,7 @@ from services.deployer.runtime import orphans, ports
 from services.deployer.runtime.environment import HOST, environment
 from services.deployer.runtime.protocol import Spec
 from services.deployer.runtime.replica_dir import ReplicaDirectory
+from services.deployer.runtime.variable_files import Variables
 
 CHUNK = 1 << 15
 LAST_OUTPUT = 1.0
@@ -107,11 +108,12 @@ class ProcessSession:
 
 
 class ProcessCommands:
-    """Starts commands. `root`: the parent of the replicas' folders; `passed`: the variables that they get."""
+    """Starts commands. `root`: the parent of the replicas' folders; `passed` and `variables`: what they get."""
 
-    def __init__(self, root: Path, passed: Collection[str]) -> None:
+    def __init__(self, root: Path, passed: Collection[str], variables: Variables) -> None:
         self._root = root
         self._passed = passed
+        self._variables = variables
 
     async def execute(self, session: str, request: Execute) -> ProcessSession:
         """Run a command in the folder and with the environment that the replica was started with."""
@@ -129,7 +131,7 @@ class ProcessCommands:
 
     async def run(self, session: str, spec: Spec, request: RunTask) -> ProcessSession:
         """Run a command in the folder of a release, with the environment of a replica and a port of its own."""
-        variables = environment(os.environ, spec, ports.free(HOST, ()), self._passed)
+        variables = environment(os.environ, spec, ports.free(HOST, ()), self._passed, self._variables.load())
         return await _start(session, request, variables, Path(spec.artifact.location))
 
 

@@ -1,16 +1,24 @@
-"""Free ports for replicas."""
+"""Free ports for replicas, apart from those that the services of this host use or will use."""
 
 from __future__ import annotations
 
 import errno
 import random
 import socket
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 
+import msgspec
+
 from services.common.errors import ReleaseError
+from services.common.files import replace_atomically
 
 LOWEST = 20000
+RESERVED = "reserved-ports.json"
+"""The file in the state folder with the ports of the services of this host.
+
+A service may bind its port after a replica starts, or again after it was down: a test bind finds the port free then.
+"""
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -27,6 +35,19 @@ def free(host: str, taken: Container[int]) -> int:
         if port not in taken and _is_free(host, port):
             return port
     raise ReleaseError(f"no free port on {host} from {LOWEST} on: stop what uses them")
+
+
+def reserve(state_dir: Path, ports: Iterable[int]) -> None:
+    """Keep these ports for services: no deployer of this state folder gives them to a replica from now on."""
+    replace_atomically(state_dir / RESERVED, msgspec.json.encode(sorted(set(ports))))
+
+
+def reserved(state_dir: Path) -> set[int]:
+    """Return the ports that are kept for services; none without a supervisor."""
+    try:
+        return msgspec.json.decode((state_dir / RESERVED).read_bytes(), type=set[int])
+    except (OSError, msgspec.MsgspecError):
+        return set()
 
 
 def _first_ephemeral() -> int:

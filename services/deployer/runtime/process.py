@@ -19,10 +19,12 @@ from services.deployer import signals
 from services.deployer.output.process_outputs import ProcessOutputs
 from services.deployer.output.process_session import ProcessCommands
 from services.deployer.registry.directory import RUN, flaw
-from services.deployer.runtime import orphans, ports, spawn
+from services.deployer.runtime import orphans, ports, spawn, usage
 from services.deployer.runtime.environment import HOST, environment
-from services.deployer.runtime.protocol import Exit, Found, Running, Spec
+from services.deployer.runtime.protocol import Exit, Found, Running, Spec, Usage
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
+from services.deployer.runtime.variable_files import Variables
+from services.deployer.runtime.variables import digest
 
 FORCE_AGAIN = 2.0
 """Seconds that the shim has to kill its group before it is killed itself."""
@@ -39,18 +41,28 @@ class ProcessRuntime:
     """The runtime whose release is a folder with an executable `run`. `root`: the parent of the replicas' folders.
 
     `passed`: variables of the environment that a replica gets besides the usual ones. `drain_signal`: the full name of
-    the signal that new replicas get when they drain; empty: none.
+    the signal that new replicas get when they drain; empty: none. `variables`: what else is in their environment.
+    `reserved`: ports that no replica gets.
     """
 
-    def __init__(self, root: Path, passed: Collection[str] = (), drain_signal: str = "") -> None:
+    def __init__(
+        self,
+        root: Path,
+        passed: Collection[str] = (),
+        drain_signal: str = "",
+        variables: Variables | None = None,
+        reserved: Collection[int] = (),
+    ) -> None:
         self.on_exit: Callable[[Exit], None] = lambda _: None
         self.on_restart: Callable[[str, Running], None] = lambda *_: None
         self.on_change: Callable[[], None] = lambda: None
         self._root = root.absolute()  # the shim leaves the folder that it was started in
         self._passed = passed
-        self.outputs = ProcessOutputs(self._root, passed)
-        self.commands = ProcessCommands(self._root, passed)
+        self._variables = variables or Variables()
+        self.outputs = ProcessOutputs(self._root, passed, self._variables)
+        self.commands = ProcessCommands(self._root, passed, self._variables)
         self._drain_signal = drain_signal
+        self._reserved = set(reserved)
         self._log = log.get("deployer")
         self._watched: dict[str, _Watched] = {}
         self._ending: list[_Watched] = []
@@ -83,9 +95,12 @@ class ProcessRuntime:
         folder = ReplicaDirectory(self._root / spec.id)
         program = Path(spec.artifact.location) / RUN
         try:
-            port = ports.free(HOST, self._ports())
-            folder.create(Record(spec.id, spec.release, spec.slot, port, drain_signal=self._drain_signal))
-            variables = environment(os.environ, spec, port, self._passed)
+            own = self._variables.load()
+            port = ports.free(HOST, self._ports() | self._reserved | ports.reserved(self._root.parents[1]))
+            options = digest(own)
+            record = Record(spec.id, spec.release, spec.slot, port, options=options, drain_signal=self._drain_signal)
+            folder.create(record)
+            variables = environment(os.environ, spec, port, self._passed, own)
             pid, report = spawn.spawn(folder, program, variables, signals.number(self._drain_signal) or 0)
         except OSError as error:
             raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
@@ -131,6 +146,11 @@ class ProcessRuntime:
         """Return nothing: only probes judge a process."""
         return ""
 
+    async def usage(self) -> dict[str, Usage]:
+        """Return the resources of the processes of each replica. The kernel has no count of their bytes."""
+        shims = {name: watched.started.shim for name, watched in self._watched.items()}
+        return await asyncio.to_thread(usage.measure, shims) if shims else {}
+
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Do nothing: the folders of releases belong to their owner."""
 
@@ -165,7 +185,8 @@ class ProcessRuntime:
         if started and descriptor is not None:
             self._watch(folder, started, descriptor)
             running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
-            return Found(record.id, record.release, record.slot, running, None, **folder.marks)
+            is_outdated = record.options != digest(self._variables.load())
+            return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
         await asyncio.to_thread(orphans.kill, record.id)
         end = await self._exit(folder)
         return Found(record.id, record.release, record.slot, None, end, **folder.marks)

@@ -41,6 +41,20 @@ class Running(msgspec.Struct, frozen=True):
         return self.ports.get(port, (self.host, self.port))
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """The resources of a replica since it was last started: seconds of CPU time, and bytes. None: there is no value.
+
+    `restarts`: how often its engine started it again.
+    """
+
+    cpu: float = 0.0
+    memory: int = 0
+    memory_limit: int | None = None
+    received: int | None = None
+    sent: int | None = None
+    restarts: int = 0
+
+
 class Exit(msgspec.Struct, frozen=True):
     """A replica ended. `code`: exit status, -N for signal N, or UNSEEN. `restarts`: its engine starts it again.
 
@@ -170,6 +184,9 @@ class Runtime(Protocol):
 
     def problem(self, replica: str) -> str:
         """Return a problem that only the runtime sees, empty if there is none; probes decide the rest."""
+
+    async def usage(self) -> dict[str, Usage]:
+        """Return the resources of each replica that runs, without those that cannot be read now. Never raises."""
 
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Remove from this host what no release needs any more. Never raises for what cannot be removed."""

@@ -24,7 +24,7 @@ class Record(msgspec.Struct, frozen=True):
     """A replica as it was started.
 
     For a container: the port that its image exposes, its digest, and a digest of its settings. For a process: the drain
-    signal that its shim got.
+    signal that its shim got, and a digest of the variables that the settings gave it.
     """
 
     id: str

@@ -77,6 +77,7 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.ApplicationRemoved: deployer.application_removed,
     e.SessionOpened: replica.session_changed,
     e.SessionClosed: replica.session_changed,
+    e.ReplicasSampled: replica.replicas_sampled,
 }
 
 

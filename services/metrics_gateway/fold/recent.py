@@ -19,6 +19,7 @@ DETAILS: frozenset[type[e.Event]] = frozenset(
         e.BackendJoined,
         e.BackendLeft,
         e.HealthChecked,
+        e.ReplicasSampled,
     }
 )
 """Kinds of events that come with every connection and probe, or from every worker: far too many to be kept."""

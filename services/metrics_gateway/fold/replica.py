@@ -8,6 +8,7 @@ from services.metrics_gateway.fold.context import BatchContext
 from services.metrics_gateway.fold.deployment import claim_app, observe_phase
 from services.metrics_gateway.state.application import Exit, Phase, Replica
 from services.metrics_gateway.state.port import count
+from services.metrics_gateway.state.usage import Counts, Usage
 
 """The exit code of a replica that exited while no deployer watched it."""
 
@@ -85,6 +86,19 @@ def replica_exited(context: BatchContext, event: e.ReplicaExited) -> None:
 
 def session_changed(_context: BatchContext, _event: e.SessionOpened | e.SessionClosed) -> None:
     """Change nothing: the recent events show who ran which command, and no metric counts it."""
+
+
+def replicas_sampled(context: BatchContext, event: e.ReplicasSampled) -> None:
+    """Add a sample of the resources that replicas use."""
+    for name in event.cpu:
+        replica = _replica(context, name)
+        if replica:
+            usage = replica.usage = replica.usage or Usage()
+            counts = Counts(round(event.cpu[name] * 1e9), event.received.get(name, 0), event.sent.get(name, 0))
+            usage.add(event.restarts.get(name, 0), counts)
+            if context.is_latest("usage", name):
+                usage.memory, usage.memory_limit = event.memory.get(name), event.memory_limit.get(name)
+                usage.networked = name in event.received
 
 
 def health_checked(context: BatchContext, event: e.HealthChecked) -> None:

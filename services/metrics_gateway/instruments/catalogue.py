@@ -7,6 +7,7 @@ from services.metrics_gateway.instruments.deployments import DEPLOYMENTS
 from services.metrics_gateway.instruments.gateway import GATEWAY
 from services.metrics_gateway.instruments.processes import EVENTS, PROCESSES
 from services.metrics_gateway.instruments.proxy import BACKENDS, PROXY
+from services.metrics_gateway.instruments.usage import USAGE
 
-SECTIONS = (PROXY, BACKENDS, DEPLOYMENTS, HEALTH, CONTAINERS, PROCESSES, EVENTS, GATEWAY)
+SECTIONS = (PROXY, BACKENDS, DEPLOYMENTS, HEALTH, CONTAINERS, USAGE, PROCESSES, EVENTS, GATEWAY)
 INSTRUMENTS = tuple(instrument for section in SECTIONS for instrument in section.instruments)

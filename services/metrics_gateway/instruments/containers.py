@@ -28,7 +28,7 @@ STATES = ("created", "running", "paused", "restarting", "exited", "dead")
 _IMAGE = "img://"
 
 
-def _per_container(values: Callable[[App, Replica], Iterable[tuple[Labels, Value]]]) -> Read:
+def per_container(values: Callable[[App, Replica], Iterable[tuple[Labels, Value]]]) -> Read:
     """Read any number of values of each replica that runs or exited lately, their labels before the replica's."""
 
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
@@ -44,6 +44,11 @@ def _per_container(values: Callable[[App, Replica], Iterable[tuple[Labels, Value
 
 def _slot(replica: Replica) -> str:
     return str(replica.slot) if replica.slot >= 0 else ""
+
+
+def _restarts(replica: Replica) -> int:
+    """Return the restarts by the engine. Its own count has those that no deployer watched."""
+    return max(replica.restarts, replica.usage.restarts if replica.usage else 0)
 
 
 def _slots(app: App) -> dict[int, int]:
@@ -153,7 +158,7 @@ CONTAINERS = Section(
             "{restart}",
             "Restarts of this container by its engine; a replica that is replaced is another container",
             PER_CONTAINER,
-            _per_container(lambda _, replica: [((), replica.restarts)]),
+            per_container(lambda _, replica: [((), _restarts(replica))]),
         ),
         Instrument(
             "dewy.container.status",
@@ -163,7 +168,7 @@ CONTAINERS = Section(
             "1 for the state that the container is in, 0 for the others: created, running, paused, restarting, exited, "
             "dead",
             ("state", *PER_CONTAINER),
-            _per_container(_status),
+            per_container(_status),
         ),
         Instrument(
             "dewy.container.last_terminated.exit_code",
@@ -172,7 +177,7 @@ CONTAINERS = Section(
             "",
             "Exit status of the container when it last ended by itself, 128 and the signal if one killed it",
             PER_CONTAINER,
-            _per_container(_exit_code),
+            per_container(_exit_code),
         ),
         Instrument(
             "dewy.container.oom_killed",
@@ -181,7 +186,7 @@ CONTAINERS = Section(
             "",
             "1 if the container last ended because it was out of memory, 0 if for another reason",
             PER_CONTAINER,
-            _per_container(_oom_killed),
+            per_container(_oom_killed),
         ),
         Instrument(
             "dewy.container.started.timestamp",
@@ -190,7 +195,7 @@ CONTAINERS = Section(
             "s",
             "Unix time at which the container was last started, where that is known",
             PER_CONTAINER,
-            _per_container(_started),
+            per_container(_started),
         ),
         Instrument(
             "dewy.container.info",
@@ -199,7 +204,7 @@ CONTAINERS = Section(
             "",
             "Always 1; the labels say which image and version the container runs",
             ("image", "version", *PER_CONTAINER),
-            _per_container(_info),
+            per_container(_info),
         ),
         Instrument(
             "longshore.replica.restarts",

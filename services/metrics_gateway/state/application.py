@@ -12,6 +12,7 @@ from services.metrics_gateway.state.histogram import (
     PHASE_DURATION,
     Histogram,
 )
+from services.metrics_gateway.state.usage import Usage
 
 PHASES = ("resolve", "pull", "start", "check", "route", "drain", "stop")
 FAILURES = ("hook", "pull", "start", "check", "route", "drain")
@@ -40,7 +41,8 @@ class Replica(msgspec.Struct):
 
     `slot` is its number among the replicas of its release, -1 if unknown. `exit` is its last exit; `exited` is when
     that was, on the clock of the state, None while it runs. A replica that neither runs nor has exited is kept only
-    while an earlier batch about it may be missing. `restarts` counts how often its engine started it again.
+    while an earlier batch about it may be missing. `restarts` counts how often its engine started it again while
+    a deployer watched. `usage`: None before its first sample.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Replica(msgspec.Struct):
     exit: Exit | None = None
     exited: float | None = None
     restarts: int = 0
+    usage: Usage | None = None
 
 
 class Deployment(msgspec.Struct):

@@ -12,6 +12,7 @@ from services.metrics_gateway.state.instance import Instance
 from services.metrics_gateway.state.port import Port
 from services.metrics_gateway.state.state import PortKey, State
 from services.metrics_gateway.views.deployments import DeploymentView, view
+from services.metrics_gateway.views.resources import Resources, resources
 from services.metrics_gateway.views.times import iso
 from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 
@@ -102,7 +103,10 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Container(msgspec.Struct, frozen=True):
-    """A running replica. `deployed_at` is when it began to take connections; `healthy` is None before a verdict."""
+    """A running replica. `deployed_at` is when it began to take connections; `healthy` is None before a verdict.
+
+    `resources` is None before the first sample.
+    """
 
     id: str
     name: str
@@ -115,6 +119,7 @@ class Container(msgspec.Struct, frozen=True):
     healthy: bool | None
     started_at: str | None
     deployed_at: str | None
+    resources: Resources | None = None
 
 
 class Containers(msgspec.Struct, frozen=True):
@@ -244,4 +249,5 @@ def _container(host: str, app: str, replica: Replica) -> Container:
         healthy=replica.healthy,
         started_at=iso(replica.started),
         deployed_at=iso(replica.deployed),
+        resources=resources(replica.usage),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Iterable, Mapping
 
+from schemas.routing import authority
 from services.common.errors import SettingsError
-from services.proxy.sockets.listeners import Listener, parse
+from services.proxy.sockets.listeners import Binding, Listener, parse
 
 FIRST = 3
 
@@ -45,12 +47,24 @@ def _add(found: dict[int, socket.socket], given: socket.socket) -> None:
 
 
 def hand(given: Mapping[int, socket.socket], listen: Iterable[str], workers: int) -> list[Listener]:
-    """Return a listener, shared by all workers, for each of `listen` whose socket was passed; sockets are copies."""
-    return [
-        Listener(binding, [given[binding.port].dup() for _ in range(workers)])
-        for binding in map(parse, listen)
-        if binding.port in given
-    ]
+    """Return a listener, shared by all workers, for each of `listen` whose socket was passed; sockets are copies.
+
+    Raises SettingsError for a binding whose address is another one than that of its socket.
+    """
+    bindings = [binding for binding in map(parse, listen) if binding.port in given]
+    for binding in bindings:
+        _check_address(binding, given[binding.port])
+    return [Listener(binding, [given[binding.port].dup() for _ in range(workers)]) for binding in bindings]
+
+
+def _check_address(binding: Binding, given: socket.socket) -> None:
+    address = given.getsockname()[0]
+    if binding.address and ipaddress.ip_address(binding.address) != ipaddress.ip_address(address.partition("%")[0]):
+        wanted = authority(binding.address, binding.port)
+        raise SettingsError(
+            f"--bind {binding.address}: systemd opened port {binding.port} on {address}; "
+            f"set ListenStream={wanted} in the socket unit, or omit --bind"
+        )
 
 
 def _opened(fd: int) -> socket.socket:

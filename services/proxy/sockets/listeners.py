@@ -10,7 +10,7 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -76,11 +76,14 @@ def _check_address(item: str, address: str) -> None:
         raise SettingsError(f"--listen {item!r}: {address} is not an IP address; use one of this host") from None
 
 
-def open_listeners(listen: Iterable[str], workers: int) -> list[Listener]:
-    """Open all sockets or none. Raises SettingsError, or PortTakenError, which names the program that has the port."""
+def open_listeners(listen: Iterable[str], workers: int, held: Collection[int] = ()) -> list[Listener]:
+    """Open all sockets or none. Raises SettingsError, or PortTakenError, which names the program that has the port.
+
+    `held`: ports that this process listens on already, at another address.
+    """
     listeners: list[Listener] = []
     try:
-        listeners.extend(_open(binding, workers) for binding in map(parse, listen))
+        listeners.extend(_open(binding, workers, binding.port in held) for binding in map(parse, listen))
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -92,7 +95,8 @@ def complete(given: Iterable[Listener], listen: Iterable[str], workers: int) -> 
     """Return a listener for each of `listen`: a given one, or a new one. Raises as `open_listeners` does."""
     kept = {listener.binding: listener for listener in given}
     wanted = [parse(item) for item in listen]
-    opened = open_listeners([str(binding) for binding in wanted if binding not in kept], workers)
+    held = {binding.port for binding in kept}
+    opened = open_listeners([str(binding) for binding in wanted if binding not in kept], workers, held)
     kept |= {listener.binding: listener for listener in opened}
     return [kept[binding] for binding in wanted]
 
@@ -124,11 +128,12 @@ def _adopt(part: str) -> Listener:
     return Listener(parse(name), sockets)
 
 
-def _open(binding: Binding, workers: int) -> Listener:
+def _open(binding: Binding, workers: int, is_held: bool) -> Listener:
     address = binding.address or ("::" if _has_ipv6() else "0.0.0.0")
     sockets: list[socket.socket] = []
     try:
-        check_free(f"--listen {binding.app}", binding.port, address)
+        if not is_held:  # our own sockets on another address of the port allow these beside them (SO_REUSEPORT)
+            check_free(f"--listen {binding.app}", binding.port, address)
         sockets.extend(_listening_socket(address, binding.port) for _ in range(workers))
     except OSError as error:
         for sock in sockets:

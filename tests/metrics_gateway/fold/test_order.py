@@ -95,6 +95,17 @@ def connection(draw: st.DrawFn, number: int) -> list[e.Event]:
     return life
 
 
+def samples(name: str) -> st.SearchStrategy[e.Event]:
+    """Samples of one replica, as they are taken only while it runs."""
+
+    def some(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+        return st.just({}) | st.builds(lambda value: {name: value}, values)
+
+    cpu = st.builds(lambda value: {name: value}, SECONDS)
+    limited = {field: some(BYTES) for field in ("memory", "memory_limit", "received", "sent")}
+    return st.builds(e.ReplicasSampled, SECONDS, cpu=cpu, **limited, restarts=some(st.integers(0, 3)))
+
+
 @st.composite
 def replica(draw: st.DrawFn, number: int) -> list[e.Event]:
     """The life of one replica and the deployment that started it."""
@@ -115,6 +126,7 @@ def replica(draw: st.DrawFn, number: int) -> list[e.Event]:
         ),
         e.ReplicaReady(3.0, deployment, name, 1.0),
         e.ReplicaRouted(4.0, deployment, name, 0.25),
+        *draw(st.lists(samples(name), max_size=3)),
         draw(
             st.sampled_from(
                 [

@@ -204,6 +204,46 @@ def test_probes_have_a_duration_and_replicas_that_pass_are_healthy() -> None:
     assert scraped(log, "longshore_replicas_healthy") == {"": 0}
 
 
+NAMES = ("cpu_seconds_total", "memory_bytes", "memory_limit_bytes", "network_received_bytes_total")
+
+
+def resources(log: Timeline) -> list[dict[str, float]]:
+    return [scraped(log, f"longshore_replica_{name}", "container") for name in NAMES]
+
+
+def test_the_resources_of_a_replica_end_with_it() -> None:
+    log = Timeline()
+    log.say("d", *(e.ReplicaStarted(1.0, "1", name, release="v", address=":1", slot=0) for name in ("a", "b")))
+    assert resources(log) == [{}, {}, {}, {}]
+    sample = e.ReplicasSampled(
+        1.0, cpu={"a": 0.5, "b": 2.0, "?": 1.0}, memory={"a": 7, "b": 8}, memory_limit={"b": 9}, received={"b": 3}
+    )
+    log.say("d", sample)
+    assert resources(log) == [{"a": 0.5, "b": 2.0}, {"a": 7, "b": 8}, {"b": 9}, {"b": 3}]
+    log.say("d", e.ReplicaRetired(1.0, "1", "a", reason="replaced"), e.ReplicaExited(1.0, "b", "v", 1))
+    assert resources(log) == [{}, {}, {}, {}]
+
+
+def test_the_counters_of_a_container_continue_when_its_engine_restarts_it() -> None:
+    log = Timeline()
+    log.say("d", e.ReplicaStarted(1.0, "1", "a", release="v", address=":1", slot=0))
+    log.say("d", e.ReplicasSampled(1.0, cpu={"a": 2.5}, received={"a": 10}))
+    for restarts in range(1, 12):
+        log.say("d", e.ReplicasSampled(1.0, cpu={"a": 0.25}, received={"a": 1}, restarts={"a": restarts}))
+    log.say("d", e.ReplicasSampled(1.0, cpu={"a": 0.5}, received={"a": 2}, restarts={"a": 11}))
+    log.say("d", e.ReplicasSampled(1.0, cpu={"a": 99}, received={"a": 99}, restarts={"a": 1}))  # too late to count
+    assert resources(log) == [{"a": 2.5 + 10 * 0.25 + 0.5}, {}, {}, {"a": 22}]
+    assert scraped(log, "dewy_container_restarts", "container") == {"a": 11}
+
+
+def test_a_restart_that_no_deployer_saw_is_counted_by_the_engine() -> None:
+    log = Timeline()
+    log.say("d", e.ReplicaStarted(1.0, "1", "a", release="v", address=":1", slot=0))
+    log.say("d2", e.ReplicaAdopted(1.0, replica="a", release="v", address=":1", slot=0))
+    log.say("d2", e.ReplicasSampled(1.0, cpu={"a": 0.25}, restarts={"a": 2}))
+    assert scraped(log, "dewy_container_restarts", "container") == {"a": 2}
+
+
 def test_the_wanted_replicas_are_those_of_the_deployers_start_and_of_the_last_deployment() -> None:
     log = Timeline()
     log.say("d", started("deployer:web"), app="_")

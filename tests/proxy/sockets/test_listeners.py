@@ -9,6 +9,7 @@ import pytest
 
 from services.common.errors import LongshoreError, PortTakenError, SettingsError
 from services.proxy.settings import ProxySettings
+from services.proxy.sockets.activation import hand
 from services.proxy.sockets.listeners import VARIABLE, Binding, Listener, environment, inherited, open_listeners, parse
 from tests.support.ports import free_port
 
@@ -132,3 +133,14 @@ def test_an_environment_that_names_no_sockets_is_told(value: str) -> None:
 
 def test_without_the_variable_nothing_is_inherited() -> None:
     assert inherited({}) == []
+
+
+def test_a_socket_of_systemd_on_another_address_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        port = given.getsockname()[1]
+        for item in (f"web={port}", f"web=127.0.0.1:{port}"):
+            (listener,) = hand({port: given}, [item], 2)
+            assert len(listener.sockets) == 2
+            listener.close()
+        with pytest.raises(SettingsError, match=rf"--bind ::1: .* ListenStream=\[::1\]:{port} in the socket unit"):
+            hand({port: given}, [f"web=[::1]:{port}"], 2)

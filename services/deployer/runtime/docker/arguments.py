@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from services.common.errors import SettingsError
-from services.common.text import lines
 from services.deployer.runtime.docker import values
+from services.deployer.runtime.variables import of_files
 
 LABELS = "longshore."
 
@@ -78,13 +78,11 @@ def environment(
 
     Raises SettingsError for a file with an invalid line. Errors of `read` are passed on.
     """
-    for file in arguments.env_files:
-        for number, line in enumerate(lines(read(file).removeprefix("\ufeff")), 1):
-            if (text := line.lstrip()) and not text.startswith("#"):
-                try:
-                    yield from _variable(values.variable(text), variables)
-                except ValueError as error:
-                    raise SettingsError(f"-- --env-file {file} line {number}: {error}") from None
+    for where, text in of_files("-- --env-file", arguments.env_files, read):
+        try:
+            yield from _variable(values.variable(text), variables)
+        except ValueError as error:
+            raise SettingsError(f"{where}: {error}") from None
     for text in arguments.env:
         yield from _variable(text, variables)
 

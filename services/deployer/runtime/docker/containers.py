@@ -65,3 +65,8 @@ class Containers:
         except EngineError as error:
             if error.status not in (404, 409):  # 409: its removal has begun already
                 raise
+
+    async def stats(self, name: str) -> dict[str, Any]:
+        """Return the engine's statistics of a container, of this moment alone: without `one_shot` it waits for two."""
+        found: dict[str, Any] = await self._engine.call(lambda client: client.stats(name, stream=False, one_shot=True))
+        return found

@@ -21,6 +21,8 @@ from services.deployer.runtime.docker.arguments import LABELS, Arguments
 from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.protocol import Spec
 from services.deployer.runtime.replica_dir import Record
+from services.deployer.runtime.variable_files import Variables
+from services.deployer.runtime.variables import digest
 from services.deployer.settings import DeployerSettings, Port
 
 DRAIN_SIGNAL = f"{LABELS}drain-signal"
@@ -120,10 +122,12 @@ def create(
     }
 
 
-def environment(parsed: Arguments) -> list[tuple[str, str]]:
-    """Return a container's environment. Raises ReleaseError for an env file that cannot be read."""
+def environment(parsed: Arguments, variables: Variables | None = None) -> list[tuple[str, str]]:
+    """Return a container's environment; the options behind `--` win. Raises ReleaseError for a file that is broken."""
+    own = variables.load() if variables else {}
     try:
-        return list(of_docker.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
+        given = of_docker.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode())
+        return [*own.items(), *given]
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
         raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None
@@ -134,4 +138,6 @@ def environment(parsed: Arguments) -> list[tuple[str, str]]:
 def wanted(settings: DeployerSettings) -> str:
     """Return a digest of a container's settings besides its image. A container with another digest is replaced."""
     parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
+    if variables := settings.variables.load():  # without any, the digest is that of versions that knew none
+        parts.append(digest(variables))
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

@@ -25,7 +25,7 @@ from services.deployer.runtime.docker.readiness import Readiness
 from services.deployer.runtime.docker.state import HOST
 from services.deployer.runtime.docker.stopper import Stopper
 from services.deployer.runtime.docker.watch import Watch, Watched
-from services.deployer.runtime.protocol import Exit, Found, Running, Spec
+from services.deployer.runtime.protocol import Exit, Found, Running, Spec, Usage
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prune
 from services.deployer.settings import DeployerSettings
 
@@ -46,10 +46,12 @@ class DockerRuntime:
         self._instance = identify(settings.state_dir)
         self._engine = Engine(settings.docker_host)
         self._containers = Containers(self._engine)
-        self.outputs = ContainerOutputs(self._engine, self._containers, root, self._arguments)
+        self.outputs = ContainerOutputs(self._engine, self._containers, root, self._arguments, settings.variables)
         self._images = Images(self._engine, root / "images.json", settings.pull_timeout, settings.keep_images)
         owner = f"{settings.app}@{self._instance}"
-        self.commands = ContainerCommands(self._engine, self._containers, self._images, self._arguments, owner)
+        self.commands = ContainerCommands(
+            self._engine, self._containers, self._images, self._arguments, settings.variables, owner
+        )
         self._labels = {f"{LABELS}app": settings.app, f"{LABELS}instance": self._instance}
         self._watch = Watch(
             self._engine,
@@ -152,6 +154,10 @@ class DockerRuntime:
             return ""
         return watched.state.problem or watched.silence
 
+    async def usage(self) -> dict[str, Usage]:
+        """Return the resources of each container, by the engine's statistics."""
+        return await self._watch.usage()
+
     async def tidy(self, needed: Collection[Artifact]) -> None:
         """Remove images that no release needs any more."""
         try:
@@ -178,7 +184,7 @@ class DockerRuntime:
             spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, create_request.wanted(settings)
         )
         folder.create(record)
-        variables = create_request.environment(self._arguments)
+        variables = create_request.environment(self._arguments, settings.variables)
         own = self._own_labels(record)
         await self._containers.create(
             spec.id,
@@ -278,7 +284,7 @@ class DockerRuntime:
 
 async def check(settings: DeployerSettings) -> None:
     """Raise LongshoreError if no engine answers, or an env file cannot be read."""
-    create_request.environment(arguments.parse(settings.docker_args))
+    create_request.environment(arguments.parse(settings.docker_args), settings.variables)
     engine = Engine(settings.docker_host)
     try:
         await engine.call(lambda client: client.ping())

@@ -1,4 +1,4 @@
-"""A container in the engine's description (GET /containers/NAME/json). Pure."""
+"""A container in the engine's description and statistics (GET /containers/NAME/json and /stats). Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import Any, Literal
 
 import msgspec
 
+from services.deployer.runtime.protocol import Usage
+
 Dial = Literal["host", "container"]
 Address = tuple[str, int]
 
 HOST = "127.0.0.1"
 _SIGNALS = {one.name.removeprefix("SIG"): int(one) for one in signal.Signals}
 _DEFAULT, _BRIDGE = "default", "bridge"
+_CACHES = ("inactive_file", "total_inactive_file")
+"""The file cache that the kernel can drop at once, as cgroups of version 2 and 1 name it."""
 
 
 class State(msgspec.Struct, frozen=True):
     """The state of a container.
 
     `started`: when its process was last started, as the engine writes it. `health`: empty without a HEALTHCHECK.
+    `restarts`: how often the engine has started it again. `memory_limit`: bytes, None without a limit.
     """
 
     status: str
@@ -29,6 +34,8 @@ class State(msgspec.Struct, frozen=True):
     pid: int
     health: str = ""
     stop_signal: str = "SIGTERM"
+    restarts: int = 0
+    memory_limit: int | None = None
 
     @property
     def is_up(self) -> bool:
@@ -65,6 +72,26 @@ def read(container: Mapping[str, Any]) -> State:
         state["Pid"],
         "" if health == "none" else health,
         container["Config"].get("StopSignal") or "SIGTERM",
+        container.get("RestartCount") or 0,
+        (container.get("HostConfig") or {}).get("Memory") or None,
+    )
+
+
+def usage(stats: Mapping[str, Any], state: State) -> Usage | None:
+    """Return the resources of a container by its statistics, None if they are of one that does not run."""
+    memory = stats.get("memory_stats") or {}
+    if "usage" not in memory:
+        return None
+    networks = stats.get("networks")
+    details = memory.get("stats") or {}
+    cache = next((details[name] for name in _CACHES if name in details), 0)
+    return Usage(
+        stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
+        max(memory["usage"] - cache, 0),
+        state.memory_limit,
+        None if networks is None else sum(one["rx_bytes"] for one in networks.values()),
+        None if networks is None else sum(one["tx_bytes"] for one in networks.values()),
+        state.restarts,
     )
 
 

@@ -7,8 +7,8 @@ import itertools
 
 from schemas.events import ReplicaExited
 from schemas.output import ReadLogs
-from tests.deployer.runtime.docker.site import DockerSite
 from tests.deployer.output.reading import everything, following
+from tests.deployer.runtime.docker.site import DockerSite
 from tests.deployer.waiting import DEADLINE, eventually
 
 PRINTS = """

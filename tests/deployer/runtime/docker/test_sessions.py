@@ -8,8 +8,8 @@ from typing import Any
 from schemas.events import SessionClosed, SessionOpened
 from schemas.output import Execute, RunTask, output
 from services.common.streaming.messages import End
-from tests.deployer.runtime.docker.site import DockerSite
 from tests.deployer.output.reading import command, opened
+from tests.deployer.runtime.docker.site import DockerSite
 from tests.deployer.waiting import DEADLINE, eventually
 
 SIZE = """while [ "$(stty size 2>/dev/null)" != "30 90" ]; do sleep 0.05; done; stty size"""

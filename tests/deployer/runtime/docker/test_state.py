@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from services.deployer.runtime.docker.platforms import mismatch
-from services.deployer.runtime.docker.state import addresses
+from services.deployer.runtime.docker.state import State, addresses, usage
+from services.deployer.runtime.protocol import Usage
 
 AMD64 = {"Os": "linux", "Arch": "amd64"}
 
@@ -68,3 +69,27 @@ def test_a_container_is_dialed_in_the_network_that_it_was_created_with(
     found: dict[str, Any], address: str | None
 ) -> None:
     assert addresses(found, {0: 8080}, "container") == ({0: (address, 8080)} if address else {})
+
+
+RUNNING = State("running", "", 0, False, 7, restarts=2, memory_limit=900)
+
+
+@pytest.mark.parametrize(
+    ("cache", "memory"),
+    [({"inactive_file": 100}, 400), ({"total_inactive_file": 100, "cache": 300}, 400), ({"inactive_file": 600}, 0)],
+    ids=["version 2", "version 1", "more cache than use"],
+)
+def test_the_file_cache_that_the_kernel_can_drop_is_no_memory_of_a_container(
+    cache: dict[str, int], memory: int
+) -> None:
+    stats = {
+        "cpu_stats": {"cpu_usage": {"total_usage": 1_500_000_000}},
+        "memory_stats": {"usage": 500, "limit": 2000, "stats": cache},
+        "networks": {"eth0": {"rx_bytes": 1, "tx_bytes": 2}, "eth1": {"rx_bytes": 10, "tx_bytes": 20}},
+    }
+    assert usage(stats, RUNNING) == Usage(1.5, memory, 900, 11, 22, 2)
+    assert usage({**stats, "networks": None}, RUNNING) == Usage(1.5, memory, 900, None, None, 2)
+
+
+def test_a_container_that_has_just_ended_has_no_resources() -> None:
+    assert usage({"memory_stats": {}, "cpu_stats": {}}, RUNNING) is None

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from schemas.events import (
     ReplicaExited,
     ReplicaReady,
     ReplicaRetired,
+    ReplicasSampled,
     ReplicaStarted,
 )
 from schemas.routing import Backend
@@ -274,3 +276,39 @@ async def test_what_is_no_event_of_an_engine_is_passed_over(site: DockerSite, mo
         await asyncio.to_thread(site.engine.kill, site.ids()[before])
         await site.until(ReplicaExited)
         assert await site.until_serving("1.0.0") != [before]
+
+
+async def test_a_containers_resources_are_those_that_docker_stats_shows(site: DockerSite) -> None:
+    site.release("1.0.0")
+    async with site.deployer(docker_args=["--memory=64m"]):
+        (name,) = await serving(site, count=1)
+        sampled = await site.until(ReplicasSampled)
+        shown = site.engine.stats(name, stream=False)
+    assert 0 < sampled.cpu[name] <= shown["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+    assert 0 < sampled.memory[name] <= sampled.memory_limit[name] == 64 << 20
+    assert 0 <= sampled.received[name] <= sum(one["rx_bytes"] for one in shown["networks"].values())
+    assert set(sampled.sent) == {name}
+    assert not sampled.restarts
+
+
+async def test_a_container_gets_its_variables_and_is_replaced_when_they_change(
+    site: DockerSite, tmp_path: Path
+) -> None:
+    (tmp_path / "env").write_text("FROM_FILE=1\n")
+    (tmp_path / "secret").write_text("correct horse battery\n")
+    options = {"env_file": [str(tmp_path / "env")], "secret": [f"KEY={tmp_path / 'secret'}"]}
+    site.release("1.0.0")
+
+    def variables(name: str) -> set[str]:
+        return set(site.engine.inspect_container(name)["Config"]["Env"])
+
+    async with site.deployer(env=["A=option", "B=option"], docker_args=["-e", "B=behind"], **options):
+        (before,) = await serving(site, count=1)
+        assert variables(before) >= {"A=option", "B=behind", "FROM_FILE=1", "KEY=correct horse battery"}
+    async with site.deployer(env=["A=option", "B=option"], docker_args=["-e", "B=behind"], **options):
+        assert (await site.until(ReplicaAdopted)).replica == before
+        assert await serving(site, count=1) == [before]
+    (tmp_path / "env").write_text("FROM_FILE=2\n")
+    async with site.deployer(env=["A=option", "B=option"], docker_args=["-e", "B=behind"], **options):
+        (after,) = await until_replaced(site, before, count=1)
+        assert "FROM_FILE=2" in variables(after)

@@ -18,6 +18,7 @@ from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.output import logs
 from services.deployer.runtime.replica_dir import ReplicaDirectory, kept
+from services.deployer.runtime.variable_files import Variables
 
 SAVED_LINES = 200
 """Lines that are kept of a container that is removed."""
@@ -26,11 +27,14 @@ SAVED_LINES = 200
 class ContainerOutputs:
     """The outputs of the containers with a folder in `root`."""
 
-    def __init__(self, engine: Engine, containers: Containers, root: Path, arguments: Arguments) -> None:
+    def __init__(
+        self, engine: Engine, containers: Containers, root: Path, arguments: Arguments, variables: Variables
+    ) -> None:
         self._engine = engine
         self._containers = containers
         self._root = root
         self._arguments = arguments
+        self._variables = variables
 
     async def kept(self) -> list[Kept]:
         """Return the replicas with a folder."""
@@ -75,6 +79,6 @@ class ContainerOutputs:
     def _secrets(self) -> set[str]:
         """Return the secrets in the environment that containers get."""
         try:
-            return secrets(create_request.environment(self._arguments))
+            return self._variables.hidden() | secrets(create_request.environment(self._arguments))
         except ReleaseError:  # an env file was removed since: what it held is not known any more
-            return set()
+            return self._variables.hidden()

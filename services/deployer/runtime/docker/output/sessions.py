@@ -18,6 +18,7 @@ from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.output.frames import Demultiplexer
 from services.deployer.runtime.docker.streaming import Connection
 from services.deployer.runtime.protocol import Spec
+from services.deployer.runtime.variable_files import Variables
 
 TASK = f"{LABELS}task-of"
 """The label of a container of a one-off task: the deployer that it belongs to."""
@@ -86,12 +87,19 @@ class ContainerCommands:
     """Starts commands. `owner`: the deployer, by which its next instance finds tasks that a dead one left."""
 
     def __init__(
-        self, engine: Engine, containers: Containers, images: Images, arguments: Arguments, owner: str
+        self,
+        engine: Engine,
+        containers: Containers,
+        images: Images,
+        arguments: Arguments,
+        variables: Variables,
+        owner: str,
     ) -> None:
         self._engine = engine
         self._containers = containers
         self._images = images
         self._arguments = arguments
+        self._variables = variables
         self._owner = owner
 
     async def execute(self, session: str, request: Execute) -> ContainerSession:
@@ -130,7 +138,9 @@ class ContainerCommands:
     async def run(self, session: str, spec: Spec, request: RunTask) -> ContainerSession:
         """Run a command in a container of its own. Raises EngineError, ReleaseError."""
         await self._images.need(spec.artifact)
-        body = task(spec, self._arguments, create_request.environment(self._arguments), request, self._owner)
+        body = task(
+            spec, self._arguments, create_request.environment(self._arguments, self._variables), request, self._owner
+        )
         await self._containers.create(spec.id, body)
         try:
             query = {"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"}
