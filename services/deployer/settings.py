@@ -13,8 +13,8 @@ from services.common.config.settings import Settings, check_duration, check_name
 from services.common.errors import SettingsError
 from services.common.process.environment import check_names
 from services.deployer import registry, signals
-from services.deployer.runtime.variable_files import Variables
-from services.deployer.runtime.variables import check
+from services.deployer.variables.variable_files import Variables
+from services.deployer.variables.variables import check
 
 Strategy = Literal["rolling", "blue-green"]
 

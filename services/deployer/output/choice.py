@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.common.errors import LongshoreError
 from services.common.text import first_few
-from services.deployer.output.entry import Kept
+from services.deployer.runtime.entry import Kept
 
 
 def choose(kept: Sequence[Kept], names: Sequence[str], previous: bool) -> list[str]:

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterable
 
 from schemas.output import Line
-from services.deployer.output.entry import Entry
+from services.deployer.runtime.entry import Entry
 from services.deployer.runtime.protocol import Outputs
 
 WAITING = 1000

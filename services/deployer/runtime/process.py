@@ -16,15 +16,15 @@ from schemas.routing import Artifact
 from services.common import log
 from services.common.errors import ReleaseError
 from services.deployer import signals
-from services.deployer.output.process_outputs import ProcessOutputs
-from services.deployer.output.process_session import ProcessCommands
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.runtime import orphans, ports, spawn, usage
 from services.deployer.runtime.environment import HOST, environment
+from services.deployer.runtime.output.process_outputs import ProcessOutputs
+from services.deployer.runtime.output.process_session import ProcessCommands
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec, Usage
 from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
-from services.deployer.runtime.variable_files import Variables
-from services.deployer.runtime.variables import digest
+from services.deployer.variables.variable_files import Variables
+from services.deployer.variables.variables import digest
 
 FORCE_AGAIN = 2.0
 """Seconds that the shim has to kill its group before it is killed itself."""

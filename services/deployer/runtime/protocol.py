@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.output import Execute, RunTask
 from schemas.routing import Artifact
-from services.deployer.output.entry import Entry, Kept
+from services.deployer.runtime.entry import Entry, Kept
 
 
 class Spec(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.events import UNSEEN
 from services.common.files import replace_atomically
-from services.deployer.output.entry import Kept
+from services.deployer.runtime.entry import Kept
 from services.deployer.runtime.shim import LOG_FILES
 
 KEPT_FOLDERS = 10

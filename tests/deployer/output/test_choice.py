@@ -8,7 +8,7 @@ import pytest
 
 from services.common.errors import LongshoreError
 from services.deployer.output.choice import choose
-from services.deployer.output.entry import Kept
+from services.deployer.runtime.entry import Kept
 
 KEPT = [
     Kept("a0", 0, 1.0, 10.0),

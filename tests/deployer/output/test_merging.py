@@ -9,8 +9,8 @@ import pytest
 
 from schemas.output import Line
 from services.common.errors import EngineError
-from services.deployer.output.entry import Entry, Kept
 from services.deployer.output.merging import Merger
+from services.deployer.runtime.entry import Entry, Kept
 
 
 class Outputs:

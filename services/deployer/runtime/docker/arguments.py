@@ -9,7 +9,7 @@ import msgspec
 
 from services.common.errors import SettingsError
 from services.deployer.runtime.docker import values
-from services.deployer.runtime.variables import of_files
+from services.deployer.variables.variables import of_files
 
 LABELS = "longshore."
 

@@ -21,9 +21,9 @@ from services.deployer.runtime.docker.arguments import LABELS, Arguments
 from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.protocol import Spec
 from services.deployer.runtime.replica_dir import Record
-from services.deployer.runtime.variable_files import Variables
-from services.deployer.runtime.variables import digest
 from services.deployer.settings import DeployerSettings, Port
+from services.deployer.variables.variable_files import Variables
+from services.deployer.variables.variables import digest
 
 DRAIN_SIGNAL = f"{LABELS}drain-signal"
 """The label of an image with its drain signal."""

@@ -6,10 +6,10 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 
-from services.deployer.output.entry import Entry
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.output import frames
 from services.deployer.runtime.docker.output.frames import Demultiplexer, Lines, Stamped
+from services.deployer.runtime.entry import Entry
 
 
 async def entries(

@@ -8,17 +8,17 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from services.common.errors import EngineError, ReleaseError
-from services.deployer.output import file_follower, log_file
-from services.deployer.output.entry import Entry, Kept
-from services.deployer.output.excerpt import MOST_LINES, READ, excerpt
-from services.deployer.output.masking import secrets
 from services.deployer.runtime.docker import create_request
 from services.deployer.runtime.docker.arguments import Arguments
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.output import logs
+from services.deployer.runtime.entry import Entry, Kept
+from services.deployer.runtime.excerpt import MOST_LINES, READ, excerpt
+from services.deployer.runtime.output import file_follower, log_file
 from services.deployer.runtime.replica_dir import ReplicaDirectory, kept
-from services.deployer.runtime.variable_files import Variables
+from services.deployer.variables.masking import secrets
+from services.deployer.variables.variable_files import Variables
 
 SAVED_LINES = 200
 """Lines that are kept of a container that is removed."""

@@ -18,7 +18,7 @@ from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.output.frames import Demultiplexer
 from services.deployer.runtime.docker.streaming import Connection
 from services.deployer.runtime.protocol import Spec
-from services.deployer.runtime.variable_files import Variables
+from services.deployer.variables.variable_files import Variables
 
 TASK = f"{LABELS}task-of"
 """The label of a container of a one-off task: the deployer that it belongs to."""

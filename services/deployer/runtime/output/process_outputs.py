@@ -7,12 +7,12 @@ import os
 from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 
-from services.deployer.output import file_follower
-from services.deployer.output.entry import Entry, Kept
-from services.deployer.output.excerpt import READ, excerpt
-from services.deployer.output.masking import secrets
+from services.deployer.runtime.entry import Entry, Kept
+from services.deployer.runtime.excerpt import READ, excerpt
+from services.deployer.runtime.output import file_follower
 from services.deployer.runtime.replica_dir import ReplicaDirectory, kept
-from services.deployer.runtime.variable_files import Variables
+from services.deployer.variables.masking import secrets
+from services.deployer.variables.variable_files import Variables
 
 
 class ProcessOutputs:

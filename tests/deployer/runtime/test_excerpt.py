@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.deployer.output.excerpt import MOST_BYTES, MOST_LINES, READ, excerpt
-from services.deployer.output.masking import MASK, mask, secrets
+from services.deployer.runtime.excerpt import MOST_BYTES, MOST_LINES, READ, excerpt
+from services.deployer.variables.masking import MASK, mask, secrets
 
 
 def test_the_last_lines_are_kept_and_blank_ones_at_the_end_are_not() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from services.deployer.output.entry import Entry
-from services.deployer.output.log_file import OutputLog
+from services.deployer.runtime.entry import Entry
+from services.deployer.runtime.output.log_file import OutputLog
 from services.deployer.runtime.replica_dir import ReplicaDirectory
 
 POLL = 0.2

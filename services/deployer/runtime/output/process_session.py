@@ -20,7 +20,7 @@ from services.deployer.runtime import orphans, ports
 from services.deployer.runtime.environment import HOST, environment
 from services.deployer.runtime.protocol import Spec
 from services.deployer.runtime.replica_dir import ReplicaDirectory
-from services.deployer.runtime.variable_files import Variables
+from services.deployer.variables.variable_files import Variables
 
 CHUNK = 1 << 15
 LAST_OUTPUT = 1.0

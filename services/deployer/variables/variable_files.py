@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from services.common.errors import ReleaseError, SettingsError
-from services.deployer.output.masking import SHORTEST
-from services.deployer.output.masking import secrets as secrets_in
-from services.deployer.runtime.variables import resolve
+from services.deployer.variables.masking import SHORTEST
+from services.deployer.variables.masking import secrets as secrets_in
+from services.deployer.variables.variables import resolve
 
 
 class Variables(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from services.deployer.output.entry import Entry
+from services.deployer.runtime.entry import Entry
 from services.deployer.runtime.replica_dir import ReplicaDirectory
 from services.deployer.runtime.shim import NUMBER, TIMES
 

@@ -10,9 +10,9 @@ import pytest
 from services.common.config.settings import arguments, variables
 from services.common.errors import ReleaseError, SettingsError
 from services.deployer.runtime.process import ProcessRuntime
-from services.deployer.runtime.variable_files import Variables
-from services.deployer.runtime.variables import digest
 from services.deployer.settings import DeployerSettings
+from services.deployer.variables.variable_files import Variables
+from services.deployer.variables.variables import digest
 from tests.deployer.runtime.process_host import Host
 from tests.deployer.waiting import eventually
 from tests.support.releases import PYTHON

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from services.common.text import printable
-from services.deployer.output.masking import mask
+from services.deployer.variables.masking import mask
 
 MOST_LINES = 20
 MOST_BYTES = 4096

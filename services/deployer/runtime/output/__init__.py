@@ -1,0 +1,1 @@
+"""The outputs and commands of processes."""

@@ -1,0 +1,1 @@
+"""The variables of replicas, and the secrets among them."""
