@@ -405,6 +405,13 @@ class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
     by: Name = ""
 
 
+class ReleasePinned(Event, tag=53, frozen=True, gc=False):
+    """The release stays although the registry has newer ones, until deployments are resumed. Empty: the pin ended."""
+
+    release: Name
+    by: Name
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -468,6 +475,7 @@ AnyEvent: TypeAlias = (
     | HealthChecked
     | HealthChanged
     | ApplicationRemoved
+    | ReleasePinned
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

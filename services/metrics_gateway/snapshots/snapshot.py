@@ -14,7 +14,7 @@ import msgspec
 
 from services.metrics_gateway.state.state import State
 
-VERSION = 4
+VERSION = 5
 """Increased whenever the state has another layout, or the fold applies an event differently."""
 
 
