@@ -25,6 +25,7 @@ MODULES = {
     **dict.fromkeys(("replay", "export", "import"), "logs"),
     "verify": "verify",
     "bus": "commands.bus",
+    "config": "commands.config",
 }
 """Where each command is, in the order of the help."""
 
@@ -92,6 +93,8 @@ def longshore(
     Every option can also be set by a variable (LONGSHORE_DRAIN_TIME=60) or in longshore.toml (drain-time = 60);
     a flag wins over a variable, a variable over the file.
     """
+    if context.invoked_subcommand == "config":
+        return  # it reads the file itself, and lists every mistake in it
     if config_file != os.devnull and (config_file or Path(CONFIG_FILE).exists()):  # a supervised service has no file
         from services.cli import config
 
