@@ -26,6 +26,7 @@ MODULES = {
     "verify": "verify",
     "bus": "commands.bus",
     "config": "commands.config",
+    "state": "commands.state",
 }
 """Where each command is, in the order of the help."""
 

@@ -40,10 +40,11 @@ def test_the_example_has_no_mistake_where_its_folder_exists(tmp_path: Path) -> N
     file = tmp_path / "longshore.toml"
     file.write_text(EXAMPLE.read_text().replace("dir:///srv/web", f"dir://{tmp_path}/srv"))
     done = run("check", str(file))
-    assert done.stderr == f"{file} line 7: [app.web]: --registry dir://{tmp_path}/srv: " + (
-        f"{tmp_path}/srv does not exist; create it, or fix the path\n"
+    srv = tmp_path / "srv"
+    assert done.stderr == (
+        f"{file} line 7: [app.web]: --registry dir://{srv}: {srv} does not exist; create it, or fix the path\n"
     )
-    (tmp_path / "srv").mkdir()
+    srv.mkdir()
     done = run("check", str(file))
     assert (done.exit_code, done.stdout) == (0, f"{file}: no mistake; applications: web, api\n")
 
