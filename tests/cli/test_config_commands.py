@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,17 @@ def test_show_lists_the_options_of_each_application() -> None:
     assert found["web port"]["value"] == "8080"
     assert found["web port"]["from"].startswith(f"{EXAMPLE} line ")
     assert found["api docker-args"]["value"] == "********"
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
+
+
+@pytest.mark.parametrize("command", re.findall(r"^longshore config (.+)$", PAGE.read_text(), re.MULTILINE))
+def test_a_command_of_the_page_works_as_it_is_printed(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("longshore.toml").write_text(EXAMPLE.read_text().replace("/srv/web", str(tmp_path)))
+    done = run(*command.split())
+    assert done.exit_code == 0, done.output
+    assert done.stdout

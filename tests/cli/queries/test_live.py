@@ -6,11 +6,14 @@ import fcntl
 import json
 import os
 import pty
+import re
+import signal
 import struct
 import subprocess
 import termios
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +23,7 @@ from tests.support.harness import LONGSHORE, Server, clean_environment, wait_for
 from tests.support.patience import patience
 
 WIDTH = 80
+PAGE = Path(__file__).parents[3] / "docs" / "operating.md"
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +196,30 @@ def test_a_mistake_is_one_line(server: Server, words: list[str], says: str) -> N
     done = server.verb(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
+
+
+def documented(title: str) -> list[str]:
+    """The commands of a section of docs/operating.md."""
+    (_, text) = PAGE.read_text().split(f"\n## {title}\n")
+    return re.findall(r"^longshore (.+)$", text.partition("\n## ")[0], re.MULTILINE)
+
+
+ENDLESS = {"--watch", "--follow"}
+
+
+@pytest.mark.parametrize("command", [*documented("See what runs"), *documented("Read events and history")])
+def test_a_command_of_the_page_works_as_it_is_printed(server: Server, command: str) -> None:
+    words = command.split()
+    if not ENDLESS & set(words):
+        done = server.verb(*words)
+        assert done.returncode == (3 if "--check" in words else 0), done.stderr
+        return
+    variables = clean_environment() | {"LONGSHORE_STATE_DIR": server.state}
+    with subprocess.Popen([LONGSHORE, *words], stdout=subprocess.PIPE, env=variables) as process:
+        assert process.stdout
+        output = process.stdout
+        os.set_blocking(output.fileno(), False)
+        wait_for("it prints something", lambda: server.verb("pause").returncode == 0 and output.read())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(patience(30)) == 130
+    server.verb("resume")
