@@ -31,11 +31,20 @@ MODULES = {
 """Where each command is, in the order of the help."""
 
 
+ASKED = {"help": "--help", "version": "--version"}
+
+
 class Commands(TyperGroup):
     """Imports a command when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(MODULES)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return a command. `help` and `version` are words that people try: the error names the option."""
+        if option := ASKED.get(args[0]) if args else None:
+            ctx.fail(f"No such command '{args[0]}'. Use `longshore {option}`")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command. For an unknown name all are loaded, so that the error can propose one."""

@@ -6,13 +6,14 @@ import asyncio
 import getpass
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded
 from services.cli import output
+from services.cli.completion import ARGUMENTS
 from services.cli.event_lines import as_line
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.client.client import Client, Target, connect
@@ -57,6 +58,9 @@ def registered(module: str) -> typer.Typer:
 def _command(name: str, function: Verb) -> Callable[..., None]:
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     common = parameters(COMMANDS[name])
+    for parameter in (*own, *common):
+        if complete := ARGUMENTS.get(parameter.name):
+            get_args(parameter.annotation)[1].autocompletion = complete
 
     def run(**values: Any) -> None:
         log.configure("text", "warning")

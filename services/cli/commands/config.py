@@ -66,7 +66,7 @@ def show(
 ) -> None:
     """Show the values that take effect for a command, and where each comes from: option, variable, file, default.
 
-    Values that may hold secrets are masked. Example: longshore config show --all server --port 8080
+    Values that may hold secrets are masked. Example: longshore config show --all -- server --port 8080
     """
     rows = [row for row in _rows(context, command, list(words or [])) if everything or row["from"] != "default"]
     if as_json:

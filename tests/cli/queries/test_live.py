@@ -182,6 +182,31 @@ def test_follow_begins_now(server: Server) -> None:
     assert json.loads(line)["event"] in ("DeploymentsPaused", "DeploymentsResumed", "CommandAnswered")
 
 
+def test_without_a_bus_one_line_says_how_to_read_the_log(tmp_path: Path) -> None:
+    """The log of a stopped Longshore is read with its bus alone."""
+    one = Server(tmp_path)
+    releases.publish(one.registry, releases.FIRST)
+    one.start()
+    wait_for("the first release serves", lambda: one.serves(releases.FIRST))
+    one.stop()
+    one.end_replicas()
+    for verb in ("status", "events", "history"):
+        done = one.verb(verb)
+        assert (done.returncode, done.stderr) == (
+            1,
+            (
+                f"longshore: nothing runs with --state-dir {one.state}: start Longshore; to read its log only, start its "
+                f"bus, `longshore bus --state-dir {one.state}`\n"
+            ),
+        )
+    with subprocess.Popen([LONGSHORE, "bus", "--state-dir", one.state], stderr=subprocess.DEVNULL) as bus:
+        wait_for("the bus answers", lambda: one.verb("history").returncode == 0)
+        assert json.loads(one.verb("history", "--json").stdout)["outcome"] == "succeeded"
+        assert one.verb("events", "--kind", "DeploymentSucceeded").stdout
+        assert one.status()["problems"][0] == "its deployer does not run"
+        bus.terminate()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
