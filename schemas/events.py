@@ -457,6 +457,13 @@ class ReplicasSampled(Event, tag=55, kw_only=True, frozen=True, gc=False):
     restarts: dict[Name, Count] = {}
 
 
+class ReleasePinned(Event, tag=53, frozen=True, gc=False):
+    """The release stays although the registry has newer ones, until deployments are resumed. Empty: the pin ended."""
+
+    release: Name
+    by: Name
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -523,6 +530,7 @@ AnyEvent: TypeAlias = (
     | SessionOpened
     | SessionClosed
     | ReplicasSampled
+    | ReleasePinned
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

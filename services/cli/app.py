@@ -19,15 +19,21 @@ MODULES = {
     **{name: f"commands.{name}" for name in ("proxy", "deployer", "health", "gateway")},
     "up": "commands.all_in_one",
     "demo": "commands.demo",
-    **dict.fromkeys(("status", "events", "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"), "verbs"),
+    **{name: f"queries.{name}" for name in ("status", "events")},
+    **dict.fromkeys(("deploy", "rollback", "pause", "resume", "retry", "drain", "abort"), "verbs"),
     "logs": "commands.replica_logs",
     **dict.fromkeys(("exec", "run"), "commands.replica_commands"),
-    **dict.fromkeys(("history", "diff"), "history"),
+    **dict.fromkeys(("history", "diff"), "queries.history"),
     **dict.fromkeys(("replay", "export", "import"), "logs"),
     "verify": "verify",
     "bus": "commands.bus",
+    "config": "commands.config",
+    "state": "commands.state",
 }
 """Where each command is, in the order of the help."""
+
+
+ASKED = {"help": "--help", "version": "--version"}
 
 
 class Commands(TyperGroup):
@@ -35,6 +41,12 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(MODULES)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return a command. `help` and `version` are words that people try: the error names the option."""
+        if option := ASKED.get(args[0]) if args else None:
+            ctx.fail(f"No such command '{args[0]}'. Use `longshore {option}`")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command. For an unknown name all are loaded, so that the error can propose one."""
@@ -93,6 +105,8 @@ def longshore(
     Every option can also be set by a variable (LONGSHORE_DRAIN_TIME=60) or in longshore.toml (drain-time = 60);
     a flag wins over a variable, a variable over the file.
     """
+    if context.invoked_subcommand == "config":
+        return  # it reads the file itself, and lists every mistake in it
     if config_file != os.devnull and (config_file or Path(CONFIG_FILE).exists()):  # a supervised service has no file
         from services.cli import config
 

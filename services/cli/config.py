@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,25 @@ import msgspec
 
 from services.cli import CONFIG_FILE as FILE
 from services.cli.options import Fields
+from services.cli.text.suggestions import did_you_mean
 from services.common.errors import SettingsError
 from services.common.text import lines as split
 
 APPS = "app"
 
+Report = Callable[[SettingsError], None]
+"""Receives each mistake in a file; the reading continues behind it unless it raises."""
 
-def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]]:
+
+def refuse(error: SettingsError) -> None:
+    """Raise the first mistake."""
+    raise error
+
+
+def defaults(path: str, commands: dict[str, Fields], report: Report = refuse) -> dict[str, dict[str, Any]]:
     """Return the defaults of each command; none if `path` is empty and the current folder has no longshore.toml.
 
-    Raises SettingsError, with line and key, for an unknown command or option.
+    Reports, with line and key, an unknown command or option. Raises SettingsError for a file that cannot be read.
     """
     file = Path(path or FILE)
     if not path and not file.exists():
@@ -39,21 +48,41 @@ def defaults(path: str, commands: dict[str, Fields]) -> dict[str, dict[str, Any]
     common = {key: value for key, value in contents.items() if not isinstance(value, dict)}
     for key in tables:
         if key not in commands:
-            raise _error(file, text, key, "no such command")
+            report(_error(file, text, key, _unknown_table(key, commands)))
     for key in common:
         if not any(_name(key) in fields for fields in commands.values()):
-            raise _error(file, text, key, "no command has this option")
+            proposal = did_you_mean(key, map(_key, {name: 0 for fields in commands.values() for name in fields}))
+            report(_error(file, text, key, f"no command has this option{proposal}"))
+    once = _once(report)
     return {
-        command: _checked(file, text, fields, common)
-        | _checked(file, text, fields, tables.get(command, {}), command, [command])
+        command: _checked(file, text, fields, common, once)
+        | _checked(file, text, fields, tables.get(command, {}), once, command, [command])
         for command, fields in commands.items()
     }
 
 
-def applications(path: str, fields: Fields) -> dict[str, dict[str, Any]]:
+def _unknown_table(key: str, commands: dict[str, Fields]) -> str:
+    if key == "apps":
+        return f"no such command; write [{APPS}.NAME] for an application"
+    return f"no such command{did_you_mean(key, (*commands, APPS))}"
+
+
+def _once(report: Report) -> Report:
+    """Return a report that passes each mistake on once: a key at the top is read for every command."""
+    seen: set[str] = set()
+
+    def first(error: SettingsError) -> None:
+        if str(error) not in seen:
+            seen.add(str(error))
+            report(error)
+
+    return first
+
+
+def applications(path: str, fields: Fields, report: Report = refuse) -> dict[str, dict[str, Any]]:
     """Return the options of each `[app.<name>]` table, together with those at the top of the file.
 
-    Raises SettingsError for a file without such a table, and, with line and key, for an unknown option.
+    Reports, with line and key, an unknown option. Raises SettingsError for a file without such a table.
     """
     file = Path(path or FILE)
     text = _read(file)
@@ -63,11 +92,17 @@ def applications(path: str, fields: Fields) -> dict[str, dict[str, Any]]:
         raise SettingsError(f"{file}: no application: write a table [app.NAME] with registry and port for each")
     common = {key: value for key, value in contents.items() if not isinstance(value, dict)}
     return {
-        name: _checked(file, text, fields, common)
-        | _checked(file, text, fields, table, "up", [APPS, name])
+        name: _checked(file, text, fields, common, report)
+        | _checked(file, text, fields, table, report, "up", [APPS, name])
         | {"app": name}
         for name, table in tables.items()
     }
+
+
+def has_applications(path: str) -> bool:
+    """Return whether a file has tables of applications. Raises SettingsError for a file that cannot be read."""
+    file = Path(path or FILE)
+    return APPS in _parse(file, _read(file))
 
 
 def _read(file: Path) -> str:
@@ -87,16 +122,26 @@ def _parse(file: Path, text: str) -> dict[str, Any]:
 
 
 def _checked(
-    file: Path, text: str, fields: Fields, table: dict[str, Any], command: str = "", header: Sequence[str] = ()
+    file: Path,
+    text: str,
+    fields: Fields,
+    table: dict[str, Any],
+    report: Report,
+    command: str = "",
+    header: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the values that are options of a command. In its own table, under that header, all must be."""
     found = {}
     for key, value in table.items():
         field = fields.get(_name(key))
-        if field:
-            found[field.name] = _value(file, text, key, value, field.type, header)
-        elif command:
-            raise _error(file, text, key, f"`longshore {command}` has no such option", header)
+        try:
+            if field:
+                found[field.name] = _value(file, text, key, value, field.type, header)
+            elif command:
+                proposal = did_you_mean(key, map(_key, fields))
+                raise _error(file, text, key, f"`longshore {command}` has no such option{proposal}", header)
+        except SettingsError as error:
+            report(error)
     return found
 
 
@@ -116,6 +161,27 @@ def _as_words(value: Any, kind: Any) -> Any:
     return str(value) if kind is str and type(value) is int else value
 
 
+def located(path: str, app: str, error: SettingsError) -> SettingsError:
+    """Return an error in the options of an application with the file, the line and the table that it is from."""
+    file, problem = Path(path or FILE), str(error)
+    option = re.match(r"--([a-z][a-z-]*)", problem)
+    key = option[1] if option else "docker-args" if problem.startswith("-- ") else ""
+    text = _read(file)
+    number = _line(text, key, [APPS, app]) or _line(text, key, ()) if key else 0
+    return SettingsError(f"{file}{f' line {number}' if number else ''}: [{APPS}.{app}]: {problem}")
+
+
+def line_of(path: str, app: str, key: str) -> int:
+    """Return the line that sets a key for an application (none: for every command), 0 if none does."""
+    text, spelled = _read(Path(path or FILE)), [_key(key), key]
+    found = [_line(text, name, [APPS, app] if app else ()) for name in spelled]
+    return max(found) or (max(_line(text, name, ()) for name in spelled) if app else 0)
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "-")
+
+
 def _name(key: str) -> str:
     return key.replace("-", "_")
 
@@ -131,5 +197,5 @@ def _line(text: str, key: str, header: Sequence[str]) -> int:
     lines = list(enumerate(split(text), 1))
     title = r"\s*\.\s*".join(rf"[\"']?{re.escape(name)}[\"']?" for name in header)
     begin = next((number for number, line in lines if re.match(rf"\s*\[\s*{title}\s*\]", line)), 0) if header else 0
-    pattern = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=]")
+    pattern = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=.]")
     return next((number for number, line in lines if number > begin and pattern.match(line)), 0)

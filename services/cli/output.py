@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from services.cli.text.columns import table
 from services.common.errors import LongshoreError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -41,15 +41,17 @@ def print_json(values: Iterable[Any]) -> None:
         sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under headings; without colours or cut lines when stdout is not a terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    width = None if sys.stdout.isatty() else 240
-    Console(width=width, highlight=False, markup=False).print(table)
+def width() -> int | None:
+    """Return the width of the terminal; None when stdout is none, and nothing needs to fit."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], wide: bool = False, kept: Sequence[str] = ()
+) -> None:
+    """Print rows under headings. On a terminal, wide columns but `kept` ones are cut, unless it is to be `wide`."""
+    for line in table(columns, rows, None if wide else width(), kept):
+        sys.stdout.write(line + "\n")
 
 
 def progress(text: str) -> None:
@@ -57,9 +59,10 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def clock(seconds: float) -> str:
-    """Return a unix time as local date and time; a dash for a time outside the calendar."""
+def clock(seconds: float, fraction: bool = False) -> str:
+    """Return a unix time as local date and time, with milliseconds if wanted; a dash for one outside the calendar."""
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+        whole = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+        return f"{whole}.{int(seconds % 1 * 1000):03}" if fraction else whole
     except (ValueError, OverflowError, OSError):
         return "-"

@@ -6,27 +6,23 @@ import asyncio
 import getpass
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-import msgspec
 import typer
 
-from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
-from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
+from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded
 from services.cli import output
-from services.cli.log_start import warn_if_truncated
+from services.cli.completion import ARGUMENTS
+from services.cli.event_lines import as_line
 from services.cli.options import COMMANDS, build, fields_of, parameters
-from services.cli.overview import AppView, overview
-from services.client.client import Client, LoggedEvent, Target, connect
+from services.client.client import Client, Target, connect
 from services.common import log
 from services.common.config.settings import check_positive
-from services.common.errors import LongshoreError, SettingsError
+from services.common.errors import LongshoreError
 from services.replay.deployments import History
 
 PANEL = "Query and control"
-TIMES = ("sent",)
-"""Fields of events that are unix times, besides `time`, which begins the line."""
 OF_SERVICES = ("nats_replicas", "max_age", "max_bytes", "spool_limit", "log_format", "log_level")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
@@ -62,6 +58,9 @@ def registered(module: str) -> typer.Typer:
 def _command(name: str, function: Verb) -> Callable[..., None]:
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     common = parameters(COMMANDS[name])
+    for parameter in (*own, *common):
+        if complete := ARGUMENTS.get(parameter.name):
+            get_args(parameter.annotation)[1].autocompletion = complete
 
     def run(**values: Any) -> None:
         log.configure("text", "warning")
@@ -82,45 +81,6 @@ async def _called(function: Verb, target: Target, values: dict[str, Any]) -> Non
         return
     async with connect(target) as client:
         await function(client, **values)
-
-
-@verb
-async def status(client: Client, as_json: Json = False) -> None:
-    """Show the applications of a host: release, replicas, health, routes."""
-    apps = await overview(client)
-    if as_json:
-        output.print_json(apps)
-        return
-    if not apps:
-        output.progress(f"no application runs on {client.target.host}")
-    for app in apps:
-        typer.echo(_headline(app))
-        output.print_table(
-            ["REPLICA", "RELEASE", "ADDRESS", "HEALTH", "ROUTED"],
-            [(one.id, one.release, one.address, one.health, one.routed) for one in app.replicas],
-        )
-
-
-@verb
-async def events(
-    client: Client,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events as they are recorded.")] = False,
-    start: Annotated[int, typer.Option("--start", help="Stream sequence of the first event.")] = 1,
-    service: Annotated[str, typer.Option("--service", help="Only events of this service.", show_default="all")] = "*",
-    as_json: Json = False,
-) -> None:
-    """Print the events of the log; with --follow, new ones too."""
-    if start < 1:
-        raise SettingsError(f"--start {start}: the first message of a log is 1; use 1 or more")
-    if service != "*" and service not in subjects.SERVICES:
-        raise SettingsError(f"--service {service!r}: known are {', '.join(subjects.SERVICES)}")
-    await warn_if_truncated(client.bus, start)
-    until = None if follow else await client.last_sequence()
-    async for recorded in client.events(start, service, client.target.app or "*", until):
-        if as_json:
-            output.print_json([_as_object(recorded)])
-        else:
-            typer.echo(_as_line(recorded))
 
 
 @verb
@@ -217,7 +177,7 @@ async def _until_ended(client: Client, reply: Reply, start: int, as_json: bool) 
         history.add(recorded)
         if isinstance(event, DeploymentFailed):
             failure = event
-        output.progress(_as_line(recorded))
+        output.progress(as_line(recorded))
         if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
             break
     if as_json:
@@ -231,45 +191,6 @@ def me() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
-
-
-def _headline(app: AppView) -> str:
-    notes = [f"release {app.release or 'none yet'}", f"ports {', '.join(map(str, app.ports)) or 'none'}"]
-    if app.pinned:
-        notes.append(f"pinned to {app.pinned}")
-    if app.paused:
-        notes.append("paused")
-    notes += [f"quarantined {release} ({_why(app, release)})" for release in app.quarantined]
-    return f"{app.app}: {'; '.join(notes)}"
-
-
-def _why(app: AppView, release: str) -> str:
-    line = app.last_lines.get(release)
-    return app.quarantined[release] + (f"; last line of output: {line}" if line else "")
-
-
-def _fields(event: Event) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in event.__struct_fields__}
-
-
-def _as_object(recorded: LoggedEvent) -> dict[str, Any]:
-    envelope = {name: getattr(recorded, name) for name in ("sequence", "service", "host", "app")}
-    return {**envelope, "event": type(recorded.event).__name__, **_fields(recorded.event)}
-
-
-def _as_line(recorded: LoggedEvent) -> str:
-    event = recorded.event
-    details = " ".join(f"{name}={_shown(name, value)}" for name, value in _fields(event).items() if name != "time")
-    return f"{output.clock(event.time)} {recorded.service}/{recorded.app} {type(event).__name__} {details}"
-
-
-def _shown(name: str, value: Any) -> str:
-    """Return a field's value: a time as date and time, other numbers in full, a text with blanks in quotes."""
-    if name in TIMES:
-        value = output.clock(value) if value else ""
-    if isinstance(value, float):
-        return f"{value:.6f}".rstrip("0").rstrip(".")
-    return msgspec.json.encode(value).decode() if isinstance(value, str) and (" " in value or not value) else str(value)
 
 
 app = registered(__name__)

@@ -40,6 +40,7 @@ async def verify(
             show_default=False,
         ),
     ] = "",
+    wide: Annotated[bool, typer.Option("--wide", help="Cut no value to the width of the terminal.")] = False,
     as_json: Json = False,
 ) -> None:
     """Prove that the log has no gap and that no message in it was altered.
@@ -58,7 +59,7 @@ async def verify(
     if as_json:
         output.print_json([_as_object(one) for one in audit.instances.values()])
     else:
-        _print(audit)
+        _print(audit, wide)
     for text in audit.repeats:
         output.progress(f"repeat: {text}")
     for finding in findings:
@@ -111,10 +112,12 @@ async def _records(opened: logfile.Reader) -> AsyncIterator[list[Record]]:
         yield records
 
 
-def _print(audit: Audit) -> None:
+def _print(audit: Audit, wide: bool) -> None:
     output.print_table(
         ["SERVICE", "HOST", "PROCESS", "BATCHES", "FROM", "TO", "MISSING", "REPEATED", "ALTERED", "HEAD"],
         [_row(one) for one in audit.instances.values()],
+        wide,
+        kept=("BATCHES", "FROM", "TO", "MISSING", "REPEATED", "ALTERED"),
     )
 
 

@@ -156,10 +156,13 @@ async def connect(target: Target, account: str = "cli") -> AsyncIterator[Client]
     found = credentials.find(target, account)
     try:
         bus = await Bus.connect(account, found, min(target.bus_timeout, 3.0))
-    except BusError as error:
+    except BusError:
         if target.nats_url:
             raise
-        raise BusError(f"nothing runs with --state-dir {target.state_dir} ({error})") from None
+        raise BusError(
+            f"nothing runs with --state-dir {target.state_dir}: start Longshore; to read its log only, start its bus, "
+            f"`longshore bus --state-dir {target.state_dir}`"
+        ) from None
     try:
         yield Client(bus, target)
     finally:

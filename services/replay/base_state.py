@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from schemas import subjects
 from services.common import log
 from services.common.bus.connection import Bus
 from services.common.errors import BusError
 from services.common.jetstream.log_reader import Stream, describe
 from services.common.jetstream.object_store import Objects
+from services.metrics_gateway.fold.apply import apply
 from services.metrics_gateway.snapshots.snapshot import Snapshot, SnapshotError, restore
 from services.metrics_gateway.snapshots.store import Store
 from services.metrics_gateway.state.state import State
+from services.replay.log.source import from_stream
 from services.replay.replay import View
 
 SERVICE = "cli"
@@ -21,6 +25,25 @@ async def newest_base_state(bus: Bus, view: View) -> State | None:
     stream = await describe(bus)
     if stream.first <= 1 or view.buckets:
         return None
+    return await _newest(bus, stream, view)
+
+
+async def present_state(bus: Bus) -> State:
+    """Return the state of all applications now: the newest snapshot, and the deployers' events after it.
+
+    The events of proxies and of the health service after the snapshot are not in it. Without a snapshot, it is a fold
+    of all events of deployers that the log holds.
+    """
+    stream = await describe(bus)
+    state = await _newest(bus, stream, View()) or State()
+    async with aclosing(from_stream(bus, state.position + 1, subjects.events("deployer", "*"))) as log:
+        async for records in log:
+            for record in records:
+                apply(state, record.sequence, record.time, record.payload, record.subject, record.began)
+    return state
+
+
+async def _newest(bus: Bus, stream: Stream, view: View) -> State | None:
     logger = log.get(SERVICE)
     store = Store(Objects(bus, subjects.SNAPSHOTS), logger)
     try:

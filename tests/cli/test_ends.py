@@ -55,3 +55,9 @@ def test_a_reader_that_has_enough_is_141_as_with_the_systems_programs(words: lis
     said = process.stderr.read()
     process.stderr.close()
     assert (process.wait(60), said) == (main.READER_GONE, b"")
+
+
+@pytest.mark.parametrize("word", ["help", "version"])
+def test_a_word_that_people_try_names_the_option(word: str) -> None:
+    done = subprocess.run([PROGRAM, word], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (2, f"longshore: No such command '{word}'. Use `longshore --{word}`\n")

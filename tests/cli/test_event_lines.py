@@ -5,19 +5,21 @@ from __future__ import annotations
 import pytest
 
 from schemas.events import AnyEvent, CommandAnswered, ConnectionClosed
+from services.cli.event_lines import as_line
 from services.cli.output import clock
-from services.cli.verbs import _as_line
 from services.client.client import LoggedEvent
 
 
 def line(event: AnyEvent) -> str:
-    return _as_line(LoggedEvent(1, "proxy", "here", "web", event))
+    return as_line(LoggedEvent(1, "proxy", "here", "web", event))
 
 
 def test_a_time_is_shown_as_date_and_time() -> None:
     sent = 1_796_000_000.25
     text = line(CommandAnswered(sent, command="pause", by="me", ok=True, message="paused", duration=0.5, sent=sent))
-    assert text.startswith(f"{clock(sent)} proxy/web CommandAnswered command=pause by=me ok=True message=paused ")
+    assert text.startswith(
+        f"{clock(sent, fraction=True)} proxy/web CommandAnswered command=pause by=me ok=True message=paused "
+    )
     assert text.endswith(f'sent="{clock(sent)}"')
 
 

@@ -100,7 +100,7 @@ def test_no_secret_is_shown_by_a_child_a_log_line_or_an_event(
             wait_for("notices are given up", lambda: "notices do not arrive" in server.log.read_text(), 120)
         lines = {str(pid): shown_by(pid) for pid in (*descendants(server.pid), *server.shims())}
         words = [f"{name}={value}" for name, value in ({"--nats-url": given["--nats-url"]} | account).items()]
-        events = longshore("events", "--json", *words)
+        events = longshore("events", "--all", "--json", *words)
         environments = [Path(f"/proc/{pid}/environ").read_bytes().decode() for pid in server.shims()]
     finally:
         server.stop()

@@ -12,6 +12,7 @@ from services.cli import CONFIG_FILE, config
 from services.cli.commands import START
 from services.cli.options import build, command, fields_of
 from services.common.config.settings import Settings
+from services.common.errors import SettingsError
 from services.deployer.settings import DeployerSettings
 from services.health.settings import HealthSettings
 from services.metrics_gateway.settings import GatewaySettings
@@ -88,10 +89,26 @@ def up(values: dict[str, Any]) -> None:
     from services.supervisor.main import run
 
     def plan() -> Plan:
-        tables = config.applications(values["file"], APP)
-        return _plan(values, [build(DeployerSettings, _runs(table), **_shared(values)) for table in tables.values()])
+        return plan_of(values["file"], values)
 
     run(plan(), plan)
+
+
+def plan_of(file: str, values: dict[str, Any], report: config.Report = config.refuse) -> Plan:
+    """Return the plan of a file with applications; `values` are those of the services. Reports each mistake."""
+    deployers = []
+    for name, table in config.applications(file, APP, report).items():
+        try:
+            one = build(DeployerSettings, _runs(table), **_shared(values))
+            one.check_complete()
+            if one.runtime == "docker":
+                from services.deployer.runtime.docker import arguments
+
+                arguments.parse(one.docker_args)
+            deployers.append(one)
+        except SettingsError as error:
+            report(config.located(file, name, error))
+    return _plan(values, deployers)
 
 
 def _runs(table: dict[str, Any]) -> dict[str, Any]:

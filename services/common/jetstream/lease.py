@@ -80,7 +80,10 @@ class Lease:
         was_held = self.is_held
         await self.round()
         if self.is_held != was_held:
-            self._log.info("holds the lease" if self.is_held else "does not hold the lease any more", key=self.key)
+            if self.is_held:
+                self._log.debug("holds the lease", key=self.key)  # of no interest where there is only one
+            else:
+                self._log.info("does not hold the lease any more", key=self.key)
         await asyncio.sleep(RENEWAL if self.is_held else POLL_INTERVAL)
 
     async def round(self) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from schemas import codec
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
-from schemas.events import CommandAnswered, DeploymentsPaused, DeploymentsResumed, QuarantineLifted
+from schemas.events import CommandAnswered, DeploymentsPaused, DeploymentsResumed, QuarantineLifted, ReleasePinned
 from services.common import tracing
 from services.common.bus import deadline
 from services.common.errors import BusError, LongshoreError, RegistryError
@@ -157,7 +157,8 @@ class CommandHandler:
             decisions = self._store.decisions
             if release == decisions.current:
                 if pinned != decisions.pinned:
-                    await self._store.commit(replace(decisions, pinned=pinned))
+                    event = ReleasePinned(time.time(), pinned, requester.by)
+                    await self._store.commit(replace(decisions, pinned=pinned), event)
                 return Reply(True, f"release {release} is the current one already")
             if resolved is None:
                 raise LongshoreError(f"release {release} has just been replaced by {decisions.current}: ask again")

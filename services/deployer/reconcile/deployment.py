@@ -16,6 +16,7 @@ from schemas.events import (
     DeploymentStarted,
     DeploymentSucceeded,
     ImagePulled,
+    ReleasePinned,
     ReleaseQuarantined,
 )
 from schemas.routing import Artifact, Ongoing
@@ -173,7 +174,11 @@ class Deployment:
         if ongoing := self.ongoing:
             duration, previous = self._took(ongoing), self._store.decisions.current
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
-            await self._store.commit(with_succeeded(self._store.decisions, ongoing, self._registry.is_newer), ended)
+            changed = ongoing.pinned != self._store.decisions.pinned
+            pins = [ReleasePinned(ended.time, ongoing.pinned, ongoing.by)] if changed else []
+            await self._store.commit(
+                with_succeeded(self._store.decisions, ongoing, self._registry.is_newer), ended, *pins
+            )
             self._log.info("deployment succeeded", release=ongoing.release, seconds=round(duration, 3))
             needed = list(self._store.decisions.artifacts.values())
             self._context.spawn(self._runtime.tidy(needed), f"tidy after {ongoing.release}")

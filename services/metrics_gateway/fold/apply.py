@@ -78,6 +78,7 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.SessionOpened: replica.session_changed,
     e.SessionClosed: replica.session_changed,
     e.ReplicasSampled: replica.replicas_sampled,
+    e.ReleasePinned: deployer.release_pinned,
 }
 
 

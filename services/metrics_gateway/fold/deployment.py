@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas import events as e
 from services.metrics_gateway.fold.context import BatchContext
-from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment
+from services.metrics_gateway.state.application import DEPLOYMENTS_KEPT, App, Deployment, Pin, Problem
 from services.metrics_gateway.state.port import count
 
 _IS_RECORDED: dict[type[e.Event], Callable[[Deployment], bool]] = {
@@ -33,6 +33,7 @@ def deployer_started(context: BatchContext, name: str) -> None:
     app = context.app_state(name)
     claim_app(context, app)
     if context.is_latest_of(name, "registry"):
+        app.registry_error = None
         app.streak = 0
 
 
@@ -60,13 +61,16 @@ def registry_failed(context: BatchContext, event: e.RegistryFailed) -> None:
     app = context.app_state()
     app.registry_failures += 1
     if context.is_latest("registry"):
+        since = app.registry_error.since if app.registry_error else event.time
+        app.registry_error = Problem(since, event.reason)
         app.streak = event.streak
 
 
 def registry_recovered(context: BatchContext, event: e.RegistryRecovered) -> None:
     """End the streak of registry failures."""
     if context.is_latest("registry"):
-        context.app_state().streak = 0
+        app = context.app_state()
+        app.registry_error, app.streak = None, 0
 
 
 def image_pulled(context: BatchContext, event: e.ImagePulled) -> None:
@@ -127,25 +131,39 @@ def deployment_rolled_back(context: BatchContext, event: e.DeploymentRolledBack)
 def release_quarantined(context: BatchContext, event: e.ReleaseQuarantined) -> None:
     """Add a release to the quarantine."""
     if context.is_latest("quarantine", event.release):
-        context.app_state().quarantined[event.release] = event.reason
+        app = context.app_state()
+        app.quarantined[event.release] = event.reason
+        app.quarantined_since[event.release] = event.time
 
 
 def quarantine_lifted(context: BatchContext, event: e.QuarantineLifted) -> None:
     """Take a release out of quarantine."""
     if context.is_latest("quarantine", event.release):
-        context.app_state().quarantined.pop(event.release, None)
+        app = context.app_state()
+        app.quarantined.pop(event.release, None)
+        app.quarantined_since.pop(event.release, None)
 
 
 def deployments_paused(context: BatchContext, event: e.DeploymentsPaused) -> None:
     """Note that deployments are paused."""
     if context.is_latest("paused"):
-        context.app_state().paused = True
+        app = context.app_state()
+        app.paused, app.paused_since = True, event.time
 
 
 def deployments_resumed(context: BatchContext, event: e.DeploymentsResumed) -> None:
-    """Note that deployments are not paused any more."""
+    """Note that deployments are neither paused nor pinned any more."""
+    app = context.app_state()
     if context.is_latest("paused"):
-        context.app_state().paused = False
+        app.paused, app.paused_since = False, None
+    if context.is_latest("pinned"):
+        app.pinned = None
+
+
+def release_pinned(context: BatchContext, event: e.ReleasePinned) -> None:
+    """Keep the pin, or note that it ended."""
+    if context.is_latest("pinned"):
+        context.app_state().pinned = Pin(event.time, event.release, event.by) if event.release else None
 
 
 def claim_app(context: BatchContext, app: App) -> None:

@@ -36,6 +36,21 @@ class Exit(msgspec.Struct, frozen=True):
     output: str = ""
 
 
+class Pin(msgspec.Struct, frozen=True):
+    """The release that an operator chose over the registry's newest, since when (unix seconds), and the operator."""
+
+    since: float
+    release: str
+    by: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A failure that lasts: since when (unix seconds), and its last reason."""
+
+    since: float
+    reason: str
+
+
 class Replica(msgspec.Struct):
     """A replica that runs, or that ended by itself lately.
 
@@ -86,7 +101,8 @@ class App(msgspec.Struct):
     `deployment` is the last one, `history` holds those before it, oldest first. `deployer` is the ordinal of the newest
     instance that spoke for the app; while that is `lost`, no replica counts as running. `stopped`: the deployer has
     reported its stop, and no other has started. `removed`: the app was removed from its host. `starts` counts, by slot,
-    the replicas that replaced a dead one. `streak` is the number of registry failures in a row.
+    the replicas that replaced a dead one. `streak` is the number of registry failures in a row, `registry_error` the
+    last of them. Times of `quarantined_since`, by release, and `paused_since` are unix seconds.
     """
 
     deployments: int = 0
@@ -116,6 +132,10 @@ class App(msgspec.Struct):
     lost: bool = False
     stopped: bool = False
     removed: bool = False
+    pinned: Pin | None = None
+    paused_since: float | None = None
+    quarantined_since: dict[str, float] = {}
+    registry_error: Problem | None = None
 
     @property
     def is_known(self) -> bool:

@@ -17,8 +17,27 @@ from services.metrics_gateway.views.times import iso
 from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 
 
+class PinStatus(msgspec.Struct, frozen=True):
+    """The release that stays until a resume, since when, and who chose it."""
+
+    release: str
+    since: str | None
+    by: str
+
+
+class RegistryError(msgspec.Struct, frozen=True):
+    """The failure of a registry: since when, failures in a row, the last reason."""
+
+    since: str | None
+    failures: int
+    reason: str
+
+
 class AppStatus(msgspec.Struct, frozen=True):
-    """An app on a host. `desired_replicas` is the number that its deployer keeps running, None if unknown."""
+    """An app on a host. `desired_replicas` is the number that its deployer keeps running, None if unknown.
+
+    `pinned` and `registry_error` are None when there is none. Times as in RFC 3339; `quarantined_since` by release.
+    """
 
     name: str
     host: str
@@ -28,6 +47,11 @@ class AppStatus(msgspec.Struct, frozen=True):
     paused: bool
     quarantined: dict[str, str]
     last_deployment: DeploymentView | None
+    pinned: PinStatus | None
+    paused_since: str | None
+    quarantined_since: dict[str, str | None]
+    registry: str
+    registry_error: RegistryError | None
 
 
 class ProxyStatus(msgspec.Struct, frozen=True):
@@ -161,7 +185,17 @@ def _app(host: str, name: str, app: App) -> AppStatus:
         app.paused,
         app.quarantined,
         view(last, name, host) if last else None,
+        PinStatus(app.pinned.release, iso(app.pinned.since), app.pinned.by) if app.pinned else None,
+        iso(app.paused_since),
+        {release: iso(since) for release, since in app.quarantined_since.items()},
+        app.registry,
+        _registry_error(app),
     )
+
+
+def _registry_error(app: App) -> RegistryError | None:
+    error = app.registry_error
+    return RegistryError(iso(error.since), app.streak, error.reason) if error and app.is_known else None
 
 
 def _newest_release(replicas: list[Replica]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import compress
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from schemas import subjects
 from services.cli import output
 from services.cli.log_start import warn_if_truncated
+from services.cli.text.columns import note, table
 from services.cli.verbs import Json, registered, verb
 from services.client.client import LoggedEvent, Target, connect
 from services.common.text import last_line
@@ -22,24 +24,35 @@ from services.replay.log.source import Readable, events, from_file, from_stream
 File = Annotated[str, typer.Option("--file", help="Log file to read instead of the running log.")]
 Name = Annotated[str, typer.Argument(help="Release, or the first characters of a deployment's id.", show_default=False)]
 
+Wide = Annotated[bool, typer.Option("--wide", help="Print one line a deployment, as wide as it needs.")]
+
+YEAR = len("2026-")
+"""A narrow time begins with the month: the log is seldom as long as a year."""
+
 DIGEST = 19
 """Characters shown of a digest: its algorithm and twelve digits."""
 
 
 @verb
-async def history(target: Target, context: typer.Context, file: File = "", as_json: Json = False) -> None:
+async def history(
+    target: Target, context: typer.Context, file: File = "", wide: Wide = False, as_json: Json = False
+) -> None:
     """List the deployments in the log: release, who asked for it, duration of each phase, outcome.
 
-    It lists those of all hosts unless --host names one.
+    It lists those of all hosts unless --host names one. On a terminal each takes two or three short lines; with --wide,
+    and where the output is not a terminal, one long line.
     """
     async with _events(target, context, file, "deployer") as found:
         known = await deployments(found)
         if as_json:
             output.print_json(known)
+        elif not wide and (width := output.width()):
+            typer.echo("\n".join(narrow(known, width)))
         else:
             output.print_table(
                 ["STARTED", "HOST", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS", "PHASES", "DIGEST", "REASON"],
                 [_row(one) for one in known],
+                wide=True,
             )
 
 
@@ -86,6 +99,30 @@ async def _events(
         raise log.damage
 
 
+def narrow(known: list[Deployment], width: int) -> list[str]:
+    """Return the deployments for a terminal: a row for each, then its digest, its phases, and the reason of a failure.
+
+    The application and the host have a column where there are several.
+    """
+    several = [len({getattr(one, name) for one in known}) > 1 for name in ("host", "app")]
+    columns = ["STARTED", "HOST", "APP", "RELEASE", "FROM", "BY", "OUTCOME", "SECONDS"]
+    shown = [True, *several, True, True, True, True, True]
+    rows = [list(compress([output.clock(one.started)[YEAR:], *_row(one)[1:8]], shown)) for one in known]
+    head, *lines = table(list(compress(columns, shown)), rows, width, ("STARTED", "OUTCOME", "SECONDS"))
+    return [head, *(text for line, one in zip(lines, known, strict=True) for text in (line, *_details(one, width)))]
+
+
+def _details(one: Deployment, width: int) -> list[str]:
+    found = note("digest", one.digest[:DIGEST], width) if one.digest else []
+    if one.phases:
+        found += note("phases", _phases(one), width)
+    return found + (note("failed", f"{one.phase}: {one.reason}", width) if one.reason else [])
+
+
+def _phases(one: Deployment) -> str:
+    return " ".join(f"{phase} {seconds:.1f}" for phase, seconds in one.phases.items())
+
+
 def _row(one: Deployment) -> list[str]:
     return [
         output.clock(one.started),
@@ -96,7 +133,7 @@ def _row(one: Deployment) -> list[str]:
         one.by,
         one.outcome,
         f"{one.duration:.1f}" if one.duration else "-",
-        " ".join(f"{phase} {seconds:.1f}" for phase, seconds in one.phases.items()) or "-",
+        _phases(one) or "-",
         one.digest[:DIGEST] or "-",
         _reason(one) if one.reason else "",
     ]

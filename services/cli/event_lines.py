@@ -1,0 +1,40 @@
+"""An event as a line of text, and as an object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from schemas.events import Event
+from services.cli import output
+from services.client.client import LoggedEvent
+
+TIMES = ("sent",)
+"""Fields of events that are unix times, besides `time`, which begins the line."""
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+def as_object(recorded: LoggedEvent) -> dict[str, Any]:
+    envelope = {name: getattr(recorded, name) for name in ("sequence", "service", "host", "app")}
+    return {**envelope, "event": type(recorded.event).__name__, **_fields(recorded.event)}
+
+
+def as_line(recorded: LoggedEvent) -> str:
+    event = recorded.event
+    details = " ".join(f"{name}={_shown(name, value)}" for name, value in _fields(event).items() if name != "time")
+    return (
+        f"{output.clock(event.time, fraction=True)} {recorded.service}/{recorded.app} {type(event).__name__} {details}"
+    )
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return a field's value: a time as date and time, other numbers in full, a text with blanks in quotes."""
+    if name in TIMES:
+        value = output.clock(value) if value else ""
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return msgspec.json.encode(value).decode() if isinstance(value, str) and (" " in value or not value) else str(value)

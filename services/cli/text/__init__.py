@@ -1,0 +1,1 @@
+"""Texts for a terminal: columns, notes, proposals. Pure."""

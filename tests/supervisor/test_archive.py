@@ -1,0 +1,154 @@
+"""The file of a state: what it holds, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.app import app
+from services.common.errors import LongshoreError
+from services.common.process.state_lock import lock
+from services.common.version import VERSION
+from services.supervisor import archive
+
+KEPT = {"instance": "id", "admin-token": "secret", "bus/jetstream/1.blk": "log", "bus/admin.json": "{}", "spool/d": "s"}
+LEFT_OUT = ("replicas/web/web-1/replica.json", "proxy/8080.routes", "bus/nats.log", "bus.lock", "supervisor.lock")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    for name in (*KEPT, *LEFT_OUT):
+        path = tmp_path / "state" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(KEPT.get(name, ""))
+    return tmp_path / "state"
+
+
+def test_a_restored_state_is_the_one_that_was_saved_without_what_runs(state: Path, tmp_path: Path) -> None:
+    file, new = tmp_path / "a.state", tmp_path / "new" / "state"
+    saved = archive.backup(str(state), file, "web-1")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert archive.restore(file, str(new)) == saved
+    assert saved.host == "web-1"
+    found = {str(path.relative_to(new)): path.read_text() for path in new.rglob("*") if path.is_file()}
+    assert found == KEPT
+    assert new.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["supervisor", "bus", "replicas/web/deployer"])
+def test_nothing_is_saved_or_moved_while_a_service_runs(state: Path, tmp_path: Path, name: str) -> None:
+    (state / f"{name}.lock").touch()
+    with lock(str(state), name):
+        with pytest.raises(LongshoreError, match=f"in use by process {os.getpid()}"):
+            archive.backup(str(state), tmp_path / "a.state", "web-1")
+        with pytest.raises(LongshoreError, match="in use by process"):
+            archive.move(str(state), str(tmp_path / "new"))
+    assert not (tmp_path / "a.state").exists()
+    assert not state.is_symlink()
+
+
+def test_a_backup_that_fails_leaves_the_earlier_file(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.state"
+    archive.backup(str(state), file, "web-1")
+    before = file.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "add", full)
+    with pytest.raises(OSError, match="No space left"):
+        archive.backup(str(state), file, "web-1")
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.state", "state"]
+
+
+def _rewritten(file: Path, change: dict[str, bytes], name: str = "b.state") -> Path:
+    """A copy of a file with other contents of some members, of the right length in its headers."""
+    import io
+
+    other = file.with_name(name)
+    with tarfile.open(file) as old, tarfile.open(other, "w:gz") as new:
+        for member in old:
+            content = old.extractfile(member)
+            data = change.get(member.name, content.read() if content else b"")
+            member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+    return other
+
+
+def test_damage_is_one_line_and_makes_no_state(state: Path, tmp_path: Path) -> None:
+    file, new = tmp_path / "a.state", tmp_path / "new"
+    manifest = archive.backup(str(state), file, "web-1")
+    later = msgspec.json.encode(msgspec.structs.replace(manifest, version=2))
+    cut = tmp_path / "cut.state"
+    cut.write_bytes(file.read_bytes()[:300])
+    text = tmp_path / "text.state"
+    text.write_text("hello")
+    for broken, says in (
+        (_rewritten(file, {"instance": b"xx"}, "1"), "instance in it is missing or damaged; use another copy"),
+        (
+            _rewritten(file, {archive.MANIFEST: later}, "2"),
+            f"version 2 of longshore {VERSION}, and",
+        ),
+        (_rewritten(file, {archive.MANIFEST: b"{"}, "3"), "its list of contents is damaged"),
+        (cut, "cut.state: damaged"),
+        (text, "text.state: damaged, or no state of Longshore"),
+    ):
+        with pytest.raises(LongshoreError) as caught:
+            archive.restore(broken, str(new))
+        assert says in str(caught.value)
+        assert not new.exists()
+        assert not list(tmp_path.glob(".new.*"))
+
+
+def test_a_file_cannot_write_outside_its_folder(state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.state"
+    manifest = archive.backup(str(state), file, "web-1")
+    evil = msgspec.json.encode(msgspec.structs.replace(manifest, files={"../evil": "0" * 64}))
+    other = _rewritten(file, {archive.MANIFEST: evil})
+    with pytest.raises(LongshoreError, match="missing or damaged"):
+        archive.restore(other, str(tmp_path / "new"))
+    assert not (tmp_path / "evil").exists()
+
+
+def test_only_a_state_is_saved_and_nothing_is_overwritten(state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.state"
+    with pytest.raises(LongshoreError, match="no state of Longshore"):
+        archive.backup(str(tmp_path / "none"), file, "web-1")
+    archive.backup(str(state), file, "web-1")
+    with pytest.raises(LongshoreError, match="is not empty"):
+        archive.restore(file, str(state))
+    for to, says in ((state / "in", "is inside"), (tmp_path / "a.state", "exists already")):
+        with pytest.raises(LongshoreError, match=says):
+            archive.move(str(state), str(to))
+
+
+def test_a_moved_state_is_found_in_both_places(state: Path, tmp_path: Path) -> None:
+    archive.move(str(state), str(tmp_path / "new"))
+    assert (tmp_path / "new" / "instance").read_text() == "id"
+    assert (state / "instance").read_text() == "id"
+    with pytest.raises(LongshoreError, match="no state of Longshore"):
+        archive.move(str(state), str(tmp_path / "third"))
+
+
+def test_the_commands_of_the_page_work_as_they_are_printed(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    commands = re.findall(r"^longshore state (.+)$", page, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["backup", "restore", "move"]
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        words = command.replace("/var/lib/longshore", str(state)).replace("/srv", str(tmp_path)).split()
+        done = CliRunner().invoke(app, ["state", *words])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "longshore" / "instance").read_text() == "id"
+    assert (tmp_path / "longshore-2" / "instance").read_text() == "id"
