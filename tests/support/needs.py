@@ -64,6 +64,7 @@ SLOW = (
     "cli/test_verify.py::test_a_file_that_was_cut_or_altered_is_one_line",
     "common/test_outbox_crash.py",
     "contract/test_live.py",
+    "install/test_installed.py",
     "metrics_gateway/api/test_description.py::test_the_description_is_at_schema_and_asks_nothing_of_elsewhere",
     "metrics_gateway/api/test_description.py::test_the_real_api_keeps_to_its_description",
     "metrics_gateway/test_backends.py::test_a_hundred_thousand_backends_cost_the_memory_and_the_series_of_a_few",
