@@ -405,6 +405,16 @@ class ApplicationRemoved(Event, tag=52, frozen=True, gc=False):
     by: Name = ""
 
 
+class ReleaseWaiting(Event, tag=53, frozen=True, gc=False):
+    """A release is not started yet, because another host must deploy it first (--after).
+
+    `reason`: which host, and why it has not; empty when nothing waits any more, though nothing was started.
+    """
+
+    release: Name
+    reason: Text
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -468,6 +478,7 @@ AnyEvent: TypeAlias = (
     | HealthChecked
     | HealthChanged
     | ApplicationRemoved
+    | ReleaseWaiting
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

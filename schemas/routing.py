@@ -115,7 +115,8 @@ class Decisions(msgspec.Struct, frozen=True):
     registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
     release that was announced. `artifacts` holds the resolved releases named here. `telling`: the encoded events of the
     last decision, until they are on the log; the next deployer publishes them if this one could not. `removed`: the
-    application was removed from the host, and no deployer of it has started since.
+    application was removed from the host, and no deployer of it has started since. `after`: the hosts that deploy a
+    release before this one does; `waiting`: why the newest release waits for one of them (empty: none waits).
     """
 
     current: Name = ""
@@ -128,6 +129,8 @@ class Decisions(msgspec.Struct, frozen=True):
     artifacts: dict[Name, Artifact] = {}
     pending_events: bytes = msgspec.field(default=b"", name="telling")
     removed: bool = False
+    after: list[Name] = []
+    waiting: Text = ""
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -97,7 +97,7 @@ def _row(one: Deployment) -> list[str]:
         f"{one.duration:.1f}" if one.duration else "-",
         " ".join(f"{phase} {seconds:.1f}" for phase, seconds in one.phases.items()) or "-",
         one.digest[:DIGEST] or "-",
-        f"{one.phase}: {one.reason}" if one.reason else "",
+        ": ".join(filter(None, (one.phase, one.reason))),
     ]
 
 

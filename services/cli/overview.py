@@ -30,6 +30,7 @@ class AppView(msgspec.Struct):
     ports: list[int]
     quarantined: dict[str, str]
     replicas: list[ReplicaView]
+    waiting: str = ""
 
 
 async def overview(client: Client) -> list[AppView]:
@@ -76,6 +77,7 @@ def app_view(
             for replica in sorted(replicas, key=lambda replica: replica.id)
             if replica.app == app
         ],
+        decided.waiting,
     )
 
 

@@ -238,6 +238,8 @@ def _headline(app: AppView) -> str:
         notes.append(f"pinned to {app.pinned}")
     if app.paused:
         notes.append("paused")
+    if app.waiting:
+        notes.append(f"a newer release {app.waiting}" if app.release else f"the first release {app.waiting}")
     notes += [f"quarantined {release} ({reason})" for release, reason in app.quarantined.items()]
     return f"{app.app}: {'; '.join(notes)}"
 

@@ -75,6 +75,7 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.HealthChecked: replica.health_checked,
     e.HealthChanged: replica.health_changed,
     e.ApplicationRemoved: deployer.application_removed,
+    e.ReleaseWaiting: deployer.release_waiting,
 }
 
 
