@@ -27,6 +27,7 @@ def run(*words: str | Path, directory: Path, **variables: str) -> str:
 
 def copy_of_sources(folder: Path) -> Path:
     """Copy what an sdist is made of: a build leaves nothing in the repository."""
+    folder.mkdir(exist_ok=True)
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:

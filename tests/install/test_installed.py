@@ -1,4 +1,4 @@
-"""Longshore from its wheel, in an empty environment: with pip, pipx and uv, beside a project's own `services`.
+"""Longshore in an empty environment, installed as docs/installing.md says, beside a project's own `services`.
 
 Covers: longshore.__main__, longshore.pytest_plugin, services.common.process.own_module
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ import pytest
 import longshore
 from services.common.version import VERSION
 from services.demo import releases
-from tests.install.building import ROOT, run
+from tests.install.building import ROOT, copy_of_sources, run
 from tests.support.harness import Server, wait_for
 from tests.support.wheelhouse import wheelhouse
+
+pytestmark = pytest.mark.timeout(600)  # an installation copies 300 MB
 
 LOG = ROOT / "tests" / "replay" / "golden-v1.log"
 BIN = Path(sys.executable).parent
@@ -38,30 +41,37 @@ def test_the_failed_deployment_is_counted(time_travel):
 DEVELOPMENT = {"hatchling", "hypothesis", "import_linter", "mypy", "pytest", "ruff", "schemathesis", "uv", "pipx"}
 
 
-def offline(tool: str) -> dict[str, str]:
-    """The variables by which a tool takes packages from the wheelhouse only."""
+HOW = {"pip": "With pip", "pipx": "With pipx", "uv": "With uv", "pinned": "With every dependency pinned"}
+"""The section of docs/installing.md about each way to install."""
+
+
+def printed_commands(section: str) -> str:
+    """The commands that docs/installing.md shows in a section."""
+    (_, text) = (ROOT / "docs" / "installing.md").read_text().split(f"\n## {section}\n")
+    found = re.search(r"^```sh\n(.*?)^```$", text.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def offline() -> dict[str, str]:
+    """The variables by which pip and uv take packages from the wheelhouse only."""
     folder = str(wheelhouse())
-    if tool == "uv":
-        return {"UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": folder}
-    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder, "PIP_CONFIG_FILE": os.devnull}
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder, "PIP_CONFIG_FILE": os.devnull}
+    return pip | {"UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": folder, "UV_PYTHON": sys.executable}
 
 
-@pytest.fixture(scope="module", params=["pip", "pipx", "uv"])
-def programs(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel with a tool, as docs/installing.md does; return the folder of its programs."""
-    folder = tmp_path_factory.mktemp(request.param)
-    variables = offline(request.param)
-    if request.param == "pip":
-        run(sys.executable, "-m", "venv", "environment", directory=folder)
-        run("environment/bin/pip", "install", "--quiet", wheel, directory=folder, **variables)
-        return folder / "environment" / "bin"
-    if request.param == "uv":
-        run(BIN / "uv", "tool", "install", "--python", sys.executable, wheel, directory=folder,
-            UV_TOOL_DIR=str(folder / "tools"), UV_TOOL_BIN_DIR=str(folder / "bin"), **variables)  # fmt: skip
-        return folder / "tools" / "longshore" / "bin"
-    homes = {"PIPX_HOME": str(folder / "home"), "PIPX_BIN_DIR": str(folder / "bin")}
-    run(BIN / "pipx", "install", "--python", sys.executable, wheel, directory=folder, **homes, **variables)
-    return folder / "home" / "venvs" / "longshore" / "bin"
+@pytest.fixture(scope="module", params=HOW)
+def programs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install with the commands of docs/installing.md; return the folder of the environment's programs."""
+    home = tmp_path_factory.mktemp(request.param)
+    source = copy_of_sources(home / "clone")
+    variables = dict.fromkeys(("XDG_DATA_HOME", "XDG_CACHE_HOME", "PIPX_HOME", "PIPX_BIN_DIR", "UV_TOOL_DIR"), "")
+    variables |= {"HOME": str(home), "PATH": f"{home}/.local/bin:{BIN}:{os.environ['PATH']}"}
+    script = printed_commands(HOW[request.param]).replace("/opt/longshore", f"{home}/opt")
+    printed = run("sh", "-euc", script, directory=source, **offline(), **variables)
+    assert printed.splitlines()[-1] == f"longshore {VERSION}"
+    (found,) = (file for file in home.rglob("bin/longshore-watch") if not file.is_symlink())
+    return found.parent
 
 
 @pytest.fixture
@@ -154,7 +164,7 @@ def test_pytest_finds_the_fixture(programs: Path, project: Path) -> None:
     target = project / "pytest"
     run(programs / "python", "-c", "import longshore.events", directory=project)
     run(BIN / "uv", "pip", "install", "--python", programs / "python", "--target", target, "pytest",
-        directory=project, **offline("uv"))  # fmt: skip
+        directory=project, **offline())  # fmt: skip
     path = {"PYTHONPATH": f"{project}:{target}"}
     report = run(programs / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir=.", "test_shop.py",
                  directory=project, **path)  # fmt: skip

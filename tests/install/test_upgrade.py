@@ -91,3 +91,13 @@ def test_an_upgrade_and_a_downgrade_keep_replicas_decisions_and_history(earlier:
     state.until_serving(releases.SECOND)
     assert state.replicas() == second, "the replicas of the newer version are adopted"
     wait_for("the metrics are there again", lambda: server.metrics().get("dewy_deployments_total") == 2)
+
+
+def test_an_option_that_the_earlier_version_lacks_is_one_line(earlier: Path, tmp_path: Path) -> None:
+    """The last section of docs/installing.md."""
+    (tmp_path / "longshore.toml").write_text('[app.web]\nregistry = "dir:///srv/web"\nport = [8080]\nafter = ["a"]\n')
+    words = [earlier / "longshore", "up", "--file", "longshore.toml", "--state-dir", "state"]
+    refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode in (1, 2)
+    assert len(refused.stderr.splitlines()) == 1
+    assert "after" in refused.stderr
