@@ -148,23 +148,6 @@ def test_systemd_finds_no_fault_in_the_units_and_little_exposure(tmp_path: Path)
     assert "longshore" in user
 
 
-def test_systemd_makes_the_account_and_the_folders_of_the_service(tmp_path: Path) -> None:
-    """In a root of its own: the folders of /etc and /var belong to whom they should, and are open to no other."""
-    (tmp_path / "etc").mkdir()
-    as_root = [] if os.getuid() == 0 else ["sudo", "--non-interactive"]
-    units = Path(__file__).parents[2] / "packaging" / "systemd"
-    for tool, kind in (("systemd-sysusers", "sysusers"), ("systemd-tmpfiles", "tmpfiles")):
-        words = ["--create"] if kind == "tmpfiles" else []
-        systemd(*as_root, tool, f"--root={tmp_path}", *words, str(units / f"longshore.{kind}"))
-    account = dict(line.split(":", 1) for line in (tmp_path / "etc/passwd").read_text().splitlines())["longshore"]
-    owners = {
-        path: (oct(status.st_mode)[-4:], status.st_uid == int(account.split(":")[1]))
-        for path in ("etc/longshore", "var/lib/longshore")
-        if (status := (tmp_path / path).stat())
-    }
-    assert owners == {"etc/longshore": ("0750", False), "var/lib/longshore": ("0700", True)}
-
-
 def systemd(*command: str) -> str:
     """What one of systemd's programs prints; it must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

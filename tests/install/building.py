@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,3 +47,11 @@ def build_sdist(source: Path) -> Path:
     run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", directory=source)
     (file,) = (source / "dist").glob("longshore-*.tar.gz")
     return file
+
+
+def printed_commands(section: str) -> str:
+    """The commands that docs/installing.md shows in a section."""
+    (_, text) = (ROOT / "docs" / "installing.md").read_text().split(f"\n## {section}\n")
+    found = re.search(r"^```sh\n(.*?)^```$", text.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+    assert found
+    return found[1]

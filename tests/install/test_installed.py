@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 import longshore
 from services.common.version import VERSION
 from services.demo import releases
-from tests.install.building import ROOT, copy_of_sources, run
+from tests.install.building import ROOT, copy_of_sources, printed_commands, run
 from tests.support.harness import Server, wait_for
 from tests.support.wheelhouse import wheelhouse
 
@@ -43,14 +42,6 @@ DEVELOPMENT = {"hatchling", "hypothesis", "import_linter", "mypy", "pytest", "ru
 
 HOW = {"pip": "With pip", "pipx": "With pipx", "uv": "With uv", "pinned": "With every dependency pinned"}
 """The section of docs/installing.md about each way to install."""
-
-
-def printed_commands(section: str) -> str:
-    """The commands that docs/installing.md shows in a section."""
-    (_, text) = (ROOT / "docs" / "installing.md").read_text().split(f"\n## {section}\n")
-    found = re.search(r"^```sh\n(.*?)^```$", text.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
-    assert found
-    return found[1]
 
 
 def offline() -> dict[str, str]:

@@ -49,7 +49,7 @@ class OneState:
 
     def start(self, programs: Path) -> None:
         with self.server.log.open("ab") as log:
-            words = [programs / "longshore", *self.server.arguments()]
+            words = [str(programs / "longshore"), *self.server.arguments()]
             self.server._process = subprocess.Popen(words, stderr=log, cwd=self.server.log.parent)
 
     def replicas(self) -> set[str]:
@@ -96,7 +96,7 @@ def test_an_upgrade_and_a_downgrade_keep_replicas_decisions_and_history(earlier:
 def test_an_option_that_the_earlier_version_lacks_is_one_line(earlier: Path, tmp_path: Path) -> None:
     """The last section of docs/installing.md."""
     (tmp_path / "longshore.toml").write_text('[app.web]\nregistry = "dir:///srv/web"\nport = [8080]\nafter = ["a"]\n')
-    words = [earlier / "longshore", "up", "--file", "longshore.toml", "--state-dir", "state"]
+    words = [str(earlier / "longshore"), "up", "--file", "longshore.toml", "--state-dir", "state"]
     refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert refused.returncode in (1, 2)
     assert len(refused.stderr.splitlines()) == 1
