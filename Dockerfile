@@ -15,6 +15,7 @@ RUN set -- wheelhouse/*.whl; \
 
 # Of those wheels, the image gets only what running needs.
 COPY LICENSE README.md pyproject.toml ./
+COPY packaging/build_hook.py packaging/build_hook.py
 COPY longshore longshore
 COPY schemas schemas
 COPY services services

@@ -464,6 +464,16 @@ class ReleasePinned(Event, tag=53, frozen=True, gc=False):
     by: Name
 
 
+class ReleaseWaiting(Event, tag=54, frozen=True, gc=False):
+    """A release is not started yet, because another host must deploy it first (--after).
+
+    `reason`: which host, and why it has not; empty when nothing waits any more, though nothing was started.
+    """
+
+    release: Name
+    reason: Text
+
+
 # --- health --------------------------------------------------------------------------------------------------
 
 
@@ -531,6 +541,7 @@ AnyEvent: TypeAlias = (
     | SessionClosed
     | ReplicasSampled
     | ReleasePinned
+    | ReleaseWaiting
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

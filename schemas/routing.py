@@ -116,7 +116,8 @@ class Decisions(msgspec.Struct, frozen=True):
     release that was announced. `artifacts` holds the resolved releases named here. `telling`: the encoded events of the
     last decision, until they are on the log; the next deployer publishes them if this one could not. `removed`: the
     application was removed from the host, and no deployer of it has started since. `last_lines`: the last line of
-    output of the replica with which a quarantined release failed, where one did.
+    output of the replica with which a quarantined release failed, where one did. `after`: the hosts that deploy a
+    release before this one does; `waiting`: why the newest release waits for one of them (empty: none waits).
     """
 
     current: Name = ""
@@ -130,6 +131,8 @@ class Decisions(msgspec.Struct, frozen=True):
     pending_events: bytes = msgspec.field(default=b"", name="telling")
     removed: bool = False
     last_lines: dict[Name, Text] = {}
+    after: list[Name] = []
+    waiting: Text = ""
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -58,7 +58,7 @@ class Commands(TyperGroup):
 
 def _load(name: str) -> Any:
     """Return the command that its module registers under this name."""
-    module: typer.Typer = import_module(f"services.cli.{MODULES[name]}").app
+    module: typer.Typer = import_module(f".{MODULES[name]}", __package__).app
     alone = typer.Typer()
     alone.registered_commands = [command for command in module.registered_commands if command.name == name]
     alone.registered_groups = [group for group in module.registered_groups if group.name == name]
@@ -80,7 +80,7 @@ def options_of_all() -> dict[str, Any]:
     from services.cli.options import COMMANDS
 
     for module in dict.fromkeys(MODULES.values()):
-        import_module(f"services.cli.{module}")
+        import_module(f".{module}", __package__)
     return COMMANDS
 
 

@@ -31,6 +31,7 @@ class AppView(msgspec.Struct):
     quarantined: dict[str, str]
     replicas: list[ReplicaView]
     last_lines: dict[str, str] = {}
+    waiting: str = ""
 
 
 async def overview(client: Client) -> list[AppView]:
@@ -78,6 +79,7 @@ def app_view(
             if replica.app == app
         ],
         decided.last_lines,
+        decided.waiting,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 FIRST, SECOND, BROKEN = "1.0.0", "1.1.0", "1.2.0"
@@ -13,8 +13,7 @@ def publish(registry: Path, release: str) -> None:
     """Add a complete release to the registry in one step."""
     unfinished = registry / f".{release}"
     unfinished.mkdir(parents=True)
-    with files("services.demo").joinpath("example/app.py").open("rb") as source:
-        (unfinished / "app.py").write_bytes(source.read())
+    shutil.copyfile(Path(__file__).with_name("example") / "app.py", unfinished / "app.py")
     if release == BROKEN:
         (unfinished / "broken").touch()
     run = unfinished / "run"

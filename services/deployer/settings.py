@@ -125,6 +125,10 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
     strategy: Annotated[
         Strategy, Option("rolling: one replica at a time; blue-green: all new ones first.", "Rollout")
     ] = "rolling"
+    after: Annotated[
+        list[str],
+        Option("Host that must have deployed a release before this host starts it. Repeatable.", "Rollout"),
+    ] = msgspec.field(default_factory=list)
     health_path: Annotated[
         str,
         Option(
@@ -222,6 +226,8 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
                 f"--settle {self.settle:g}: no replica could be ready within --health-timeout "
                 f"{self.health_timeout:g}; use a smaller --settle"
             )
+        if self.host in self.after:
+            raise SettingsError(f"--after {self.host}: this host would wait for itself; name other hosts")
         check_names("--pass-env", self.pass_env)
         check(self.env, self.secret, self.runtime == "process")
         self._check_ports()

@@ -24,7 +24,7 @@ AnyEnd = e.DeploymentSucceeded | e.DeploymentFailed | e.DeploymentRolledBack
 
 
 class Deployment(msgspec.Struct):
-    """One deployment. `outcome`: "running", "succeeded", "failed", "rolled back".
+    """One deployment. `outcome`: "running", "succeeded", "failed", "rolled back"; "waiting": it has not begun.
 
     `previous` ran before; digests are empty where the log has none. `phases` are the seconds of each phase, over all
     replicas together, including a rollback's. Times are unix seconds. `output`: the last lines of the
@@ -57,6 +57,7 @@ class History:
     def __init__(self) -> None:
         self._found: dict[str, Deployment] = {}
         self._digests: dict[tuple[str, str, str], str] = {}
+        self._waiting: dict[tuple[str, str], Deployment] = {}
         self._last_event: dict[str, float] = {}
 
     @property
@@ -64,18 +65,38 @@ class History:
         """All deployments, oldest first."""
         return list(self._found.values())
 
+    @property
+    def waiting(self) -> list[Deployment]:
+        """The releases that wait for another host."""
+        return list(self._waiting.values())
+
     def add(self, recorded: LoggedEvent) -> None:
         """Add the next event."""
         event = recorded.event
         if isinstance(event, e.ReleaseFound):
             self._digests[recorded.host, recorded.app, event.release] = event.digest
+        elif isinstance(event, e.ReleaseWaiting):
+            self._wait(recorded, event)
         elif isinstance(event, e.DeploymentStarted):
+            self._waiting.pop((recorded.host, recorded.app), None)
             if event.deployment not in self._found:  # a deployer may repeat it after a crash
                 self._start(recorded, event)
         else:
             found = self._found.get(getattr(event, "deployment", ""))
             if found:
                 self._go_on(found, event)
+
+    def _wait(self, recorded: LoggedEvent, event: e.ReleaseWaiting) -> None:
+        key = recorded.host, recorded.app
+        since = self._waiting.pop(key, None)
+        if event.reason:
+            started = since.started if since and since.release == event.release else event.time
+            digest = self._digest(recorded, event.release)
+            self._waiting[key] = Deployment(
+                *("", recorded.app, recorded.host, event.release, "", "registry", started, "waiting"),
+                reason=event.reason,
+                digest=digest,
+            )
 
     def _start(self, recorded: LoggedEvent, event: e.DeploymentStarted) -> None:
         self._last_event[event.deployment] = event.time
@@ -110,11 +131,11 @@ class History:
 
 
 async def deployments(events: AsyncIterable[LoggedEvent]) -> list[Deployment]:
-    """Return all deployments in the events, oldest first."""
+    """Return all deployments in the events, oldest first, and then the releases that wait for another host."""
     history = History()
     async for recorded in events:
         history.add(recorded)
-    return history.deployments
+    return [*history.deployments, *history.waiting]
 
 
 def _took(deployment: Deployment, phase: str, seconds: float) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import urllib.request
 from collections.abc import Mapping
 from functools import partial
@@ -27,6 +26,7 @@ from services.common.process import ports
 from services.common.process.child import SUPERVISED, Child, describe_exit
 from services.common.process.environment import own
 from services.common.process.lifecycle import STOP_TIMEOUT
+from services.common.process.own_module import own_module
 from services.common.process.state_lock import lock
 from services.deployer.runtime import ports as replica_ports
 from services.deployer.service import check
@@ -209,7 +209,7 @@ class Supervisor:
     ) -> None:
         self.children[name] = Child(
             name,
-            [sys.executable, "-P", "-m", "services.cli.main", command, *arguments(settings)],
+            own_module("cli.main", command, *arguments(settings)),
             child_environment(command, os.environ, listeners or []) | variables(settings),
             [fd for listener in listeners or [] for fd in listener.fds],
             self._on_exit,

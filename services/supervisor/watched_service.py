@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from services.common.process.child import Child, describe_exit
 from services.common.process.lifecycle import ignore_hangup
+from services.common.process.own_module import own_module
 
 WATCHED = ("proxy", "health", "deployer", "gateway")
 """The services that send watchdog pings; any other command replaces this process."""
@@ -21,7 +22,7 @@ WATCHED = ("proxy", "health", "deployer", "gateway")
 def main() -> None:
     """Run `longshore` with the arguments of this process, and exit as it does."""
     words = sys.argv[1:]
-    program = [sys.executable, "-P", "-m", "services.cli.main", *words]
+    program = own_module("cli.main", *words)
     if not words or words[0] not in WATCHED:
         os.execv(sys.executable, program)
     sys.exit(asyncio.run(_run(words[0], program)))

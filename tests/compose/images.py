@@ -15,14 +15,14 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 
 import docker
 import docker.errors
 
+from tests.support.wheelhouse import CACHE
+
 ROOT = Path(__file__).parents[2]
-CACHE = Path(tempfile.gettempdir()) / f"longshore-tests-{os.getuid()}"
 REGISTRY = "longshore-stand-in/registry"
 
 _PREFIX = "longshore-stand-in/"
@@ -117,20 +117,6 @@ class StandIns:
     def _build(self, name: str, dockerfile: str, files: Mapping[str, bytes]) -> None:
         context = _tar({"Dockerfile": dockerfile.encode(), **files})
         self._engine.images.build(fileobj=context, custom_context=True, tag=name, rm=True)
-
-
-def wheelhouse() -> Path:
-    """A folder with every pinned wheel, for a build that cannot reach a package index."""
-    pins = ROOT / "constraints.txt"
-    folder = CACHE / f"wheels-{sha256(pins.read_bytes()).hexdigest()[:16]}"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=CACHE) as unfinished:
-            _run(
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--no-deps"),
-                *("--python-version", "3.11", "--require-hashes", "--requirement", str(pins), "--dest", unfinished),
-            )
-            shutil.copytree(unfinished, folder)
-    return folder
 
 
 def _debian() -> Path:

@@ -16,10 +16,11 @@ import docker
 
 from services.demo.scenario import totals
 from services.supervisor.service import answers
-from tests.compose.images import ROOT, wheelhouse
+from tests.compose.images import ROOT
 from tests.support.harness import clean_environment, wait_for
 from tests.support.images import publish
 from tests.support.ports import free_port
+from tests.support.wheelhouse import wheelhouse
 
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 SERVICES = {"nats", "proxy", "health", "deployer", "metrics-gateway", "prometheus", "victoriametrics"}
@@ -41,7 +42,7 @@ class Stack:
 
     def prepare(self) -> None:
         """Copy what the files need, with wheels beside them, so that nothing has to be downloaded in the build."""
-        for name in ("compose", "longshore", "schemas", "services"):
+        for name in ("compose", "longshore", "packaging", "schemas", "services"):
             shutil.copytree(ROOT / name, self._folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in CONTEXT:
             shutil.copy(ROOT / name, self._folder)

@@ -36,7 +36,8 @@ class Site:
     `follows` and `probes`: whether the proxy and the health service do anything.
     """
 
-    def __init__(self, server: NatsServer, bus: Bus, state_dir: Path, registry: Path) -> None:
+    def __init__(self, server: NatsServer, bus: Bus, state_dir: Path, registry: Path, host: str = HOST) -> None:
+        self.host = host
         self.server = server
         self.bus = bus
         self.state_dir = state_dir
@@ -55,7 +56,7 @@ class Site:
             "app": "web",
             "registry": f"dir://{self.registry}",
             "port": ["8080"],
-            "host": HOST,
+            "host": self.host,
             "state_dir": str(self.state_dir),
             "nats_url": [self.server.url],
             "interval": 0.1,
@@ -88,7 +89,7 @@ class Site:
             while True:
                 with contextlib.suppress(BusError):
                     reply = msgspec.json.decode(
-                        await self.bus.request(subjects.commands("web", HOST), command), type=Reply
+                        await self.bus.request(subjects.commands("web", self.host), command), type=Reply
                     )
                     break
                 await asyncio.sleep(0.02)
@@ -96,7 +97,7 @@ class Site:
         return reply
 
     async def decisions(self) -> Decisions:
-        value = await self.bus.get(subjects.DECISIONS, subjects.decisions_key(HOST, "web"))
+        value = await self.bus.get(subjects.DECISIONS, subjects.decisions_key(self.host, "web"))
         return msgspec.json.decode(value, type=Decisions) if value else Decisions()
 
     def of(self, kind: type[E]) -> list[E]:
@@ -162,7 +163,7 @@ class Site:
             assert not failures, failures
 
     async def _watch_routes(self) -> None:
-        async for change in watch_keys(self.bus, subjects.ROUTES, f"{HOST}.>"):
+        async for change in watch_keys(self.bus, subjects.ROUTES, f"{self.host}.>"):
             if not isinstance(change, Synced) and change.value is not None:
                 route = msgspec.json.decode(change.value, type=Route)
                 self.routes.append(route)
@@ -171,7 +172,7 @@ class Site:
         """Serve the newest routes, and count the connections that drain."""
         told: dict[str, Serving] = {}
         while True:
-            newest = {subjects.route_key(HOST, route.app, route.port): route for route in self.routes}
+            newest = {subjects.route_key(self.host, route.app, route.port): route for route in self.routes}
             for key, route in newest.items() if self.follows else ():
                 draining = {one.id for one in route.backends if one.state == "draining"}
                 counts = {one: count for one, count in self.busy.items() if one in draining and count}
@@ -191,7 +192,7 @@ class Site:
                 healthy = not ill and await self._answers(replica)
                 verdict = Health(replica.app, replica.id, healthy, 0.0, pid=replica.pid)
                 if (healthy or replica.id in told) and told.get(replica.id) != verdict:
-                    key = subjects.replica_key(HOST, replica.app, replica.id)
+                    key = subjects.replica_key(self.host, replica.app, replica.id)
                     with contextlib.suppress(BusError):
                         await self.bus.put(subjects.HEALTH, key, verdict)
                         told[replica.id] = verdict
@@ -205,11 +206,11 @@ class Site:
         return False
 
     async def _watch_replicas(self) -> None:
-        async for change in watch_keys(self.bus, subjects.REPLICAS, f"{HOST}.>"):
+        async for change in watch_keys(self.bus, subjects.REPLICAS, f"{self.host}.>"):
             if isinstance(change, Synced):
                 continue
             if change.value is None:
-                gone = [one for one in self.replicas if subjects.replica_key(HOST, "web", one) == change.key]
+                gone = [one for one in self.replicas if subjects.replica_key(self.host, "web", one) == change.key]
                 for one in gone:
                     del self.replicas[one]
             else:
@@ -217,6 +218,6 @@ class Site:
                 self.replicas[replica.id] = replica
 
     async def _read_log(self) -> None:
-        async for messages in read(self.bus, subject=subjects.events("deployer", "web")):
+        async for messages in read(self.bus, subject=subjects.from_host(subjects.events("deployer", "web"), self.host)):
             for message in messages:
                 self.events += codec.decode(message.payload).batch.events

@@ -23,7 +23,7 @@ from services.proxy.sockets.activation import activated, hand
 from tests.support.harness import LONGSHORE, Server, Traffic, clean_environment, longshore, wait_for
 from tests.support.ports import free_port
 
-MOST_EXPOSURE = 60
+MOST_EXPOSURE = 30
 """Tenths of a point: by systemd's own measure a service of root without restrictions is at 96."""
 EXEC = (
     "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); "

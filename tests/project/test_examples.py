@@ -19,12 +19,18 @@ from pathlib import Path
 
 import pytest
 
+from services.cli import config
+from services.cli.app import options_of_all
+from services.cli.commands import all_in_one
+from services.cli.options import build
+from services.deployer.settings import DeployerSettings
 from tests.support import images
 from tests.support.docker_registry import DockerRegistry
 from tests.support.engine import connect
 from tests.support.harness import LONGSHORE, clean_environment, wait_for
 from tests.support.ports import free_port
 
+ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LOG = EXAMPLES.parent / "tests" / "replay" / "golden-v1.log"
 SERVE = "trap 'exit 0' TERM; echo well >/www/health; httpd -f -p 3000 -h /www & wait"
@@ -111,3 +117,19 @@ def test_the_replay_test_passes_on_an_exported_log(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_every_file_that_the_page_about_production_shows_is_accepted(block: int, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs" / "running.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    file = tmp_path / "longshore.toml"
+    file.write_text(blocks[block].replace("/srv/web", str(tmp_path)))
+    shared = config.defaults(str(file), options_of_all())["up"]
+    tables = config.applications(str(file), all_in_one.APP)
+    host = shared.get("host", "web-1")
+    built = [build(DeployerSettings, all_in_one._runs(table), host=host) for table in tables.values()]
+    assert [(one.app, one.runtime, one.after) for one in built] == [
+        [("web", "process", []), ("shop", "docker", [])],
+        [("web", "process", ["web-1"])],
+    ][block]

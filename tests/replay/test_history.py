@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from schemas.codec import Batch
 from services.client.client import LoggedEvent
 from services.common.errors import LongshoreError
 from services.replay.comparison import Comparison
-from services.replay.deployments import Deployment, History
+from services.replay.deployments import Deployment, History, deployments
 from services.replay.log.source import events, from_file
 from tests.replay.recording import GOLDEN, recorded, records, write
 from tests.support.program import fails, longshore
@@ -290,3 +290,18 @@ async def test_every_connection_of_the_log_belongs_to_one_release_and_is_counted
     comparison = compared(found)
     sides = [comparison.side(release) for release in ("1.0.0", "1.1.0", "1.2.0")]
     assert sum(side.served.connections for side in sides) == len(counted)
+
+
+async def test_a_release_that_waits_for_another_host_is_listed_until_it_starts_or_waits_no_more() -> None:
+    async def read(*said: e.AnyEvent) -> list[tuple[str, str, str, float]]:
+        async def log() -> AsyncIterator[LoggedEvent]:
+            for one in told(*said):
+                yield one
+
+        return [(one.release, one.outcome, one.reason, one.started) for one in await deployments(log())]
+
+    first, second = (e.ReleaseWaiting(at, "2", reason) for at, reason in ((5.0, "waits for a"), (6.0, "waits for b")))
+    assert await read(first, second) == [("2", "waiting", "waits for b", 5.0)]
+    assert await read(first, e.ReleaseWaiting(7.0, "", "")) == []
+    begun = await read(first, *deployed("d1", "2", "1", 8.0, "r1"))
+    assert [one[:2] for one in begun] == [("2", "running")]

@@ -139,8 +139,8 @@ class Server:
             words = command_line(pid)
             if "nats-server" in words[0]:
                 found["bus"] = pid
-            elif "services.cli.main" in words:
-                found[words[words.index("services.cli.main") + 1]] = pid
+            elif at := next((at for at, word in enumerate(words) if word.endswith("services.cli.main")), 0):
+                found[words[at + 1]] = pid
         return found
 
 

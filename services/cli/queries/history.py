@@ -140,7 +140,8 @@ def _row(one: Deployment) -> list[str]:
 
 
 def _reason(one: Deployment) -> str:
-    return f"{one.phase}: {one.reason}" + (f" (last line of output: {last_line(one.output)})" if one.output else "")
+    last = f" (last line of output: {last_line(one.output)})" if one.output else ""
+    return ": ".join(filter(None, (one.phase, one.reason))) + last
 
 
 def _facts(side: Side) -> dict[str, str]:

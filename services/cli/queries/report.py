@@ -94,9 +94,7 @@ def _add_log(found: Report, app: App) -> None:
     if last and last.outcome == "running":
         found.running = _running(app, last)
     elif last and last.outcome == "failed":
-        found.failure = Failure(
-            last.id, last.release, last.ended, last.failed_phase, last.reason, getattr(last, "output", "")
-        )
+        found.failure = Failure(last.id, last.release, last.ended, last.failed_phase, last.reason, last.output)
     found.started = {one.id: one.started for one in app.running if one.started is not None}
 
 

@@ -49,6 +49,8 @@ def _notes(report: Report, now: float) -> list[tuple[str, str]]:
     if view.pinned:
         by = f" by {report.pinned_by}" if report.pinned_by else ""
         found.append(("pinned", f"to {view.pinned}{by}{_for(report.pinned_since, now)}; `longshore resume` ends it"))
+    if view.waiting:
+        found.append(("waiting", f"{'a newer' if view.release else 'the first'} release {view.waiting}"))
     if view.paused:
         found.append(("paused", f"new releases wait{_for(report.paused_since, now)}; `longshore resume` ends it"))
     for release, reason in view.quarantined.items():

@@ -11,12 +11,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 
 import msgspec
 
 from services.common.process import environment
 from services.common.process.child import set_parent_death_signal
+from services.common.process.own_module import own_module
 from services.deployer.notifications.errors import UndeliveredError
 from services.deployer.notifications.notice import Notice
 from services.deployer.notifications.target import Target
@@ -72,4 +72,4 @@ def title(notice: Notice) -> str:
 
 
 def _command(verb: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "services.deployer.notifications.apprise_process", verb]
+    return own_module("deployer.notifications.apprise_process", verb)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from schemas import subjects
 from schemas.events import ReleaseFound, ScaleSet
-from schemas.routing import Artifact, Check, Health, Serving
+from schemas.routing import Artifact, Decisions, Health, Serving
 from services.common.errors import BusError, LongshoreError
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
@@ -21,9 +21,11 @@ from services.deployer.reconcile import kv
 from services.deployer.reconcile.decision_store import DecisionStore, Notify
 from services.deployer.reconcile.deployment import Deployment
 from services.deployer.reconcile.leadership import Leadership
+from services.deployer.reconcile.parameters import check, limits
 from services.deployer.reconcile.registry_poller import RegistryPoller
 from services.deployer.reconcile.replica_manager import ReplicaManager
 from services.deployer.reconcile.replica_set import ReplicaSet
+from services.deployer.reconcile.rollout_order import RolloutOrder
 from services.deployer.reconcile.route_publisher import RoutePublisher
 from services.deployer.registry import Registry
 from services.deployer.rollout import actions, plan
@@ -59,6 +61,7 @@ class Reconciler:
         self.leadership = leadership
         self._lock = asyncio.Lock()
         self.store = DecisionStore(context, settings.app, notify)
+        self.order = RolloutOrder(settings, self.store)
         self.poller = RegistryPoller(registry, self.store.record, self.wake, self._wanted)
         self.replica_set = ReplicaSet(context.bus, context.host, settings.app, check(settings), runtime.problem)
         self.routes = RoutePublisher(context.bus, context.host, settings.app, settings.proxy_ports)
@@ -85,8 +88,11 @@ class Reconciler:
         await self.manager.adopt(routed, self.routes.generation)
         await self._infer_current()
         self.deployment.resume({replica.release for replica in self.replica_set.replicas.values()})
-        await self._follow(subjects.HEALTH, Health, self.replica_set.health)
-        await self._follow(subjects.SERVING, Serving, self.routes.serving)
+        own = f"{subjects.token(self.context.host)}.{self.settings.app}.>"
+        await self._follow(subjects.HEALTH, own, Health, self.replica_set.health)
+        await self._follow(subjects.SERVING, own, Serving, self.routes.serving)
+        if self.settings.after:
+            await self._follow(subjects.DECISIONS, f"*.{self.settings.app}", Decisions, self.order.decisions)
         self.context.spawn(self.poller.run(self.settings.interval, self.settings.max_interval), "registry")
 
     async def run(self) -> None:
@@ -210,7 +216,10 @@ class Reconciler:
             digest = resolved[offered[0]].artifact.digest
             found = ReleaseFound(time.time(), offered[0], digest, self.poller.registry.url)
             await self.store.commit(replace(decisions, found=offered[0]), found)
-        release = "" if self._is_closing else self.next_release(offered)
+        if self._is_closing:
+            return
+        await self.order.note(self._due(offered))
+        release = self.next_release(offered)
         if release in resolved:
             await self.deployment.begin(release, "registry", resolved[release])
         elif release:
@@ -224,22 +233,26 @@ class Reconciler:
         return bool(offered) and offered[0] not in (self.store.decisions.found, self.store.decisions.current)
 
     def next_release(self, offered: Sequence[str]) -> str:
-        """Return the release of an offer that is due now, empty if none is."""
+        """Return the release of an offer that may start now, empty if none may."""
+        release = self._due(offered)
+        return "" if self.order.reason(release) else release
+
+    def _due(self, offered: Sequence[str]) -> str:
+        """Return the release of an offer that is due on this host, whatever other hosts have."""
         return next_release(
             self.store.decisions, offered, bool(self.replica_set.replicas), self.poller.registry.is_newer
         )
 
     async def _infer_current(self) -> None:
         """Without decisions (the bus was lost), take the release that most replicas run as the current one."""
-        decisions = self.store.decisions
+        decisions = replace(self.store.decisions, after=self.settings.after)
         if not decisions.current and not decisions.ongoing and self.replica_set.replicas:
             releases = Counter(replica.release for replica in self.replica_set.replicas.values())
             decisions = replace(decisions, current=releases.most_common(1)[0][0])
         await self.store.commit(decisions)
 
-    async def _follow(self, bucket: str, kind: type[T], values: dict[str, T]) -> None:
-        """Keep a dict equal to our part of a bucket. Return once it has all values of the start."""
-        keys = f"{subjects.token(self.context.host)}.{self.settings.app}.>"
+    async def _follow(self, bucket: str, keys: str, kind: type[T], values: dict[str, T]) -> None:
+        """Keep a dict equal to some keys of a bucket. Return once it has all values of the start."""
         synced = asyncio.Event()
 
         def changed() -> None:
@@ -281,19 +294,3 @@ class Reconciler:
     async def _until_stopping(self) -> None:
         await self.context.stopping.wait()
         self.wake()
-
-
-def check(settings: DeployerSettings) -> Check:
-    """Return the parameters with which health probes a replica."""
-    return Check(settings.health_path, settings.probe_interval, settings.probe_timeout, settings.rise, settings.fall)
-
-
-def limits(settings: DeployerSettings) -> plan.Limits:
-    """Return the time limits of a rollout. With a health path, which proves more, no replica has to settle."""
-    return plan.Limits(
-        settle=0.0 if settings.health_path else settings.settle,
-        ready=settings.health_timeout,
-        drain=settings.drain_time,
-        unhealthy=settings.replace_after,
-        stop=settings.stop_timeout + 10.0,
-    )

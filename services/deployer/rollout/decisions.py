@@ -35,7 +35,7 @@ def next_release(
 
 def with_started(decisions: Decisions, ongoing: Ongoing, artifact: Artifact) -> Decisions:
     """Return the decisions with a deployment under way."""
-    return replace(decisions, ongoing=ongoing, artifacts={**decisions.artifacts, ongoing.release: artifact})
+    return replace(decisions, ongoing=ongoing, waiting="", artifacts={**decisions.artifacts, ongoing.release: artifact})
 
 
 def with_succeeded(decisions: Decisions, ongoing: Ongoing, is_newer: IsNewer = versions.is_newer) -> Decisions:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from litestar import Response, get
 from litestar.enums import MediaType
@@ -25,7 +25,7 @@ def page() -> Response[str]:
 @cache
 def source() -> str:
     """Return the page as it is sent."""
-    return files("services.metrics_gateway").joinpath("page", "index.html").read_text(encoding="utf-8")
+    return (Path(__file__).parents[1] / "page" / "index.html").read_text(encoding="utf-8")
 
 
 def policy(text: str) -> str:

@@ -79,6 +79,7 @@ HANDLERS: dict[type[e.Event], Handler] = {
     e.SessionClosed: replica.session_changed,
     e.ReplicasSampled: replica.replicas_sampled,
     e.ReleasePinned: deployer.release_pinned,
+    e.ReleaseWaiting: deployer.release_waiting,
 }
 
 

@@ -56,6 +56,11 @@ def release_found(context: BatchContext, event: e.ReleaseFound) -> None:
         context.app_state().registry = event.registry
 
 
+def release_waiting(context: BatchContext, _event: e.ReleaseWaiting) -> None:
+    """Note the application; the event itself is kept among the recent ones."""
+    context.app_state()
+
+
 def registry_failed(context: BatchContext, event: e.RegistryFailed) -> None:
     """Count a failure of the registry."""
     app = context.app_state()

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import Callable
 
 from schemas.chain import Sealer
 from services.common.ids import uuid7
 from services.common.process.child import describe_exit
 from services.common.process.environment import own
+from services.common.process.own_module import own_module
 from services.proxy.crash import blackbox
 from services.proxy.frames import Unframer, frame
 from services.proxy.messages import Message, ToWorker
@@ -89,12 +89,12 @@ class WorkerProcess(asyncio.Protocol):
         os.close(self.blackbox)
 
     async def _start(self, fds: list[int]) -> None:
-        """Start the process. -P keeps a folder named services in the current directory from shadowing this package."""
+        """Start the process."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *[sys.executable, "-P", "-m", "services.proxy.worker", str(theirs.fileno())],
+                    *own_module("proxy.worker", str(theirs.fileno())),
                     env=own(os.environ),
                     pass_fds=[theirs.fileno(), self.blackbox, *fds],
                     stdin=asyncio.subprocess.DEVNULL,
