@@ -19,6 +19,8 @@ RUN_BY = {
     "services.cli": "replay/test_commands.py",
     "services.demo.example": "e2e/test_demo.py",
     "services.deployer.notifications": "deployer/notifications/test_delivery.py",
+    "services.deployer.output": "deployer/output/test_sessions.py",
+    "services.deployer.runtime.docker.output": "deployer/docker/test_sessions.py",
     "services.metrics_gateway.api": "metrics_gateway/api/test_reading.py",
     "services.metrics_gateway.traces": "metrics_gateway/traces/test_spans.py",
     "services.proxy": "proxy/master/test_master.py",

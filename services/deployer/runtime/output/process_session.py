@@ -26,6 +26,8 @@ CHUNK = 1 << 15
 LAST_OUTPUT = 1.0
 """Seconds to read what an ended command has left in its pipes: a process that it left behind may hold them open."""
 
+POLL = 0.02
+
 Streams = dict[int, asyncio.StreamReader]
 
 
@@ -85,13 +87,17 @@ class ProcessSession:
 
     async def wait(self) -> int:
         """Return the exit code."""
-        return await self._process.wait()
+        while (code := self._process.returncode) is None:  # noqa: ASYNC110 - asyncio has no event for the exit alone
+            # Not Process.wait: it also waits for the pipes, which an orphan may hold open.
+            await asyncio.sleep(POLL)
+        return code
 
     async def close(self) -> None:
         """Kill the command and everything that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        await asyncio.to_thread(orphans.kill, self._session, mark=orphans.SESSION)
+        await self.wait()
         if self._stdin:
             self._stdin.close()
         if self._reading:
@@ -99,10 +105,9 @@ class ProcessSession:
         if self._terminal is not None:
             os.close(self._terminal)
             self._terminal = None
-        await asyncio.to_thread(orphans.kill, self._session, mark=orphans.SESSION)
 
     async def _ended(self, copying: list[asyncio.Task[None]], parts: asyncio.Queue[tuple[int, bytes] | None]) -> None:
-        await self._process.wait()
+        await self.wait()
         await asyncio.wait(copying, timeout=LAST_OUTPUT)
         await parts.put(None)
 
