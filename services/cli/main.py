@@ -38,7 +38,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except ClickException as error:
-        _fail(" ".join(error.format_message().split()), error.exit_code)
+        message = " ".join(error.format_message().split())
+        _fail(message + hint(sys.argv[1:], message), error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as end:
@@ -51,6 +52,19 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{reason(error)}", 1)
+
+
+def hint(words: "Sequence[str]", message: str) -> str:
+    """Return what to do about an option of `docker run` that stands before the `--`; empty for other mistakes."""
+    _, separator, rest = message.partition("No such option: ")
+    if not separator or words[:1] != ["container"]:
+        return ""
+    from services.deployer.runtime.docker.arguments import OPTIONS, SHORT
+
+    option = rest.split()[0]
+    name = option.lstrip("-")
+    is_known = name in OPTIONS or name in SHORT
+    return f"; {option} is an option of `docker run`: write it behind --" if is_known else ""
 
 
 def unsupported(platform: str, version: "tuple[int, ...]") -> str:

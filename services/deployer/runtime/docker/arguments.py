@@ -30,17 +30,47 @@ SHORT = {
     "w": "workdir",
 }
 
-FORBIDDEN = {
-    "detach": "every container runs in the background",
-    "interactive": "a container in the background has no terminal",
-    "name": "containers are named after application, release and replica",
-    "publish": "ports come from the option --port",
-    "publish-all": "ports come from the option --port",
-    "rm": "Longshore removes its containers itself",
-    "tty": "a container in the background has no terminal",
-}
+_UNKNOWN = "not an option that Longshore passes on; docs/containers.md lists those that it does"
+_BACKGROUND = "every container runs in the background; omit it"
+_PORTS = "ports come from the option --port"
+_NETWORK = "an address or name of its own would be that of several replicas at once; name a network with --network"
+_PULL = "Longshore pulls the image of each release itself; omit it"
 
-SWITCHES = ("no-healthcheck", "read-only")
+REFUSED = {
+    "annotation": "use --label",
+    "attach": _BACKGROUND,
+    "cidfile": "a replica's name is in `longshore status`; omit it",
+    "detach": _BACKGROUND,
+    "detach-keys": _BACKGROUND,
+    "disable-content-trust": _PULL,
+    "expose": _PORTS,
+    "help": "see `docker run --help`",
+    "interactive": "a container in the background has no terminal; omit it",
+    "ip": _NETWORK,
+    "ip6": _NETWORK,
+    "kernel-memory": "Docker has removed it; use --memory",
+    "label-file": "use --label NAME=VALUE for each line of the file",
+    "link": "Docker has deprecated it; name a common network with --network",
+    "link-local-ip": _NETWORK,
+    "mac-address": _NETWORK,
+    "name": "containers are named after application, release and replica; omit it",
+    "network-alias": _NETWORK,
+    "pid": "the processes of a replica are its own: Longshore reads and stops them as a container; omit it",
+    "platform": "an engine runs images of its own platform; build the image for it",
+    "publish": _PORTS,
+    "publish-all": _PORTS,
+    "pull": _PULL,
+    "quiet": _PULL,
+    "rm": "Longshore removes its containers itself; omit it",
+    "sig-proxy": _BACKGROUND,
+    "stop-timeout": "Longshore stops its containers; use its option --stop-timeout, before the --",
+    "tty": "a container in the background has no terminal; omit it",
+    "uts": "a replica has a host name of its own; set it with --hostname",
+}
+"""The options that Longshore refuses, and what to do instead."""
+
+ALIASES = {"dns-opt": "dns-option", "net": "network"}
+SWITCHES = ("init", "no-healthcheck", "oom-kill-disable", "privileged", "read-only")
 
 
 class Arguments(msgspec.Struct):
@@ -101,7 +131,7 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     for position, word in rest:
         spelled, name, value = _split(position, word)
         if name not in OPTIONS:
-            raise SettingsError(f"-- {spelled}: {FORBIDDEN.get(name, 'not an option that Longshore passes on')}")
+            raise SettingsError(f"-- {spelled}: {REFUSED.get(name, _UNKNOWN)}")
         if value is None:
             value = "true" if name in SWITCHES else next(rest, (0, None))[1]
         if value is None:
@@ -113,7 +143,7 @@ def _split(position: int, word: str) -> tuple[str, str, str | None]:
     """Return an option as it was spelled, its long name, and the value if it is in the same word."""
     if word.startswith("--") and len(word) > 2:
         name, separator, value = word[2:].partition("=")
-        return f"--{name}", name, value if separator else None
+        return f"--{name}", ALIASES.get(name, name), value if separator else None
     if word.startswith("-") and len(word) > 1 and word != "--":
         letter, value = word[1], word[2:].removeprefix("=")
         return f"-{letter}", SHORT.get(letter, ""), value if len(word) > 2 else None
@@ -182,33 +212,87 @@ def _hosts(key: str, convert: Callable[[str], Any]) -> Callable[[Arguments, str]
     return apply
 
 
-def _user(arguments: Arguments, text: str) -> None:
-    arguments.config["User"] = values.word(text)
+def _config(key: str, convert: Callable[[str], Any]) -> Callable[[Arguments, str], None]:
+    def apply(arguments: Arguments, text: str) -> None:
+        arguments.config[key] = convert(text)
+
+    return apply
+
+
+def _table(key: str) -> Callable[[Arguments, str], None]:
+    def apply(arguments: Arguments, text: str) -> None:
+        arguments.host.setdefault(key, {}).update([values.pair(text)])
+
+    return apply
+
+
+def _security(arguments: Arguments, text: str) -> None:
+    if text == "systempaths=unconfined":  # the client's own word: the engine knows the lists of paths alone
+        arguments.host |= {"MaskedPaths": [], "ReadonlyPaths": []}
+    else:
+        arguments.host.setdefault("SecurityOpt", []).append(values.security(text))
 
 
 OPTIONS: dict[str, Callable[[Arguments, str], None]] = {
     "add-host": _hosts("ExtraHosts", values.host),
+    "blkio-weight": _host("BlkioWeight", values.count),
+    "cap-add": _hosts("CapAdd", values.capability),
+    "cap-drop": _hosts("CapDrop", values.capability),
+    "cgroup-parent": _host("CgroupParent", values.word),
+    "cgroupns": _host("CgroupnsMode", values.one_of("host", "private")),
+    "cpu-period": _host("CpuPeriod", values.count),
+    "cpu-quota": _host("CpuQuota", values.integer),
+    "cpu-shares": _host("CpuShares", values.count),
     "cpus": _host("NanoCpus", values.cpus),
+    "cpuset-cpus": _host("CpusetCpus", values.word),
+    "cpuset-mems": _host("CpusetMems", values.word),
+    "device": _hosts("Devices", values.device),
+    "device-cgroup-rule": _hosts("DeviceCgroupRules", values.word),
     "dns": _hosts("Dns", values.address),
+    "dns-option": _hosts("DnsOptions", values.word),
+    "dns-search": _hosts("DnsSearch", values.word),
+    "domainname": _config("Domainname", values.word),
     "entrypoint": _entrypoint,
     "env": lambda arguments, text: arguments.env.append(values.variable(text)),
     "env-file": lambda arguments, text: arguments.env_files.append(values.word(text)),
+    "gpus": _hosts("DeviceRequests", values.gpus),
+    "group-add": _hosts("GroupAdd", values.word),
     "health-cmd": _health("Test", lambda text: ["CMD-SHELL", values.word(text)]),
     "health-interval": _health("Interval", values.duration),
     "health-retries": _health("Retries", values.count),
     "health-start-period": _health("StartPeriod", values.duration),
     "health-timeout": _health("Timeout", values.duration),
+    "hostname": _config("Hostname", values.word),
+    "init": _host("Init", values.switch),
+    "ipc": _host("IpcMode", values.one_of("none", "private", "shareable", "host")),
     "label": _labels,
     "log-driver": _log("Type"),
     "log-opt": _log("Config"),
     "memory": _host("Memory", values.size),
+    "memory-reservation": _host("MemoryReservation", values.size),
+    "memory-swap": _host("MemorySwap", values.size_or_unlimited),
+    "memory-swappiness": _host("MemorySwappiness", values.count),
     "mount": _hosts("Mounts", values.mount),
     "network": _host("NetworkMode", values.network),
     "no-healthcheck": _no_health,
+    "oom-kill-disable": _host("OomKillDisable", values.switch),
+    "oom-score-adj": _host("OomScoreAdj", values.integer),
+    "pids-limit": _host("PidsLimit", values.integer),
+    "privileged": _host("Privileged", values.switch),
     "read-only": _host("ReadonlyRootfs", values.switch),
     "restart": _host("RestartPolicy", values.restart),
+    "runtime": _host("Runtime", values.word),
+    "security-opt": _security,
+    "shm-size": _host("ShmSize", values.size),
+    "stop-signal": _config("StopSignal", values.word),
+    "storage-opt": _table("StorageOpt"),
+    "sysctl": _table("Sysctls"),
     "tmpfs": _tmpfs,
     "ulimit": _hosts("Ulimits", values.ulimit),
-    "user": _user,
+    "user": _config("User", values.word),
+    "userns": _host("UsernsMode", values.one_of("host")),
     "volume": _volume,
+    "volume-driver": _host("VolumeDriver", values.word),
+    "volumes-from": _hosts("VolumesFrom", values.word),
+    "workdir": _config("WorkingDir", values.path_or_root),
 }

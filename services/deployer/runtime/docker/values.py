@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -67,6 +68,81 @@ def count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise ValueError("use a whole number")
     return int(text)
+
+
+def integer(text: str) -> int:
+    """Return a whole number, which may be below zero."""
+    if not re.fullmatch("-?[0-9]{1,15}", text):
+        raise ValueError("use a whole number")
+    return int(text)
+
+
+def size_or_unlimited(text: str) -> int:
+    """Return bytes, -1 for no limit."""
+    return -1 if text == "-1" else size(text)
+
+
+def one_of(*known: str) -> Callable[[str], str]:
+    """Return a function that takes one of these texts."""
+
+    def convert(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"use {' or '.join(known)}")
+        return text
+
+    return convert
+
+
+def capability(text: str) -> str:
+    """Return a capability by the name that the engine has for it: ALL, or CAP_ and its name."""
+    name = word(text).upper()
+    return name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}"
+
+
+def device(text: str) -> dict[str, str]:
+    """Parse HOST-PATH, HOST-PATH:PATH or HOST-PATH:PATH:PERMISSIONS; HOST-PATH:PERMISSIONS is taken as well."""
+    source, target, permissions = (*text.split(":"), "", "")[:3] if text.count(":") <= 2 else ("", "", "")
+    if target and not permissions and _is_permission(target):
+        target, permissions = "", target
+    if not source.startswith("/") or not _is_permission(permissions or "rwm"):
+        raise ValueError("use HOST-PATH:PATH:PERMISSIONS, with permissions of r, w and m, such as /dev/fuse")
+    return {
+        "PathOnHost": source,
+        "PathInContainer": target or source,
+        "CgroupPermissions": permissions or "rwm",
+    }
+
+
+def _is_permission(text: str) -> bool:
+    return bool(re.fullmatch("[rwm]{1,3}", text)) and len(set(text)) == len(text)
+
+
+def gpus(text: str) -> dict[str, Any]:
+    """Parse all, a number, or device=ID,ID (which may be in quotes, as a shell passes them to Docker)."""
+    request: dict[str, Any] = {"Driver": "", "Count": 0, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
+    name, separator, ids = text.strip('"').partition("=")
+    if text == "all":
+        request["Count"] = -1
+    elif separator and name == "device" and all(ids.split(",")):
+        request["DeviceIDs"] = ids.split(",")
+    else:
+        request["Count"] = count(text)
+    return request
+
+
+def security(text: str) -> str:
+    """Return an option of the engine's security. It must not name a file: Docker's client reads those."""
+    name, separator, value = text.replace(":", "=", 1).partition("=")
+    if name == "seccomp" and value not in ("unconfined", "builtin"):
+        raise ValueError("a profile is a file that only Docker's client reads; set it as seccomp-profile of the engine")
+    if not text or (not separator and name != "no-new-privileges"):
+        raise ValueError("use NAME=VALUE or no-new-privileges, such as seccomp=unconfined")
+    return text
+
+
+def path_or_root(text: str) -> str:
+    """Return an absolute path inside the container."""
+    return text if text == "/" else path(text)
 
 
 def duration(text: str) -> int:
