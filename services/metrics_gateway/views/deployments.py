@@ -14,7 +14,8 @@ from services.metrics_gateway.views.times import iso
 class DeploymentView(msgspec.Struct, frozen=True):
     """A deployment of an app on a host.
 
-    `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds.
+    `result` is running, succeeded, failed or rolled back; `phase` is where it failed. `outcome` (failed also when
+    rolled back) and `failed_phase` are older names. Times as in RFC 3339, `duration` in seconds.
     """
 
     app: str
@@ -32,6 +33,8 @@ class DeploymentView(msgspec.Struct, frozen=True):
     failed_phase: str
     reason: str
     rolled_back_to: str | None
+    result: str
+    phase: str
 
 
 class Deployments(msgspec.Struct, frozen=True):
@@ -71,4 +74,6 @@ def _view(one: Deployment, app: str, host: str) -> DeploymentView:
         failed_phase=one.failed_phase,
         reason=one.reason,
         rolled_back_to=one.rolled_back_to,
+        result=one.result,
+        phase=one.failed_phase,
     )

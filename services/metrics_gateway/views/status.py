@@ -16,7 +16,11 @@ from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 
 
 class LastDeployment(msgspec.Struct, frozen=True):
-    """A deployment. `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds."""
+    """A deployment. `result` is running, succeeded, failed or rolled back; `phase` is where it failed.
+
+    `outcome` (failed also when rolled back) and `failed_phase` are older names. Times as in RFC 3339, `duration` in
+    seconds.
+    """
 
     id: str
     release: str
@@ -30,6 +34,8 @@ class LastDeployment(msgspec.Struct, frozen=True):
     failed_phase: str
     reason: str
     rolled_back_to: str | None
+    result: str
+    phase: str
 
 
 class PinStatus(msgspec.Struct, frozen=True):
@@ -228,6 +234,8 @@ def _deployment(deployment: Deployment) -> LastDeployment:
         failed_phase=deployment.failed_phase,
         reason=deployment.reason,
         rolled_back_to=deployment.rolled_back_to,
+        result=deployment.result,
+        phase=deployment.failed_phase,
     )
 
 
