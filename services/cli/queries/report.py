@@ -1,4 +1,4 @@
-"""The present state of an application, from the buckets and the log, and the judgement on it. Pure."""
+"""The present state of an application, from the buckets and the log, and the judgement on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of `longshore status`. Pure."""
+"""The lines of `longshore status`."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from services.metrics_gateway.state.application import App, Deployment, Phase, R
 from services.metrics_gateway.state.instance import Instance
 from services.metrics_gateway.state.port import Port
 from services.metrics_gateway.state.state import PortKey, State
+from services.metrics_gateway.views.lasting import PinStatus, RegistryError
 from services.metrics_gateway.views.times import iso
 from services.metrics_gateway.views.traffic import PortTraffic, Traffic
 
@@ -36,22 +37,6 @@ class LastDeployment(msgspec.Struct, frozen=True):
     rolled_back_to: str | None
     result: str
     phase: str
-
-
-class PinStatus(msgspec.Struct, frozen=True):
-    """The release that stays until a resume, since when, and who chose it."""
-
-    release: str
-    since: str | None
-    by: str
-
-
-class RegistryError(msgspec.Struct, frozen=True):
-    """The failure of a registry: since when, failures in a row, the last reason."""
-
-    since: str | None
-    failures: int
-    reason: str
 
 
 class AppStatus(msgspec.Struct, frozen=True):
