@@ -9,6 +9,7 @@ import msgspec
 from schemas.events import Event
 from services.cli import output
 from services.client.client import LoggedEvent
+from services.metrics_gateway.views.times import iso
 
 TIMES = ("sent",)
 """Fields of events that are unix times, besides `time`, which begins the line."""
@@ -19,8 +20,15 @@ def _fields(event: Event) -> dict[str, Any]:
 
 
 def as_object(recorded: LoggedEvent) -> dict[str, Any]:
+    """Return an event as JSON has it: as the admin API, and its fields once more beside the envelope, as ever.
+
+    A field that is called as a part of the envelope is in `details` only.
+    """
+    event, kind = recorded.event, type(recorded.event).__name__
+    fields = _fields(event)
     envelope = {name: getattr(recorded, name) for name in ("sequence", "service", "host", "app")}
-    return {**envelope, "event": type(recorded.event).__name__, **_fields(recorded.event)}
+    details = {name: value for name, value in fields.items() if name != "time"}
+    return fields | envelope | {"kind": kind, "event": kind, "at": iso(event.time), "details": details}
 
 
 def as_line(recorded: LoggedEvent) -> str:

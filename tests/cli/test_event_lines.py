@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.events import AnyEvent, CommandAnswered, ConnectionClosed
-from services.cli.event_lines import as_line
+from schemas.events import AnyEvent, CommandAnswered, ConnectionClosed, DeploymentsPaused
+from services.cli.event_lines import as_line, as_object
 from services.cli.output import clock
 from services.client.client import LoggedEvent
 
@@ -37,3 +37,18 @@ def test_durations_are_shown_in_full(seconds: float, shown: str) -> None:
         1.0, 7, 8080, backend="a", bytes_in=123456789, bytes_out=0, duration=seconds, reason="eof"
     )
     assert f"bytes_in=123456789 bytes_out=0 duration={shown} reason=eof" in line(closed)
+
+
+def test_an_event_has_the_names_of_the_admin_api_and_its_fields_beside_the_envelope() -> None:
+    assert as_object(LoggedEvent(3, "deployer", "here", "web", DeploymentsPaused(5.0, "ann"))) == {
+        "sequence": 3,
+        "service": "deployer",
+        "host": "here",
+        "app": "web",
+        "kind": "DeploymentsPaused",
+        "event": "DeploymentsPaused",
+        "at": "1970-01-01T00:00:05.000+00:00",
+        "time": 5.0,
+        "by": "ann",
+        "details": {"by": "ann"},
+    }

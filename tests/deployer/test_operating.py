@@ -11,8 +11,8 @@ import pytest
 from services.cli.commands.all_in_one import APP
 from services.cli.config import applications
 from services.common.errors import ReleaseError
-from services.deployer.runtime.variable_files import Variables
 from services.deployer.settings import DeployerSettings
+from services.deployer.variables.variable_files import Variables
 from services.metrics_gateway.instruments.catalogue import INSTRUMENTS
 from tests.support.harness import LONGSHORE, clean_environment
 

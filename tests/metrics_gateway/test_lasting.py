@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas import events as e
 from services.metrics_gateway.state.application import Pin, Problem
+from services.metrics_gateway.views.deployments import deployments
 from services.metrics_gateway.views.status import LogStatus, status
 from tests.metrics_gateway.timeline import Timeline
 
@@ -55,3 +56,19 @@ def test_a_registry_fails_since_its_first_failure_with_its_last_reason() -> None
     assert (shown.registry_error.failures, shown.registry_error.reason) == (2, "still")
     timeline.say("d", e.RegistryRecovered(10.0, "dir:///srv", 2))
     assert status(timeline.state, LOG, "1").apps[0].registry_error is None
+
+
+def test_a_deployment_that_was_undone_has_the_result_that_history_prints() -> None:
+    started = e.DeploymentStarted(
+        2.0, "d-1", "2", previous="1", by="ann", strategy="rolling", replicas=1, trace="0" * 32
+    )
+    failed = e.DeploymentFailed(3.0, "d-1", "2", phase="check", reason="no answer", duration=1.0)
+    timeline = told(started, failed)
+    (one,) = deployments(timeline.state, "", 9).deployments
+    assert (one.result, one.outcome, one.phase) == ("failed", "failed", "check")
+    timeline.say("d", e.DeploymentRolledBack(4.0, "d-1", "2", "1"))
+    (one,) = deployments(timeline.state, "", 9).deployments
+    assert (one.result, one.outcome, one.phase, one.failed_phase) == ("rolled back", "failed", "check", "check")
+    last = status(timeline.state, LOG, "1").apps[0].last_deployment
+    assert last
+    assert (last.result, last.phase) == ("rolled back", "check")

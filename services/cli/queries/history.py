@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import compress
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from schemas import subjects
@@ -17,6 +18,7 @@ from services.cli.verbs import Json, registered, verb
 from services.client.client import LoggedEvent, Target, connect
 from services.common.text import last_line
 from services.metrics_gateway.state.histogram import Histogram
+from services.metrics_gateway.views.times import iso
 from services.replay.comparison import Comparison, Side
 from services.replay.deployments import Deployment, deployments
 from services.replay.log.source import Readable, events, from_file, from_stream
@@ -45,7 +47,7 @@ async def history(
     async with _events(target, context, file, "deployer") as found:
         known = await deployments(found)
         if as_json:
-            output.print_json(known)
+            output.print_json(map(as_object, known))
         elif not wide and (width := output.width()):
             typer.echo("\n".join(narrow(known, width)))
         else:
@@ -97,6 +99,12 @@ async def _events(
             yield events(log, target.app, host)
     if log.damage:
         raise log.damage
+
+
+def as_object(one: Deployment) -> dict[str, Any]:
+    """Return a deployment as JSON has it, with the names and times of the admin API beside the older ones."""
+    same = {"id": one.deployment, "result": one.outcome, "started_at": iso(one.started), "ended_at": iso(one.ended)}
+    return {**msgspec.to_builtins(one), **same}
 
 
 def narrow(known: list[Deployment], width: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The present state of an application, from the buckets and the log, and the judgement on it. Pure."""
+"""The present state of an application, from the buckets and the log, and the judgement on it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Failure(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct):
     """One application on one host.
 
-    `since`: when its release became the current one. `wanted_replicas` is None if the log does not say. `running` is
+    `since`: when its release became the current one. `desired_replicas` is None if the log does not say. `running` is
     the deployment under way. `problems` are the findings of `--check`. Times are unix seconds.
     """
 
     host: str
     view: AppView
     since: float | None = None
-    wanted_replicas: int | None = None
+    desired_replicas: int | None = None
     pinned_by: str = ""
     pinned_since: float | None = None
     paused_since: float | None = None
@@ -79,7 +79,7 @@ def _add_log(found: Report, app: App) -> None:
     view, last, error = found.view, app.deployment, app.registry_error
     succeeded = [one for one in _deployments(app) if one.outcome == "succeeded" and one.release == view.release]
     found.since = max((one.ended for one in succeeded if one.ended is not None), default=None)
-    found.wanted_replicas = app.desired
+    found.desired_replicas = app.desired
     if app.pinned and view.pinned:
         found.pinned_by, found.pinned_since = app.pinned.by, app.pinned.since
     found.paused_since = app.paused_since if view.paused else None
@@ -120,9 +120,9 @@ def _problems(found: Report) -> list[str]:
     view = found.view
     serving = sum(1 for one in view.replicas if one.routed == "active")
     problems = []
-    if found.wanted_replicas and serving < found.wanted_replicas and not found.running:
-        problems.append(f"{serving} of {found.wanted_replicas} replicas serve")
-    elif not serving and found.wanted_replicas != 0:
+    if found.desired_replicas and serving < found.desired_replicas and not found.running:
+        problems.append(f"{serving} of {found.desired_replicas} replicas serve")
+    elif not serving and found.desired_replicas != 0:
         problems.append("no replica serves")
     problems += [f"{one.id} is {one.health}" for one in view.replicas if one.health.startswith("unhealthy")]
     problems += [f"release {release} is quarantined: {reason}" for release, reason in view.quarantined.items()]

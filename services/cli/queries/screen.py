@@ -1,4 +1,4 @@
-"""The lines of `longshore status`. Pure."""
+"""The lines of `longshore status`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def lines(report: Report, now: float, width: int | None) -> list[str]:
 def _headline(report: Report, now: float) -> str:
     view = report.view
     serving = sum(1 for one in view.replicas if one.routed == "active")
-    of = "" if report.wanted_replicas is None else f" of {report.wanted_replicas}"
+    of = "" if report.desired_replicas is None else f" of {report.desired_replicas}"
     words = [
         f"release {view.release or 'none yet'}{_for(report.since, now)}",
         f"{serving}{of} replicas serve",

@@ -94,6 +94,11 @@ class Deployment(msgspec.Struct):
     rolled_back_to: str | None = None
     output: str = ""
 
+    @property
+    def result(self) -> str:
+        """The outcome in the words of `longshore history`: a failed deployment that was undone is "rolled back"."""
+        return "rolled back" if self.rolled_back_to is not None else self.outcome
+
 
 class App(msgspec.Struct):
     """One app on one host: the totals, and the current state.

@@ -14,8 +14,9 @@ from services.metrics_gateway.views.times import iso
 class DeploymentView(msgspec.Struct, frozen=True):
     """A deployment of an app on a host.
 
-    `outcome` is running, succeeded or failed; times as in RFC 3339, `duration` in seconds. `output`: the last lines of
-    the replica with which it failed.
+    `result` is running, succeeded, failed or rolled back; `phase` is where it failed. `outcome` (failed also when
+    rolled back) and `failed_phase` are older names. Times as in RFC 3339, `duration` in seconds. `output`: the last
+    lines of the replica with which it failed.
     """
 
     app: str
@@ -33,6 +34,8 @@ class DeploymentView(msgspec.Struct, frozen=True):
     failed_phase: str
     reason: str
     rolled_back_to: str | None
+    result: str
+    phase: str
     output: str = ""
 
 
@@ -74,5 +77,7 @@ def view(one: Deployment, app: str, host: str) -> DeploymentView:
         failed_phase=one.failed_phase,
         reason=one.reason,
         rolled_back_to=one.rolled_back_to,
+        result=one.result,
+        phase=one.failed_phase,
         output=one.output,
     )

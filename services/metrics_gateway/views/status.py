@@ -12,25 +12,10 @@ from services.metrics_gateway.state.instance import Instance
 from services.metrics_gateway.state.port import Port
 from services.metrics_gateway.state.state import PortKey, State
 from services.metrics_gateway.views.deployments import DeploymentView, view
+from services.metrics_gateway.views.lasting import PinStatus, RegistryError
 from services.metrics_gateway.views.resources import Resources, resources
 from services.metrics_gateway.views.times import iso
 from services.metrics_gateway.views.traffic import PortTraffic, Traffic
-
-
-class PinStatus(msgspec.Struct, frozen=True):
-    """The release that stays until a resume, since when, and who chose it."""
-
-    release: str
-    since: str | None
-    by: str
-
-
-class RegistryError(msgspec.Struct, frozen=True):
-    """The failure of a registry: since when, failures in a row, the last reason."""
-
-    since: str | None
-    failures: int
-    reason: str
 
 
 class AppStatus(msgspec.Struct, frozen=True):

@@ -68,7 +68,7 @@ def _read(terminal: int) -> bytes:
 
 def test_status_says_what_is_wanted_what_failed_and_since_when(server: Server) -> None:
     found = server.status()
-    assert (found["release"], found["wanted_replicas"], len(found["replicas"])) == (releases.FIRST, 2, 2)
+    assert (found["release"], found["desired_replicas"], len(found["replicas"])) == (releases.FIRST, 2, 2)
     assert found["since"] > 1.6e9
     assert all(one["started"] > 1.6e9 for one in found["replicas"])
     assert (found["failure"]["release"], found["failure"]["phase"]) == (releases.BROKEN, "check")
@@ -103,7 +103,7 @@ def test_the_api_and_status_agree_on_the_number_of_replicas_and_the_quarantine(s
     with urllib.request.urlopen(server.metrics_url.replace("/metrics", "/api/status"), timeout=patience(10)) as answer:
         (app,) = json.load(answer)["apps"]
     found = server.status()
-    assert (app["desired_replicas"], app["release"]) == (found["wanted_replicas"], found["release"])
+    assert (app["desired_replicas"], app["release"]) == (found["desired_replicas"], found["release"])
     assert app["quarantined"] == found["quarantined"]
     assert app["quarantined_since"].keys() == found["quarantined_since"].keys()
 
