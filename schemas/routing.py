@@ -95,7 +95,8 @@ class Ongoing(msgspec.Struct, frozen=True):
     """A deployment that has begun and not ended; a restarted deployer resumes it.
 
     `pinned` is the value of Decisions.pinned after success. `failed`: it is being undone. `started` is in unix
-    seconds.
+    seconds. `artifact`: what the release stands for. `kind`: as in DeploymentStarted. `options`: the fingerprint of the
+    options that its replicas are started with.
     """
 
     deployment: Name
@@ -106,6 +107,9 @@ class Ongoing(msgspec.Struct, frozen=True):
     started: Seconds
     pinned: Name = ""
     failed: bool = False
+    artifact: Artifact = Artifact()
+    kind: Name = "release"
+    options: Name = ""
 
 
 class Decisions(msgspec.Struct, frozen=True):
@@ -115,7 +119,11 @@ class Decisions(msgspec.Struct, frozen=True):
     registry's newest (empty: follow the registry), `quarantined` maps a release to its reason. `found` is the newest
     release that was announced. `artifacts` holds the resolved releases named here. `telling`: the encoded events of the
     last decision, until they are on the log; the next deployer publishes them if this one could not. `removed`: the
-    application was removed from the host, and no deployer of it has started since.
+    application was removed from the host, and no deployer of it has started since. `deployment`: the one that made
+    `current` what runs; its replicas stay. `options`: the fingerprint of the options that they were started with;
+    `failed_options` maps one that failed to its reason. `replicas`: the number that an operator chose while the option
+    was `replicas_option`. `stopped`: no replica runs until an operator starts the application again. `removed_by`: the
+    operator that removed the application; it stays removed when its deployer starts.
     """
 
     current: Name = ""
@@ -128,6 +136,13 @@ class Decisions(msgspec.Struct, frozen=True):
     artifacts: dict[Name, Artifact] = {}
     pending_events: bytes = msgspec.field(default=b"", name="telling")
     removed: bool = False
+    deployment: Name = ""
+    options: Name = ""
+    failed_options: dict[Name, Text] = {}
+    replicas: Count | None = None
+    replicas_option: Count = 0
+    stopped: bool = False
+    removed_by: Name = ""
 
 
 class Lease(msgspec.Struct, frozen=True):

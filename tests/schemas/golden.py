@@ -18,7 +18,14 @@ from schemas.limits import bare
 from schemas.reference import default_of, tag_of
 
 FILE = Path(__file__).parent / "golden.json"
-VALUES: dict[type, Any] = {int: 300, float: 1700000000.25, str: "text", bool: True, dict[str, int]: {"text": 300}}
+VALUES: dict[type, Any] = {
+    int: 300,
+    float: 1700000000.25,
+    str: "text",
+    bool: True,
+    dict[str, int]: {"text": 300},
+    list[str]: ["text"],
+}
 
 
 class Sample(msgspec.Struct, frozen=True):

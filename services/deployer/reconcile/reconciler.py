@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from schemas import subjects
-from schemas.events import ReleaseFound, ScaleSet
-from schemas.routing import Check, Health, Serving
+from schemas.events import Event, ReleaseFound
+from schemas.routing import Health, Serving
 from services.common.errors import BusError
 from services.common.process import lifecycle
 from services.common.process.lifecycle import Context
@@ -21,13 +21,15 @@ from services.deployer.reconcile import kv
 from services.deployer.reconcile.decision_store import DecisionStore, Notify
 from services.deployer.reconcile.deployment import Deployment
 from services.deployer.reconcile.leadership import Leadership
+from services.deployer.reconcile.own_removal import Removal
+from services.deployer.reconcile.parameters import check, limits
 from services.deployer.reconcile.registry_poller import RegistryPoller
 from services.deployer.reconcile.replica_manager import ReplicaManager
 from services.deployer.reconcile.replica_set import ReplicaSet
 from services.deployer.reconcile.route_publisher import RoutePublisher
 from services.deployer.registry import Registry
 from services.deployer.rollout import actions, plan
-from services.deployer.rollout.decisions import next_release
+from services.deployer.rollout.decisions import desired, next_release, with_inferred, without_outdated_scale
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
 
@@ -59,13 +61,14 @@ class Reconciler:
         self.leadership = leadership
         self._lock = asyncio.Lock()
         self.store = DecisionStore(context, settings.app, notify)
-        self.poller = RegistryPoller(registry, self.store.record, self.wake, self._wanted)
+        self.poller = RegistryPoller(registry, self._record_unless_removed, self.wake, self._wanted)
         self.replica_set = ReplicaSet(context.bus, context.host, settings.app, check(settings), runtime.problem)
         self.routes = RoutePublisher(context.bus, context.host, settings.app, settings.proxy_ports)
         self.deployment = Deployment(context, settings, self.store, registry, runtime, self.wake)
         self.manager = ReplicaManager(
             context, settings, self.store, self.deployment, self.replica_set, runtime, self.wake
         )
+        self.removal = Removal(context, settings, self.store, self.routes, self.replica_set)
         self.limits = limits(settings)
         self._news = asyncio.Event()
         self._is_closing = False
@@ -76,15 +79,22 @@ class Reconciler:
         """Start the next step soon: something may have changed."""
         self._news.set()
 
+    def remove(self) -> None:
+        """Remove the application from the host, because its configuration has no more."""
+        self.removal.request()
+        self.wake()
+
     async def start(self) -> None:
         """Take over from an earlier deployer, and poll the registry from now on."""
-        self.store.record(ScaleSet(time.time(), self.settings.replicas))
         await self.store.load()
+        self.store.decisions = without_outdated_scale(self.store.decisions, self.settings.replicas)
+        self.removal.announce()
         await self.replica_set.load()
         routed = await self.routes.load()
         await self.manager.adopt(routed, self.routes.generation)
+        self.deployment.options.read()
         await self._infer_current()
-        self.deployment.resume({replica.release for replica in self.replica_set.replicas.values()})
+        self.deployment.resume({replica.revision for replica in self.replica_set.replicas.values()})
         await self._follow(subjects.HEALTH, Health, self.replica_set.health)
         await self._follow(subjects.SERVING, Serving, self.routes.serving)
         self.context.spawn(self.poller.run(self.settings.interval, self.settings.max_interval), "registry")
@@ -127,18 +137,23 @@ class Reconciler:
         deployment = self.deployment
         return plan.Facts(
             now=now,
-            target="" if self._is_closing else deployment.target,
-            desired=self.settings.replicas,
+            target="" if self._is_idle else deployment.target,
+            desired=desired(self.store.decisions, self.settings.replicas),
             replicas=list(self.replica_set.replicas.values()),
             limits=self.limits,
             strategy=deployment.strategy,
-            deploying=deployment.is_rolling_out and not self._is_closing,
-            is_pull_due=deployment.is_pull_due and not self._is_closing,
-            undoing="" if self._is_closing else deployment.undoing,
+            deploying=deployment.is_rolling_out and not self._is_idle,
+            is_pull_due=deployment.is_pull_due and not self._is_idle,
+            undoing="" if self._is_idle else deployment.undoing,
             undo_until=deployment.undo_until,
             failure=deployment.failure,
             held=self.manager.backoff.held,
         )
+
+    @property
+    def _is_idle(self) -> bool:
+        """No replica is to run."""
+        return self._is_closing or self.store.decisions.stopped or self.removal.is_due
 
     def phase(self) -> str:
         """Return the phase of the deployment under way."""
@@ -169,6 +184,9 @@ class Reconciler:
         """Apply the next part of the plan, and publish the routes and replicas that follow from it."""
         facts = self.facts()
         self.manager.announce()
+        if self.removal.is_due and not self.replica_set.replicas:
+            await self.removal.finish()
+            return plan.Plan([], math.inf)
         step = plan.plan(facts)
         for action in step.actions:
             self.leadership.check()
@@ -183,7 +201,7 @@ class Reconciler:
             case actions.Pull():
                 self.deployment.start_pull()
             case actions.Start(slot=slot):
-                self.manager.start(self.deployment.target, slot)
+                self.manager.start(slot)
             case actions.Succeed():
                 self.manager.backoff.clear()
                 await self.deployment.succeed()
@@ -197,16 +215,24 @@ class Reconciler:
 
     async def _take_offer(self) -> None:
         """Record the newest release, and begin a deployment when one is due."""
+        if self._is_closing or self.removal.is_due:
+            return
         offered, resolved, decisions = self.poller.offered or [], self.poller.resolved, self.store.decisions
         if self._is_new(offered) and offered[0] in resolved:
             digest = resolved[offered[0]].artifact.digest
             found = ReleaseFound(time.time(), offered[0], digest, self.poller.registry.url)
             await self.store.commit(replace(decisions, found=offered[0]), found)
-        release = "" if self._is_closing else self.next_release(offered)
+        release = self.next_release(offered)
         if release in resolved:
             await self.deployment.begin(release, "registry", resolved[release])
         elif release:
             self.poller.poll_soon()
+        elif self.deployment.next_options:
+            await self.deployment.restart("configuration", kind="options")
+
+    def _record_unless_removed(self, event: Event) -> None:
+        if not self.removal.is_due:
+            self.store.record(event)
 
     def _wanted(self, offered: Sequence[str]) -> set[str]:
         """Return the releases of an offer that are about to be recorded as found, or deployed."""
@@ -222,11 +248,9 @@ class Reconciler:
         )
 
     async def _infer_current(self) -> None:
-        """Without decisions (the bus was lost), take the release that most replicas run as the current one."""
-        decisions = self.store.decisions
-        if not decisions.current and not decisions.ongoing and self.replica_set.replicas:
-            releases = Counter(replica.release for replica in self.replica_set.replicas.values())
-            decisions = replace(decisions, current=releases.most_common(1)[0][0])
+        """Without decisions (the bus was lost), take what most replicas run as the current release and options."""
+        found = [(one.release, one.revision, one.options) for one in self.replica_set.replicas.values()]
+        decisions = with_inferred(self.store.decisions, found, self.deployment.options.fingerprint)
         await self.store.commit(decisions)
 
     async def _follow(self, bucket: str, kind: type[T], values: dict[str, T]) -> None:
@@ -273,19 +297,3 @@ class Reconciler:
     async def _until_stopping(self) -> None:
         await self.context.stopping.wait()
         self.wake()
-
-
-def check(settings: DeployerSettings) -> Check:
-    """Return the parameters with which health probes a replica."""
-    return Check(settings.health_path, settings.probe_interval, settings.probe_timeout, settings.rise, settings.fall)
-
-
-def limits(settings: DeployerSettings) -> plan.Limits:
-    """Return the time limits of a rollout. With a health path, which proves more, no replica has to settle."""
-    return plan.Limits(
-        settle=0.0 if settings.health_path else settings.settle,
-        ready=settings.health_timeout,
-        drain=settings.drain_time,
-        unhealthy=settings.replace_after,
-        stop=settings.stop_timeout + 10.0,
-    )

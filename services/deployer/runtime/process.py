@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -20,9 +19,11 @@ from services.common.process.environment import usual
 from services.deployer import signals
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.registry.program import why_not_executed
-from services.deployer.runtime import orphans, ports, shim
+from services.deployer.runtime import orphans, ports
+from services.deployer.runtime.options import Options, fingerprint
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
-from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
+from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, found, prune
+from services.deployer.runtime.spawn import spawn
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 10.0
@@ -41,8 +42,8 @@ class _Watched(msgspec.Struct):
 class ProcessRuntime:
     """The runtime whose release is a folder with an executable `run`. `root`: the parent of the replicas' folders.
 
-    `passed`: variables of the environment that a replica gets besides the usual ones. `drain_signal`: the full name of
-    the signal that new replicas get when they drain; empty: none.
+    `passed`: variables of the environment that `options` gives a replica besides the usual ones. `drain_signal`: the
+    full name of the signal that it gives a replica for its draining; empty: none.
     """
 
     def __init__(self, root: Path, passed: Collection[str] = (), drain_signal: str = "") -> None:
@@ -57,18 +58,23 @@ class ProcessRuntime:
         self._ending: list[_Watched] = []
         self._clearing: asyncio.Task[None] | None = None
 
+    def options(self) -> Options:
+        """Return the drain signal, and the variables of --pass-env as they are now."""
+        variables = {name: os.environ[name] for name in self._passed if name in os.environ}
+        return Options(drain_signal=self._drain_signal, environment=variables)
+
     async def adopt(self) -> list[Found]:
         """Watch the replicas that still run, and report those that ended since. Remove damaged folders."""
-        found = []
+        replicas = []
         for folder in self._folders():
             record = folder.record
             if record is None and not folder.is_alive:
                 shutil.rmtree(folder.path, ignore_errors=True)
             elif record and not folder.is_forgotten and (one := await self._adopt(folder, record)):
-                found.append(one)
+                replicas.append(one)
         if self._root.is_dir():
             prune(self._root)
-        return found
+        return replicas
 
     async def pull(self, artifact: Artifact) -> None:
         """Check that the folder can still be started. It is here already."""
@@ -82,12 +88,23 @@ class ProcessRuntime:
     async def start(self, spec: Spec) -> Running:
         """Start `run` with PORT and LONGSHORE_* in its environment."""
         folder = ReplicaDirectory(self._root / spec.id)
+        drain_signal = spec.options.drain_signal
         program = Path(spec.artifact.location) / RUN
         try:
             port = ports.free(HOST, self._ports())
-            folder.create(Record(spec.id, spec.release, spec.slot, port, drain_signal=self._drain_signal))
-            variables = environment(os.environ, spec, port, self._passed)
-            pid, report = _spawn(folder, program, variables, signals.number(self._drain_signal) or 0)
+            folder.create(
+                Record(
+                    spec.id,
+                    spec.release,
+                    spec.slot,
+                    port,
+                    options=fingerprint(spec.options),
+                    drain_signal=drain_signal,
+                    revision=spec.revision,
+                )
+            )
+            variables = environment(os.environ, spec, port)
+            pid, report = spawn(folder, program, variables, signals.number(drain_signal) or 0)
         except OSError as error:
             raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
         answer = await _read(report)
@@ -102,7 +119,7 @@ class ProcessRuntime:
             _discard(pid)
             folder.mark_forgotten()
             raise ReleaseError(f"cannot watch {program}: {error.strerror}") from None
-        return Running(HOST, port, started.program, drain_signal=self._drain_signal)
+        return Running(HOST, port, started.program, drain_signal=drain_signal)
 
     def drain(self, replica: str, name: str) -> None:
         """Have the shim send the program the drain signal that it was started with."""
@@ -166,10 +183,10 @@ class ProcessRuntime:
         if started and descriptor is not None:
             self._watch(folder, started, descriptor)
             running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
-            return Found(record.id, record.release, record.slot, running, None, **folder.marks)
+            return found(record, folder, running)
         await asyncio.to_thread(orphans.kill, record.id)
         end = Exit(record.id, folder.exit_code)
-        return Found(record.id, record.release, record.slot, None, end, **folder.marks)
+        return found(record, folder, None, end)
 
     def _watch(self, folder: ReplicaDirectory, started: Started, descriptor: int) -> None:
         self._watched[folder.path.name] = _Watched(folder, started, descriptor)
@@ -210,45 +227,18 @@ class ProcessRuntime:
             signal.pidfd_send_signal(watched.descriptor, number)
 
 
-def environment(base: Mapping[str, str], spec: Spec, port: int, passed: Collection[str] = ()) -> dict[str, str]:
-    """Return a replica's environment: the usual variables of the deployer, those of --pass-env, and its own."""
-    return usual(base, passed) | {
-        "PORT": str(port),
-        "LONGSHORE_APP": spec.app,
-        "LONGSHORE_RELEASE": spec.release,
-        orphans.MARK: spec.id,
-    }
-
-
-def _spawn(folder: ReplicaDirectory, program: Path, variables: dict[str, str], drain: int) -> tuple[int, int]:
-    """Start a shim. Return its process id, and the descriptor on which it reports."""
-    lock = folder.lock()
-    try:
-        report, its_report = os.pipe()
-    except OSError:
-        os.close(lock)
-        raise
-    try:
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", shim.__file__, str(folder.path), str(program), str(drain)],
-            variables,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, its_report, shim.REPORT),
-                (os.POSIX_SPAWN_OPEN, 2, str(folder.output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-                (os.POSIX_SPAWN_DUP2, lock, shim.LOCK),
-            ],
-            setsid=True,
-            setsigmask=(),
-        )
-    except OSError:
-        os.close(report)
-        raise
-    finally:
-        os.close(its_report)
-        os.close(lock)
-    return pid, report
+def environment(base: Mapping[str, str], spec: Spec, port: int) -> dict[str, str]:
+    """Return a replica's environment: the usual variables of the deployer, those of its options, and its own."""
+    return (
+        usual(base)
+        | spec.options.environment
+        | {
+            "PORT": str(port),
+            "LONGSHORE_APP": spec.app,
+            "LONGSHORE_RELEASE": spec.release,
+            orphans.MARK: spec.id,
+        }
+    )
 
 
 async def _read(descriptor: int) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import SettingsError
-from services.deployer.runtime.docker import runtime
+from services.deployer.runtime.docker import create_request
 from services.deployer.runtime.docker.arguments import Arguments, environment, parse
 
 SECRET = "hunter2-is-secret"
@@ -206,7 +206,7 @@ def test_a_value_of_an_env_file_ends_with_its_line_and_at_no_other_character() -
 
 def test_an_env_file_is_read_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "app.env").write_bytes("A=one\rB=two\nC=\u2028\n".encode())
-    found = runtime.environment(parse([f"--env-file={tmp_path / 'app.env'}"]))
+    found = create_request.environment(parse([f"--env-file={tmp_path / 'app.env'}"]))
     assert found == [("A", "one\rB=two"), ("C", "\u2028")]
 
 

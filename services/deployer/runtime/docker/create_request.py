@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from schemas.routing import Artifact
-from services.common.errors import ReleaseError
+from services.common.errors import ReleaseError, SettingsError
 from services.common.text import first_few
 from services.deployer import signals
-from services.deployer.runtime.docker.arguments import LABELS, Arguments
+from services.deployer.runtime.docker.arguments import LABELS, Arguments, parse
+from services.deployer.runtime.docker.arguments import environment as variables_of
+from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.protocol import Spec
 from services.deployer.runtime.replica_dir import Record
-from services.deployer.settings import Port
+from services.deployer.settings import DeployerSettings, Port
 
 DRAIN_SIGNAL = f"{LABELS}drain-signal"
 """The label of an image with its drain signal."""
@@ -112,3 +116,24 @@ def create(
         "HostConfig": {**arguments.host, "PortBindings": bindings},
         **({"Cmd": list(command)} if command else {}),
     }
+
+
+def environment(parsed: Arguments) -> list[tuple[str, str]]:
+    """Return a container's environment. Raises ReleaseError for an env file that cannot be read."""
+    try:
+        return list(variables_of(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
+    except (OSError, UnicodeDecodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
+        raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None
+    except SettingsError as error:
+        raise ReleaseError(str(error)) from None
+
+
+async def check(settings: DeployerSettings) -> None:
+    """Raise LongshoreError if no engine answers, or an env file cannot be read."""
+    environment(parse(settings.docker_args))
+    engine = Engine(settings.docker_host)
+    try:
+        await engine.call(lambda client: client.ping())
+    finally:
+        engine.close()

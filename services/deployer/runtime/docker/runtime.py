@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from schemas.events import UNSEEN
 from schemas.routing import Artifact
 from services.common import log
-from services.common.errors import EngineAwayError, EngineError, ReleaseError, SettingsError
+from services.common.errors import EngineAwayError, EngineError, ReleaseError
 from services.deployer.identity import identify
 from services.deployer.runtime.docker import arguments, create_request
 from services.deployer.runtime.docker import state as states
@@ -24,12 +20,14 @@ from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.readiness import Readiness
-from services.deployer.runtime.docker.state import HOST
+from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.docker.stopper import Stopper
 from services.deployer.runtime.docker.watch import Watch, Watched
+from services.deployer.runtime.options import Options, fingerprint
+from services.deployer.runtime.options_file import OptionsFile
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec
-from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prune
-from services.deployer.settings import DeployerSettings
+from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, found, prune
+from services.deployer.settings import DeployerSettings, Port
 
 REMOVAL_TIMEOUT = 5.0
 """Seconds that a stopping deployer waits for the removal of containers; the next deployer removes the rest."""
@@ -45,6 +43,7 @@ class DockerRuntime:
         self._root = root
         self._settings = settings
         self._arguments = arguments.parse(settings.docker_args)
+        self._kept = OptionsFile(root)
         self._instance = identify(settings.state_dir)
         self._engine = Engine(settings.docker_host)
         self._containers = Containers(self._engine)
@@ -66,17 +65,28 @@ class DockerRuntime:
         self._warned: set[str] = set()
         self._log = log.get("deployer")
 
+    def options(self) -> Options:
+        """Return the options for a container, with its environment as it is now."""
+        settings = self._settings
+        return Options(
+            command=settings.cmd,
+            arguments=settings.docker_args,
+            ports=sorted({port.replica for port in settings.ports}),
+            dial=settings.dial,
+            environment=dict(create_request.environment(self._arguments)),
+        )
+
     async def adopt(self) -> list[Found]:
         """Watch our containers. One that has our labels but that we did not start is logged and ignored."""
-        found, records = [], dict(self._records())
+        replicas, records = [], dict(self._records())
         for name, container in (await self._containers.find(self._labels)).items():
             record = records.pop(name, None)
             if record is None or create_request.own(container["Labels"]) != self._own_labels(record):
                 self._warn_foreign_container(name)
             elif one := await self._adopt(ReplicaDirectory(self._root / name), record):
-                found.append(one)
-        found += [
-            Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), **folder.marks)
+                replicas.append(one)
+        replicas += [
+            found(record, folder, None, Exit(record.id, UNSEEN))
             for record in records.values()
             if not (folder := ReplicaDirectory(self._root / record.id)).is_forgotten
         ]
@@ -84,7 +94,7 @@ class DockerRuntime:
         await asyncio.gather(*map(self._readiness.ask, self._watch.watched.values()))
         self._spawn(self._watch.follow(), "events")
         self._spawn(self._watch.run(), "looks")
-        return found
+        return replicas
 
     async def pull(self, artifact: Artifact) -> None:
         """Pull the image if it is missing, and check that it can run with these settings."""
@@ -168,16 +178,26 @@ class DockerRuntime:
         self._engine.close()
 
     async def _start(self, spec: Spec, folder: ReplicaDirectory) -> Running:
-        settings = self._settings
+        options = spec.options
         image = await self._images.need(spec.artifact)
-        ports = create_request.replica_ports(settings.ports, image, spec.artifact)
-        record = Record(spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, wanted(settings))
-        folder.create(record)
-        variables = environment(self._arguments)
-        own = self._own_labels(record)
-        await self._containers.create(
+        proxy_port = self._settings.ports[0].proxy
+        wanted = [Port(proxy_port, port) for port in options.ports]
+        ports = create_request.replica_ports(wanted, image, spec.artifact)
+        record = Record(
             spec.id,
-            create_request.create(spec, self._arguments, variables, settings.cmd, ports.values(), settings.dial, own),
+            spec.release,
+            spec.slot,
+            ports.get(0, 0),
+            spec.artifact.digest,
+            fingerprint(options),
+            revision=spec.revision,
+        )
+        folder.create(record)
+        parsed, own = arguments.parse(options.arguments), self._own_labels(record)
+        variables = options.environment.items()
+        dial: Dial = "container" if options.dial == "container" else "host"
+        await self._containers.create(
+            spec.id, create_request.create(spec, parsed, variables, options.command, ports.values(), dial, own)
         )
         await self._containers.start(spec.id)
         container = await self._containers.inspect(spec.id)
@@ -195,10 +215,8 @@ class DockerRuntime:
         if state.is_over:
             await self._containers.save_output(record.id, folder.output)
             end = Exit(record.id, state.code, state.oom)
-            return Found(record.id, record.release, record.slot, None, end, **folder.marks)
-        running = self._add(folder, record, container)
-        is_outdated = record.options != wanted(self._settings)
-        return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
+            return found(record, folder, None, end)
+        return found(record, folder, self._add(folder, record, container))
 
     def _add(self, folder: ReplicaDirectory, record: Record, container: Mapping[str, Any]) -> Running:
         watched = Watched(folder, states.read(container), is_draining=folder.is_draining)
@@ -216,10 +234,10 @@ class DockerRuntime:
             self.on_restart(replica, self._running(record, container))
 
     def _running(self, record: Record, container: Mapping[str, Any]) -> Running:
-        found = states.addresses(container, self._ports(record), self._settings.dial)
-        host, port = found.get(self._settings.ports[0].replica, (HOST, 0))
+        reached = states.addresses(container, self._ports(record), self._dial(record))
+        host, port = reached.get(self._settings.ports[0].replica, (HOST, 0))
         signal = create_request.drain_signal(self._settings.drain_signal, container)
-        return Running(host, port, container["State"]["Pid"], found, signal)
+        return Running(host, port, container["State"]["Pid"], reached, signal)
 
     def _place(self, record: Record, container: Mapping[str, Any]) -> Place:
         port = self._ports(record)[self._settings.ports[0].replica]
@@ -227,7 +245,16 @@ class DockerRuntime:
         return Place(container["State"]["Pid"], port, own, gateway, states.published(container, port) or ("", 0))
 
     def _ports(self, record: Record) -> dict[int, int]:
-        return {port.replica: port.replica or record.port for port in self._settings.ports}
+        """Return the container's port for each one in the settings, which may be newer than the container."""
+        options = self._kept.find(record.options)
+        own = options.ports if options and options.ports else [port.replica for port in self._settings.ports]
+        chosen = {port.replica: port.replica if port.replica in own else own[0] for port in self._settings.ports}
+        return {name: port or record.port for name, port in chosen.items()}
+
+    def _dial(self, record: Record) -> Dial:
+        options = self._kept.find(record.options)
+        name = options.dial if options else self._settings.dial
+        return "container" if name == "container" else "host"
 
     def _own_labels(self, record: Record) -> dict[str, str]:
         return create_request.labels(record, self._settings.app, self._instance)
@@ -270,30 +297,3 @@ class DockerRuntime:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._log.error("the container engine failed", what=task.get_name(), reason=str(error))
-
-
-def environment(parsed: arguments.Arguments) -> list[tuple[str, str]]:
-    """Return a container's environment. Raises ReleaseError for an env file that cannot be read."""
-    try:
-        return list(arguments.environment(parsed, os.environ, lambda file: Path(file).read_bytes().decode()))
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
-        raise ReleaseError(f"-- --env-file {getattr(error, 'filename', '')}: {what}") from None
-    except SettingsError as error:
-        raise ReleaseError(str(error)) from None
-
-
-def wanted(settings: DeployerSettings) -> str:
-    """Return a digest of a container's settings besides its image. A container with another digest is replaced."""
-    parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
-
-
-async def check(settings: DeployerSettings) -> None:
-    """Raise LongshoreError if no engine answers, or an env file cannot be read."""
-    environment(arguments.parse(settings.docker_args))
-    engine = Engine(settings.docker_host)
-    try:
-        await engine.call(lambda client: client.ping())
-    finally:
-        engine.close()
