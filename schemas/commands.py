@@ -94,8 +94,12 @@ Command: TypeAlias = (
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a command. `deployment` is set when one was started or aborted: its events say how it goes on."""
+    """The answer to a command. `deployment` is set when one was started or aborted: its events say how it goes on.
+
+    `replicas`: how many are to run from now on, -1 if the command does not change that.
+    """
 
     ok: bool
     message: str
     deployment: str = ""
+    replicas: int = -1

@@ -20,7 +20,11 @@ class ReplicaView(msgspec.Struct):
 
 
 class AppView(msgspec.Struct):
-    """One application on one host."""
+    """One application on one host.
+
+    `scaled`: the number of replicas that an operator chose, None if the option counts. `failed_options`: why a change
+    of options failed, empty if the last one did not.
+    """
 
     app: str
     release: str
@@ -30,6 +34,9 @@ class AppView(msgspec.Struct):
     ports: list[int]
     quarantined: dict[str, str]
     replicas: list[ReplicaView]
+    stopped: bool = False
+    scaled: int | None = None
+    failed_options: str = ""
 
 
 async def overview(client: Client) -> list[AppView]:
@@ -76,6 +83,9 @@ def app_view(
             for replica in sorted(replicas, key=lambda replica: replica.id)
             if replica.app == app
         ],
+        decided.stopped,
+        decided.replicas,
+        next(reversed(decided.failed_options.values()), ""),
     )
 
 

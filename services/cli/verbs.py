@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -12,17 +11,14 @@ import msgspec
 import typer
 
 from schemas import subjects
-from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
-from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded, Event
+from schemas.events import Event
 from services.cli import output
 from services.cli.log_start import warn_if_truncated
 from services.cli.options import COMMANDS, build, fields_of, parameters
 from services.cli.overview import AppView, overview
 from services.client.client import Client, LoggedEvent, Target, connect
 from services.common import log
-from services.common.config.settings import check_positive
-from services.common.errors import LongshoreError, SettingsError
-from services.replay.deployments import History
+from services.common.errors import SettingsError
 
 PANEL = "Query and control"
 TIMES = ("sent",)
@@ -30,10 +26,6 @@ TIMES = ("sent",)
 OF_SERVICES = ("nats_replicas", "max_age", "max_bytes", "spool_limit", "log_format", "log_level")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Wait for the end of the deployment; exit with 1 if it fails.")
-]
-Timeout = Annotated[float, typer.Option("--timeout", help="Most seconds to wait.")]
 Verb = Callable[..., Coroutine[Any, Any, None]]
 
 _VERBS: list[Verb] = []
@@ -87,6 +79,8 @@ async def _called(function: Verb, target: Target, values: dict[str, Any]) -> Non
 @verb
 async def status(client: Client, as_json: Json = False) -> None:
     """Show the applications of a host: release, replicas, health, routes."""
+    if client.target.app:
+        await client.app()
     apps = await overview(client)
     if as_json:
         output.print_json(apps)
@@ -120,116 +114,7 @@ async def events(
         if as_json:
             output.print_json([_as_object(recorded)])
         else:
-            typer.echo(_as_line(recorded))
-
-
-@verb
-async def deploy(
-    client: Client,
-    release: Annotated[str, typer.Argument(help="Release; the default is the newest in the registry.")] = "",
-    wait: Wait = True,
-    timeout: Timeout = 600.0,
-    as_json: Json = False,
-) -> None:
-    """Roll out a release now."""
-    await _send(client, Deploy(release, _me()), wait, timeout, as_json)
-
-
-@verb
-async def rollback(
-    client: Client,
-    to: Annotated[str, typer.Argument(help="Release; the default is the one before the current one.")] = "",
-    wait: Wait = True,
-    timeout: Timeout = 600.0,
-    as_json: Json = False,
-) -> None:
-    """Return to an earlier release and stay there until `resume`."""
-    await _send(client, Rollback(to, _me()), wait, timeout, as_json)
-
-
-@verb
-async def pause(client: Client, as_json: Json = False) -> None:
-    """Deploy no new release until `resume`; the present one keeps running."""
-    await _send(client, Pause(_me()), False, 0, as_json)
-
-
-@verb
-async def resume(client: Client, as_json: Json = False) -> None:
-    """Follow the registry again."""
-    await _send(client, Resume(_me()), False, 0, as_json)
-
-
-@verb
-async def retry(
-    client: Client,
-    release: Annotated[str, typer.Argument(help="Release; the default is the newest one in quarantine.")] = "",
-    wait: Wait = True,
-    timeout: Timeout = 600.0,
-    as_json: Json = False,
-) -> None:
-    """Lift the quarantine of a release and deploy it again."""
-    await _send(client, Retry(release, _me()), wait, timeout, as_json)
-
-
-@verb
-async def drain(
-    client: Client,
-    replica: Annotated[str, typer.Argument(help="The replica's id, as `longshore status` shows it.")],
-    as_json: Json = False,
-) -> None:
-    """Take a replica out of traffic, wait for its connections, and replace it."""
-    await _send(client, Drain(replica, _me()), False, 0, as_json)
-
-
-@verb
-async def abort(client: Client, wait: Wait = True, timeout: Timeout = 600.0, as_json: Json = False) -> None:
-    """Abort the deployment in progress: roll it back, and quarantine its release."""
-    await _send(client, Abort(_me()), wait, timeout, as_json)
-
-
-async def _send(client: Client, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
-    if wait:
-        check_positive("--timeout", timeout)
-    start = await client.last_sequence() + 1
-    reply = await client.send(command)
-    if not (wait and reply.deployment):
-        output.print_json([reply]) if as_json else typer.echo(reply.message)
-        return
-    output.progress(reply.message)
-    try:
-        async with asyncio.timeout(timeout):
-            failure = await _until_ended(client, reply, start, as_json)
-    except TimeoutError:
-        raise LongshoreError(
-            f"not finished after {timeout:g} s; the deployment continues: see `longshore history`"
-        ) from None
-    if failure and not isinstance(command, Abort):
-        raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
-
-
-async def _until_ended(client: Client, reply: Reply, start: int, as_json: bool) -> DeploymentFailed | None:
-    """Print the events of a deployment until its end; return its failure, if it failed."""
-    history, failure = History(), None
-    async for recorded in client.events(start, "deployer", await client.app()):
-        event = recorded.event
-        if getattr(event, "deployment", "") != reply.deployment:
-            continue
-        history.add(recorded)
-        if isinstance(event, DeploymentFailed):
-            failure = event
-        output.progress(_as_line(recorded))
-        if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
-            break
-    if as_json:
-        output.print_json(history.deployments or [reply])  # an aborted deployment began earlier
-    return failure
-
-
-def _me() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
+            typer.echo(as_line(recorded))
 
 
 def _headline(app: AppView) -> str:
@@ -238,6 +123,12 @@ def _headline(app: AppView) -> str:
         notes.append(f"pinned to {app.pinned}")
     if app.paused:
         notes.append("paused")
+    if app.stopped:
+        notes.append("stopped until `longshore start`")
+    if app.scaled is not None:
+        notes.append(f"scaled to {app.scaled}")
+    if app.failed_options:
+        notes.append(f"a change of options failed, the options before it serve ({app.failed_options})")
     notes += [f"quarantined {release} ({reason})" for release, reason in app.quarantined.items()]
     return f"{app.app}: {'; '.join(notes)}"
 
@@ -251,7 +142,7 @@ def _as_object(recorded: LoggedEvent) -> dict[str, Any]:
     return {**envelope, "event": type(recorded.event).__name__, **_fields(recorded.event)}
 
 
-def _as_line(recorded: LoggedEvent) -> str:
+def as_line(recorded: LoggedEvent) -> str:
     event = recorded.event
     details = " ".join(f"{name}={_shown(name, value)}" for name, value in _fields(event).items() if name != "time")
     return f"{output.clock(event.time)} {recorded.service}/{recorded.app} {type(event).__name__} {details}"

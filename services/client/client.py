@@ -87,15 +87,25 @@ class Client:
 
     async def app(self) -> str:
         """Return the target's application, or the only one on its host. Raises LongshoreError when there is not one."""
-        if self.target.app:
-            return self.target.app
         decisions = await self.values(subjects.DECISIONS, Decisions)
+        if self.target.app:
+            if not decisions:
+                raise LongshoreError(await self._unknown_app())
+            return self.target.app
         apps = sorted(key.split(".")[1] for key, decided in decisions.items() if not decided.removed)
         if not apps:
             raise LongshoreError(f"no application runs on {self.target.host}: start one, or name another --host")
         if len(apps) > 1:
             raise LongshoreError(f"several applications run here: choose one with --app ({', '.join(apps)})")
         return apps[0]
+
+    async def _unknown_app(self) -> str:
+        known = await Client(self._bus, msgspec.structs.replace(self.target, app="")).values(
+            subjects.DECISIONS, Decisions
+        )
+        apps = sorted(key.split(".")[1] for key, decided in known.items() if not decided.removed)
+        there = f"there are: {', '.join(apps)}" if apps else "none runs there"
+        return f"--app {self.target.app}: no such application on {self.target.host}; {there}"
 
     async def send(self, command: Command) -> Reply:
         """Send a command to the deployer and return its answer. Raises LongshoreError when it refuses."""

@@ -6,12 +6,12 @@ import pytest
 
 from schemas.events import AnyEvent, CommandAnswered, ConnectionClosed
 from services.cli.output import clock
-from services.cli.verbs import _as_line
+from services.cli.verbs import as_line
 from services.client.client import LoggedEvent
 
 
 def line(event: AnyEvent) -> str:
-    return _as_line(LoggedEvent(1, "proxy", "here", "web", event))
+    return as_line(LoggedEvent(1, "proxy", "here", "web", event))
 
 
 def test_a_time_is_shown_as_date_and_time() -> None:

@@ -57,18 +57,22 @@ class RunCommands:
         if decisions.stopped:
             refuse_idle(self._reconciler)
         if desired(decisions, self._option) == replicas:
-            return Reply(True, f"the number of replicas is {replicas} already")
+            return Reply(True, f"the number of replicas is {replicas} already", replicas=replicas)
         scaled = replace(decisions, replicas=replicas, replicas_option=self._option)
         await self._store.commit(scaled, ScaleSet(time.time(), replicas, requester.by))
         self._reconciler.manager.backoff.clear()
-        return Reply(True, f"the number of replicas is {replicas} until --replicas changes (now {self._option})")
+        return Reply(
+            True,
+            f"the number of replicas is {replicas} until --replicas changes (now {self._option})",
+            replicas=replicas,
+        )
 
     async def _stop(self, requester: Requester) -> Reply:
         decisions = self._store.decisions
         if decisions.stopped:
-            return Reply(True, "the application is stopped already")
+            return Reply(True, "the application is stopped already", replicas=0)
         await self._store.commit(replace(decisions, stopped=True), ScaleSet(time.time(), 0, requester.by))
-        return Reply(True, "the application is stopped until `longshore start`")
+        return Reply(True, "the application is stopped until `longshore start`", replicas=0)
 
     async def _start(self, requester: Requester) -> Reply:
         decisions = self._store.decisions
@@ -79,13 +83,15 @@ class RunCommands:
         await self._store.commit(started, ScaleSet(time.time(), replicas, requester.by))
         self._reconciler.manager.backoff.clear()
         self._reconciler.routes.forget()
-        return Reply(True, f"release {decisions.current or 'none yet'} is started, replicas: {replicas}")
+        return Reply(
+            True, f"release {decisions.current or 'none yet'} is started, replicas: {replicas}", replicas=replicas
+        )
 
     async def _remove(self, requester: Requester) -> Reply:
         decisions = self._store.decisions
         if not decisions.removed_by:
             await self._store.commit(replace(decisions, stopped=True, removed_by=requester.by))
-        return Reply(True, "the application is removed as soon as its replicas have drained")
+        return Reply(True, "the application is removed as soon as its replicas have drained", replicas=0)
 
     def _drain(self, identity: str) -> Reply:
         replicas = self._reconciler.replica_set.replicas
