@@ -90,15 +90,20 @@ def _row(one: Deployment) -> list[str]:
         output.clock(one.started),
         one.host,
         one.app,
-        one.release,
+        one.release if one.kind == "release" else f"{one.release} ({one.kind})",
         one.previous or "-",
         one.by,
         one.outcome,
         f"{one.duration:.1f}" if one.duration else "-",
         " ".join(f"{phase} {seconds:.1f}" for phase, seconds in one.phases.items()) or "-",
         one.digest[:DIGEST] or "-",
-        f"{one.phase}: {one.reason}" if one.reason else "",
+        "; ".join(_notes(one)),
     ]
+
+
+def _notes(one: Deployment) -> list[str]:
+    changed = [f"changes {', '.join(one.changed)}"] if one.changed else []
+    return changed + ([f"{one.phase}: {one.reason}"] if one.reason else [])
 
 
 def _facts(side: Side) -> dict[str, str]:

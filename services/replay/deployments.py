@@ -27,7 +27,8 @@ class Deployment(msgspec.Struct):
     """One deployment. `outcome`: "running", "succeeded", "failed", "rolled back".
 
     `previous` ran before; digests are empty where the log has none. `phases` are the seconds of each phase, over all
-    replicas together, including a rollback's. Times are unix seconds.
+    replicas together, including a rollback's. Times are unix seconds. `kind`: "release"; or the release stayed, and
+    this was a deployment of other "options", a "restart" or a "redeploy". `changed`: the options that differ.
     """
 
     deployment: str
@@ -47,6 +48,8 @@ class Deployment(msgspec.Struct):
     replicas: int = 0
     ended: float | None = None
     phases: dict[str, float] = {}
+    kind: str = "release"
+    changed: list[str] = []
 
 
 class History:
@@ -76,6 +79,9 @@ class History:
                 self._go_on(found, event)
 
     def _start(self, recorded: LoggedEvent, event: e.DeploymentStarted) -> None:
+        before = self._digest(recorded, event.previous)
+        if event.digest:
+            self._digests[recorded.host, recorded.app, event.release] = event.digest
         self._last_event[event.deployment] = event.time
         self._found[event.deployment] = Deployment(
             event.deployment,
@@ -85,10 +91,12 @@ class History:
             event.previous,
             event.by,
             event.time,
-            digest=self._digest(recorded, event.release),
-            previous_digest=self._digest(recorded, event.previous),
+            digest=event.digest or self._digest(recorded, event.release),
+            previous_digest=before,
             strategy=event.strategy,
             replicas=event.replicas,
+            kind=event.kind,
+            changed=event.changed,
             phases={"resolve": round(event.resolved, 6)} if event.resolved else {},
         )
 

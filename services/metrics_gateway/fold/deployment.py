@@ -44,9 +44,11 @@ def application_removed(context: BatchContext, event: e.ApplicationRemoved) -> N
 
 
 def scale_set(context: BatchContext, event: e.ScaleSet) -> None:
-    """Set the number of replicas that the deployer keeps running."""
+    """Set the number of replicas that the deployer keeps running. A removed app that has one again is back."""
     if context.is_latest("desired"):
-        context.app_state().desired = event.replicas
+        app = context.app_state()
+        app.desired = event.replicas
+        app.removed = app.removed and context.instance.ordinal != app.deployer
 
 
 def release_found(context: BatchContext, event: e.ReleaseFound) -> None:
