@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from services.demo import releases
-from tests.support.harness import Server, Traffic, wait_for
+from tests.support.harness import Server, Traffic, longshore, wait_for
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 
@@ -80,7 +80,7 @@ def test_scale(server: Server) -> None:
         assert len(serving(server)) == count
         assert server.status()["scaled"] == count
     assert f"scaled to {count}" in server.verb("status").stdout
-    refused = server.verb("scale", "--", "-1")
+    refused = longshore("scale", "--state-dir", server.state, "--", "-1")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "REPLICAS -1: use 0 or more" in refused.stderr
 
