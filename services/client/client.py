@@ -19,7 +19,7 @@ from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.config.option import App
 from services.common.config.settings import Settings, check_name
-from services.common.errors import BusError, LongshoreError
+from services.common.errors import BusError, DeniedError, LongshoreError
 from services.common.jetstream import log_reader
 from services.common.jetstream.watch import Synced, watch_keys
 
@@ -87,11 +87,12 @@ class Client:
 
     async def app(self) -> str:
         """Return the target's application, or the only one on its host. Raises LongshoreError when there is not one."""
-        decisions = await self.values(subjects.DECISIONS, Decisions)
         if self.target.app:
-            if not decisions:
-                raise LongshoreError(await self._unknown_app())
+            with contextlib.suppress(DeniedError):  # an account that may only send commands: the deployer decides
+                if not await self.values(subjects.DECISIONS, Decisions):
+                    raise LongshoreError(await self._unknown_app())
             return self.target.app
+        decisions = await self.values(subjects.DECISIONS, Decisions)
         apps = sorted(key.split(".")[1] for key, decided in decisions.items() if not decided.removed)
         if not apps:
             raise LongshoreError(f"no application runs on {self.target.host}: start one, or name another --host")

@@ -111,12 +111,14 @@ async def test_a_change_that_crashes_leaves_the_old_options_in_force(
         release(site.registry, "2.0.0", MOODY)  # a release does not bring a change along that failed
         await site.until_serving("2.0.0", 2)
         await site.until(DeploymentSucceeded, 2)
+        await site.until_serving("2.0.0", 2)
         assert answers(site) == {"fine"}
         await site.ask(Retry(by="ann"))
         await site.until(DeploymentRolledBack, 2)
     monkeypatch.setenv("MOOD", "great")
     async with site.deployer(replicas=2, pass_env=["MOOD"]):
         await site.until(DeploymentSucceeded, 3)
+        await site.until_serving("2.0.0", 2)
         assert answers(site) == {"great"}
         decisions = await site.decisions()
     assert decisions.failed_options == {}
@@ -146,6 +148,7 @@ async def test_a_change_waits_while_deployments_are_paused(site: Site, monkeypat
         reply = await site.ask(Resume(by="ann"))
         assert reply.deployment
         await site.until(DeploymentSucceeded, 2)
+        await site.until_serving("1.0.0")
         assert answers(site) == {"fine"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 
@@ -239,10 +240,12 @@ class CommandHandler:
         The command has taken effect already: an error here does not fail it, and the reconcile loop tries again.
         """
         release = self._next_release()
-        if not release and self._deployment.next_options:
-            async with changing(self._reconciler, requester):
-                return await self._begin_options(done, requester)
         if not release:
+            with contextlib.suppress(BusError, deadline.LateError):  # then the reconcile loop begins it
+                async with changing(self._reconciler, requester):
+                    if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
+                        return Reply(True, f"{done}; release {ongoing.release} is being deployed", ongoing.deployment)
+                    return await self._begin_options(done, requester)
             return Reply(True, done)
         try:
             async with self._lookups.limited(FOLLOW_UP_TIMEOUT):
