@@ -155,7 +155,7 @@ async def test_a_change_waits_while_deployments_are_paused(site: Site, monkeypat
 async def killed(site: Site, point: str, **options: object) -> None:
     settings = msgspec.json.encode(site.settings(replicas=2, **options)).decode()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.deployer.mortal", settings, point, env=dict(os.environ)
+        sys.executable, "-m", "tests.deployer.reconcile.mortal", settings, point, env=dict(os.environ)
     )
     assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
 

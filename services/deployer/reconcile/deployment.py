@@ -251,7 +251,7 @@ class Deployment:
                 output=output,
             )
             quarantined = [ReleaseQuarantined(now, ongoing.release, reason)] if ongoing.kind == "release" else []
-            await self._store.commit(with_failed(self._store.decisions, ongoing, reason), failed, *quarantined)
+            await self._store.commit(with_failed(self._store.decisions, ongoing, reason, output), failed, *quarantined)
             self.failure, self.output = None, ""
             if self._preparing:
                 self._preparing.cancel()
