@@ -20,7 +20,7 @@ RUN_BY = {
     "services.demo.example": "e2e/test_demo.py",
     "services.deployer.notifications": "deployer/notifications/test_delivery.py",
     "services.deployer.output": "deployer/output/test_sessions.py",
-    "services.deployer.runtime.docker.output": "deployer/docker/test_sessions.py",
+    "services.deployer.runtime.docker.output": "deployer/runtime/docker/test_sessions.py",
     "services.deployer.runtime.output": "deployer/output/test_log_stream.py",
     "services.metrics_gateway.api": "metrics_gateway/api/test_reading.py",
     "services.metrics_gateway.traces": "metrics_gateway/traces/test_spans.py",
