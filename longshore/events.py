@@ -50,6 +50,8 @@ from schemas.events import (
     ServiceHeartbeat,
     ServiceStarted,
     ServiceStopped,
+    SessionClosed,
+    SessionOpened,
 )
 
 __all__ = [
@@ -100,4 +102,6 @@ __all__ = [
     "ServiceHeartbeat",
     "ServiceStarted",
     "ServiceStopped",
+    "SessionClosed",
+    "SessionOpened",
 ]

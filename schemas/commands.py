@@ -8,10 +8,14 @@ import msgspec
 
 
 class Deploy(msgspec.Struct, tag="deploy", frozen=True):
-    """Roll out a release now; empty: the newest that the registry offers."""
+    """Roll out a release now; empty: the newest that the registry offers.
+
+    `force`: also if it is the current one, from what its name stands for now.
+    """
 
     release: str = ""
     by: str = ""
+    force: bool = False
 
 
 class Rollback(msgspec.Struct, tag="rollback", frozen=True):
@@ -33,8 +37,39 @@ class Resume(msgspec.Struct, tag="resume", frozen=True):
     by: str = ""
 
 
+class Restart(msgspec.Struct, tag="restart", frozen=True):
+    """Replace all replicas by new ones of the same release."""
+
+    by: str = ""
+
+
+class Scale(msgspec.Struct, tag="scale", frozen=True):
+    """Keep this many replicas running, until the option `--replicas` changes."""
+
+    replicas: int
+    by: str = ""
+
+
+class Stop(msgspec.Struct, tag="stop", frozen=True):
+    """Drain and stop all replicas, until started again."""
+
+    by: str = ""
+
+
+class Start(msgspec.Struct, tag="start", frozen=True):
+    """Run an application again that was stopped or removed."""
+
+    by: str = ""
+
+
+class Remove(msgspec.Struct, tag="remove", frozen=True):
+    """Drain and stop all replicas, and remove the application from its host."""
+
+    by: str = ""
+
+
 class Retry(msgspec.Struct, tag="retry", frozen=True):
-    """Lift the quarantine of a release; empty: of the newest one in quarantine."""
+    """Lift the quarantine of a release; empty: of a change of options, else of the newest release in quarantine."""
 
     release: str = ""
     by: str = ""
@@ -53,12 +88,18 @@ class Abort(msgspec.Struct, tag="abort", frozen=True):
     by: str = ""
 
 
-Command: TypeAlias = Deploy | Rollback | Pause | Resume | Retry | Drain | Abort
+Command: TypeAlias = (
+    Deploy | Rollback | Pause | Resume | Retry | Drain | Abort | Restart | Scale | Stop | Start | Remove
+)
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a command. `deployment` is set when one was started or aborted: its events say how it goes on."""
+    """The answer to a command. `deployment` is set when one was started or aborted: its events say how it goes on.
+
+    `replicas`: how many are to run from now on, -1 if the command does not change that.
+    """
 
     ok: bool
     message: str
     deployment: str = ""
+    replicas: int = -1

@@ -221,7 +221,9 @@ class DeploymentStarted(_DeploymentEvent, tag=31, kw_only=True, frozen=True, gc=
     """A deployment began. `deployment` is a UUIDv7 and `trace` a W3C trace id; `by`: "registry" or a person.
 
     `resolved`: seconds that it took before to resolve the release. `parent`: the W3C span id of the
-    command that asked for it, if one did; `trace` is that command's trace then.
+    command that asked for it, if one did; `trace` is that command's trace then. `digest`: of the release. `kind`:
+    "release"; or the release stays, and this is a deployment of other "options", a "restart", or a "redeploy" of a name
+    that stands for something else now. `changed`: the options that differ from those before, without their values.
     """
 
     previous: Name
@@ -231,6 +233,9 @@ class DeploymentStarted(_DeploymentEvent, tag=31, kw_only=True, frozen=True, gc=
     trace: Name
     resolved: Seconds = 0.0
     parent: Name = ""
+    digest: Name = ""
+    kind: Name = "release"
+    changed: list[Name] = []
 
 
 class ImagePulled(_DeploymentEvent, tag=32, frozen=True, gc=False):
@@ -291,13 +296,15 @@ class DeploymentSucceeded(_DeploymentEvent, tag=37, frozen=True, gc=False):
 class DeploymentFailed(_DeploymentEvent, tag=38, kw_only=True, frozen=True, gc=False):
     """A deployment ended without success. `phase`: "hook", "pull", "start", "check", "route", "drain".
 
-    `output`: the last lines of the replica that failed, as in ReplicaExited; empty if no replica did.
+    `output`: the last lines of the replica that failed, as in ReplicaExited; empty if no replica did. `digest`: of the
+    release.
     """
 
     phase: Name
     reason: Text
     duration: Seconds
     output: Text = ""
+    digest: Name = ""
 
 
 class DeploymentRolledBack(_DeploymentEvent, tag=39, frozen=True, gc=False):
@@ -378,16 +385,20 @@ class ReplicaDrained(_ReplicaEvent, tag=49, kw_only=True, frozen=True, gc=False)
 
 
 class ScaleSet(Event, tag=50, frozen=True, gc=False):
-    """The deployer keeps this many replicas running; recorded at each of its starts."""
+    """The deployer keeps this many replicas running; recorded at each of its starts, and when an operator changes it.
+
+    `by`: the operator, empty at a start.
+    """
 
     replicas: Count
+    by: Name = ""
 
 
 class CommandAnswered(Event, tag=51, kw_only=True, frozen=True, gc=False):
     """The deployer answered a command, `duration` seconds after it received it.
 
-    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain", "abort"; `deployment`: the deployment that it
-    started or aborted.
+    `command`: "deploy", "rollback", "pause", "resume", "retry", "drain", "abort", "restart", "scale", "stop", "start",
+    "remove"; `deployment`: the deployment that it started or aborted.
     `trace`, `span`, `parent`: W3C ids of the trace, of the command, and of its sender. With the `caller` "cli", the
     sender is a command line that reports no span itself: it sent the command at `sent` (unix seconds), and its span has
     the parent `caller_parent`.

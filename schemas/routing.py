@@ -95,7 +95,8 @@ class Ongoing(msgspec.Struct, frozen=True):
     """A deployment that has begun and not ended; a restarted deployer resumes it.
 
     `pinned` is the value of Decisions.pinned after success. `failed`: it is being undone. `started` is in unix
-    seconds.
+    seconds. `artifact`: what the release stands for. `kind`: as in DeploymentStarted. `options`: the fingerprint of the
+    options that its replicas are started with.
     """
 
     deployment: Name
@@ -106,6 +107,9 @@ class Ongoing(msgspec.Struct, frozen=True):
     started: Seconds
     pinned: Name = ""
     failed: bool = False
+    artifact: Artifact = Artifact()
+    kind: Name = "release"
+    options: Name = ""
 
 
 class Decisions(msgspec.Struct, frozen=True):
@@ -118,6 +122,11 @@ class Decisions(msgspec.Struct, frozen=True):
     application was removed from the host, and no deployer of it has started since. `last_lines`: the last line of
     output of the replica with which a quarantined release failed, where one did. `after`: the hosts that deploy a
     release before this one does; `waiting`: why the newest release waits for one of them (empty: none waits).
+    `deployment`: the one that made `current` what runs; its replicas stay. `options`: the fingerprint of the options
+    that they were started with; `failed_options` maps one that failed to its reason. `replicas`: the number that an
+    operator chose while the option was `replicas_option`. `stopped`: no replica runs until an operator starts the
+    application again. `removed_by`: the operator that removed the application; it stays removed when its deployer
+    starts.
     """
 
     current: Name = ""
@@ -133,6 +142,13 @@ class Decisions(msgspec.Struct, frozen=True):
     last_lines: dict[Name, Text] = {}
     after: list[Name] = []
     waiting: Text = ""
+    deployment: Name = ""
+    options: Name = ""
+    failed_options: dict[Name, Text] = {}
+    replicas: Count | None = None
+    replicas_option: Count = 0
+    stopped: bool = False
+    removed_by: Name = ""
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -20,7 +20,12 @@ class ReplicaView(msgspec.Struct):
 
 
 class AppView(msgspec.Struct):
-    """One application on one host. `last_lines`: the last line of output of each quarantined release that has one."""
+    """One application on one host.
+
+    `last_lines`: the last line of output of each quarantined release that has one. `scaled`: the number of replicas
+    that an operator chose, None if the option counts. `failed_options`: why a change of options failed, empty if the
+    last one did not.
+    """
 
     app: str
     release: str
@@ -32,6 +37,9 @@ class AppView(msgspec.Struct):
     replicas: list[ReplicaView]
     last_lines: dict[str, str] = {}
     waiting: str = ""
+    stopped: bool = False
+    scaled: int | None = None
+    failed_options: str = ""
 
 
 async def overview(client: Client) -> list[AppView]:
@@ -80,6 +88,9 @@ def app_view(
         ],
         decided.last_lines,
         decided.waiting,
+        decided.stopped,
+        decided.replicas,
+        next(reversed(decided.failed_options.values()), ""),
     )
 
 

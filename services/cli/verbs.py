@@ -10,26 +10,16 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
-from schemas.events import DeploymentFailed, DeploymentRolledBack, DeploymentSucceeded
 from services.cli import output
 from services.cli.completion import ARGUMENTS
-from services.cli.event_lines import as_line
 from services.cli.options import COMMANDS, build, fields_of, parameters
-from services.client.client import Client, Target, connect
+from services.client.client import Target, connect
 from services.common import log
-from services.common.config.settings import check_positive
-from services.common.errors import LongshoreError
-from services.replay.deployments import History
 
 PANEL = "Query and control"
 OF_SERVICES = ("nats_replicas", "max_age", "max_bytes", "spool_limit", "log_format", "log_level")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Wait for the end of the deployment; exit with 1 if it fails.")
-]
-Timeout = Annotated[float, typer.Option("--timeout", help="Most seconds to wait.")]
 Verb = Callable[..., Coroutine[Any, Any, None]]
 
 _VERBS: list[Verb] = []
@@ -83,114 +73,9 @@ async def _called(function: Verb, target: Target, values: dict[str, Any]) -> Non
         await function(client, **values)
 
 
-@verb
-async def deploy(
-    client: Client,
-    release: Annotated[str, typer.Argument(help="Release; the default is the newest in the registry.")] = "",
-    wait: Wait = True,
-    timeout: Timeout = 600.0,
-    as_json: Json = False,
-) -> None:
-    """Roll out a release now."""
-    await _send(client, Deploy(release, me()), wait, timeout, as_json)
-
-
-@verb
-async def rollback(
-    client: Client,
-    to: Annotated[str, typer.Argument(help="Release; the default is the one before the current one.")] = "",
-    wait: Wait = True,
-    timeout: Timeout = 600.0,
-    as_json: Json = False,
-) -> None:
-    """Return to an earlier release and stay there until `resume`."""
-    await _send(client, Rollback(to, me()), wait, timeout, as_json)
-
-
-@verb
-async def pause(client: Client, as_json: Json = False) -> None:
-    """Deploy no new release until `resume`; the present one keeps running."""
-    await _send(client, Pause(me()), False, 0, as_json)
-
-
-@verb
-async def resume(client: Client, as_json: Json = False) -> None:
-    """Follow the registry again."""
-    await _send(client, Resume(me()), False, 0, as_json)
-
-
-@verb
-async def retry(
-    client: Client,
-    release: Annotated[str, typer.Argument(help="Release; the default is the newest one in quarantine.")] = "",
-    wait: Wait = True,
-    timeout: Timeout = 600.0,
-    as_json: Json = False,
-) -> None:
-    """Lift the quarantine of a release and deploy it again."""
-    await _send(client, Retry(release, me()), wait, timeout, as_json)
-
-
-@verb
-async def drain(
-    client: Client,
-    replica: Annotated[str, typer.Argument(help="The replica's id, as `longshore status` shows it.")],
-    as_json: Json = False,
-) -> None:
-    """Take a replica out of traffic, wait for its connections, and replace it."""
-    await _send(client, Drain(replica, me()), False, 0, as_json)
-
-
-@verb
-async def abort(client: Client, wait: Wait = True, timeout: Timeout = 600.0, as_json: Json = False) -> None:
-    """Abort the deployment in progress: roll it back, and quarantine its release."""
-    await _send(client, Abort(me()), wait, timeout, as_json)
-
-
-async def _send(client: Client, command: Command, wait: bool, timeout: float, as_json: bool) -> None:
-    if wait:
-        check_positive("--timeout", timeout)
-    start = await client.last_sequence() + 1
-    reply = await client.send(command)
-    if not (wait and reply.deployment):
-        output.print_json([reply]) if as_json else typer.echo(reply.message)
-        return
-    output.progress(reply.message)
-    try:
-        async with asyncio.timeout(timeout):
-            failure = await _until_ended(client, reply, start, as_json)
-    except TimeoutError:
-        raise LongshoreError(
-            f"not finished after {timeout:g} s; the deployment continues: see `longshore history`"
-        ) from None
-    if failure and not isinstance(command, Abort):
-        raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
-
-
-async def _until_ended(client: Client, reply: Reply, start: int, as_json: bool) -> DeploymentFailed | None:
-    """Print the events of a deployment until its end; return its failure, if it failed."""
-    history, failure = History(), None
-    async for recorded in client.events(start, "deployer", await client.app()):
-        event = recorded.event
-        if getattr(event, "deployment", "") != reply.deployment:
-            continue
-        history.add(recorded)
-        if isinstance(event, DeploymentFailed):
-            failure = event
-        output.progress(as_line(recorded))
-        if isinstance(event, DeploymentSucceeded | DeploymentRolledBack):
-            break
-    if as_json:
-        output.print_json(history.deployments or [reply])  # an aborted deployment began earlier
-    return failure
-
-
 def me() -> str:
     """Return the name of the user, who is recorded with a command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
-
-
-app = registered(__name__)

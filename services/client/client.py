@@ -20,7 +20,7 @@ from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.config.option import App
 from services.common.config.settings import Settings, check_name
-from services.common.errors import BusError, LongshoreError
+from services.common.errors import BusError, DeniedError, LongshoreError
 from services.common.jetstream import log_reader
 from services.common.jetstream.watch import Synced, watch_keys
 from services.common.streaming.reader import Reader
@@ -90,6 +90,9 @@ class Client:
     async def app(self) -> str:
         """Return the target's application, or the only one on its host. Raises LongshoreError when there is not one."""
         if self.target.app:
+            with contextlib.suppress(DeniedError):  # an account that may only send commands: the deployer decides
+                if not await self.values(subjects.DECISIONS, Decisions):
+                    raise LongshoreError(await self._unknown_app())
             return self.target.app
         decisions = await self.values(subjects.DECISIONS, Decisions)
         apps = sorted(key.split(".")[1] for key, decided in decisions.items() if not decided.removed)
@@ -98,6 +101,14 @@ class Client:
         if len(apps) > 1:
             raise LongshoreError(f"several applications run here: choose one with --app ({', '.join(apps)})")
         return apps[0]
+
+    async def _unknown_app(self) -> str:
+        known = await Client(self._bus, msgspec.structs.replace(self.target, app="")).values(
+            subjects.DECISIONS, Decisions
+        )
+        apps = sorted(key.split(".")[1] for key, decided in known.items() if not decided.removed)
+        there = f"there are: {', '.join(apps)}" if apps else "none runs there"
+        return f"--app {self.target.app}: no such application on {self.target.host}; {there}"
 
     async def send(self, command: Command) -> Reply:
         """Send a command to the deployer and return its answer. Raises LongshoreError when it refuses."""

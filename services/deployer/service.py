@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,15 +19,19 @@ from services.common.errors import RegistryError
 from services.common.process import environment, lifecycle, state_lock
 from services.common.process.lifecycle import Context
 from services.deployer import registry, sampling, signals
+from services.deployer.commands.command_handler import CommandHandler
 from services.deployer.notifications import notifier
 from services.deployer.output import server as output_server
 from services.deployer.output.sessions import Sessions
-from services.deployer.reconcile.command_handler import CommandHandler
 from services.deployer.reconcile.leadership import Leadership, wait_for_leadership
 from services.deployer.reconcile.reconciler import Reconciler
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.runtime.protocol import Runtime
+from services.deployer.runtime.replica_dir import replica_folder
 from services.deployer.settings import DeployerSettings
+
+REMOVE = signal.SIGUSR1
+"""The signal with which the supervisor asks for the removal of an application that left its configuration."""
 
 
 def run(settings: DeployerSettings) -> None:
@@ -36,6 +41,7 @@ def run(settings: DeployerSettings) -> None:
     """
     structlog.contextvars.bind_contextvars(app=settings.app)  # several deployers write to one terminal
     lifecycle.survive_hangup()
+    signal.signal(REMOVE, signal.SIG_IGN)  # until there is something to remove; the supervisor sends it again
     check(settings)
     waits = log.get("deployer").warning
     with state_lock.lock(
@@ -57,9 +63,9 @@ def check(settings: DeployerSettings) -> None:
     notifier.check(settings.notify, os.environ)
     settings.variables.load()
     if settings.runtime == "docker":
-        from services.deployer.runtime.docker import runtime
+        from services.deployer.runtime.docker import create_request
 
-        asyncio.run(runtime.check(settings))
+        asyncio.run(create_request.check(settings))
     source = registry.parse(settings.registry)
     if not any(replicas(settings).glob("*/")) and not asyncio.run(source.offered()):
         raise RegistryError(
@@ -78,6 +84,7 @@ async def serve(context: Context, settings: DeployerSettings) -> None:
             async with notifier.notifying(context, settings) as notify:
                 releases = registry.parse(settings.registry)
                 reconciler = Reconciler(context, settings, releases, runtime, leadership, notify)
+                asyncio.get_running_loop().add_signal_handler(REMOVE, reconciler.remove)
                 await reconciler.start()
                 context.spawn(sampling.sample(context, settings.app, runtime), "samples")
                 commands = CommandHandler(reconciler)
@@ -131,4 +138,4 @@ def open_runtime(settings: DeployerSettings) -> Runtime:
 
 def replicas(settings: DeployerSettings) -> Path:
     """Return the parent of the replicas' folders."""
-    return Path(settings.state_dir) / "replicas" / settings.app
+    return replica_folder(settings.state_dir, settings.app)

@@ -213,9 +213,9 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
         if self.replicas > MOST_REPLICAS:
             raise SettingsError(f"--replicas {self.replicas}: one host runs {MOST_REPLICAS} at most")
         for name in POSITIVE:
-            check_positive(_option(name), getattr(self, name))
+            check_positive(f"--{name.replace('_', '-')}", getattr(self, name))
         for name in ("settle", "drain_time", "stop_timeout", "replace_after"):
-            check_duration(_option(name), getattr(self, name))
+            check_duration(f"--{name.replace('_', '-')}", getattr(self, name))
         try:
             signals.parse(self.drain_signal)
         except ValueError as error:
@@ -288,10 +288,6 @@ class DeployerSettings(Settings, frozen=True, kw_only=True):
                     f"use --port {port.proxy}"
                 )
             seen.add(port.proxy)
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _check_health_path(path: str) -> None:

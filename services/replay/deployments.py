@@ -27,8 +27,9 @@ class Deployment(msgspec.Struct):
     """One deployment. `outcome`: "running", "succeeded", "failed", "rolled back"; "waiting": it has not begun.
 
     `previous` ran before; digests are empty where the log has none. `phases` are the seconds of each phase, over all
-    replicas together, including a rollback's. Times are unix seconds. `output`: the last lines of the
-    replica with which it failed.
+    replicas together, including a rollback's. Times are unix seconds. `kind`: "release"; or the release stayed, and
+    this was a deployment of other "options", a "restart" or a "redeploy". `changed`: the options that differ. `output`:
+    the last lines of the replica with which it failed.
     """
 
     deployment: str
@@ -49,6 +50,8 @@ class Deployment(msgspec.Struct):
     ended: float | None = None
     phases: dict[str, float] = {}
     output: str = ""
+    kind: str = "release"
+    changed: list[str] = []
 
 
 class History:
@@ -99,6 +102,9 @@ class History:
             )
 
     def _start(self, recorded: LoggedEvent, event: e.DeploymentStarted) -> None:
+        before = self._digest(recorded, event.previous)
+        if event.digest:
+            self._digests[recorded.host, recorded.app, event.release] = event.digest
         self._last_event[event.deployment] = event.time
         self._found[event.deployment] = Deployment(
             event.deployment,
@@ -108,10 +114,12 @@ class History:
             event.previous,
             event.by,
             event.time,
-            digest=self._digest(recorded, event.release),
-            previous_digest=self._digest(recorded, event.previous),
+            digest=event.digest or self._digest(recorded, event.release),
+            previous_digest=before,
             strategy=event.strategy,
             replicas=event.replicas,
+            kind=event.kind,
+            changed=event.changed,
             phases={"resolve": round(event.resolved, 6)} if event.resolved else {},
         )
 

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import os
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -89,6 +90,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop all services: the deployers, which act, first, and the bus with the log last."""
+        self._removals.hurry()
         await self._stop(DEPLOYER)
         await self._removals.end()
         self._sockets.close()  # before the proxy: a client that no worker will serve is refused
@@ -119,14 +121,19 @@ class Supervisor:
         self._is_changed = True
         if [one.binding for one in listeners] != [one.binding for one in self._sockets.listeners]:
             await self._hand_over(listeners)
+        self._removals.hurry(deployer.app for deployer in plan.deployers)
         await self._removals.end(deployer.app for deployer in plan.deployers)
         async with asyncio.TaskGroup() as replacing:
             for deployer in changed:
                 replacing.create_task(self._replace(deployer))
         for name in [name for name in self.children if name.startswith(DEPLOYER) and name not in wanted]:
-            ending = self._retire(name)
             if former := before.get(name.removeprefix(DEPLOYER)):
+                timeout = self.plan.proxy.drain_time + STOP_TIMEOUT
+                removal = self._removals.by_deployer(former, self.children.pop(name), timeout)
+                ending = self._track(name, removal)
                 ending.add_done_callback(partial(self._ended_for_good, former))
+            else:
+                self._retire(name)
 
     def _ended_for_good(self, deployer: DeployerSettings, _ending: asyncio.Task[None]) -> None:
         """Remove an application from the host when its deployer has ended, unless it is back in the plan."""
@@ -176,7 +183,10 @@ class Supervisor:
         return self._end(name, self.children.pop(name))
 
     def _end(self, name: str, child: Child) -> asyncio.Task[None]:
-        stopping = child.stop(self.plan.proxy.drain_time + STOP_TIMEOUT)
+        return self._track(name, child.stop(self.plan.proxy.drain_time + STOP_TIMEOUT))
+
+    def _track(self, name: str, stopping: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run the end of a service in the background; `_stop` waits for it."""
         ending = asyncio.create_task(stopping, name=name)
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)

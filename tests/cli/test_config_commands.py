@@ -29,7 +29,7 @@ port = [0]
 registry = "img://localhost:5000/shop"
 port = [9090]
 
-docker-args = ["--privileged"]
+docker-args = ["--publish=80"]
 """
 
 
@@ -62,7 +62,7 @@ def test_every_mistake_is_one_line_with_its_place_and_a_proposal(tmp_path: Path)
         "3: apps: no such command; write [app.NAME] for an application",
         "8: replica: `longshore up` has no such option; did you mean replicas?",
         "11: [app.api]: --port 0: a port is a number from 1 to 65535",
-        "16: [app.shop]: -- --privileged: not an option that Longshore passes on",
+        "16: [app.shop]: -- --publish: ports come from the option --port",
     ]
     assert str(done.exception) == f"{file}: 6 mistakes; nothing was started"
 
@@ -89,7 +89,7 @@ def test_show_says_where_each_value_comes_from_and_masks_secrets(
     assert found["drain-time"] == ("5.0", "longshore.toml line 1")
     assert found["settle"] == ("3.0", "default")
     assert found["notify"][0] == "********"
-    assert "secret" not in done.stdout
+    assert "a:secret" not in done.stdout
 
 
 def test_show_lists_the_options_of_each_application() -> None:

@@ -41,13 +41,13 @@ class Up(Server):
         self.ports = {name: free_port() for name in ("web", "api", "late")}
         releases.publish(self.registry, releases.FIRST)
 
-    def write(self, *apps: str, **options: int | str) -> None:
+    def write(self, *apps: str, stop: bool = True, **options: int | str) -> None:
         """The file, with these applications; options are those of the first."""
         lines = [f'state-dir = "{self.state}"', "telemetry = true", f"admin-port = {self.admin_port}", "interval = 0.5"]
         lines += ["drain-time = 2"]
         for app in apps:
             lines += [f"[app.{app}]", f'registry = "dir://{self.registry}"', f"port = [{self.ports[app]}]"]
-            lines += ['health-path = "/"', "probe-interval = 0.5", "stop-containers = true"]
+            lines += ['health-path = "/"', "probe-interval = 0.5", f"stop-containers = {str(stop).lower()}"]
             lines += [f"{name} = {value!r}" for name, value in options.items() if app == apps[0]]
         self.file.write_text("\n".join(lines))
 
@@ -71,6 +71,9 @@ class Up(Server):
         found = [pid for pid in self.processes() if {"deployer", f"--app={app}"} <= set(command_line(pid))]
         assert len(found) == 1, f"deployers of {app}: {found}"
         return found[0]
+
+    def has_deployer(self, app: str) -> bool:
+        return any({"deployer", f"--app={app}"} <= set(command_line(pid)) for pid in self.processes())
 
     def processes(self) -> set[int]:
         """The process ids of all services."""
@@ -158,6 +161,22 @@ def gauges(up: Up) -> set[str]:
         return set()
     shown = [line for line in lines if line.startswith(("dewy_proxy_backends{", "dewy_container_", "longshore_unit_"))]
     return {app for app in up.ports if any(f'"{app}"' in line or f'"deployer:{app}"' in line for line in shown)}
+
+
+def test_the_replicas_of_a_removed_application_end_once_their_clients_have_left(up: Up) -> None:
+    wait_for("both serve", lambda: up.answers("web") and up.answers("api"))
+    up.write("web", "api", stop=False)
+    up.reload()
+    wait_for("both serve again", lambda: up.answers("web") and up.answers("api") and len(up.shims()) == 2)
+    shims = set(up.shims())
+    assert len(shims) == 2
+    up.write("api", stop=False)
+    up.reload()
+    wait_for("the replica of web is gone", lambda: len(up.shims()) == 1)
+    wait_for("web is gone from the status", lambda: set(up.apps()) == {"api"})
+    wait_for("web has no gauges", lambda: gauges(up) == {"api"})
+    wait_for("its deployer has ended", lambda: not up.has_deployer("web"))
+    assert up.answers("api")
 
 
 def test_an_application_that_is_removed_is_gone_everywhere_and_back_when_it_is_added_again(up: Up) -> None:

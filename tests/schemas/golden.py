@@ -25,6 +25,7 @@ VALUES: dict[type, Any] = {
     bool: True,
     dict[str, int]: {"text": 300},
     dict[str, float]: {"text": 1700000000.25},
+    list[str]: ["text"],
 }
 
 

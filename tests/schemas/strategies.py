@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 from hypothesis import strategies as st
@@ -43,7 +43,7 @@ def within(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(within(get_args(bare)[0]), max_size=4)
     if get_origin(bare) is Literal:
         return st.sampled_from(get_args(bare))
-    if get_origin(bare) is UnionType:
+    if get_origin(bare) in (UnionType, Union):
         return st.one_of(*map(within, get_args(bare)))
     if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
         return st.builds(bare, **{field.name: within(field.type) for field in msgspec.structs.fields(bare)})

@@ -29,7 +29,7 @@ values = st.one_of(
 
 
 def commands(kind: Any) -> st.SearchStrategy[Command]:
-    return st.builds(kind, **{field.name: st.text() for field in msgspec.structs.fields(kind)})
+    return st.builds(kind, **{field.name: within(field.type) for field in msgspec.structs.fields(kind)})
 
 
 @given(values)

@@ -136,20 +136,25 @@ def _row(one: Deployment) -> list[str]:
         output.clock(one.started),
         one.host,
         one.app,
-        one.release,
+        one.release if one.kind == "release" else f"{one.release} ({one.kind})",
         one.previous or "-",
         one.by,
         one.outcome,
         f"{one.duration:.1f}" if one.duration else "-",
         _phases(one) or "-",
         one.digest[:DIGEST] or "-",
-        _reason(one) if one.reason else "",
+        "; ".join(_notes(one)),
     ]
 
 
 def _reason(one: Deployment) -> str:
     last = f" (last line of output: {last_line(one.output)})" if one.output else ""
     return ": ".join(filter(None, (one.phase, one.reason))) + last
+
+
+def _notes(one: Deployment) -> list[str]:
+    changed = [f"changes {', '.join(one.changed)}"] if one.changed else []
+    return changed + ([_reason(one)] if one.reason else [])
 
 
 def _facts(side: Side) -> dict[str, str]:

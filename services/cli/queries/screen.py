@@ -51,6 +51,12 @@ def _notes(report: Report, now: float) -> list[tuple[str, str]]:
         found.append(("pinned", f"to {view.pinned}{by}{_for(report.pinned_since, now)}; `longshore resume` ends it"))
     if view.waiting:
         found.append(("waiting", f"{'a newer' if view.release else 'the first'} release {view.waiting}"))
+    if view.stopped:
+        found.append(("stopped", "no replica runs; `longshore start` starts them"))
+    if view.scaled is not None:
+        found.append(("scaled", f"to {view.scaled} replicas; a change of --replicas ends it"))
+    if view.failed_options:
+        found.append(("options", f"a change of options failed, the options before it serve: {view.failed_options}"))
     if view.paused:
         found.append(("paused", f"new releases wait{_for(report.paused_since, now)}; `longshore resume` ends it"))
     for release, reason in view.quarantined.items():

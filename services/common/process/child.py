@@ -95,6 +95,12 @@ class Child:
         if self._has_watchdog:
             self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
+    def signal(self, number: int) -> None:
+        """Send the program a signal, if it runs."""
+        if self.pid and self._process:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
     async def stop(self, timeout: float) -> None:
         """End the program: SIGTERM, and SIGKILL after `timeout` seconds."""
         for task in filter(None, (self._supervising, self._watcher)):

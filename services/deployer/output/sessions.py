@@ -14,6 +14,7 @@ from services.common.ids import uuid7
 from services.common.streaming.messages import End
 from services.common.streaming.producer import Stream
 from services.deployer.output import session_stream
+from services.deployer.runtime.options import Options
 from services.deployer.runtime.protocol import Runtime, Session, Spec
 
 TASK_SLOT = -1
@@ -28,10 +29,13 @@ class Sessions:
         app: str,
         runtime: Runtime,
         record: Callable[[Event], None],
-        current: Callable[[], Awaitable[tuple[str, Artifact]]],
+        current: Callable[[], Awaitable[tuple[str, Artifact, Options]]],
         release_of: Callable[[str], str | None],
     ) -> None:
-        """Prepare. `current` returns the release that runs; `release_of` that of a running replica, None if unknown."""
+        """Prepare. `current` returns the release that runs, with its options.
+
+        `release_of` returns the release of a running replica, None if it is unknown.
+        """
         self._app = app
         self._runtime = runtime
         self._record = record
@@ -50,9 +54,9 @@ class Sessions:
 
     async def run(self, stream: Stream, request: RunTask) -> End:
         """Run a command as a task of its own in the current release."""
-        release, artifact = await self._current()
+        release, artifact, options = await self._current()
         task = f"{self._app}-task-{secrets.token_hex(4)}"
-        spec = Spec(task, self._app, release, TASK_SLOT, artifact)
+        spec = Spec(task, self._app, release, TASK_SLOT, artifact, options)
         session = uuid7()
         return await self._recorded(
             stream, session, request, release, task, self._runtime.commands.run(session, spec, request)

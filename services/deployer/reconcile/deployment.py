@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from msgspec.structs import replace
 
@@ -27,12 +27,24 @@ from services.common.tracing import Cause
 from services.deployer.hooks.hooks import Hooks
 from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.reconcile.registry_poller import Resolved
+from services.deployer.reconcile.replica_options import ReplicaOptions
 from services.deployer.registry import Registry
-from services.deployer.rollout.decisions import with_failed, with_started, with_succeeded
+from services.deployer.rollout.decisions import (
+    desired,
+    next_options,
+    options_to_use,
+    revision,
+    with_failed,
+    with_started,
+    with_succeeded,
+)
 from services.deployer.runtime.protocol import Runtime
+from services.deployer.runtime.replica_dir import replica_folder
 from services.deployer.settings import DeployerSettings
 
 NO_CAUSE = Cause()
+Kind: TypeAlias = Literal["release", "options", "restart", "redeploy"]
+"""As in DeploymentStarted."""
 
 
 class Deployment:
@@ -63,6 +75,7 @@ class Deployment:
         self._registry = registry
         self._runtime = runtime
         self._wake = wake
+        self.options = ReplicaOptions(store, runtime, replica_folder(settings.state_dir, settings.app), context.log)
         self._log = context.log
         self._hooks = Hooks(settings, context.log)
 
@@ -93,22 +106,34 @@ class Deployment:
 
     @property
     def undoing(self) -> str:
-        """The release whose failed deployment is being undone, empty without one."""
-        return self.ongoing.release if self.ongoing and self.ongoing.failed else ""
+        """The revision that failed and is being undone, empty without one."""
+        return self.ongoing.deployment if self.ongoing and self.ongoing.failed else ""
 
     @property
     def target(self) -> str:
+        """The revision that should run."""
+        return self.ongoing.deployment if self.ongoing and self.is_rolling_out else revision(self._store.decisions)
+
+    @property
+    def release(self) -> str:
         """The release that should run."""
         return self.ongoing.release if self.ongoing and self.is_rolling_out else self._store.decisions.current
+
+    @property
+    def next_options(self) -> str:
+        """The fingerprint of the options that a deployment of the current release is due with, empty if none is."""
+        return next_options(self._store.decisions, self.options.fingerprint)
 
     @property
     def strategy(self) -> Literal["rolling", "blue-green"]:
         """The strategy of the deployment under way."""
         return "blue-green" if self.ongoing and self.ongoing.strategy == "blue-green" else "rolling"
 
-    async def artifact(self, release: str) -> Artifact:
+    async def artifact(self, release: str, revision: str) -> Artifact:
         """Return the artifact of a release when it was deployed, else what it stands for now. Raises RegistryError."""
-        known = self._store.decisions.artifacts.get(release)
+        ongoing = self.ongoing
+        is_new = ongoing is not None and ongoing.deployment == revision and ongoing.artifact != Artifact()
+        known = ongoing.artifact if ongoing and is_new else self._store.decisions.artifacts.get(release)
         return known or await self._registry.resolve(release)
 
     async def resolve(self, release: str) -> Resolved:
@@ -121,10 +146,20 @@ class Deployment:
         artifact = known if known and is_here else await self._registry.resolve(release, known)
         return Resolved(artifact, time.monotonic() - began)
 
-    async def begin(self, release: str, by: str, resolved: Resolved, pinned: str = "", cause: Cause = NO_CAUSE) -> str:
+    async def begin(
+        self,
+        release: str,
+        by: str,
+        resolved: Resolved,
+        pinned: str = "",
+        cause: Cause = NO_CAUSE,
+        kind: Kind = "release",
+    ) -> str:
         """Start a deployment, and return its id."""
         decisions, settings = self._store.decisions, self._settings
+        options = options_to_use(decisions, self.options.fingerprint)
         ongoing = Ongoing(uuid7(), release, by, settings.strategy, cause.trace or trace_id(), time.time(), pinned)
+        ongoing = replace(ongoing, artifact=resolved.artifact, kind=kind, options=options)
         started = DeploymentStarted(
             ongoing.started,
             ongoing.deployment,
@@ -132,15 +167,25 @@ class Deployment:
             previous=decisions.current,
             by=by,
             strategy=ongoing.strategy,
-            replicas=settings.replicas,
+            replicas=desired(decisions, settings.replicas),
             trace=ongoing.trace,
             resolved=resolved.took,
             parent=cause.span,
+            digest=resolved.artifact.digest,
+            kind=kind,
+            changed=self.options.changed(options),
         )
-        await self._store.commit(with_started(decisions, ongoing, resolved.artifact), started)
+        await self._store.commit(with_started(decisions, ongoing), started)
         self._preparation, self.failure, self.output = "due", None, ""
         self._begun = (ongoing.deployment, time.monotonic())
-        self._log.info("deployment started", release=release, previous=decisions.current, by=by)
+        self._log.info(
+            "deployment started",
+            release=release,
+            previous=decisions.current,
+            by=by,
+            **({} if kind == "release" else {"kind": kind}),
+            **({"changed": ", ".join(started.changed)} if started.changed else {}),
+        )
         self._wake()
         return ongoing.deployment
 
@@ -149,10 +194,16 @@ class Deployment:
         decisions = self._store.decisions
         return decisions.artifacts.get(release) if release == decisions.previous else None
 
-    def resume(self, releases: Collection[str]) -> None:
-        """Continue the deployment of an earlier deployer. `releases`: those of its replicas."""
+    async def restart(self, by: str, cause: Cause = NO_CAUSE, kind: Kind = "restart") -> str:
+        """Start a deployment of the current release, and return its id."""
+        decisions = self._store.decisions
+        known = Resolved(decisions.artifacts.get(decisions.current, Artifact()), 0.0)
+        return await self.begin(decisions.current, by, known, decisions.pinned, cause, kind)
+
+    def resume(self, revisions: Collection[str]) -> None:
+        """Continue the deployment of an earlier deployer. `revisions`: those of its replicas."""
         if ongoing := self.ongoing:
-            self._preparation = "done" if ongoing.release in releases else "due"
+            self._preparation = "done" if ongoing.deployment in revisions else "due"
             self._log.info("deployment resumes", release=ongoing.release, undoing=ongoing.failed)
             self._limit_undoing()
             if self.is_pull_due and self._settings.before_deploy:
@@ -180,6 +231,7 @@ class Deployment:
                 with_succeeded(self._store.decisions, ongoing, self._registry.is_newer), ended, *pins
             )
             self._log.info("deployment succeeded", release=ongoing.release, seconds=round(duration, 3))
+            self.options.keep()
             needed = list(self._store.decisions.artifacts.values())
             self._context.spawn(self._runtime.tidy(needed), f"tidy after {ongoing.release}")
             self._context.spawn(self._hooks.after_deploy(ongoing, previous, duration), "after-deploy")
@@ -188,26 +240,25 @@ class Deployment:
         """Quarantine the release, and start to undo its deployment. `output`: the last lines of the failed replica."""
         if ongoing := self.ongoing:
             now, duration = time.time(), self._took(ongoing)
-            await self._store.commit(
-                with_failed(self._store.decisions, ongoing, reason, output),
-                DeploymentFailed(
-                    now,
-                    ongoing.deployment,
-                    ongoing.release,
-                    phase=phase,
-                    reason=reason,
-                    duration=duration,
-                    output=output,
-                ),
-                ReleaseQuarantined(now, ongoing.release, reason),
+            failed = DeploymentFailed(
+                now,
+                ongoing.deployment,
+                ongoing.release,
+                phase=phase,
+                reason=reason,
+                duration=duration,
+                digest=ongoing.artifact.digest,
+                output=output,
             )
+            quarantined = [ReleaseQuarantined(now, ongoing.release, reason)] if ongoing.kind == "release" else []
+            await self._store.commit(with_failed(self._store.decisions, ongoing, reason, output), failed, *quarantined)
             self.failure, self.output = None, ""
             if self._preparing:
                 self._preparing.cancel()
             self._limit_undoing()
-            self._log.error(
-                "deployment failed, release quarantined", release=ongoing.release, phase=phase, reason=reason
-            )
+            what = {"release": "release", "options": "change of options"}.get(ongoing.kind)
+            outcome = f"deployment failed, {what} quarantined" if what else "deployment failed"
+            self._log.error(outcome, release=ongoing.release, phase=phase, reason=reason)
             previous = self._store.decisions.current
             self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
 
@@ -222,12 +273,13 @@ class Deployment:
     def _took(self, ongoing: Ongoing) -> float:
         """Return the seconds since it began: by the monotonic clock if it began in this process."""
         deployment, began = self._begun
-        return time.monotonic() - began if ongoing.deployment == deployment else _since(ongoing)
+        # The start of an earlier deployer's is known by a clock that may have been set back.
+        return time.monotonic() - began if ongoing.deployment == deployment else max(time.time() - ongoing.started, 0.0)
 
     def _limit_undoing(self) -> None:
         settings = self._settings
         each = settings.health_timeout + settings.drain_time + settings.stop_timeout
-        self.undo_until = time.monotonic() + settings.replicas * each
+        self.undo_until = time.monotonic() + desired(self._store.decisions, settings.replicas) * each
 
     async def _prepare(self, ongoing: Ongoing) -> None:
         refusal = await self._hooks.before_deploy(ongoing, self._store.decisions.current)
@@ -240,13 +292,8 @@ class Deployment:
     async def _pull(self, ongoing: Ongoing) -> tuple[str, str] | None:
         began = time.monotonic()
         try:
-            await self._runtime.pull(await self.artifact(ongoing.release))
+            await self._runtime.pull(await self.artifact(ongoing.release, ongoing.deployment))
         except LongshoreError as error:
             return "pull", str(error)
         self._store.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))
         return None
-
-
-def _since(ongoing: Ongoing) -> float:
-    """Return the seconds since a deployment of an earlier deployer began, by a clock that may have been set back."""
-    return max(time.time() - ongoing.started, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
@@ -12,6 +13,7 @@ from schemas import codec
 from services.common import log
 from services.common.bus.connection import Bus
 from services.common.jetstream.watch import Synced, watch_keys
+from services.common.process.lifecycle import Context
 
 T = TypeVar("T")
 
@@ -41,6 +43,24 @@ async def follow(
             else:
                 values[key] = value
         changed()
+
+
+async def followed(
+    context: Context, wake: Callable[[], None], bucket: str, keys: str, kind: type[T], values: dict[str, T]
+) -> None:
+    """Keep `values` equal to some keys of a bucket from now on. Return once they hold all values of the start."""
+    synced = asyncio.Event()
+
+    def changed() -> None:
+        synced.set()
+        wake()
+
+    context.spawn(follow(context.bus, bucket, keys, kind, values, changed), f"follow {bucket}")
+    stopping = asyncio.ensure_future(context.stopping.wait())
+    first = asyncio.ensure_future(synced.wait())
+    await asyncio.wait({first, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    first.cancel()
+    stopping.cancel()
 
 
 async def _values(bus: Bus, bucket: str, keys: str, kind: type[T]) -> AsyncGenerator[tuple[str, T | None] | None, None]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
 
 from schemas import subjects
-from schemas.events import ReleaseFound, ScaleSet
+from schemas.events import Event, ReleaseFound
 from schemas.routing import Artifact, Decisions, Health, Serving
 from services.common.errors import BusError, LongshoreError
 from services.common.process import lifecycle
@@ -21,6 +20,8 @@ from services.deployer.reconcile import kv
 from services.deployer.reconcile.decision_store import DecisionStore, Notify
 from services.deployer.reconcile.deployment import Deployment
 from services.deployer.reconcile.leadership import Leadership
+from services.deployer.reconcile.offers import Offers
+from services.deployer.reconcile.own_removal import Removal
 from services.deployer.reconcile.parameters import check, limits
 from services.deployer.reconcile.registry_poller import RegistryPoller
 from services.deployer.reconcile.replica_manager import ReplicaManager
@@ -29,7 +30,8 @@ from services.deployer.reconcile.rollout_order import RolloutOrder
 from services.deployer.reconcile.route_publisher import RoutePublisher
 from services.deployer.registry import Registry
 from services.deployer.rollout import actions, plan
-from services.deployer.rollout.decisions import next_release
+from services.deployer.rollout.decisions import desired, with_inferred, without_outdated_scale
+from services.deployer.runtime.options import Options
 from services.deployer.runtime.protocol import Runtime
 from services.deployer.settings import DeployerSettings
 
@@ -40,8 +42,6 @@ STOP_MARGIN = 13.0
 outbox (3) and the release of the lease."""
 STEPS = 100
 """Rounds of one step. No plan needs as many; a plan that contradicts itself must not hold the lock indefinitely."""
-
-T = TypeVar("T")
 
 
 class Reconciler:
@@ -62,13 +62,18 @@ class Reconciler:
         self._lock = asyncio.Lock()
         self.store = DecisionStore(context, settings.app, notify)
         self.order = RolloutOrder(settings, self.store)
-        self.poller = RegistryPoller(registry, self.store.record, self.wake, self._wanted)
+        self.poller = RegistryPoller(
+            registry, self._record_unless_removed, self.wake, lambda offered: self.offers.wanted(offered)
+        )
         self.replica_set = ReplicaSet(context.bus, context.host, settings.app, check(settings), runtime.problem)
+        self.offers = Offers(self.store, self.order, self.replica_set, registry.is_newer)
+        self.poller = RegistryPoller(registry, self._record_unless_removed, self.wake, self.offers.wanted)
         self.routes = RoutePublisher(context.bus, context.host, settings.app, settings.proxy_ports)
         self.deployment = Deployment(context, settings, self.store, registry, runtime, self.wake)
         self.manager = ReplicaManager(
             context, settings, self.store, self.deployment, self.replica_set, runtime, self.wake
         )
+        self.removal = Removal(context, settings, self.store, self.routes, self.replica_set)
         self.limits = limits(settings)
         self._news = asyncio.Event()
         self._is_closing = False
@@ -79,20 +84,29 @@ class Reconciler:
         """Start the next step soon: something may have changed."""
         self._news.set()
 
+    def remove(self) -> None:
+        """Remove the application from the host, because its configuration has no more."""
+        self.removal.request()
+        self.wake()
+
     async def start(self) -> None:
         """Take over from an earlier deployer, and poll the registry from now on."""
-        self.store.record(ScaleSet(time.time(), self.settings.replicas))
         await self.store.load()
+        self.store.decisions = without_outdated_scale(self.store.decisions, self.settings.replicas)
+        self.removal.announce()
         await self.replica_set.load()
         routed = await self.routes.load()
         await self.manager.adopt(routed, self.routes.generation)
+        self.deployment.options.read()
         await self._infer_current()
-        self.deployment.resume({replica.release for replica in self.replica_set.replicas.values()})
+        self.deployment.resume({replica.revision for replica in self.replica_set.replicas.values()})
         own = f"{subjects.token(self.context.host)}.{self.settings.app}.>"
-        await self._follow(subjects.HEALTH, own, Health, self.replica_set.health)
-        await self._follow(subjects.SERVING, own, Serving, self.routes.serving)
+        await kv.followed(self.context, self.wake, subjects.HEALTH, own, Health, self.replica_set.health)
+        await kv.followed(self.context, self.wake, subjects.SERVING, own, Serving, self.routes.serving)
         if self.settings.after:
-            await self._follow(subjects.DECISIONS, f"*.{self.settings.app}", Decisions, self.order.decisions)
+            await kv.followed(
+                self.context, self.wake, subjects.DECISIONS, f"*.{self.settings.app}", Decisions, self.order.decisions
+            )
         self.context.spawn(self.poller.run(self.settings.interval, self.settings.max_interval), "registry")
 
     async def run(self) -> None:
@@ -133,25 +147,31 @@ class Reconciler:
         deployment = self.deployment
         return plan.Facts(
             now=now,
-            target="" if self._is_closing else deployment.target,
-            desired=self.settings.replicas,
+            target="" if self._is_idle else deployment.target,
+            desired=desired(self.store.decisions, self.settings.replicas),
             replicas=list(self.replica_set.replicas.values()),
             limits=self.limits,
             strategy=deployment.strategy,
-            deploying=deployment.is_rolling_out and not self._is_closing,
-            is_pull_due=deployment.is_pull_due and not self._is_closing,
-            undoing="" if self._is_closing else deployment.undoing,
+            deploying=deployment.is_rolling_out and not self._is_idle,
+            is_pull_due=deployment.is_pull_due and not self._is_idle,
+            undoing="" if self._is_idle else deployment.undoing,
             undo_until=deployment.undo_until,
             failure=deployment.failure,
             held=self.manager.backoff.held,
         )
 
-    async def current(self) -> tuple[str, Artifact]:
-        """Return the release that runs, with its artifact. Raises LongshoreError if there is none yet."""
+    async def current(self) -> tuple[str, Artifact, Options]:
+        """Return the release that runs, with its artifact and options. Raises LongshoreError if there is none yet."""
         release = self.store.decisions.current
         if not release:
             raise LongshoreError(f"no release of {self.settings.app} is deployed yet")
-        return release, await self.deployment.artifact(release)
+        revision = self.store.decisions.deployment
+        return release, await self.deployment.artifact(release, revision), self.deployment.options.of(revision)
+
+    @property
+    def _is_idle(self) -> bool:
+        """No replica is to run."""
+        return self._is_closing or self.store.decisions.stopped or self.removal.is_due
 
     def phase(self) -> str:
         """Return the phase of the deployment under way."""
@@ -182,6 +202,9 @@ class Reconciler:
         """Apply the next part of the plan, and publish the routes and replicas that follow from it."""
         facts = self.facts()
         self.manager.announce()
+        if self.removal.is_due and not self.replica_set.replicas:
+            await self.removal.finish()
+            return plan.Plan([], math.inf)
         step = plan.plan(facts)
         for action in step.actions:
             self.leadership.check()
@@ -196,7 +219,7 @@ class Reconciler:
             case actions.Pull():
                 self.deployment.start_pull()
             case actions.Start(slot=slot):
-                self.manager.start(self.deployment.target, slot)
+                self.manager.start(slot)
             case actions.Succeed():
                 self.manager.backoff.clear()
                 await self.deployment.succeed()
@@ -211,60 +234,32 @@ class Reconciler:
 
     async def _take_offer(self) -> None:
         """Record the newest release, and begin a deployment when one is due."""
+        if self._is_closing or self.removal.is_due:
+            return
         offered, resolved, decisions = self.poller.offered or [], self.poller.resolved, self.store.decisions
-        if self._is_new(offered) and offered[0] in resolved:
+        if self.offers.is_new(offered) and offered[0] in resolved:
             digest = resolved[offered[0]].artifact.digest
             found = ReleaseFound(time.time(), offered[0], digest, self.poller.registry.url)
             await self.store.commit(replace(decisions, found=offered[0]), found)
-        if self._is_closing:
-            return
-        await self.order.note(self._due(offered))
-        release = self.next_release(offered)
+        await self.order.note(self.offers.due(offered))
+        release = self.offers.next_release(offered)
         if release in resolved:
             await self.deployment.begin(release, "registry", resolved[release])
         elif release:
             self.poller.poll_soon()
+        elif self.deployment.next_options:
+            await self.deployment.restart("configuration", kind="options")
 
-    def _wanted(self, offered: Sequence[str]) -> set[str]:
-        """Return the releases of an offer that are about to be recorded as found, or deployed."""
-        return ({offered[0]} if self._is_new(offered) else set()) | ({self.next_release(offered)} - {""})
-
-    def _is_new(self, offered: Sequence[str]) -> bool:
-        return bool(offered) and offered[0] not in (self.store.decisions.found, self.store.decisions.current)
-
-    def next_release(self, offered: Sequence[str]) -> str:
-        """Return the release of an offer that may start now, empty if none may."""
-        release = self._due(offered)
-        return "" if self.order.reason(release) else release
-
-    def _due(self, offered: Sequence[str]) -> str:
-        """Return the release of an offer that is due on this host, whatever other hosts have."""
-        return next_release(
-            self.store.decisions, offered, bool(self.replica_set.replicas), self.poller.registry.is_newer
-        )
+    def _record_unless_removed(self, event: Event) -> None:
+        if not self.removal.is_due:
+            self.store.record(event)
 
     async def _infer_current(self) -> None:
-        """Without decisions (the bus was lost), take the release that most replicas run as the current one."""
+        """Without decisions (the bus was lost), take what most replicas run as the current release and options."""
         decisions = replace(self.store.decisions, after=self.settings.after)
-        if not decisions.current and not decisions.ongoing and self.replica_set.replicas:
-            releases = Counter(replica.release for replica in self.replica_set.replicas.values())
-            decisions = replace(decisions, current=releases.most_common(1)[0][0])
+        found = [(one.release, one.revision, one.options) for one in self.replica_set.replicas.values()]
+        decisions = with_inferred(decisions, found, self.deployment.options.fingerprint)
         await self.store.commit(decisions)
-
-    async def _follow(self, bucket: str, keys: str, kind: type[T], values: dict[str, T]) -> None:
-        """Keep a dict equal to some keys of a bucket. Return once it has all values of the start."""
-        synced = asyncio.Event()
-
-        def changed() -> None:
-            synced.set()
-            self.wake()
-
-        self.context.spawn(kv.follow(self.context.bus, bucket, keys, kind, values, changed), f"follow {bucket}")
-        stopping = asyncio.ensure_future(self.context.stopping.wait())
-        first = asyncio.ensure_future(synced.wait())
-        await asyncio.wait({first, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        first.cancel()
-        stopping.cancel()
 
     async def _after_reconnect(self) -> None:
         """After a reconnect, read and write everything again: the bus may have lost it."""

@@ -1,6 +1,7 @@
 """Removal of an application from its host: its routes and replicas leave the bus, and the log records the removal.
 
-The replicas keep running: their deployer decides before whether they stop. The decisions are kept, in case the
+Its deployer does that itself (own_removal.py) when it is asked to, once its replicas have drained. For an application
+without a deployer, `remove` does it, and replicas that still run keep running. The decisions are kept, in case the
 application comes back.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 import msgspec
 from msgspec.structs import replace
@@ -29,6 +31,9 @@ LEASE_TIMEOUT = 10.0
 """Seconds to get the lease after the deployer has ended: three times the term of an unreleased lease."""
 
 FLUSH_TIMEOUT = 5.0
+LOOK_INTERVAL = 0.2
+ROUNDS_PER_REQUEST = 10
+"""A deployer that was killed has forgotten the request, and its successor is asked within two seconds."""
 
 
 async def remove(settings: DeployerSettings, by: str) -> None:
@@ -36,6 +41,8 @@ async def remove(settings: DeployerSettings, by: str) -> None:
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     leadership = Leadership(bus, settings)
     try:
+        if (await _decisions(bus, subjects.decisions_key(settings.host, settings.app))).removed:
+            return  # by its deployer
         await _take(leadership)
         bus.guard = leadership.check
         for bucket in (subjects.ROUTES, subjects.REPLICAS):
@@ -45,6 +52,20 @@ async def remove(settings: DeployerSettings, by: str) -> None:
         await _mark_removed(bus, settings)
     finally:
         await leadership.release()
+        await bus.close()
+
+
+async def until_removed(settings: DeployerSettings, ask: Callable[[], None]) -> None:
+    """Return when the deployer has removed the application. `ask` asks it to; it may just be starting."""
+    bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
+    try:
+        key, rounds = subjects.decisions_key(settings.host, settings.app), 0
+        while not (await _decisions(bus, key)).removed:
+            if rounds % ROUNDS_PER_REQUEST == 0:
+                ask()
+            rounds += 1
+            await asyncio.sleep(LOOK_INTERVAL)
+    finally:
         await bus.close()
 
 

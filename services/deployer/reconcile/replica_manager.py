@@ -82,9 +82,11 @@ class ReplicaManager:
             else:
                 self._take_over(found, routed.get(found.id), generation)
 
-    def start(self, release: str, slot: int) -> None:
-        """Start a replica in a slot. Returns at once."""
-        replica = ManagedReplica(id=self._replica_set.new_id(release, slot), release=release, slot=slot, since=math.inf)
+    def start(self, slot: int) -> None:
+        """Start a replica of the target in a slot. Returns at once."""
+        release, revision = self._deployment.release, self._deployment.target
+        identity = self._replica_set.new_id(release, slot)
+        replica = ManagedReplica(id=identity, release=release, revision=revision, slot=slot, since=math.inf)
         self._replica_set.add(replica)
         self._fetching[replica.id] = self._context.spawn(self._start(replica), f"start {replica.id}")
 
@@ -136,7 +138,14 @@ class ReplicaManager:
         running, now = found.running, time.monotonic()
         assert running
         replica = ManagedReplica(
-            id=found.id, release=found.release, slot=found.slot, since=now, running=True, address=running
+            id=found.id,
+            release=found.release,
+            revision=found.revision,
+            slot=found.slot,
+            since=now,
+            running=True,
+            address=running,
+            options=found.options,
         )
         replica.drain_signal, replica.signalled = running.drain_signal, found.draining
         replica.leaving = "replaced" if found.draining else ""
@@ -146,7 +155,6 @@ class ReplicaManager:
         if found.stopping:
             replica.leaving, replica.stopping_since = "replaced", now
             self._runtime.stop(found.id, self._settings.stop_timeout)
-        replica.must_replace = found.outdated
         self._replica_set.add(replica)
         address = authority(running.host, running.port)
         self._store.record(
@@ -160,7 +168,8 @@ class ReplicaManager:
         began = time.monotonic()
         try:
             artifact = await self._fetch(replica)
-            spec = Spec(replica.id, self._settings.app, replica.release, replica.slot, artifact)
+            options, revision = self._deployment.options.of(replica.revision), replica.revision
+            spec = Spec(replica.id, self._settings.app, replica.release, replica.slot, artifact, options, revision)
             running = await self._runtime.start(spec)
         except LongshoreError as error:
             self._replica_set.remove(replica.id)
@@ -184,7 +193,7 @@ class ReplicaManager:
     async def _fetch(self, replica: ManagedReplica) -> Artifact:
         """Bring the release to this host, however long that takes. Can be cancelled at any moment."""
         try:
-            artifact = await self._deployment.artifact(replica.release)
+            artifact = await self._deployment.artifact(replica.release, replica.revision)
             await self._runtime.pull(artifact)
         finally:
             self._fetching.pop(replica.id, None)
@@ -273,7 +282,7 @@ class ReplicaManager:
         self, replica: ManagedReplica, phase: str, reason: str, uptime: float, output: str = ""
     ) -> None:
         """Fail the deployment because of a replica of the target, or make the replica's slot wait."""
-        if replica.release != self._deployment.target or replica.leaving:
+        if replica.revision != self._deployment.target or replica.leaving:
             return
         if self._deployment.is_rolling_out:
             self._deployment.report_failure(phase, reason, output)

@@ -21,12 +21,13 @@ class ManagedReplica(Replica, kw_only=True):
     """A replica with the state that only the reconcile loop needs.
 
     `generation`: the first one of the route that shows its place, None until that is written. `is_announced`: the log
-    has recorded that it takes traffic.
+    has recorded that it takes traffic. `options`: the fingerprint of its options, if an earlier deployer started it.
     """
 
     address: Running | None = None
     generation: int | None = None
     is_announced: bool = False
+    options: str = ""
 
 
 class ReplicaSet:

@@ -32,6 +32,13 @@ class RoutePublisher:
         """Publish again next time: the bus may have lost the routes."""
         self._published = None
 
+    async def clear(self) -> None:
+        """Delete the routes. After a BusError, call it again."""
+        if self._published != {}:
+            for key in self._ports:
+                await self._bus.delete(subjects.ROUTES, key)
+            self._published = {}
+
     async def publish(self, backends: dict[int, list[Backend]]) -> bool:
         """Write the backends of each port. Return False if nothing changed. After a BusError, call it again."""
         if backends == self._published:

@@ -1,8 +1,9 @@
 """The plan of a rollout: a pure function from the facts to the next actions.
 
-It does not know how a deployment began; everything follows from the replicas that are there and the release that should
-run. So an interrupted deployment simply resumes, undoing one means to roll out the release before, and replacing a dead
-replica is the same as starting a new one. Times are seconds of one monotonic clock.
+It does not know how a deployment began; everything follows from the replicas that are there and the revision that
+should run: a release, as one deployment started it. So an interrupted deployment simply resumes, undoing one means to
+roll out the revision before, and replacing a dead replica is the same as starting a new one. Times are seconds of one
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of one moment.
 
-    `target`: the release that should run (empty: none). `deploying`: a deployment of it is under way. `is_pull_due`:
-    another release must first be brought to this host, and becomes the target after that. `undoing`: the release whose
-    failed deployment is being undone, at the latest until `undo_until`. `failure`: phase and reason of a failure that
-    the replicas do not show. `held`: slots that wait before their next start, because they keep
-    crashing, and until when; a deployment does not wait for them.
+    `target`: the revision that should run (empty: none). `deploying`: its deployment is under way. `is_pull_due`: the
+    release of another one must first be brought to this host, which becomes the target after that. `undoing`: the
+    revision that failed and is being undone, at the latest until `undo_until`. `failure`: phase and reason of a failure
+    that the replicas do not show. `held`: slots that wait before their next start, because they keep crashing, and
+    until when; a deployment does not wait for them.
     """
 
     now: float
@@ -189,13 +190,13 @@ class _Situation:
         facts = self.facts
         left = [replica for replica in facts.replicas if not self._is_lost(replica)]
         if facts.undoing:
-            is_undone = not any(replica.release == facts.undoing for replica in left)
+            is_undone = not any(replica.revision == facts.undoing for replica in left)
             return [RollbackDone()] if is_undone or self._due(facts.undo_until) else []
         is_done = len(self.good) == len(left) == self.desired and not self.pending
         return [Succeed()] if facts.deploying and is_done else []
 
     def _is_good(self, replica: Replica) -> bool:
-        is_target = replica.release == self.facts.target and not replica.must_replace
+        is_target = replica.revision == self.facts.target and not replica.must_replace
         return is_target and (self.facts.deploying or not self._unhealthy_too_long(replica))
 
     def _unhealthy_too_long(self, replica: Replica) -> bool:
@@ -214,7 +215,7 @@ class _Situation:
         """Yield the replicas that never served and never will."""
         for replica in self.staying:
             is_overdue = not replica.ready and self._due(replica.since + self.facts.limits.ready)
-            is_undone = replica.release == self.facts.undoing and not replica.serves
+            is_undone = replica.revision == self.facts.undoing and not replica.serves
             if (is_overdue and not self.facts.deploying) or is_undone:
                 yield replica
 
@@ -239,14 +240,14 @@ class _Situation:
             yield Stop(replica.id)
 
     def _why(self, replica: Replica) -> str:
-        if replica.release == self.facts.undoing:
+        if replica.revision == self.facts.undoing:
             return "rolled back"
         if not self.facts.target:
             return "stopped"
         return "scaled down" if len(self.good) > self.desired and replica in self.good else "replaced"
 
     def _free_slots(self) -> Iterator[int]:
-        starting = [each for each in self.retiring if not each.running and each.release == self.facts.target]
+        starting = [each for each in self.retiring if not each.running and each.revision == self.facts.target]
         taken = {replica.slot for replica in (*self.good, *starting)}
         return (slot for slot in range(self.desired) if slot not in taken)
 

@@ -24,6 +24,7 @@ Routing = Literal["none", "active", "draining", "unrouted"]
 class Replica(msgspec.Struct, kw_only=True):
     """A replica that was started and has not ended.
 
+    `revision`: the deployment that it belongs to; its release, if an earlier version started it.
     `since`: when it was started or adopted, inf while its release is brought here. `running`: its start is done.
     `ready`: it once passed its checks. `healthy`: it passes them now; `problem` is why not, `unhealthy_since` since
     when. `route`: its place in the route as last decided, `route_since` when that changed, `followed` whether the
@@ -34,6 +35,7 @@ class Replica(msgspec.Struct, kw_only=True):
 
     id: str
     release: str
+    revision: str = ""
     slot: int
     since: float
     running: bool = False
@@ -50,6 +52,9 @@ class Replica(msgspec.Struct, kw_only=True):
     stopping_since: float | None = None
     drain_signal: str = ""
     signalled: bool = False
+
+    def __post_init__(self) -> None:
+        self.revision = self.revision or self.release
 
     @property
     def serves(self) -> bool:

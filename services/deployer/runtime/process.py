@@ -19,12 +19,12 @@ from services.deployer import signals
 from services.deployer.registry.directory import RUN, flaw
 from services.deployer.runtime import orphans, ports, spawn, usage
 from services.deployer.runtime.environment import HOST, environment
+from services.deployer.runtime.options import Options, fingerprint
 from services.deployer.runtime.output.process_outputs import ProcessOutputs
 from services.deployer.runtime.output.process_session import ProcessCommands
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec, Usage
-from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, prune
+from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, Started, folders, found, prune
 from services.deployer.variables.variable_files import Variables
-from services.deployer.variables.variables import digest
 
 FORCE_AGAIN = 2.0
 """Seconds that the shim has to kill its group before it is killed itself."""
@@ -40,8 +40,8 @@ class _Watched(msgspec.Struct):
 class ProcessRuntime:
     """The runtime whose release is a folder with an executable `run`. `root`: the parent of the replicas' folders.
 
-    `passed`: variables of the environment that a replica gets besides the usual ones. `drain_signal`: the full name of
-    the signal that new replicas get when they drain; empty: none. `variables`: what else is in their environment.
+    `passed`: variables of the environment that `options` gives a replica besides the usual ones. `drain_signal`: the
+    full name of the signal that it gives a replica for its draining; empty: none. `variables`: what else it gives.
     `reserved`: ports that no replica gets.
     """
 
@@ -60,7 +60,7 @@ class ProcessRuntime:
         self._passed = passed
         self._variables = variables or Variables()
         self.outputs = ProcessOutputs(self._root, passed, self._variables)
-        self.commands = ProcessCommands(self._root, passed, self._variables)
+        self.commands = ProcessCommands(self._root)
         self._drain_signal = drain_signal
         self._reserved = set(reserved)
         self._log = log.get("deployer")
@@ -68,18 +68,23 @@ class ProcessRuntime:
         self._ending: list[_Watched] = []
         self._clearing: asyncio.Task[None] | None = None
 
+    def options(self) -> Options:
+        """Return the drain signal, and the variables of --pass-env and of the files as they are now."""
+        variables = {name: os.environ[name] for name in self._passed if name in os.environ} | self._variables.load()
+        return Options(drain_signal=self._drain_signal, environment=variables)
+
     async def adopt(self) -> list[Found]:
         """Watch the replicas that still run, and report those that ended since. Remove damaged folders."""
-        found = []
-        for folder in self._folders():
+        replicas = []
+        for folder in folders(self._root):
             record = folder.record
             if record is None and not folder.is_alive:
                 shutil.rmtree(folder.path, ignore_errors=True)
             elif record and not folder.is_forgotten and (one := await self._adopt(folder, record)):
-                found.append(one)
+                replicas.append(one)
         if self._root.is_dir():
             prune(self._root)
-        return found
+        return replicas
 
     async def pull(self, artifact: Artifact) -> None:
         """Check that the folder can still be started. It is here already."""
@@ -93,15 +98,23 @@ class ProcessRuntime:
     async def start(self, spec: Spec) -> Running:
         """Start `run` with PORT and LONGSHORE_* in its environment."""
         folder = ReplicaDirectory(self._root / spec.id)
+        drain_signal = spec.options.drain_signal
         program = Path(spec.artifact.location) / RUN
         try:
-            own = self._variables.load()
             port = ports.free(HOST, self._ports() | self._reserved | ports.reserved(self._root.parents[1]))
-            options = digest(own)
-            record = Record(spec.id, spec.release, spec.slot, port, options=options, drain_signal=self._drain_signal)
-            folder.create(record)
-            variables = environment(os.environ, spec, port, self._passed, own)
-            pid, report = spawn.spawn(folder, program, variables, signals.number(self._drain_signal) or 0)
+            folder.create(
+                Record(
+                    spec.id,
+                    spec.release,
+                    spec.slot,
+                    port,
+                    options=fingerprint(spec.options),
+                    drain_signal=drain_signal,
+                    revision=spec.revision,
+                )
+            )
+            variables = environment(os.environ, spec, port)
+            pid, report = spawn.spawn(folder, program, variables, signals.number(drain_signal) or 0)
         except OSError as error:
             raise ReleaseError(f"cannot start a process in {folder.path}: {error.strerror}") from None
         answer = await spawn.read(report)
@@ -116,7 +129,7 @@ class ProcessRuntime:
             spawn.discard(pid)
             folder.mark_forgotten()
             raise ReleaseError(f"cannot watch {program}: {error.strerror}") from None
-        return Running(HOST, port, started.program, drain_signal=self._drain_signal)
+        return Running(HOST, port, started.program, drain_signal=drain_signal)
 
     def drain(self, replica: str, name: str) -> None:
         """Have the shim send the program the drain signal that it was started with."""
@@ -165,10 +178,6 @@ class ProcessRuntime:
         if self._clearing:
             self._clearing.cancel()  # the next runtime reports the rest
 
-    def _folders(self) -> list[ReplicaDirectory]:
-        paths = sorted(self._root.iterdir()) if self._root.is_dir() else []
-        return [ReplicaDirectory(path) for path in paths if path.is_dir()]
-
     def _ports(self) -> set[int]:
         """Return the ports of all replicas of all applications, also of those that do not listen yet."""
         records = (ReplicaDirectory(path.parent).record for path in self._root.parent.glob("*/*/replica.json"))
@@ -185,11 +194,10 @@ class ProcessRuntime:
         if started and descriptor is not None:
             self._watch(folder, started, descriptor)
             running = Running(HOST, record.port, started.program, drain_signal=record.drain_signal)
-            is_outdated = record.options != digest(self._variables.load())
-            return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
+            return found(record, folder, running)
         await asyncio.to_thread(orphans.kill, record.id)
         end = await self._exit(folder)
-        return Found(record.id, record.release, record.slot, None, end, **folder.marks)
+        return found(record, folder, None, end)
 
     def _watch(self, folder: ReplicaDirectory, started: Started, descriptor: int) -> None:
         self._watched[folder.path.name] = _Watched(folder, started, descriptor)

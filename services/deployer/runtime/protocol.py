@@ -10,16 +10,19 @@ import msgspec
 from schemas.output import Execute, RunTask
 from schemas.routing import Artifact
 from services.deployer.runtime.entry import Entry, Kept
+from services.deployer.runtime.options import Options
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """A replica to start: the `slot`-th of its release."""
+    """A replica to start: the `slot`-th of its release, for the deployment `revision`."""
 
     id: str
     app: str
     release: str
     slot: int
     artifact: Artifact
+    options: Options = Options()
+    revision: str = ""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -71,8 +74,8 @@ class Exit(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A replica of an earlier deployer: it runs, or has ended.
 
-    `stopping`: it was asked to stop. `outdated`: it was started with other settings than the present ones. `draining`:
-    it got its drain signal.
+    `stopping`: it was asked to stop. `draining`: it got its drain signal. `revision` and `options`: as in its Spec, the
+    latter as a fingerprint; empty if an earlier version started it.
     """
 
     id: str
@@ -81,8 +84,9 @@ class Found(msgspec.Struct, frozen=True):
     running: Running | None
     exit: Exit | None = None
     stopping: bool = False
-    outdated: bool = False
     draining: bool = False
+    revision: str = ""
+    options: str = ""
 
 
 class Outputs(Protocol):
@@ -157,6 +161,9 @@ class Runtime(Protocol):
     on_restart: Callable[[str, Running], None]
     on_change: Callable[[], None]
     """Called when `problem` may have changed for some replica."""
+
+    def options(self) -> Options:
+        """Return the options that the settings and the environment ask for now. Raises LongshoreError."""
 
     async def adopt(self) -> list[Found]:
         """Return all replicas that an earlier deployer left and that are not forgotten, and watch them."""

@@ -14,17 +14,23 @@ import msgspec
 from schemas.events import UNSEEN
 from services.common.files import replace_atomically
 from services.deployer.runtime.entry import Kept
+from services.deployer.runtime.protocol import Exit, Found, Running
 from services.deployer.runtime.shim import LOG_FILES
 
 KEPT_FOLDERS = 10
 """Folders of ended replicas that are kept: enough to compare the outputs of a crash loop."""
 
 
+def replica_folder(state_dir: str, app: str) -> Path:
+    """Return the parent of the folders of an application's replicas."""
+    return Path(state_dir) / "replicas" / app
+
+
 class Record(msgspec.Struct, frozen=True):
     """A replica as it was started.
 
-    For a container: the port that its image exposes, its digest, and a digest of its settings. For a process: the drain
-    signal that its shim got, and a digest of the variables that the settings gave it.
+    `port`: that of a process, or the one that the image of a container exposes. `digest`: that of the image.
+    `revision`: the deployment that it belongs to. `options`: the fingerprint of its options.
     """
 
     id: str
@@ -34,6 +40,7 @@ class Record(msgspec.Struct, frozen=True):
     digest: str = ""
     options: str = ""
     drain_signal: str = ""
+    revision: str = ""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -124,11 +131,6 @@ class ReplicaDirectory:
         self._mark("draining")
 
     @property
-    def marks(self) -> dict[str, bool]:
-        """The signals that the replica got, as fields of Found."""
-        return {"stopping": self.is_stopping, "draining": self.is_draining}
-
-    @property
     def is_forgotten(self) -> bool:
         """The exit of the replica is recorded."""
         return (self.path / "forgotten").exists()
@@ -176,11 +178,15 @@ class ReplicaDirectory:
         return descriptor
 
 
+def folders(root: Path) -> list[ReplicaDirectory]:
+    """Return the folders of replicas in `root`, sorted by name."""
+    return [ReplicaDirectory(path) for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+
+
 def kept(root: Path) -> list[Kept]:
     """Return the replicas whose folders are in `root`, the one that was started first at the beginning."""
-    folders = [ReplicaDirectory(path) for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    found = [one for folder in folders if (one := folder.kept)]
-    return sorted(found, key=lambda one: (one.started, one.id))
+    replicas = [one for folder in folders(root) if (one := folder.kept)]
+    return sorted(replicas, key=lambda one: (one.started, one.id))
 
 
 def _last_bytes(file: Path, size: int) -> bytes:
@@ -191,6 +197,21 @@ def _last_bytes(file: Path, size: int) -> bytes:
             return opened.read(size)
     except OSError:
         return b""
+
+
+def found(record: Record, folder: ReplicaDirectory, running: Running | None, end: Exit | None = None) -> Found:
+    """Return a replica of an earlier deployer as a runtime reports it."""
+    return Found(
+        record.id,
+        record.release,
+        record.slot,
+        running,
+        end,
+        revision=record.revision,
+        options=record.options if record.revision else "",  # an earlier version had other fingerprints
+        stopping=folder.is_stopping,
+        draining=folder.is_draining,
+    )
 
 
 def prune(root: Path) -> None:

@@ -41,13 +41,17 @@ def application_removed(context: BatchContext, event: e.ApplicationRemoved) -> N
     """Note that the app was removed, unless a newer deployer has it."""
     app = context.app_state()
     claim_app(context, app)
-    app.removed = app.removed or context.instance.ordinal == app.deployer
+    if context.is_latest("removed") and context.instance.ordinal == app.deployer:
+        app.removed = True
 
 
 def scale_set(context: BatchContext, event: e.ScaleSet) -> None:
-    """Set the number of replicas that the deployer keeps running."""
+    """Set the number of replicas that the deployer keeps running. A removed app that has one again is back."""
     if context.is_latest("desired"):
         context.app_state().desired = event.replicas
+    claim_app(context, context.app_state())
+    if context.is_latest("removed") and context.instance.ordinal == context.app_state().deployer:
+        context.app_state().removed = False
 
 
 def release_found(context: BatchContext, event: e.ReleaseFound) -> None:

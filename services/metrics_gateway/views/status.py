@@ -200,7 +200,7 @@ def _proxies(state: State, traffic: Traffic) -> list[ProxyStatus]:
     return [
         _proxy(state, key, _is_open(state, key, listening), taking[key], count, traffic)
         for key, count in sorted(connections.items())
-        if count or key in listening or not _is_gone(state, key)
+        if count or not (_is_removed(state, key) or (key not in listening and state.ports[key].is_closed))
     ]
 
 
@@ -212,10 +212,10 @@ def _is_open(state: State, key: PortKey, listening: set[PortKey]) -> bool | None
     return False if totals and totals.owner else None
 
 
-def _is_gone(state: State, key: PortKey) -> bool:
-    """Return whether the port was closed, or its app removed."""
+def _is_removed(state: State, key: PortKey) -> bool:
+    """Return whether the app was removed. Its port may still be open, because a configuration has it."""
     app = state.apps.get(key[:2])
-    return state.ports[key].is_closed or (app is not None and app.removed)
+    return app is not None and app.removed
 
 
 def _proxy(

@@ -111,6 +111,9 @@ KNOWN = {
         "docker_host",
         "pass_env",
         "drain_signal",
+        "after",
+        "bind",
+        "secret",  # names of files
     ),
     *(
         "listen",

@@ -29,7 +29,7 @@ async def test_a_command_runs_in_the_folder_and_with_the_environment_of_its_repl
     release(site.registry, "1.0.0")
     async with site.deployer(pass_env=["COLOUR"]):
         (replica,) = await site.until_serving("1.0.0")
-        monkeypatch.setenv("COLOUR", "red")  # the replica still has the one that it was started with
+        monkeypatch.setenv("COLOUR", "red")  # replicas and tasks have the one of the deployment
         script = "echo $COLOUR $LONGSHORE_REPLICA; pwd; echo problem >&2; exit 7"
         found = await command(site.bus, shell(replica, script, by="ann"))
         folder = (site.registry / "1.0.0").resolve()
@@ -50,7 +50,7 @@ async def test_a_command_runs_in_the_folder_and_with_the_environment_of_its_repl
         assert "the command is missing" in await refused(site.bus, Execute(replica, []))
 
         task, _, end = await command(site.bus, RunTask(["sh", "-c", "echo $COLOUR $LONGSHORE_RELEASE; pwd"]))
-        assert (task, end) == (f"red 1.0.0\n{folder}\n".encode(), End())
+        assert (task, end) == (f"blue 1.0.0\n{folder}\n".encode(), End())
         assert [one.kind for one in site.of(SessionOpened)][-1] == "run"
 
 

@@ -13,11 +13,18 @@ from schemas.routing import Artifact, Decisions, Ongoing
 from services.deployer.registry import parse, versions
 from services.deployer.rollout.backoff import LONGEST, STABLE_AFTER, Backoff
 from services.deployer.rollout.decisions import (
+    desired,
     newest_first,
+    next_options,
     next_release,
+    options_to_use,
+    revision,
     with_failed,
+    with_inferred,
     with_started,
     with_succeeded,
+    without_failed_options,
+    without_outdated_scale,
     without_quarantine,
 )
 
@@ -92,8 +99,7 @@ def test_success_moves_on_and_keeps_only_what_may_be_needed_again() -> None:
         replace(
             SERVING, quarantined={"1.5.0": "bad", "3.0.0": "bad"}, artifacts={"1.1.0": Artifact(), "0": Artifact()}
         ),
-        replace(ONGOING, pinned="2.0.0"),
-        Artifact("sha256:2", "/2"),
+        replace(ONGOING, pinned="2.0.0", artifact=Artifact("sha256:2", "/2")),
     )
     done = with_succeeded(begun, begun.ongoing or ONGOING)
     assert (done.current, done.previous, done.pinned, done.ongoing) == ("2.0.0", "1.1.0", "2.0.0", None)
@@ -146,3 +152,88 @@ def test_a_slot_waits_longer_after_each_crash_and_forgets_after_a_good_minute() 
     assert backoff.held == {0: 9 + LONGEST}
     assert backoff.crashed(1, uptime=1.0, now=0.0) == 0
     assert backoff.crashed(0, uptime=STABLE_AFTER, now=100.0) == 0
+
+
+def test_a_success_of_the_same_release_keeps_the_one_before_and_forgets_failures_of_other_options() -> None:
+    serving = replace(SERVING, previous="1.0.0", options="a", failed_options={"b": "it crashed"})
+    restarted = with_succeeded(serving, replace(ONGOING, release=SERVING.current, deployment="d", options="a"))
+    assert (restarted.previous, restarted.deployment, restarted.failed_options) == ("1.0.0", "d", {"b": "it crashed"})
+    changed = with_succeeded(serving, replace(ONGOING, release=SERVING.current, options="c"))
+    assert (changed.options, changed.failed_options) == ("c", {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "quarantined", "failed_options"),
+    [
+        ("release", {ONGOING.release: "why"}, {}),
+        ("options", {}, {"b": "why"}),
+        ("restart", {}, {}),
+        ("redeploy", {}, {}),
+    ],
+)
+def test_what_is_new_in_a_failed_deployment_is_quarantined(
+    kind: str, quarantined: dict[str, str], failed_options: dict[str, str]
+) -> None:
+    ongoing = replace(ONGOING, kind=kind, options="b")
+    failed = with_failed(replace(SERVING, ongoing=ongoing), ongoing, "why")
+    assert (failed.quarantined, failed.failed_options) == (quarantined, failed_options)
+    assert failed.ongoing == replace(ongoing, failed=True)
+    assert without_failed_options(failed, "b").failed_options == {}
+    assert without_failed_options(failed, "c").failed_options == failed_options
+
+
+@pytest.mark.parametrize(
+    ("decisions", "due"),
+    [
+        (replace(SERVING, options="a"), "b"),
+        (replace(SERVING, options="b"), ""),
+        (SERVING, ""),
+        (replace(SERVING, options="a", current=""), ""),
+        (replace(SERVING, options="a", failed_options={"b": "why"}), ""),
+        (replace(SERVING, options="a", failed_options={"c": "why"}), "b"),
+        (replace(SERVING, options="a", pinned="1.1.0"), "b"),
+        (replace(SERVING, options="a", paused=True), ""),
+        (replace(SERVING, options="a", stopped=True), ""),
+        (replace(SERVING, options="a", replicas=0), ""),
+        (replace(SERVING, options="a", replicas=1), "b"),
+        (replace(SERVING, options="a", ongoing=ONGOING), ""),
+    ],
+)
+def test_other_options_are_due_unless_they_failed_or_nothing_is_to_be_deployed(decisions: Decisions, due: str) -> None:
+    assert next_options(decisions, "b") == due
+
+
+def test_no_release_is_due_while_no_replica_is_to_run() -> None:
+    assert next_release(replace(SERVING, stopped=True), ["9.0.0"], True) == ""
+    assert next_release(replace(SERVING, replicas=0), ["9.0.0"], True) == ""
+    assert next_release(replace(SERVING, replicas=1), ["9.0.0"], True) == "9.0.0"
+
+
+def test_a_deployment_uses_the_wanted_options_unless_they_failed() -> None:
+    serving = replace(SERVING, options="a")
+    assert options_to_use(serving, "b") == "b"
+    assert options_to_use(replace(serving, failed_options={"b": "why"}), "b") == "a"
+    assert options_to_use(replace(SERVING, failed_options={"b": "why"}), "b") == "b"
+
+
+def test_the_number_of_replicas_is_the_operators_until_the_option_changes() -> None:
+    scaled = replace(SERVING, replicas=0, replicas_option=2)
+    assert (desired(SERVING, 2), desired(scaled, 2)) == (2, 0)
+    assert without_outdated_scale(scaled, 2) == scaled
+    assert without_outdated_scale(scaled, 3).replicas is None
+
+
+def test_the_revision_is_the_deployment_or_the_release_of_an_earlier_version() -> None:
+    assert revision(SERVING) == SERVING.current
+    assert revision(replace(SERVING, deployment="d")) == "d"
+
+
+def test_what_is_unknown_is_what_most_replicas_run() -> None:
+    running = [("1.0.0", "d", "a"), ("2.0.0", "e", "b"), ("1.0.0", "d", "a")]
+    found = with_inferred(Decisions(), running, "w")
+    assert (found.current, found.deployment, found.options) == ("1.0.0", "d", "a")
+    old = with_inferred(Decisions(), [("1.0.0", "1.0.0", "")], "w")
+    assert (old.current, old.deployment, old.options) == ("1.0.0", "", "w")
+    assert with_inferred(Decisions(), [], "w") == Decisions()
+    assert with_inferred(SERVING, running, "w") == replace(SERVING, options="w")
+    assert with_inferred(replace(Decisions(), ongoing=ONGOING), running, "w").current == ""

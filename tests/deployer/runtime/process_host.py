@@ -29,7 +29,9 @@ class Host:
         folder = self.registry / version
         if not folder.exists():
             release(self.registry, version, program)
-        return await self.runtime.start(Spec(replica, "web", version, 0, Artifact("", str(folder))))
+        return await self.runtime.start(
+            Spec(replica, "web", version, 0, Artifact("", str(folder)), self.runtime.options())
+        )
 
     async def exit(self) -> Exit:
         return await asyncio.wait_for(self.exits.get(), 20)

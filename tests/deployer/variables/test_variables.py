@@ -9,6 +9,7 @@ import pytest
 
 from services.common.config.settings import arguments, variables
 from services.common.errors import ReleaseError, SettingsError
+from services.deployer.runtime.options import fingerprint
 from services.deployer.runtime.process import ProcessRuntime
 from services.deployer.settings import DeployerSettings
 from services.deployer.variables.variable_files import Variables
@@ -123,10 +124,11 @@ async def test_a_process_gets_its_variables_and_is_outdated_when_they_change(hos
         PYTHON + "import json, os, time; print(json.dumps(dict(os.environ)), flush=True); time.sleep(600)"
     )
     restarted(chosen)
-    assert [found.outdated for found in await host.runtime.adopt()] == [False]
+    started_with = fingerprint(host.runtime.options())
     file.write_text("FROM_FILE=2\n")
     restarted(chosen)
-    assert [found.outdated for found in await host.runtime.adopt()] == [True]
+    assert fingerprint(host.runtime.options()) != started_with
+    assert [found.options for found in await host.runtime.adopt()] == [""]
     await eventually(lambda: "}" in host.folder().output.read_text())
     host.runtime.stop("web-1-0-x", 0.1)
     end = await host.exit()

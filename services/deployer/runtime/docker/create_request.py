@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from schemas.routing import Artifact
 from services.common.errors import ReleaseError, SettingsError
 from services.common.text import first_few
 from services.deployer import signals
 from services.deployer.runtime.docker import arguments as of_docker
-from services.deployer.runtime.docker.arguments import LABELS, Arguments
+from services.deployer.runtime.docker.arguments import LABELS, Arguments, parse
+from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.protocol import Spec
 from services.deployer.runtime.replica_dir import Record
 from services.deployer.settings import DeployerSettings, Port
 from services.deployer.variables.variable_files import Variables
-from services.deployer.variables.variables import digest
 
 DRAIN_SIGNAL = f"{LABELS}drain-signal"
 """The label of an image with its drain signal."""
@@ -93,6 +90,11 @@ def replica_ports(wanted: Sequence[Port], image: Mapping[str, Any], artifact: Ar
     return ports
 
 
+def dial(name: str) -> Dial:
+    """Return the addresses at which containers are dialled, by the name that an option or a record has for them."""
+    return "container" if name == "container" else "host"
+
+
 def create(
     spec: Spec,
     arguments: Arguments,
@@ -135,9 +137,11 @@ def environment(parsed: Arguments, variables: Variables | None = None) -> list[t
         raise ReleaseError(str(error)) from None
 
 
-def wanted(settings: DeployerSettings) -> str:
-    """Return a digest of a container's settings besides its image. A container with another digest is replaced."""
-    parts = [settings.docker_args, settings.cmd, sorted({port.replica for port in settings.ports}), settings.dial]
-    if variables := settings.variables.load():  # without any, the digest is that of versions that knew none
-        parts.append(digest(variables))
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+async def check(settings: DeployerSettings) -> None:
+    """Raise LongshoreError if no engine answers, or an env file cannot be read."""
+    environment(parse(settings.docker_args), settings.variables)
+    engine = Engine(settings.docker_host)
+    try:
+        await engine.call(lambda client: client.ping())
+    finally:
+        engine.close()

@@ -22,12 +22,14 @@ from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.output.outputs import ContainerOutputs
 from services.deployer.runtime.docker.output.sessions import ContainerCommands
 from services.deployer.runtime.docker.readiness import Readiness
-from services.deployer.runtime.docker.state import HOST
+from services.deployer.runtime.docker.state import HOST, Dial
 from services.deployer.runtime.docker.stopper import Stopper
 from services.deployer.runtime.docker.watch import Watch, Watched
+from services.deployer.runtime.options import Options, fingerprint
+from services.deployer.runtime.options_file import OptionsFile
 from services.deployer.runtime.protocol import Exit, Found, Running, Spec, Usage
-from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, prune
-from services.deployer.settings import DeployerSettings
+from services.deployer.runtime.replica_dir import Record, ReplicaDirectory, folders, found, prune
+from services.deployer.settings import DeployerSettings, Port
 
 REMOVAL_TIMEOUT = 5.0
 """Seconds that a stopping deployer waits for the removal of containers; the next deployer removes the rest."""
@@ -43,15 +45,14 @@ class DockerRuntime:
         self._root = root
         self._settings = settings
         self._arguments = arguments.parse(settings.docker_args)
+        self._kept = OptionsFile(root)
         self._instance = identify(settings.state_dir)
         self._engine = Engine(settings.docker_host)
         self._containers = Containers(self._engine)
         self.outputs = ContainerOutputs(self._engine, self._containers, root, self._arguments, settings.variables)
         self._images = Images(self._engine, root / "images.json", settings.pull_timeout, settings.keep_images)
         owner = f"{settings.app}@{self._instance}"
-        self.commands = ContainerCommands(
-            self._engine, self._containers, self._images, self._arguments, settings.variables, owner
-        )
+        self.commands = ContainerCommands(self._engine, self._containers, self._images, owner)
         self._labels = {f"{LABELS}app": settings.app, f"{LABELS}instance": self._instance}
         self._watch = Watch(
             self._engine,
@@ -70,17 +71,28 @@ class DockerRuntime:
         self._warned: set[str] = set()
         self._log = log.get("deployer")
 
+    def options(self) -> Options:
+        """Return the options for a container, with its environment as it is now."""
+        settings = self._settings
+        return Options(
+            command=settings.cmd,
+            arguments=settings.docker_args,
+            ports=sorted({port.replica for port in settings.ports}),
+            dial=settings.dial,
+            environment=dict(create_request.environment(self._arguments, settings.variables)),
+        )
+
     async def adopt(self) -> list[Found]:
         """Watch our containers. One that has our labels but that we did not start is logged and ignored."""
-        found, records = [], dict(self._records())
+        replicas, records = [], dict(self._records())
         for name, container in (await self._containers.find(self._labels)).items():
             record = records.pop(name, None)
             if record is None or create_request.own(container["Labels"]) != self._own_labels(record):
                 self._warn_foreign_container(name)
             elif one := await self._adopt(ReplicaDirectory(self._root / name), record):
-                found.append(one)
-        found += [
-            Found(record.id, record.release, record.slot, None, Exit(record.id, UNSEEN), **folder.marks)
+                replicas.append(one)
+        replicas += [
+            found(record, folder, None, Exit(record.id, UNSEEN))
             for record in records.values()
             if not (folder := ReplicaDirectory(self._root / record.id)).is_forgotten
         ]
@@ -89,7 +101,7 @@ class DockerRuntime:
         self._spawn(self._watch.follow(), "events")
         self._spawn(self._watch.run(), "looks")
         self._spawn(self.commands.tidy(), "remove tasks")
-        return found
+        return replicas
 
     async def pull(self, artifact: Artifact) -> None:
         """Pull the image if it is missing, and check that it can run with these settings."""
@@ -177,18 +189,26 @@ class DockerRuntime:
         self._engine.close()
 
     async def _start(self, spec: Spec, folder: ReplicaDirectory) -> Running:
-        settings = self._settings
+        options = spec.options
         image = await self._images.need(spec.artifact)
-        ports = create_request.replica_ports(settings.ports, image, spec.artifact)
+        proxy_port = self._settings.ports[0].proxy
+        wanted = [Port(proxy_port, port) for port in options.ports]
+        ports = create_request.replica_ports(wanted, image, spec.artifact)
         record = Record(
-            spec.id, spec.release, spec.slot, ports.get(0, 0), spec.artifact.digest, create_request.wanted(settings)
+            spec.id,
+            spec.release,
+            spec.slot,
+            ports.get(0, 0),
+            spec.artifact.digest,
+            fingerprint(options),
+            revision=spec.revision,
         )
         folder.create(record)
-        variables = create_request.environment(self._arguments, settings.variables)
-        own = self._own_labels(record)
+        parsed, own = arguments.parse(options.arguments), self._own_labels(record)
+        variables = options.environment.items()
+        dial = create_request.dial(options.dial)
         await self._containers.create(
-            spec.id,
-            create_request.create(spec, self._arguments, variables, settings.cmd, ports.values(), settings.dial, own),
+            spec.id, create_request.create(spec, parsed, variables, options.command, ports.values(), dial, own)
         )
         await self._containers.start(spec.id)
         container = await self._containers.inspect(spec.id)
@@ -205,10 +225,8 @@ class DockerRuntime:
         state = states.read(container)
         if state.is_over:
             end = Exit(record.id, state.code, state.oom, output=await self.outputs.save(folder))
-            return Found(record.id, record.release, record.slot, None, end, **folder.marks)
-        running = self._add(folder, record, container)
-        is_outdated = record.options != create_request.wanted(self._settings)
-        return Found(record.id, record.release, record.slot, running, None, outdated=is_outdated, **folder.marks)
+            return found(record, folder, None, end)
+        return found(record, folder, self._add(folder, record, container))
 
     def _add(self, folder: ReplicaDirectory, record: Record, container: Mapping[str, Any]) -> Running:
         watched = Watched(folder, states.read(container), is_draining=folder.is_draining)
@@ -226,10 +244,10 @@ class DockerRuntime:
             self.on_restart(replica, self._running(record, container))
 
     def _running(self, record: Record, container: Mapping[str, Any]) -> Running:
-        found = states.addresses(container, self._ports(record), self._settings.dial)
-        host, port = found.get(self._settings.ports[0].replica, (HOST, 0))
+        reached = states.addresses(container, self._ports(record), self._dial(record))
+        host, port = reached.get(self._settings.ports[0].replica, (HOST, 0))
         signal = create_request.drain_signal(self._settings.drain_signal, container)
-        return Running(host, port, container["State"]["Pid"], found, signal)
+        return Running(host, port, container["State"]["Pid"], reached, signal)
 
     def _place(self, record: Record, container: Mapping[str, Any]) -> Place:
         port = self._ports(record)[self._settings.ports[0].replica]
@@ -237,16 +255,21 @@ class DockerRuntime:
         return Place(container["State"]["Pid"], port, own, gateway, states.published(container, port) or ("", 0))
 
     def _ports(self, record: Record) -> dict[int, int]:
-        return {port.replica: port.replica or record.port for port in self._settings.ports}
+        """Return the container's port for each one in the settings, which may be newer than the container."""
+        options = self._kept.find(record.options)
+        own = options.ports if options and options.ports else [port.replica for port in self._settings.ports]
+        chosen = {port.replica: port.replica if port.replica in own else own[0] for port in self._settings.ports}
+        return {name: port or record.port for name, port in chosen.items()}
+
+    def _dial(self, record: Record) -> Dial:
+        options = self._kept.find(record.options)
+        return create_request.dial(options.dial if options else self._settings.dial)
 
     def _own_labels(self, record: Record) -> dict[str, str]:
         return create_request.labels(record, self._settings.app, self._instance)
 
     def _records(self) -> list[tuple[str, Record]]:
-        folders = (
-            [ReplicaDirectory(path) for path in self._root.iterdir() if path.is_dir()] if self._root.is_dir() else []
-        )
-        return [(record.id, record) for folder in folders if (record := folder.record)]
+        return [(record.id, record) for folder in folders(self._root) if (record := folder.record)]
 
     def _warn_foreign_container(self, name: str) -> None:
         if name not in self._warned:
@@ -255,22 +278,17 @@ class DockerRuntime:
 
     async def _clear_away(self) -> None:
         """Remove the containers that could not be removed while the engine was away."""
-        forgotten = {
-            record.id for _, record in self._records() if ReplicaDirectory(self._root / record.id).is_forgotten
-        }
+        forgotten = {folder.path.name for folder in folders(self._root) if folder.record and folder.is_forgotten}
         for name in await self._containers.find(self._labels) if forgotten else ():
             if name in forgotten:
                 await self._containers.remove(name)
 
     def _remove(self, replica: str) -> None:
-        removal = self._begin(self._containers.remove(replica), f"remove {replica}")
+        removal = self._spawn(self._containers.remove(replica), f"remove {replica}")
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._begin(work, name)
-
-    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -280,13 +298,3 @@ class DockerRuntime:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._log.error("the container engine failed", what=task.get_name(), reason=str(error))
-
-
-async def check(settings: DeployerSettings) -> None:
-    """Raise LongshoreError if no engine answers, or an env file cannot be read."""
-    create_request.environment(arguments.parse(settings.docker_args), settings.variables)
-    engine = Engine(settings.docker_host)
-    try:
-        await engine.call(lambda client: client.ping())
-    finally:
-        engine.close()

@@ -93,7 +93,7 @@ class Watch:
         ended: Callable[[Exit], None],
         restarted: Callable[[str, Mapping[str, Any]], None],
         changed: Callable[[], None],
-        reopened: Callable[[], None],
+        reopened: Callable[[], object],
         outputs: ContainerOutputs,
     ) -> None:
         self.watched: dict[str, Watched] = {}

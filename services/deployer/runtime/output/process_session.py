@@ -10,7 +10,7 @@ import pty
 import signal
 import struct
 import termios
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 from schemas.output import STDERR, STDOUT, Execute, RunTask
@@ -20,7 +20,6 @@ from services.deployer.runtime import orphans, ports
 from services.deployer.runtime.environment import HOST, environment
 from services.deployer.runtime.protocol import Spec
 from services.deployer.runtime.replica_dir import ReplicaDirectory
-from services.deployer.variables.variable_files import Variables
 
 CHUNK = 1 << 15
 LAST_OUTPUT = 1.0
@@ -113,12 +112,10 @@ class ProcessSession:
 
 
 class ProcessCommands:
-    """Starts commands. `root`: the parent of the replicas' folders; `passed` and `variables`: what they get."""
+    """Starts commands. `root`: the parent of the replicas' folders."""
 
-    def __init__(self, root: Path, passed: Collection[str], variables: Variables) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._passed = passed
-        self._variables = variables
 
     async def execute(self, session: str, request: Execute) -> ProcessSession:
         """Run a command in the folder and with the environment that the replica was started with."""
@@ -136,7 +133,7 @@ class ProcessCommands:
 
     async def run(self, session: str, spec: Spec, request: RunTask) -> ProcessSession:
         """Run a command in the folder of a release, with the environment of a replica and a port of its own."""
-        variables = environment(os.environ, spec, ports.free(HOST, ()), self._passed, self._variables.load())
+        variables = environment(os.environ, spec, ports.free(HOST, ()))
         return await _start(session, request, variables, Path(spec.artifact.location))
 
 

@@ -23,8 +23,8 @@ from schemas.events import (
 from services.common.errors import EngineAwayError, EngineError, SettingsError
 from services.deployer.identity import identify
 from services.deployer.runtime.docker import engine, stopper
+from services.deployer.runtime.docker.create_request import check
 from services.deployer.runtime.docker.engine import Engine, url
-from services.deployer.runtime.docker.runtime import check
 from services.deployer.settings import DeployerSettings
 from tests.deployer.runtime.docker.relay import Relay
 from tests.deployer.runtime.docker.site import DockerSite

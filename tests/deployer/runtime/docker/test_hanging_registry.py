@@ -11,7 +11,8 @@ import pytest
 from schemas import subjects
 from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Rollback
 from schemas.events import DeploymentStarted, DeploymentSucceeded, ReleaseFound
-from services.deployer.reconcile import command_handler, registry_poller
+from services.deployer.commands import command_handler
+from services.deployer.reconcile import registry_poller
 from services.deployer.registry.oci import session
 from tests.deployer.registry.oci.hostile import DRIP, HANG, Request
 from tests.deployer.runtime.docker.front import Front

@@ -79,7 +79,7 @@ async def test_after_a_restart_of_the_engine_what_ended_and_what_runs_again_is_s
     client = docker.APIClient(private.url, version="auto", timeout=30)
     try:
         assert await host.runtime.adopt() == []
-        await host.runtime.start(Spec("app-1-0-x", "app", "1.0.0", 0, artifact(image_registry)))
+        await host.runtime.start(Spec("app-1-0-x", "app", "1.0.0", 0, artifact(image_registry), host.runtime.options()))
         await eventually(lambda: b"listening" in client.logs("app-1-0-x"))  # from now on it ends at SIGTERM
         private.stop()
         assert host.runtime.output("app-1-0-x").endswith("app-1-0-x/output.log")

@@ -226,7 +226,8 @@ async def test_containers_with_other_settings_than_those_of_now_are_replaced_one
         await eventually(lambda: site.containers() == dict.fromkeys(after, "running"))
         assert "MODE=live" in site.engine.inspect_container(after[0])["Config"]["Env"]
     assert min(sum(one.state == "active" for one in route.backends) for route in site.routes[seen:]) == 2
-    assert len(site.of(DeploymentStarted)) == 1
+    changes = [(event.kind, event.changed) for event in site.of(DeploymentStarted)]
+    assert changes == [("release", []), ("options", ["docker-args", "env MODE"])]
 
 
 async def test_replicas_are_stopped_with_longshore_when_that_is_wanted(

@@ -10,15 +10,14 @@ from typing import Any
 from schemas.output import Execute, RunTask
 from services.common.errors import EngineError
 from services.deployer.runtime import orphans
-from services.deployer.runtime.docker import create_request
-from services.deployer.runtime.docker.arguments import LABELS, Arguments
+from services.deployer.runtime.docker import arguments, create_request
+from services.deployer.runtime.docker.arguments import LABELS
 from services.deployer.runtime.docker.containers import Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.images import Images
 from services.deployer.runtime.docker.output.frames import Demultiplexer
 from services.deployer.runtime.docker.streaming import Connection
 from services.deployer.runtime.protocol import Spec
-from services.deployer.variables.variable_files import Variables
 
 TASK = f"{LABELS}task-of"
 """The label of a container of a one-off task: the deployer that it belongs to."""
@@ -91,15 +90,11 @@ class ContainerCommands:
         engine: Engine,
         containers: Containers,
         images: Images,
-        arguments: Arguments,
-        variables: Variables,
         owner: str,
     ) -> None:
         self._engine = engine
         self._containers = containers
         self._images = images
-        self._arguments = arguments
-        self._variables = variables
         self._owner = owner
 
     async def execute(self, session: str, request: Execute) -> ContainerSession:
@@ -138,9 +133,7 @@ class ContainerCommands:
     async def run(self, session: str, spec: Spec, request: RunTask) -> ContainerSession:
         """Run a command in a container of its own. Raises EngineError, ReleaseError."""
         await self._images.need(spec.artifact)
-        body = task(
-            spec, self._arguments, create_request.environment(self._arguments, self._variables), request, self._owner
-        )
+        body = task(spec, request, self._owner)
         await self._containers.create(spec.id, body)
         try:
             query = {"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"}
@@ -176,11 +169,10 @@ class ContainerCommands:
             await self._containers.remove(name)
 
 
-def task(
-    spec: Spec, arguments: Arguments, environment: list[tuple[str, str]], request: RunTask, owner: str
-) -> dict[str, Any]:
+def task(spec: Spec, request: RunTask, owner: str) -> dict[str, Any]:
     """Return the body of POST /containers/create for a one-off task: as a replica, but without ports and restarts."""
-    body = create_request.create(spec, arguments, environment, request.command, (), "container", {TASK: owner})
+    parsed, variables = arguments.parse(spec.options.arguments), spec.options.environment.items()
+    body = create_request.create(spec, parsed, variables, request.command, (), "container", {TASK: owner})
     term = [f"TERM={request.terminal}"] if request.terminal else []
     host = {name: value for name, value in body["HostConfig"].items() if name != "RestartPolicy"}
     return {

@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
 from schemas import codec
-from schemas.commands import Abort, Command, Deploy, Drain, Pause, Reply, Resume, Retry, Rollback
+from schemas.commands import Abort, Command, Deploy, Pause, Reply, Resume, Retry, Rollback
 from schemas.events import CommandAnswered, DeploymentsPaused, DeploymentsResumed, QuarantineLifted, ReleasePinned
+from schemas.routing import Artifact, Ongoing
 from services.common import tracing
 from services.common.bus import deadline
 from services.common.errors import BusError, LongshoreError, RegistryError
 from services.common.ids import span_id, trace_id
 from services.common.text import first_few
 from services.common.tracing import Cause
+from services.deployer.commands.registry_lookups import RegistryLookups
+from services.deployer.commands.requester import Requester, changing, refuse_idle, refuse_ongoing
+from services.deployer.commands.run_commands import RunCommands
 from services.deployer.reconcile.reconciler import Reconciler
-from services.deployer.reconcile.registry_lookups import RegistryLookups
 from services.deployer.reconcile.registry_poller import Resolved
-from services.deployer.rollout.decisions import newest_first, without_quarantine
+from services.deployer.rollout.decisions import newest_first, without_failed_options, without_quarantine
 
 DEFAULT_ACTOR = "operator"
 LOOKUP_TIMEOUT = 10.0
 """Seconds for all lookups of one command in the registry. The client waits longer (bus.connection.ANSWER_TIMEOUT)."""
 FOLLOW_UP_TIMEOUT = 2.0
 """Seconds that it has once the command has taken effect, and only the reply needs the name of the release."""
-
-
-class Requester(msgspec.Struct, frozen=True):
-    """The actor that sent a command (`by`), and the command's span: a deployment that it starts becomes its child.
-
-    `headers`: those of the request; they hold the deadline until which the client waits for the reply.
-    """
-
-    by: str
-    cause: Cause
-    headers: Mapping[str, str]
 
 
 class CommandHandler:
@@ -53,6 +45,7 @@ class CommandHandler:
         self._store = reconciler.store
         self._deployment = reconciler.deployment
         self._poller = reconciler.poller
+        self._running = RunCommands(reconciler)
         self._lookups = RegistryLookups(self._poller.registry.url)
 
     async def answer(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
@@ -97,8 +90,8 @@ class CommandHandler:
 
     async def _execute(self, command: Command, requester: Requester) -> Reply:
         match command:
-            case Deploy(release=release):
-                return await self._deploy(release, requester)
+            case Deploy(release=release, force=is_forced):
+                return await self._deploy(release, is_forced, requester)
             case Rollback(to=release):
                 return await self._rollback(release, requester)
             case Pause():
@@ -107,13 +100,14 @@ class CommandHandler:
                 return await self._resume(requester)
             case Retry(release=release):
                 return await self._retry(release, requester)
-            case Drain(replica=replica):
-                return await self._drain(replica, requester)
             case Abort():
                 return await self._abort(requester)
+            case _:
+                return await self._running.execute(command, requester)
 
-    async def _deploy(self, release: str, requester: Requester) -> Reply:
-        self._refuse_ongoing()
+    async def _deploy(self, release: str, is_forced: bool, requester: Requester) -> Reply:
+        refuse_ongoing(self._reconciler)
+        refuse_idle(self._reconciler)
         self._refuse_paused()
         async with self._lookups.limited(LOOKUP_TIMEOUT):
             offered = await self._list_releases()
@@ -122,13 +116,37 @@ class CommandHandler:
                 raise RegistryError(
                     f"{self._poller.registry.url} offers no release {chosen}; it has {first_few(offered)}"
                 )
+            pinned = "" if chosen == offered[0] else chosen
+            if chosen == self._store.decisions.current:
+                return await self._redeploy(chosen, pinned, is_forced, requester)
             resolved = await self._resolve(chosen)
-        return await self._begin(
-            chosen, resolved, requester, "" if chosen == offered[0] else chosen, self._refuse_paused
-        )
+        return await self._begin(chosen, resolved, requester, pinned, self._refuse_paused)
+
+    async def _redeploy(self, release: str, pinned: str, is_forced: bool, requester: Requester) -> Reply:
+        """Deploy the current release again, from what its name stands for now; without force, compare only."""
+        began = time.monotonic()
+        artifact = await self._poller.registry.resolve(release)
+        resolved = Resolved(artifact, time.monotonic() - began)
+        if not is_forced:
+            before = self._store.decisions.artifacts.get(release, Artifact()).digest
+            reply = await self._begin(release, resolved, requester, pinned, self._refuse_paused)
+            return (
+                reply
+                if before in ("", artifact.digest)
+                else replace(reply, message=reply.message + _moved(before, artifact.digest))
+            )
+        async with changing(self._reconciler, requester):
+            refuse_ongoing(self._reconciler)
+            refuse_idle(self._reconciler)
+            self._refuse_paused()
+            deployment = await self._deployment.begin(
+                release, requester.by, resolved, pinned, requester.cause, "redeploy"
+            )
+        return Reply(True, f"release {release} is being deployed again", deployment)
 
     async def _rollback(self, release: str, requester: Requester) -> Reply:
-        self._refuse_ongoing()
+        refuse_ongoing(self._reconciler)
+        refuse_idle(self._reconciler)
         chosen = release or self._store.decisions.previous
         if not chosen:
             raise LongshoreError("there is no release before the current one: name one, `longshore rollback RELEASE`")
@@ -150,8 +168,9 @@ class CommandHandler:
         refuse: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Deploy what was looked up, if that is still possible and `refuse` does not raise."""
-        async with self._changing(requester):
-            self._refuse_ongoing()
+        async with changing(self._reconciler, requester):
+            refuse_ongoing(self._reconciler)
+            refuse_idle(self._reconciler)
             self._refuse_quarantined(release)
             refuse()
             decisions = self._store.decisions
@@ -165,23 +184,6 @@ class CommandHandler:
             deployment = await self._deployment.begin(release, requester.by, resolved, pinned, requester.cause)
         return Reply(True, f"release {release} is being deployed", deployment)
 
-    @contextlib.asynccontextmanager
-    async def _changing(self, requester: Requester) -> AsyncIterator[None]:
-        """Hold the lock for a change. Raises LateError if the client may have given up while we waited for it."""
-        async with self._reconciler.changing():
-            deadline.check(requester.headers)
-            yield
-
-    def _refuse_ongoing(self) -> None:
-        if ongoing := self._deployment.ongoing:
-            if ongoing.failed:
-                raise LongshoreError(
-                    f"release {ongoing.release} is being rolled back: wait for its end, then ask again"
-                )
-            raise LongshoreError(
-                f"release {ongoing.release} is being deployed: wait for its end, or end it with `longshore abort`"
-            )
-
     def _refuse_paused(self) -> None:
         if self._store.decisions.paused:
             raise LongshoreError("deployments are paused: `longshore resume` first")
@@ -191,7 +193,7 @@ class CommandHandler:
             raise LongshoreError(f"release {release} is quarantined ({reason}): `longshore retry {release}` lifts that")
 
     async def _pause(self, requester: Requester) -> Reply:
-        async with self._changing(requester):
+        async with changing(self._reconciler, requester):
             decisions = self._store.decisions
             if decisions.paused:
                 return Reply(True, "deployments are paused already")
@@ -199,8 +201,8 @@ class CommandHandler:
         return Reply(True, "deployments are paused until `longshore resume`")
 
     async def _resume(self, requester: Requester) -> Reply:
-        async with self._changing(requester):
-            self._refuse_ongoing()
+        async with changing(self._reconciler, requester):
+            refuse_ongoing(self._reconciler)
             decisions = self._store.decisions
             if not decisions.paused and not decisions.pinned:
                 return Reply(True, "deployments were not paused: the newest release is followed")
@@ -209,9 +211,13 @@ class CommandHandler:
         return await self._follow_up("the newest release is followed again", requester)
 
     async def _retry(self, release: str, requester: Requester) -> Reply:
-        async with self._changing(requester):
-            self._refuse_ongoing()
+        async with changing(self._reconciler, requester):
+            refuse_ongoing(self._reconciler)
             decisions = self._store.decisions
+            options = self._deployment.options.fingerprint
+            if not release and options in decisions.failed_options:
+                await self._store.commit(without_failed_options(decisions, options))
+                return await self._begin_options("the change of options may be deployed again", requester)
             quarantined = newest_first(decisions.quarantined, self._poller.registry.is_newer)
             if not quarantined:
                 raise LongshoreError("no release is quarantined: nothing to retry")
@@ -222,6 +228,13 @@ class CommandHandler:
             await self._store.commit(without_quarantine(decisions, chosen), lifted)
         return await self._follow_up(f"release {chosen} may be deployed again", requester)
 
+    async def _begin_options(self, done: str, requester: Requester) -> Reply:
+        """Begin the deployment of other options if it is due. The caller holds the lock."""
+        if not self._deployment.next_options:
+            return Reply(True, done)
+        deployment = await self._deployment.restart(requester.by, requester.cause, "options")
+        return Reply(True, f"{done}; they are being deployed", deployment)
+
     async def _follow_up(self, done: str, requester: Requester) -> Reply:
         """Begin the deployment that is due now, if there is one, so that the reply can name it.
 
@@ -229,11 +242,16 @@ class CommandHandler:
         """
         release = self._next_release()
         if not release:
+            with contextlib.suppress(BusError, deadline.LateError):  # then the reconcile loop begins it
+                async with changing(self._reconciler, requester):
+                    if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
+                        return Reply(True, f"{done}; release {ongoing.release} is being deployed", ongoing.deployment)
+                    return await self._begin_options(done, requester)
             return Reply(True, done)
         try:
             async with self._lookups.limited(FOLLOW_UP_TIMEOUT):
                 resolved = await self._deployment.resolve(release)
-            async with self._changing(requester):
+            async with changing(self._reconciler, requester):
                 if ongoing := self._deployment.ongoing:  # the reconcile loop was quicker
                     return Reply(True, f"{done}; release {ongoing.release} is being deployed", ongoing.deployment)
                 if release != self._next_release():
@@ -246,30 +264,20 @@ class CommandHandler:
         return Reply(True, f"{done}; release {release} is being deployed", deployment)
 
     def _next_release(self) -> str:
-        return self._reconciler.next_release(self._poller.offered or [])
-
-    async def _drain(self, identity: str, requester: Requester) -> Reply:
-        async with self._changing(requester):
-            self._refuse_ongoing()
-            replicas = self._reconciler.replica_set.replicas
-            if identity not in replicas:
-                raise LongshoreError(
-                    f"no replica {identity!r} runs here; these do: {first_few(sorted(replicas)) or 'none'}"
-                )
-            self._reconciler.replica_set.replace(identity)
-        return Reply(True, f"replica {identity} is stopped as soon as its successor takes traffic")
+        return self._reconciler.offers.next_release(self._poller.offered or [])
 
     async def _abort(self, requester: Requester) -> Reply:
         """Abort the deployment under way, or else the commands that still wait for the registry."""
         by = requester.by
-        async with self._changing(requester):
+        async with changing(self._reconciler, requester):
             if ongoing := self._deployment.ongoing:
                 release = ongoing.release
                 if ongoing.failed:
                     raise LongshoreError(f"release {release} is being rolled back already: nothing to abort")
                 await self._deployment.fail(self._reconciler.phase(), f"aborted by {by}")
-                done = f"the deployment of {release} is aborted: it is rolled back, and quarantined until"
-                return Reply(True, f"{done} `longshore retry {release}`", ongoing.deployment)
+                return Reply(
+                    True, f"the deployment of {release} is aborted: it is {_aborted(ongoing)}", ongoing.deployment
+                )
         if not self._lookups.abort(by):
             raise LongshoreError("no deployment is under way: nothing to abort")
         return Reply(True, "the registry is no longer asked for a release: nothing is deployed")
@@ -280,3 +288,13 @@ class CommandHandler:
         if not offered:
             raise RegistryError(f"{self._poller.registry.url} offers no release")
         return offered
+
+
+def _moved(before: str, now: str) -> str:
+    return f"; its name stood for {before} when it was deployed, and stands for {now} now: `longshore deploy --force`"
+
+
+def _aborted(ongoing: Ongoing) -> str:
+    """Return what becomes of an aborted deployment."""
+    retry = {"release": f"`longshore retry {ongoing.release}`", "options": "`longshore retry`"}.get(ongoing.kind)
+    return f"rolled back, and quarantined until {retry}" if retry else "rolled back"
