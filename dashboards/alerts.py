@@ -35,7 +35,8 @@ def _failed_connections(metric: str) -> str:
 ALERTS = (
     Alert(
         "LongshoreNoBackend",
-        "min by (app, host, proxy_port) (dewy_proxy_backends) == 0",
+        "min by (app, host, proxy_port) (dewy_proxy_backends) == 0"
+        " unless on (app, host) max by (app, host) (dewy_container_desired_replicas) == 0",
         1,
         "critical",
         "Nothing serves {{ $labels.app }} on port {{ $labels.proxy_port }} of {{ $labels.host }}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 
@@ -21,6 +22,8 @@ _started: list[str] = []
 
 
 def pytest_configure() -> None:
+    # A shell starts background jobs with SIGINT ignored, and every process of a test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     factor()  # before xdist starts its workers, which inherit it
     sys.addaudithook(_note_start)
 

@@ -46,6 +46,18 @@ def nothing_serves() -> Recording:
     return one
 
 
+def stopped() -> Recording:
+    """An operator stops an application. Its port stays open."""
+    one = Recording()
+    deployer, proxy = one.application("shop", "web-1", 8080)
+    one.minutes(2)
+    one.say(deployer, e.ScaleSet(1.0, 0))
+    one.say(proxy, e.BackendLeft(1.0, 8080, "shop-0"), e.BackendLeft(1.0, 8080, "shop-1"))
+    one.say(deployer, *(e.ReplicaRetired(1.0, "", f"shop-{n}", reason="stopped") for n in range(2)))
+    one.minutes(4)
+    return one
+
+
 def connections_fail() -> Recording:
     one = Recording()
     _, proxy = one.application("shop", "web-1", 8080)
@@ -266,6 +278,7 @@ CASES = [
         nothing_serves,
         {2.25: {}, 4: {"LongshoreNoBackend": [(PORT, "Nothing serves shop on port 8080 of web-1")]}, 6: {}},
     ),
+    Case(stopped, {1: {}, 5: {}}),
     Case(
         connections_fail,
         {5: {}, 16: {"LongshoreErrorRatio": [(PORT, "2% of the connections to shop on web-1 fail")]}},

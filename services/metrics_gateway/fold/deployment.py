@@ -32,6 +32,7 @@ def deployer_started(context: BatchContext, name: str) -> None:
     """Note that a deployer of this app runs. It does not know yet whether the registry fails."""
     app = context.app_state(name)
     claim_app(context, app)
+    app.desired = app.desired or 0  # until it says how many it wants
     if context.is_latest_of(name, "registry"):
         app.registry_error = None
         app.streak = 0
@@ -47,7 +48,7 @@ def application_removed(context: BatchContext, event: e.ApplicationRemoved) -> N
 
 def scale_set(context: BatchContext, event: e.ScaleSet) -> None:
     """Set the number of replicas that the deployer keeps running. A removed app that has one again is back."""
-    if context.is_latest("desired"):
+    if _knows_replicas(context) and context.is_latest("desired"):
         context.app_state().desired = event.replicas
     claim_app(context, context.app_state())
     if context.is_latest("removed") and context.instance.ordinal == context.app_state().deployer:
@@ -69,9 +70,12 @@ def registry_failed(context: BatchContext, event: e.RegistryFailed) -> None:
     """Count a failure of the registry."""
     app = context.app_state()
     app.registry_failures += 1
+    if event.streak <= 1 and context.is_latest("registry began"):
+        app.registry_began = event.time
+        if app.registry_error:
+            app.registry_error = Problem(event.time, app.registry_error.reason)
     if context.is_latest("registry"):
-        since = app.registry_error.since if app.registry_error else event.time
-        app.registry_error = Problem(since, event.reason)
+        app.registry_error = Problem(app.registry_began, event.reason)
         app.streak = event.streak
 
 
@@ -90,7 +94,7 @@ def image_pulled(context: BatchContext, event: e.ImagePulled) -> None:
 def deployment_started(context: BatchContext, event: e.DeploymentStarted) -> None:
     """Record the beginning of a deployment."""
     observe_phase(context, "resolve", event.deployment, event.resolved)
-    if context.is_latest("desired"):
+    if _knows_replicas(context) and context.is_latest("desired"):
         context.app_state().desired = event.replicas
     deployment = _deployment(context, event.deployment, event.release)
     deployment.previous = event.previous
@@ -98,6 +102,14 @@ def deployment_started(context: BatchContext, event: e.DeploymentStarted) -> Non
     deployment.strategy = event.strategy
     deployment.replicas = event.replicas
     deployment.started = event.time
+
+
+def _knows_replicas(context: BatchContext) -> bool:
+    """Return False if replicas of the deployer may run whose start has left the log.
+
+    Compared with the replicas that are known, the wanted number would then report replicas as missing that run.
+    """
+    return context.instance.first <= 1
 
 
 def deployment_succeeded(context: BatchContext, event: e.DeploymentSucceeded) -> None:
@@ -108,6 +120,8 @@ def deployment_succeeded(context: BatchContext, event: e.DeploymentSucceeded) ->
         app.release = event.release
     deployment = _deployment(context, event.deployment, event.release)
     deployment.outcome = "succeeded"
+    if not _knows_replicas(context) and deployment.replicas and context.is_latest("desired"):
+        app.desired = deployment.replicas  # all replicas that run have started since
     deployment.ended = event.time
     deployment.duration = event.duration
     app.deployment_duration.observe(event.duration)

@@ -149,7 +149,7 @@ CONTAINERS = Section(
             "{replica}",
             "Replicas that should run",
             PER_APP,
-            per_known_app(lambda app: app.desired or 0),
+            per_known_app(lambda app: app.desired),
         ),
         Instrument(
             "dewy.container.restarts",

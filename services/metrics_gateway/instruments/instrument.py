@@ -121,13 +121,13 @@ def per_port_and(values: Callable[[Port], Mapping[str, Value]]) -> Read:
     return read
 
 
-def per_known_app(value: Callable[[App], Value]) -> Read:
-    """Read one value of each app whose current state is known."""
+def per_known_app(value: Callable[[App], Value | None]) -> Read:
+    """Read one value of each app whose current state is known; None is a value that the log does not say."""
 
     def read(measurement: Measurement) -> Iterator[tuple[Labels, Value]]:
         for key, app in measurement.state.apps.items():
-            if app.is_known:
-                yield app_labels(key), value(app)
+            if app.is_known and (known := value(app)) is not None:
+                yield app_labels(key), known
 
     return read
 

@@ -47,7 +47,7 @@ class Pin(msgspec.Struct, frozen=True):
 class Problem(msgspec.Struct, frozen=True):
     """A failure that lasts: since when (unix seconds), and its last reason."""
 
-    since: float
+    since: float | None
     reason: str
 
 
@@ -107,7 +107,8 @@ class App(msgspec.Struct):
     instance that spoke for the app; while that is `lost`, no replica counts as running. `stopped`: the deployer has
     reported its stop, and no other has started. `removed`: the app was removed from its host. `starts` counts, by slot,
     the replicas that replaced a dead one. `streak` is the number of registry failures in a row, `registry_error` the
-    last of them. Times of `quarantined_since`, by release, and `paused_since` are unix seconds.
+    last of them; `registry_began` is when the last streak began. Times of `quarantined_since`, by release,
+    `registry_began` and `paused_since` are unix seconds.
     """
 
     deployments: int = 0
@@ -141,6 +142,7 @@ class App(msgspec.Struct):
     paused_since: float | None = None
     quarantined_since: dict[str, float] = {}
     registry_error: Problem | None = None
+    registry_began: float | None = None
 
     @property
     def is_known(self) -> bool:

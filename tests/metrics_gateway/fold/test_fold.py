@@ -70,7 +70,7 @@ def test_a_listener_that_opened_has_all_its_series_at_zero() -> None:
 def test_a_deployer_that_started_has_the_series_of_its_app_at_zero() -> None:
     log = Log()
     log.say("d", started("deployer:web"), app="_")
-    assert log.app == App(deployer=1)
+    assert log.app == App(deployer=1, desired=0)
 
 
 def test_backends_are_those_that_at_least_one_live_instance_sends_new_connections_to() -> None:

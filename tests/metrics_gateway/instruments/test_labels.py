@@ -35,7 +35,15 @@ IDS = {"trace": "1" * 32, "span": "2" * 16}
 
 def filled(kind: type[Event], text: str, number: int, seconds: float, now: float) -> AnyEvent:
     """An event with that text and those numbers in its fields; with sane numbers it has the ids of a trace as well."""
-    values: dict[Any, Any] = {str: text, int: number, float: seconds, bool: True, dict[str, int]: {text: 1}}
+    values: dict[Any, Any] = {
+        str: text,
+        int: number,
+        float: seconds,
+        bool: True,
+        list[str]: [text],
+        dict[str, int]: {text: 1},
+        dict[str, float]: {text: 1.0},
+    }
     fields = {field.name: values[bare(kind)[field.name]] for field in msgspec.structs.fields(kind)}
     if (number, seconds) == NUMBERS["sane"]:
         fields |= {"time": now} | {name: value for name, value in IDS.items() if name in fields}

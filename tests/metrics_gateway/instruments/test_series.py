@@ -244,6 +244,22 @@ def test_a_restart_that_no_deployer_saw_is_counted_by_the_engine() -> None:
     assert scraped(log, "dewy_container_restarts", "container") == {"a": 2}
 
 
+def test_the_wanted_replicas_are_unknown_while_replicas_may_run_whose_start_has_left_the_log() -> None:
+    log = Timeline()
+    log.state.position, log._sequences["d"] = 100, 7
+
+    def begin(deployment: str) -> e.DeploymentStarted:
+        return e.DeploymentStarted(
+            1.0, deployment, "v", previous="", by="registry", strategy="rolling", replicas=4, trace=""
+        )
+
+    log.say("d", e.ScaleSet(1.0, 4), begin("1"), service="deployer")
+    log.say("d", e.DeploymentFailed(2.0, "1", "v", phase="check", reason="it ended", duration=1.0))
+    assert scraped(log, "dewy_container_desired_replicas") == {}
+    log.say("d", begin("2"), e.DeploymentSucceeded(2.0, "2", "v", duration=1.0))
+    assert scraped(log, "dewy_container_desired_replicas") == {"": 4}
+
+
 def test_the_wanted_replicas_are_those_of_the_deployers_start_and_of_the_last_deployment() -> None:
     log = Timeline()
     log.say("d", started("deployer:web"), app="_")
