@@ -21,18 +21,18 @@ from tests.support.nats_server import NatsServer
 
 
 class DockerSite(Site):
-    """`engine` is the test's own way to the engine. Images are pushed to `store` and read from `host`."""
+    """`engine` is the test's own way to the engine. Images are pushed to `store` and read from `source`."""
 
     def __init__(self, server: NatsServer, bus: Bus, state_dir: Path, registry: str, engine: docker.APIClient) -> None:
         super().__init__(server, bus, state_dir, Path("unused"))
-        self.host = self.store = registry
+        self.source = self.store = registry
         self.repository = f"longshore-test-{state_dir.parent.name.replace('_', '-').lower()}"
         self.engine = engine
         self.options: dict[str, Any] = {}
 
     def settings(self, **options: Any) -> DeployerSettings:
         usual: dict[str, Any] = {
-            "registry": f"img://{self.host}/{self.repository}",
+            "registry": f"img://{self.source}/{self.repository}",
             "runtime": "docker",
             "stop_timeout": 2.0,
         }
@@ -61,7 +61,7 @@ class DockerSite(Site):
 
     def images(self) -> set[str]:
         """The digests of this host's images that the engine has."""
-        found = self.engine.images(f"{self.host}/{self.repository}")
+        found = self.engine.images(f"{self.source}/{self.repository}")
         return {digest.partition("@")[2] for image in found for digest in image["RepoDigests"] or []}
 
     def clean_up(self) -> None:
@@ -71,7 +71,7 @@ class DockerSite(Site):
                 self.engine.remove_container(identity, force=True, v=True)
         for digest in self.images():
             with contextlib.suppress(docker.errors.APIError):
-                self.engine.remove_image(f"{self.host}/{self.repository}@{digest}", force=True)
+                self.engine.remove_image(f"{self.source}/{self.repository}@{digest}", force=True)
 
     def _containers(self) -> list[dict[str, Any]]:
         identity = self.state_dir / "instance"

@@ -37,7 +37,7 @@ GARBAGE = reply(200, b"\xff\xfe<html>", Docker_Content_Digest="nonsense")
 @pytest.fixture
 async def front(site: DockerSite) -> AsyncIterator[Front]:
     async with Front(site.store) as front:
-        site.host = front.host
+        site.source = front.host
         yield front
 
 

@@ -31,7 +31,7 @@ from tests.support.patience import patience
 @pytest.fixture
 async def front(site: DockerSite) -> AsyncIterator[Front]:
     async with Front(site.store) as front:
-        site.host = front.host
+        site.source = front.host
         yield front
 
 

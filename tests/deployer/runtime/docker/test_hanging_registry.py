@@ -46,7 +46,7 @@ async def front(site: DockerSite, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     for module, name in ((session, "TIMEOUT"), (registry_poller, "POLL_TIMEOUT"), (command_handler, "LOOKUP_TIMEOUT")):
         monkeypatch.setattr(module, name, EVER)
     async with Gate(site.store) as front:
-        site.host = front.host
+        site.source = front.host
         yield front
 
 

@@ -34,7 +34,7 @@ async def runtime(site: DockerSite, **options: Any) -> AsyncIterator[DockerRunti
 
 
 def artifact(site: DockerSite, digest: str) -> Artifact:
-    return Artifact(digest, f"{site.host}/{site.repository}@{digest}")
+    return Artifact(digest, f"{site.source}/{site.repository}@{digest}")
 
 
 async def test_a_vanished_image_fails_the_pull_with_the_words_of_the_engine(site: DockerSite) -> None:

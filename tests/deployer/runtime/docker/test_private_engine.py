@@ -117,6 +117,6 @@ async def test_a_full_disk_fails_the_pull_with_the_words_of_the_engine_and_the_o
         site.clean_up()
         client.close()
     assert failed.phase == "pull"
-    assert failed.reason.startswith(f"cannot pull {site.host}/{site.repository}@sha256:")
+    assert failed.reason.startswith(f"cannot pull {site.source}/{site.repository}@sha256:")
     assert "no space left on device" in failed.reason
     assert "\n" not in failed.reason

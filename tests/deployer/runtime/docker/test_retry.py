@@ -19,7 +19,7 @@ SILENT = "sleep 600"
 async def test_a_release_that_is_no_semantic_version_is_retried_with_and_without_its_name(
     site: DockerSite, suffix: str, good: str, bad: tuple[str, str]
 ) -> None:
-    site.options["registry"] = f"img://{site.host}/{site.repository}{suffix}"
+    site.options["registry"] = f"img://{site.source}/{site.repository}{suffix}"
     site.release(good)
     async with site.deployer(health_timeout=1.0, stop_timeout=0.1):
         await site.until(DeploymentSucceeded)

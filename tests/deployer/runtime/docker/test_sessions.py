@@ -19,7 +19,7 @@ SIZE = """while [ "$(stty size 2>/dev/null)" != "30 90" ]; do sleep 0.05; done; 
 def tasks(site: DockerSite) -> list[str]:
     """The containers of one-off tasks."""
     found = site.engine.containers(all=True, filters={"label": "longshore.task-of"})
-    return [one["Names"][0] for one in found if one["Image"].startswith(f"{site.host}/{site.repository}")]
+    return [one["Names"][0] for one in found if one["Image"].startswith(f"{site.source}/{site.repository}")]
 
 
 async def test_commands_run_in_the_container_of_a_replica_and_in_one_of_their_own(site: DockerSite) -> None:

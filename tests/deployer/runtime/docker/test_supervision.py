@@ -204,7 +204,7 @@ async def test_another_longshore_on_the_same_engine_is_not_touched(site: DockerS
         (before,) = await serving(site, count=1)
     labels = site.engine.inspect_container(before)["Config"]["Labels"] | {"longshore.instance": "another"}
     other = imposed(
-        site, f"{site.repository}-other", labels, f"{site.host}/{site.repository}@{labels['longshore.digest']}"
+        site, f"{site.repository}-other", labels, f"{site.source}/{site.repository}@{labels['longshore.digest']}"
     )
     try:
         async with site.deployer(replicas=2):
