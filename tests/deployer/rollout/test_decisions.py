@@ -94,6 +94,10 @@ def test_the_release_that_is_due(decisions: Decisions, offered: list[str], is_al
     assert next_release(decisions, offered, is_alive) == expected
 
 
+def test_a_deployment_that_begins_waits_for_no_host() -> None:
+    assert with_started(replace(SERVING, waiting="waits for web-1, which has 1.0.0"), ONGOING).waiting == ""
+
+
 def test_success_moves_on_and_keeps_only_what_may_be_needed_again() -> None:
     begun = with_started(
         replace(
