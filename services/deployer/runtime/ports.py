@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.common.errors import ReleaseError
+from services.common.errors import LongshoreError, ReleaseError
 from services.common.files import replace_atomically
 
 LOWEST = 20000
@@ -38,8 +38,16 @@ def free(host: str, taken: Container[int]) -> int:
 
 
 def reserve(state_dir: Path, ports: Iterable[int]) -> None:
-    """Keep these ports for services: no deployer of this state folder gives them to a replica from now on."""
-    replace_atomically(state_dir / RESERVED, msgspec.json.encode(sorted(set(ports))))
+    """Keep these ports for services: no deployer of this state folder gives them to a replica from now on.
+
+    Raises LongshoreError if the folder takes no file.
+    """
+    try:
+        replace_atomically(state_dir / RESERVED, msgspec.json.encode(sorted(set(ports))))
+    except OSError as error:
+        raise LongshoreError(
+            f"--state-dir {state_dir}: {error.strerror}; make room there, or choose a folder that you can write"
+        ) from None
 
 
 def reserved(state_dir: Path) -> set[int]:
