@@ -79,7 +79,7 @@ def test_scale(server: Server) -> None:
         assert f"{count}/{count} replicas serve" in does(server, command)
         assert len(serving(server)) == count
         assert server.status()["scaled"] == count
-    assert f"scaled to {count}" in server.verb("status").stdout
+    assert re.search(rf"scaled +to {count} ", server.verb("status").stdout)
     refused = longshore("scale", "--state-dir", server.state, "--", "-1")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "REPLICAS -1: use 0 or more" in refused.stderr
@@ -96,7 +96,7 @@ def test_stop_and_start(server: Server) -> None:
     stop, start = commands("Stop and start")
     assert "0 replicas are left" in does(server, stop)
     assert server.shims() == []
-    assert "stopped until `longshore start`" in server.verb("status").stdout
+    assert "`longshore start` starts them" in server.verb("status").stdout
     assert "1/1 replicas serve" in does(server, start)
     with Traffic(server.port) as traffic:
         traffic.wait_for_more(3)

@@ -76,7 +76,8 @@ def test_every_verb_works(secured: Secured, tmp_path: Path) -> None:
     assert secured.does("pause")[0]["ok"]
     secured.offers(NEXT)
     assert "deployments are paused" in longshore("deploy", *secured.sign_in).stderr
-    assert secured.does("resume")[0]["ok"]
+    (resumed,) = secured.does("resume")
+    assert (resumed["release"], resumed["outcome"]) == (NEXT, "succeeded")
     secured.is_at(NEXT)
     (rolled_back,) = secured.does("rollback")
     assert (rolled_back["release"], rolled_back["outcome"]) == (FIRST, "succeeded")

@@ -43,6 +43,8 @@ async def status(
     """
     if watch and (check or as_json):
         raise SettingsError("--watch: excludes --check and --json; omit it")
+    if client.target.app and not all_hosts:
+        await client.app()  # that does not exist is an error, and not a host without applications
     width = None if wide else output.width()
     while True:
         reports = await _reports(client, all_hosts)
