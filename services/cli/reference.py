@@ -17,7 +17,8 @@ HEADER = """# Command line
 Generated from the code by `make docs`. Every option can also be set by its variable, or by its name in
 `longshore.toml`; a flag wins over a variable, a variable over the file. The variable of a repeatable option
 holds its values, separated by blanks. Data goes to stdout, messages to stderr. Exit codes: 0 success, 1 failure,
-2 wrong usage, 141 when the reader of the output is gone (`longshore events | head -1`).
+2 wrong usage, 3 a finding of `longshore status --check`, 141 when the reader of the output is gone
+(`longshore events | head -1`). `longshore exec` and `longshore run` exit with the code of their command.
 """
 
 

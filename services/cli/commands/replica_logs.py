@@ -31,7 +31,7 @@ async def logs(
             metavar="[REPLICA]...", help="Ids, as `longshore status` shows them.", show_default="all that run"
         ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is printed from now on.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue with what is printed from now on.")] = False,
     since: Annotated[
         str, typer.Option("--since", help="Only lines of the last 10m, 2h, …, or since a time.", show_default="all")
     ] = "",

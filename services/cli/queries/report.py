@@ -126,6 +126,8 @@ def _problems(found: Report) -> list[str]:
         problems.append("no replica serves")
     problems += [f"{one.id} is {one.health}" for one in view.replicas if one.health.startswith("unhealthy")]
     problems += [f"release {release} is quarantined: {reason}" for release, reason in view.quarantined.items()]
+    if view.failed_options:
+        problems.append(f"a change of options is quarantined: {view.failed_options}")
     if found.registry_error:
         problems.append(f"the registry fails: {found.registry_error}")
     return problems

@@ -38,8 +38,9 @@ async def status(
 ) -> None:
     """Show the applications of a host: release, replicas, deployment, and what is wrong.
 
-    With --check, it exits with 3 when fewer replicas serve than are wanted, a replica is unhealthy, a release is
-    quarantined, the registry fails, or no deployer runs; a pause, a pin and a running deployment are no problems.
+    With --check, it exits with 3 when fewer replicas serve than are wanted, a replica is unhealthy, a release or a
+    change of options is quarantined, the registry fails, or no deployer runs; a pause, a pin, a stop and a running
+    deployment are no problems.
     """
     if watch and (check or as_json):
         raise SettingsError("--watch: excludes --check and --json; omit it")

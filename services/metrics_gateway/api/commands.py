@@ -57,7 +57,7 @@ class RollbackRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_
 
 
 class RetryRequest(CommandRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`release`: empty for the newest one in quarantine."""
+    """`release`: empty for a change of options that failed, else for the newest release in quarantine."""
 
     release: Word = ""
 
@@ -117,7 +117,7 @@ async def resume(
 async def retry(
     request: Request[Any, Any, Any], gateway: InjectedGateway, data: JSONBody[RetryRequest]
 ) -> CommandResult:
-    """Lift the quarantine of a release and deploy it again."""
+    """Lift the quarantine of a release or of a change of options, and deploy it again."""
     return await _send(gateway, request.headers, data, Retry(data.release, data.by))
 
 
