@@ -297,7 +297,7 @@ class DeploymentFailed(_DeploymentEvent, tag=38, kw_only=True, frozen=True, gc=F
     """A deployment ended without success. `phase`: "hook", "pull", "start", "check", "route", "drain".
 
     `output`: the last lines of the replica that failed, as in ReplicaExited; empty if no replica did. `digest`: of the
-    release.
+    release. `kind`: as in DeploymentStarted.
     """
 
     phase: Name
@@ -305,6 +305,7 @@ class DeploymentFailed(_DeploymentEvent, tag=38, kw_only=True, frozen=True, gc=F
     duration: Seconds
     output: Text = ""
     digest: Name = ""
+    kind: Name = "release"
 
 
 class DeploymentRolledBack(_DeploymentEvent, tag=39, frozen=True, gc=False):

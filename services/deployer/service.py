@@ -42,7 +42,7 @@ def run(settings: DeployerSettings) -> None:
     structlog.contextvars.bind_contextvars(app=settings.app)  # several deployers write to one terminal
     lifecycle.survive_hangup()
     signal.signal(REMOVE, signal.SIG_IGN)  # until there is something to remove; the supervisor sends it again
-    check(settings)
+    check(settings, is_restart=any(replicas(settings).glob("*/")))
     waits = log.get("deployer").warning
     with state_lock.lock(
         settings.state_dir,
@@ -54,18 +54,20 @@ def run(settings: DeployerSettings) -> None:
         lifecycle.run("deployer", f"{DEPLOYER_UNIT}{settings.app}", settings, lambda context: serve(context, settings))
 
 
-def check(settings: DeployerSettings) -> None:
+def check(settings: DeployerSettings, is_restart: bool = False) -> None:
     """Raise LongshoreError for anything that would keep the service from working, before it starts.
 
-    A registry without a release is an error as long as nothing was ever deployed from it: the path is wrong then.
+    A registry without a release is an error as long as nothing was ever deployed from it: the path is wrong then. At a
+    restart, a file with variables may be missing: the replicas that run were started with its values.
     """
     settings.check_complete()
     notifier.check(settings.notify, os.environ)
-    settings.variables.load()
+    if not is_restart:
+        settings.variables.load()
     if settings.runtime == "docker":
         from services.deployer.runtime.docker import create_request
 
-        asyncio.run(create_request.check(settings))
+        asyncio.run(create_request.check(settings, is_restart))
     source = registry.parse(settings.registry)
     if not any(replicas(settings).glob("*/")) and not asyncio.run(source.offered()):
         raise RegistryError(

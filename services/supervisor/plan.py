@@ -32,13 +32,21 @@ class Plan(msgspec.Struct, frozen=True):
     def ports(self) -> set[int]:
         """The ports of this host that its services use, or will use once they run."""
         proxy = {port for deployer in self.deployers for port in deployer.proxy_ports}
-        buses = (urlsplit(url).port for text in self.gateway.nats_url for url in text.split(","))
+        buses = (_port(url) for text in self.gateway.nats_url for url in text.split(","))
         return {self.gateway.admin_port, *proxy, *(port for port in buses if port)}
 
     @property
     def admin_url(self) -> str:
         """The URL of the admin API on this host."""
         return f"http://{authority(self.gateway.admin_address, self.gateway.admin_port)}"
+
+
+def _port(url: str) -> int | None:
+    """Return the port of a server; none of a URL that is invalid, which the connection to it reports."""
+    try:
+        return urlsplit(url).port
+    except ValueError:
+        return None
 
 
 def listens(deployers: list[DeployerSettings]) -> list[str]:

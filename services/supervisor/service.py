@@ -115,9 +115,10 @@ class Supervisor:
         await self._check(changed)
         proxy = msgspec.structs.replace(self.plan.proxy, listen=plan.proxy.listen)
         after = msgspec.structs.replace(self.plan, deployers=plan.deployers, proxy=proxy)
+        # Those of applications that leave stay reserved, since their deployers still run.
+        replica_ports.reserve(Path(after.state_dir), after.ports | self.plan.ports)
         listeners = self._sockets.open(proxy.listen, proxy.workers)
         self.plan = after
-        self._reserve_ports()
         self._is_changed = True
         if [one.binding for one in listeners] != [one.binding for one in self._sockets.listeners]:
             await self._hand_over(listeners)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from schemas import subjects
@@ -16,6 +18,7 @@ from schemas.events import (
     ReplicaRetired,
     ScaleSet,
 )
+from services.deployer.service import replicas
 from tests.deployer.site import HOST, Site
 from tests.deployer.waiting import eventually
 from tests.support.releases import CRASHING, SERVER, release
@@ -188,3 +191,54 @@ async def test_a_drained_replica_is_replaced_by_one_of_the_same_deployment(site:
     async with site.deployer():
         assert await site.until_serving("1.0.0") == [after]
     assert len(site.of(DeploymentStarted)) == 1
+
+
+async def test_a_restart_takes_secrets_that_were_rotated_and_no_output_shows_the_old_one(
+    site: Site, tmp_path: Path
+) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("first-value")
+    release(site.registry, "1.0.0", SERVER.replace('os.environ["LONGSHORE_RELEASE"]', 'os.environ["KEY"]'))
+    async with site.deployer(secret=[f"KEY={secret}"]):
+        await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        secret.unlink()
+        assert "No such file" in (await site.ask(Restart(), ok=False)).message
+        secret.write_text("second-value")
+        await site.ask(Restart("ann"))
+        await site.until(DeploymentSucceeded, 2)
+        await site.until_serving("1.0.0")
+        assert {site.visit(replica) for replica in site.replicas.values()} == {"second-value"}
+        assert site.of(DeploymentStarted)[-1].changed == ["env KEY"]
+
+
+async def test_a_replica_that_was_started_with_a_former_secret_does_not_show_it(site: Site, tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("first-value")
+    telling = "#!/bin/sh\necho the key is $KEY\nexit 1\n"
+    release(site.registry, "1.0.0")
+    async with site.deployer(secret=[f"KEY={secret}"]):
+        await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        secret.write_text("second-value")
+        release(site.registry, "2.0.0", telling)
+        assert (await site.until(DeploymentFailed)).output == "the key is ***"
+
+
+async def test_a_deployer_that_restarts_in_the_middle_of_a_removal_completes_it(site: Site) -> None:
+    release(site.registry, "1.0.0")
+    site.busy = {}
+    async with site.deployer(drain_time=600.0):
+        (replica,) = await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        site.busy[replica] = 1  # a connection that keeps the replica draining
+        await site.ask(Remove("ann"))
+        await eventually(lambda: replica not in site.active())
+    async with site.deployer(drain_time=600.0):
+        assert site.alive() == {replica}
+        assert not (await site.decisions()).removed
+        assert site.of(ApplicationRemoved) == []
+        site.busy.clear()
+        await site.until(ApplicationRemoved)
+        assert not site.alive()
+    assert not (replicas(site.settings()) / "options.json").exists()

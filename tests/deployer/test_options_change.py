@@ -25,6 +25,7 @@ from services.deployer.runtime.options_file import OptionsFile
 from services.deployer.service import replicas
 from tests.deployer.site import Site
 from tests.deployer.waiting import eventually
+from tests.support.patience import patience
 from tests.support.releases import SERVER, release
 
 MOODY = SERVER.replace(
@@ -206,3 +207,21 @@ async def test_killed_in_the_middle_of_a_restart_the_next_deployer_completes_it(
         assert not before & serving
         await eventually(lambda: site.alive() == serving)
     assert [event.kind for event in site.of(DeploymentStarted)] == ["release", "restart"]
+
+
+async def test_options_that_are_taken_back_are_no_failed_change_any_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(site.registry, "1.0.0", MOODY)
+    for mood in ("fine", "bad"):
+        monkeypatch.setenv("MOOD", mood)
+        async with site.deployer(pass_env=["MOOD"]):
+            await site.until_serving("1.0.0")
+            await site.until(DeploymentSucceeded if mood == "fine" else DeploymentRolledBack)
+    assert (await site.decisions()).failed_options
+    monkeypatch.setenv("MOOD", "fine")
+    async with site.deployer(pass_env=["MOOD"]):
+        await site.until_serving("1.0.0")
+        async with asyncio.timeout(patience(20)):
+            while (await site.decisions()).failed_options:
+                await site.bus.client.flush()

@@ -18,6 +18,7 @@ import pytest
 
 from services.demo import releases
 from services.deployer.runtime.ports import reserved
+from tests.support.disk import small_disk
 from tests.support.harness import (
     LONGSHORE,
     Server,
@@ -311,3 +312,25 @@ def test_wrong_files_are_told(tmp_path: Path, text: str, says: str) -> None:
     assert answer.returncode == 2
     assert says in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
+
+
+def test_a_reload_on_a_full_disk_changes_nothing_and_the_next_one_everything(tmp_path: Path) -> None:
+    one = Up(tmp_path)
+    with small_disk(Path(one.state)) as disk:
+        one.write("web", "api")
+        one.start()
+        try:
+            wait_for("both serve", lambda: one.answers("web") and one.answers("api"))
+            disk.fill()
+            one.write("web", replicas=2)
+            os.kill(one.pid, signal.SIGHUP)
+            wait_for("it is refused", lambda: "not reloaded" in one.log.read_text())
+            assert one.has_deployer("api")
+            disk.free()
+            one.reload()
+            wait_for("the change is in force", lambda: len(one.apps().get("web", {}).get("replicas", [])) == 2)
+            wait_for("the other application is gone", lambda: not one.has_deployer("api"))
+            wait_for("so are its replicas", lambda: not one.answers("api"))
+        finally:
+            one.stop()
+            one.end_replicas()

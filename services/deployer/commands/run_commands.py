@@ -47,6 +47,7 @@ class RunCommands:
         release = self._store.decisions.current
         if not release:
             raise LongshoreError("nothing was deployed yet: `longshore deploy` first")
+        self._reconciler.deployment.options.read()  # files with variables may have changed since the last start
         deployment = await self._reconciler.deployment.restart(requester.by, requester.cause)
         return Reply(True, f"release {release} is being restarted", deployment)
 
@@ -81,6 +82,7 @@ class RunCommands:
         started = replace(decisions, stopped=False, removed=False, removed_by="")
         replicas = desired(started, self._option)
         await self._store.commit(started, ScaleSet(time.time(), replicas, requester.by))
+        self._reconciler.deployment.options.keep()  # a removal has deleted them
         self._reconciler.manager.backoff.clear()
         self._reconciler.routes.forget()
         return Reply(

@@ -38,6 +38,15 @@ class Notice(msgspec.Struct, frozen=True):
     event: dict[str, Any] = {}
 
 
+UNDONE = "It is rolled back"
+CONSEQUENCES = {
+    "release": "It is rolled back and quarantined: not deployed again until there is a newer release, or until "
+    "`longshore retry`",
+    "options": "The options before it serve, until they change again, or until `longshore retry`",
+}
+"""What follows from a failed deployment, by its kind."""
+
+
 def deployed(event: DeploymentSucceeded) -> Notice:
     """Return the notice of a deployment that succeeded."""
     return _of(event, "deployment-succeeded", "success", f"{event.release} is deployed", f"in {event.duration:.1f} s")
@@ -45,10 +54,7 @@ def deployed(event: DeploymentSucceeded) -> Notice:
 
 def failed(event: DeploymentFailed) -> Notice:
     """Return the notice of a deployment that failed."""
-    text = (
-        f"{event.phase}: {event.reason}{_last_words(event.output)}. It is rolled back and quarantined: not deployed "
-        "again until there is a newer release, or until `longshore retry`"
-    )
+    text = f"{event.phase}: {event.reason}{_last_words(event.output)}. {CONSEQUENCES.get(event.kind, UNDONE)}"
     return _of(event, "deployment-failed", "failure", f"deployment of {event.release} failed", text)
 
 

@@ -41,7 +41,7 @@ class DecisionStore:
         except msgspec.MsgspecError as error:
             self._context.log.error("the decisions are damaged: starting without", key=self._key, reason=str(error))
             return
-        self.decisions = replace(found, pending_events=b"", removed=bool(found.removed_by))
+        self.decisions = replace(found, pending_events=b"", removed=found.removed and bool(found.removed_by))
         await self._record_all(self._pending(found.pending_events))
 
     def _pending(self, encoded: bytes) -> list[AnyEvent]:

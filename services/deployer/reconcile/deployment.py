@@ -249,6 +249,7 @@ class Deployment:
                 duration=duration,
                 digest=ongoing.artifact.digest,
                 output=output,
+                kind=ongoing.kind,
             )
             quarantined = [ReleaseQuarantined(now, ongoing.release, reason)] if ongoing.kind == "release" else []
             await self._store.commit(with_failed(self._store.decisions, ongoing, reason, output), failed, *quarantined)
@@ -256,9 +257,10 @@ class Deployment:
             if self._preparing:
                 self._preparing.cancel()
             self._limit_undoing()
-            what = {"release": "release", "options": "change of options"}.get(ongoing.kind)
-            outcome = f"deployment failed, {what} quarantined" if what else "deployment failed"
-            self._log.error(outcome, release=ongoing.release, phase=phase, reason=reason)
+            what = {"release": ", release quarantined", "options": ", change of options quarantined"}.get(
+                ongoing.kind, ""
+            )
+            self._log.error(f"deployment failed{what}", release=ongoing.release, phase=phase, reason=reason)
             previous = self._store.decisions.current
             self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
 
@@ -292,7 +294,8 @@ class Deployment:
     async def _pull(self, ongoing: Ongoing) -> tuple[str, str] | None:
         began = time.monotonic()
         try:
-            await self._runtime.pull(await self.artifact(ongoing.release, ongoing.deployment))
+            artifact = await self.artifact(ongoing.release, ongoing.deployment)
+            await self._runtime.pull(artifact, self.options.of(ongoing.deployment))
         except LongshoreError as error:
             return "pull", str(error)
         self._store.record(ImagePulled(time.time(), ongoing.deployment, ongoing.release, time.monotonic() - began))

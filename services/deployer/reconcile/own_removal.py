@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from msgspec.structs import replace
@@ -12,6 +13,8 @@ from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.reconcile.replica_set import ReplicaSet
 from services.deployer.reconcile.route_publisher import RoutePublisher
 from services.deployer.rollout.decisions import desired
+from services.deployer.runtime.options_file import OptionsFile
+from services.deployer.runtime.replica_dir import replica_folder
 from services.deployer.settings import DeployerSettings
 
 CONFIGURATION = "its configuration"
@@ -33,6 +36,7 @@ class Removal:
         self._store = store
         self._routes = routes
         self._replica_set = replica_set
+        self._options = OptionsFile(replica_folder(settings.state_dir, settings.app))
         self._log = context.log
 
     @property
@@ -48,7 +52,8 @@ class Removal:
         """Record at the start how many replicas are to run; or again that none is, for this start says otherwise."""
         decisions = self._store.decisions
         if decisions.removed_by:
-            self._log.warning("the application was removed; `longshore start` runs it again", by=decisions.removed_by)
+            again = f"the application was removed; `longshore start --app {self._settings.app}` runs it again"
+            self._log.warning(again, by=decisions.removed_by)
             if decisions.removed:
                 self._store.record(ApplicationRemoved(time.time(), decisions.removed_by))
             return
@@ -65,6 +70,8 @@ class Removal:
         if not decisions.removed:
             by = decisions.removed_by or CONFIGURATION
             await self._store.commit(
-                replace(decisions, removed=True, ongoing=None), ApplicationRemoved(time.time(), by)
+                replace(decisions, removed=True, ongoing=None, options=""), ApplicationRemoved(time.time(), by)
             )
+            with contextlib.suppress(OSError):
+                self._options.forget()
             self._log.info("application removed", by=by)

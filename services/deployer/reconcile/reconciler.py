@@ -62,9 +62,6 @@ class Reconciler:
         self._lock = asyncio.Lock()
         self.store = DecisionStore(context, settings.app, notify)
         self.order = RolloutOrder(settings, self.store)
-        self.poller = RegistryPoller(
-            registry, self._record_unless_removed, self.wake, lambda offered: self.offers.wanted(offered)
-        )
         self.replica_set = ReplicaSet(context.bus, context.host, settings.app, check(settings), runtime.problem)
         self.offers = Offers(self.store, self.order, self.replica_set, registry.is_newer)
         self.poller = RegistryPoller(registry, self._record_unless_removed, self.wake, self.offers.wanted)
@@ -97,8 +94,9 @@ class Reconciler:
         await self.replica_set.load()
         routed = await self.routes.load()
         await self.manager.adopt(routed, self.routes.generation)
-        self.deployment.options.read()
+        self.deployment.options.read_or_find()
         await self._infer_current()
+        self.deployment.options.keep()
         self.deployment.resume({replica.revision for replica in self.replica_set.replicas.values()})
         own = f"{subjects.token(self.context.host)}.{self.settings.app}.>"
         await kv.followed(self.context, self.wake, subjects.HEALTH, own, Health, self.replica_set.health)
@@ -258,7 +256,13 @@ class Reconciler:
         """Without decisions (the bus was lost), take what most replicas run as the current release and options."""
         decisions = replace(self.store.decisions, after=self.settings.after)
         found = [(one.release, one.revision, one.options) for one in self.replica_set.replicas.values()]
-        decisions = with_inferred(decisions, found, self.deployment.options.fingerprint)
+        wanted = self.deployment.options.fingerprint
+        decisions = with_inferred(decisions, found, wanted)
+        # Other options than those that failed end their quarantine.
+        failed = {name: reason for name, reason in decisions.failed_options.items() if name == wanted}
+        decisions = replace(decisions, failed_options=failed)
+        if (ongoing := decisions.ongoing) and not ongoing.options:  # an earlier version began it
+            decisions = replace(decisions, ongoing=replace(ongoing, options=wanted))
         await self.store.commit(decisions)
 
     async def _after_reconnect(self) -> None:

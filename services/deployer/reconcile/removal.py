@@ -60,7 +60,10 @@ async def until_removed(settings: DeployerSettings, ask: Callable[[], None]) -> 
     bus = await Bus.connect("deployer", credentials.find(settings, "deployer"), settings.bus_timeout)
     try:
         key, rounds = subjects.decisions_key(settings.host, settings.app), 0
-        while not (await _decisions(bus, key)).removed:
+        while True:
+            with contextlib.suppress(BusError):  # it comes back, and the caller limits the wait
+                if (await _decisions(bus, key)).removed:
+                    break
             if rounds % ROUNDS_PER_REQUEST == 0:
                 ask()
             rounds += 1

@@ -194,7 +194,7 @@ class ReplicaManager:
         """Bring the release to this host, however long that takes. Can be cancelled at any moment."""
         try:
             artifact = await self._deployment.artifact(replica.release, replica.revision)
-            await self._runtime.pull(artifact)
+            await self._runtime.pull(artifact, self._deployment.options.of(replica.revision))
         finally:
             self._fetching.pop(replica.id, None)
         replica.since = time.monotonic()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from services.common.errors import LongshoreError
 from services.deployer.reconcile.decision_store import DecisionStore
 from services.deployer.runtime import options as compared
 from services.deployer.runtime.options import Options
@@ -33,9 +34,23 @@ class ReplicaOptions:
         return compared.fingerprint(self.wanted)
 
     def read(self) -> None:
-        """Read the options of now. Raises LongshoreError for one that cannot be used."""
+        """Read the options of now, and keep them. Raises LongshoreError for one that cannot be used."""
         self.wanted = self._runtime.options()
         self.keep()
+
+    def read_or_find(self) -> None:
+        """Read the options of now. If they cannot be used, continue with those with which the replicas run.
+
+        Raises LongshoreError if those are not kept. It keeps nothing: which options run may not be known yet.
+        """
+        try:
+            self.wanted = self._runtime.options()
+        except LongshoreError as error:
+            kept = self._file.find(self._store.decisions.options)
+            if kept is None:
+                raise
+            self.wanted = kept
+            self._log.error("options cannot be used, the replicas keep those that they have", reason=str(error))
 
     def of(self, revision: str) -> Options:
         """Return the options of a revision, those of now if an earlier version deployed it or they are lost."""

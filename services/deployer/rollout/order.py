@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from schemas import subjects
 from schemas.routing import Decisions
+from services.deployer.rollout.decisions import is_idle
 
 
 def reason_to_wait(release: str, host: str, after: Sequence[str], others: Mapping[str, Decisions]) -> str:
@@ -33,6 +34,8 @@ def _obstacle(release: str, there: Decisions | None) -> str:
         return f"where it failed: {there.quarantined[release]}"
     if there.ongoing and there.ongoing.release == release:
         return "which is deploying it"
+    if is_idle(there):
+        return "where the application is stopped"
     if there.paused:
         return "where deployments are paused"
     if there.pinned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import msgspec
 
@@ -34,7 +35,20 @@ NAMES = {
 
 def fingerprint(options: Options) -> str:
     """Return a digest of options. It is of no use for a guess of a secret among them: it is never shown."""
-    return hashlib.sha256(msgspec.json.encode(options, order="sorted")).hexdigest()
+    return hashlib.sha256(encode(options)).hexdigest()
+
+
+def encode(options: Options | dict[str, Options]) -> bytes:
+    """Return options as JSON, equal ones as equal bytes.
+
+    The bytes of a variable need not be UTF-8: Python has the others as lone surrogates, which msgspec does not write.
+    """
+    return json.dumps(msgspec.to_builtins(options), sort_keys=True).encode()
+
+
+def decode(encoded: bytes) -> dict[str, Options]:
+    """Return options by their fingerprints. Raises ValueError."""
+    return msgspec.convert(json.loads(encoded), dict[str, Options])
 
 
 def changed(before: Options, after: Options) -> list[str]:

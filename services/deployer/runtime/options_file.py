@@ -6,10 +6,9 @@ import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
-import msgspec
-
 from services.common.files import replace_atomically
-from services.deployer.runtime.options import Options, fingerprint
+from services.deployer.runtime.options import Options, decode, encode, fingerprint
+from services.deployer.variables import masking
 
 FILE = "options.json"
 
@@ -30,9 +29,20 @@ class OptionsFile:
     def keep(self, options: Options, others: Collection[str]) -> None:
         """Keep these options, and of the others those with these fingerprints. Raises OSError."""
         kept = {name: one for name, one in self._read().items() if name in others}
-        replace_atomically(self._path, msgspec.json.encode(kept | {fingerprint(options): options}))
+        replace_atomically(self._path, encode(kept | {fingerprint(options): options}))
+
+    def hidden(self, names: Collection[str]) -> set[str]:
+        """Return what an output must not show of the kept options: replicas run with them, whatever the files hold now.
+
+        `names`: variables that are secrets, whatever their name.
+        """
+        return {one for options in self._read().values() for one in masking.values(options.environment, names)}
+
+    def forget(self) -> None:
+        """Remove the file: no replica is left, and it may hold secrets."""
+        self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Options]:
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Options])
+        with contextlib.suppress(OSError, ValueError):
+            return decode(self._path.read_bytes())
         return {}

@@ -60,7 +60,7 @@ class ProcessRuntime:
         self._passed = passed
         self._variables = variables or Variables()
         self.outputs = ProcessOutputs(self._root, passed, self._variables)
-        self.commands = ProcessCommands(self._root)
+        self.commands = ProcessCommands(self._root, self._taken)
         self._drain_signal = drain_signal
         self._reserved = set(reserved)
         self._log = log.get("deployer")
@@ -86,7 +86,7 @@ class ProcessRuntime:
             prune(self._root)
         return replicas
 
-    async def pull(self, artifact: Artifact) -> None:
+    async def pull(self, artifact: Artifact, _options: Options) -> None:
         """Check that the folder can still be started. It is here already."""
         if problem := flaw(Path(artifact.location)):
             raise ReleaseError(problem)
@@ -101,7 +101,7 @@ class ProcessRuntime:
         drain_signal = spec.options.drain_signal
         program = Path(spec.artifact.location) / RUN
         try:
-            port = ports.free(HOST, self._ports() | self._reserved | ports.reserved(self._root.parents[1]))
+            port = ports.free(HOST, self._taken())
             folder.create(
                 Record(
                     spec.id,
@@ -178,10 +178,11 @@ class ProcessRuntime:
         if self._clearing:
             self._clearing.cancel()  # the next runtime reports the rest
 
-    def _ports(self) -> set[int]:
-        """Return the ports of all replicas of all applications, also of those that do not listen yet."""
+    def _taken(self) -> set[int]:
+        """Return the ports of services and of all replicas of all applications, also if they do not listen yet."""
         records = (ReplicaDirectory(path.parent).record for path in self._root.parent.glob("*/*/replica.json"))
-        return {record.port for record in records if record}
+        replicas = {record.port for record in records if record}
+        return replicas | self._reserved | ports.reserved(self._root.parents[1])
 
     async def _adopt(self, folder: ReplicaDirectory, record: Record) -> Found | None:
         """Adopt one replica. Return None if this user may not signal it, because it could never be stopped."""

@@ -168,8 +168,8 @@ class Runtime(Protocol):
     async def adopt(self) -> list[Found]:
         """Return all replicas that an earlier deployer left and that are not forgotten, and watch them."""
 
-    async def pull(self, artifact: Artifact) -> None:
-        """Bring a release to this host."""
+    async def pull(self, artifact: Artifact, options: Options) -> None:
+        """Bring a release to this host, and check that it can run with these options."""
 
     async def holds(self, artifact: Artifact) -> bool:
         """Return True if exactly this artifact is on this host, whatever became of the registry since."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 MASK = "***"
 
@@ -20,6 +20,12 @@ def secrets(variables: Iterable[tuple[str, str]]) -> set[str]:
     Of a value with several lines, such as a private key, each line counts.
     """
     return {one for name, value in variables for one in _of(name, value) if len(one) >= SHORTEST}
+
+
+def values(variables: Mapping[str, str], names: Collection[str]) -> set[str]:
+    """Return the secrets in variables: those that `secrets` finds, and the values of the names, which are secrets."""
+    own = (line.strip() for name in names for line in variables.get(name, "").splitlines())
+    return secrets(variables.items()) | {line for line in own if len(line) >= SHORTEST}
 
 
 def _of(name: str, value: str) -> Iterator[str]:

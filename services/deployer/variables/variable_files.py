@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from services.common.errors import ReleaseError, SettingsError
-from services.deployer.variables.masking import SHORTEST
-from services.deployer.variables.masking import secrets as secrets_in
+from services.deployer.variables import masking
 from services.deployer.variables.variables import resolve
 
 
@@ -36,12 +37,23 @@ class Variables(msgspec.Struct, frozen=True):
         except UnicodeDecodeError:
             raise SettingsError(f"{option} {file}: not valid UTF-8; save it as UTF-8") from None
 
+    @property
+    def secret_names(self) -> set[str]:
+        """The names of the variables that are secrets."""
+        return {text.partition("=")[0] for text in self.secrets}
+
     def hidden(self) -> set[str]:
-        """Return what an output must not show: each secret, and the variables whose name says that they are one."""
-        try:
-            variables = self.load()
-        except ReleaseError:  # a file was removed since: what it held is not known any more
-            variables = dict(text.split("=", 1) for text in self.env)
-        names = {text.partition("=")[0] for text in self.secrets}
-        lines_of_secrets = (line.strip() for name in names for line in variables.get(name, "").splitlines())
-        return secrets_in(variables.items()) | {line for line in lines_of_secrets if len(line) >= SHORTEST}
+        """Return what an output must not show: each secret, and the variables whose name says that they are one.
+
+        A file that cannot be read any more hides no value of the others.
+        """
+        parts = [
+            *(replace(self, env_files=[], secrets=[], env=[one]) for one in self.env),
+            *(replace(self, env=[], secrets=[], env_files=[one]) for one in self.env_files),
+            *(replace(self, env=[], env_files=[], secrets=[one]) for one in self.secrets),
+        ]
+        found: set[str] = set()
+        for part in parts:
+            with contextlib.suppress(ReleaseError):
+                found |= masking.values(part.load(), self.secret_names)
+        return found

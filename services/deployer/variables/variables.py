@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-
-import msgspec
+from collections.abc import Callable, Iterable, Iterator
 
 from services.common.errors import SettingsError
 from services.common.text import lines
@@ -69,11 +66,6 @@ def resolve(
 def _checked(where: str, value: str) -> str:
     if "\0" in value:
         raise SettingsError(f"{where}: holds a NUL character, which no variable can; remove it")
-    if len(value.encode()) >= MOST_BYTES:
+    if len(value.encode(errors="surrogateescape")) >= MOST_BYTES:
         raise SettingsError(f"{where}: longer than {MOST_BYTES} bytes; pass the file's path instead")
     return value
-
-
-def digest(variables: Mapping[str, str]) -> str:
-    """Return a digest of variables, empty if there are none. A replica with another digest is replaced."""
-    return hashlib.sha256(msgspec.json.encode(sorted(variables.items()))).hexdigest() if variables else ""

@@ -58,7 +58,9 @@ def test_a_plan_reserves_the_ports_of_all_its_services() -> None:
     plan = Plan(
         ProxySettings(),
         HealthSettings(),
-        GatewaySettings(admin_port=22548, nats_url=["nats://a:24222,nats://b:24223", "nats://c"]),
+        GatewaySettings(
+            admin_port=22548, nats_url=["nats://a:24222,nats://b:24223", "nats://c", "nats://d:99999", "nats://e:x"]
+        ),
         [DeployerSettings(app="web", port=["20080", "20443"]), DeployerSettings(app="api", port=["20081"])],
     )
     assert plan.ports == {22548, 24222, 24223, 20080, 20443, 20081}

@@ -137,9 +137,10 @@ def environment(parsed: Arguments, variables: Variables | None = None) -> list[t
         raise ReleaseError(str(error)) from None
 
 
-async def check(settings: DeployerSettings) -> None:
-    """Raise LongshoreError if no engine answers, or an env file cannot be read."""
-    environment(parse(settings.docker_args), settings.variables)
+async def check(settings: DeployerSettings, is_restart: bool = False) -> None:
+    """Raise LongshoreError if no engine answers, or, before the first start, an env file cannot be read."""
+    if not is_restart:
+        environment(parse(settings.docker_args), settings.variables)
     engine = Engine(settings.docker_host)
     try:
         await engine.call(lambda client: client.ping())

@@ -103,13 +103,13 @@ class DockerRuntime:
         self._spawn(self.commands.tidy(), "remove tasks")
         return replicas
 
-    async def pull(self, artifact: Artifact) -> None:
-        """Pull the image if it is missing, and check that it can run with these settings."""
+    async def pull(self, artifact: Artifact, options: Options) -> None:
+        """Pull the image if it is missing, and check that it can run with these options."""
         try:
             image = await self._images.need(artifact)
         except EngineError as error:
             raise ReleaseError(f"cannot look for {artifact.location}: {error}") from None
-        create_request.replica_ports(self._settings.ports, image, artifact)
+        create_request.replica_ports(self._wanted_ports(options), image, artifact)
         create_request.check_drain_signal(image)
 
     async def holds(self, artifact: Artifact) -> bool:
@@ -191,9 +191,7 @@ class DockerRuntime:
     async def _start(self, spec: Spec, folder: ReplicaDirectory) -> Running:
         options = spec.options
         image = await self._images.need(spec.artifact)
-        proxy_port = self._settings.ports[0].proxy
-        wanted = [Port(proxy_port, port) for port in options.ports]
-        ports = create_request.replica_ports(wanted, image, spec.artifact)
+        ports = create_request.replica_ports(self._wanted_ports(options), image, spec.artifact)
         record = Record(
             spec.id,
             spec.release,
@@ -215,6 +213,9 @@ class DockerRuntime:
         if container is None:
             raise ReleaseError(f"{spec.id} was removed by hand while it started")
         return self._add(folder, record, container)
+
+    def _wanted_ports(self, options: Options) -> list[Port]:
+        return [Port(self._settings.ports[0].proxy, port) for port in options.ports]
 
     async def _adopt(self, folder: ReplicaDirectory, record: Record) -> Found | None:
         container = await self._containers.inspect(record.id)
@@ -238,8 +239,7 @@ class DockerRuntime:
 
     def _restarted(self, replica: str, container: Mapping[str, Any]) -> None:
         if record := ReplicaDirectory(self._root / replica).record:
-            watched = self._watch.watched[replica]
-            if watched.place:
+            if (watched := self._watch.watched[replica]).place:
                 self._readiness.expect(watched, self._place(record, container))
             self.on_restart(replica, self._running(record, container))
 

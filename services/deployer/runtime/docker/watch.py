@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -36,6 +36,8 @@ GRACE = 5.0
 The engine does not say which of the two it does. Between both steps it takes down and sets up the container's
 network, which takes a second or more on a busy host. A container that stays stopped is replaced that much later.
 """
+OUTPUT_TIMEOUT = 5.0
+"""Seconds for the last lines of a container that ended; they come within milliseconds, unless the engine is busy."""
 
 
 class _Actor(msgspec.Struct, rename={"attributes": "Attributes"}):
@@ -247,15 +249,24 @@ class Watch:
     async def _report_down(self, watched: Watched, code: int) -> None:
         if not watched.is_down:
             watched.is_down = True
-            output = await self._outputs.last_lines(watched.id)
+            output = await _in_time(self._outputs.last_lines(watched.id))
             self._ended(Exit(watched.id, code, watched.id in self._oom, restarts=True, output=output))
 
     async def _end(self, watched: Watched, last: State | None) -> None:
-        output = await self._outputs.save(watched.folder) if last else ""
+        output = await _in_time(self._outputs.save(watched.folder)) if last else ""
         self.watched.pop(watched.id, None)
         code = last.code if last else self._codes.get(watched.id, UNSEEN)
         is_oom = watched.id in self._oom or (last is not None and last.oom)
         self._ended(Exit(watched.id, code, is_oom, output=output))
+
+
+async def _in_time(reading: Awaitable[str]) -> str:
+    """Return an output, nothing if it takes long: the exit of a container must be reported, whatever its log does."""
+    try:
+        async with asyncio.timeout(OUTPUT_TIMEOUT):
+            return await reading
+    except TimeoutError:
+        return ""
 
 
 def _code(text: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.deployer.runtime.entry import Entry, Kept
 from services.deployer.runtime.excerpt import READ, excerpt
+from services.deployer.runtime.options_file import OptionsFile
 from services.deployer.runtime.output import file_follower
 from services.deployer.runtime.replica_dir import ReplicaDirectory, kept
 from services.deployer.variables.masking import secrets
@@ -22,6 +23,7 @@ class ProcessOutputs:
         self._root = root
         self._passed = passed
         self._variables = variables
+        self._options = OptionsFile(root)
 
     async def kept(self) -> list[Kept]:
         """Return the replicas with a folder."""
@@ -36,4 +38,6 @@ class ProcessOutputs:
         """Return the last lines in the files of a replica."""
         passed = [(name, os.environ.get(name, "")) for name in self._passed]
         output = await asyncio.to_thread(ReplicaDirectory(self._root / replica).last_output, READ)
-        return excerpt(output, secrets(passed) | self._variables.hidden())
+        return excerpt(
+            output, secrets(passed) | self._variables.hidden() | self._options.hidden(self._variables.secret_names)
+        )

@@ -10,7 +10,7 @@ import pty
 import signal
 import struct
 import termios
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from pathlib import Path
 
 from schemas.output import STDERR, STDOUT, Execute, RunTask
@@ -112,10 +112,11 @@ class ProcessSession:
 
 
 class ProcessCommands:
-    """Starts commands. `root`: the parent of the replicas' folders."""
+    """Starts commands. `root`: the parent of the replicas' folders; `taken` returns the ports that no task gets."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, taken: Callable[[], Collection[int]]) -> None:
         self._root = root
+        self._taken = taken
 
     async def execute(self, session: str, request: Execute) -> ProcessSession:
         """Run a command in the folder and with the environment that the replica was started with."""
@@ -133,7 +134,7 @@ class ProcessCommands:
 
     async def run(self, session: str, spec: Spec, request: RunTask) -> ProcessSession:
         """Run a command in the folder of a release, with the environment of a replica and a port of its own."""
-        variables = environment(os.environ, spec, ports.free(HOST, ()))
+        variables = environment(os.environ, spec, ports.free(HOST, self._taken()))
         return await _start(session, request, variables, Path(spec.artifact.location))
 
 

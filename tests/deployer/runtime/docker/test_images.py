@@ -41,7 +41,7 @@ async def test_a_vanished_image_fails_the_pull_with_the_words_of_the_engine(site
     lost = f"sha256:{'0' * 64}"
     async with runtime(site) as opened:
         with pytest.raises(ReleaseError, match=r"cannot pull .*: manifest .*unknown") as failed:
-            await opened.pull(artifact(site, lost))
+            await opened.pull(artifact(site, lost), opened.options())
     assert "\n" not in str(failed.value)
 
 
@@ -53,7 +53,7 @@ async def test_a_registry_that_is_gone_fails_the_pull_and_the_old_release_serves
         site.options["registry"] = "img://127.0.0.1:1/nobody"
         async with runtime(site, app="other") as opened:
             with pytest.raises(ReleaseError, match=r"cannot pull 127.0.0.1:1/nobody@sha256:.*refused"):
-                await opened.pull(Artifact("", f"127.0.0.1:1/nobody@sha256:{'1' * 64}"))
+                await opened.pull(Artifact("", f"127.0.0.1:1/nobody@sha256:{'1' * 64}"), opened.options())
         assert site.active() == before
 
 
@@ -62,14 +62,14 @@ async def test_a_pull_that_takes_too_long_is_given_up(site: DockerSite) -> None:
         port = silent.getsockname()[1]
         async with runtime(site, pull_timeout=0.5) as opened:
             with pytest.raises(ReleaseError, match=r"not done within --pull-timeout 0.5 s"):
-                await opened.pull(Artifact("", f"127.0.0.1:{port}/slow@sha256:{'2' * 64}"))
+                await opened.pull(Artifact("", f"127.0.0.1:{port}/slow@sha256:{'2' * 64}"), opened.options())
 
 
 async def test_an_image_for_another_platform_is_refused(site: DockerSite) -> None:
     foreign = site.release("1.0.0", arch="s390x")
     async with runtime(site) as opened:
         with pytest.raises(ReleaseError, match="is for linux/s390x, and this engine runs linux/amd64"):
-            await opened.pull(artifact(site, foreign))
+            await opened.pull(artifact(site, foreign), opened.options())
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ async def test_without_exactly_one_exposed_port_the_container_port_must_be_named
     digest = site.release("1.0.0", ExposedPorts=exposed)
     async with runtime(site) as opened:
         with pytest.raises(ReleaseError, match=problem):
-            await opened.pull(artifact(site, digest))
+            await opened.pull(artifact(site, digest), opened.options())
     async with runtime(site, port=["8080:8080"]) as opened:
-        await opened.pull(artifact(site, digest))
+        await opened.pull(artifact(site, digest), opened.options())
 
 
 async def test_an_image_whose_program_cannot_be_started_fails_its_deployment(site: DockerSite) -> None:
@@ -116,11 +116,11 @@ async def test_a_registry_that_wants_a_password_gets_that_of_the_configuration(
         image = Artifact(digest, f"{locked.host}/private@{digest}")
         async with runtime(site, port=["8080:8080"]) as opened:
             with pytest.raises(ReleaseError, match="no basic auth credentials"):
-                await opened.pull(image)
+                await opened.pull(image, opened.options())
             monkeypatch.setenv("LONGSHORE_REGISTRY_USERNAME", USERNAME)
             monkeypatch.setenv("LONGSHORE_REGISTRY_PASSWORD", PASSWORD)
             with pytest.raises(ReleaseError) as failed:
-                await opened.pull(image)
+                await opened.pull(image, opened.options())
         assert "is not a layer" not in str(failed.value)
         assert "no basic auth" not in str(failed.value)
         assert PASSWORD not in str(failed.value)
@@ -132,9 +132,9 @@ async def test_a_registry_that_wants_a_password_gets_that_of_the_configuration(
 async def test_what_was_pulled_once_is_not_pulled_again(site: DockerSite, image_registry: DockerRegistry) -> None:
     image = artifact(site, site.release("1.0.0"))
     async with runtime(site) as opened:
-        await opened.pull(image)
+        await opened.pull(image, opened.options())
         pulls = [line for line in image_registry.requests if site.repository in line and line.startswith("GET")]
-        await opened.pull(image)
+        await opened.pull(image, opened.options())
         assert [line for line in image_registry.requests if site.repository in line and line.startswith("GET")] == pulls
 
 

@@ -41,7 +41,7 @@ async def test_the_engine_pulls_with_the_entry_for_the_repository(
         try:
             # The image that the registry has is none that could be unpacked: how far the pull comes is what counts.
             with pytest.raises(ReleaseError) as failed:
-                await runtime.pull(Artifact(digest, f"{locked.host}/team/private@{digest}"))
+                await runtime.pull(Artifact(digest, f"{locked.host}/team/private@{digest}"), runtime.options())
         finally:
             runtime.close()
     finally:

@@ -15,6 +15,7 @@ from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.output import logs
 from services.deployer.runtime.entry import Entry, Kept
 from services.deployer.runtime.excerpt import MOST_LINES, READ, excerpt
+from services.deployer.runtime.options_file import OptionsFile
 from services.deployer.runtime.output import file_follower, log_file
 from services.deployer.runtime.replica_dir import ReplicaDirectory, kept
 from services.deployer.variables.masking import secrets
@@ -35,6 +36,7 @@ class ContainerOutputs:
         self._root = root
         self._arguments = arguments
         self._variables = variables
+        self._options = OptionsFile(root)
 
     async def kept(self) -> list[Kept]:
         """Return the replicas with a folder."""
@@ -78,7 +80,7 @@ class ContainerOutputs:
 
     def _secrets(self) -> set[str]:
         """Return the secrets in the environment that containers get."""
-        try:
-            return self._variables.hidden() | secrets(create_request.environment(self._arguments))
-        except ReleaseError:  # an env file was removed since: what it held is not known any more
-            return self._variables.hidden()
+        hidden = self._variables.hidden() | self._options.hidden(self._variables.secret_names)
+        with contextlib.suppress(ReleaseError):  # an env file was removed since: what it held is in the kept options
+            hidden |= secrets(create_request.environment(self._arguments))
+        return hidden
