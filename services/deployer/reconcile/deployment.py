@@ -43,6 +43,7 @@ from services.deployer.runtime.replica_dir import replica_folder
 from services.deployer.settings import DeployerSettings
 
 NO_CAUSE = Cause()
+QUARANTINED = {"release": ", release quarantined", "options": ", change of options quarantined"}
 Kind: TypeAlias = Literal["release", "options", "restart", "redeploy"]
 """As in DeploymentStarted."""
 
@@ -227,9 +228,8 @@ class Deployment:
             ended = DeploymentSucceeded(time.time(), ongoing.deployment, ongoing.release, duration)
             changed = ongoing.pinned != self._store.decisions.pinned
             pins = [ReleasePinned(ended.time, ongoing.pinned, ongoing.by)] if changed else []
-            await self._store.commit(
-                with_succeeded(self._store.decisions, ongoing, self._registry.is_newer), ended, *pins
-            )
+            decisions = with_succeeded(self._store.decisions, ongoing, self._registry.is_newer)
+            await self._store.commit(decisions, ended, *pins)
             self._log.info("deployment succeeded", release=ongoing.release, seconds=round(duration, 3))
             self.options.keep()
             needed = list(self._store.decisions.artifacts.values())
@@ -257,10 +257,12 @@ class Deployment:
             if self._preparing:
                 self._preparing.cancel()
             self._limit_undoing()
-            what = {"release": ", release quarantined", "options": ", change of options quarantined"}.get(
-                ongoing.kind, ""
+            self._log.error(
+                f"deployment failed{QUARANTINED.get(ongoing.kind, '')}",
+                release=ongoing.release,
+                phase=phase,
+                reason=reason,
             )
-            self._log.error(f"deployment failed{what}", release=ongoing.release, phase=phase, reason=reason)
             previous = self._store.decisions.current
             self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
 

@@ -50,6 +50,18 @@ def kinds(notice_filter: NoticeFilter, *events: Event) -> list[str]:
             "2.0.0 failed",
             "quarantined",
         ),
+        (
+            DeploymentFailed(1.0, "d", "2.0.0", phase="check", reason="no", duration=3.0, kind="options"),
+            "failure",
+            "2.0.0 failed",
+            "The options before it serve",
+        ),
+        (
+            DeploymentFailed(1.0, "d", "2.0.0", phase="check", reason="no", duration=3.0, kind="restart"),
+            "failure",
+            "2.0.0 failed",
+            "check: no. It is rolled back",
+        ),
         (DeploymentRolledBack(1.0, "d", "2.0.0", "1.0.0"), "warning", "2.0.0 is rolled back", "1.0.0 serves as before"),
         (DeploymentRolledBack(1.0, "d", "2.0.0", ""), "warning", "2.0.0 is rolled back", "nothing serves"),
         (exited(1.0, 3), "failure", "a replica of 1.0.0 ended", "web-1.0.0-0 exited with code 3"),

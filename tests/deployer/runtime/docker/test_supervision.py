@@ -27,7 +27,9 @@ from schemas.events import (
 )
 from schemas.routing import Backend
 from services.common.errors import EngineError
+from services.deployer.runtime.docker import watch
 from services.deployer.runtime.docker.containers import Containers
+from services.deployer.runtime.docker.output.outputs import ContainerOutputs
 from services.deployer.runtime.docker.streaming import Stream
 from tests.deployer.runtime.docker.site import DockerSite, serving, until_replaced
 from tests.deployer.waiting import eventually
@@ -313,3 +315,33 @@ async def test_a_container_gets_its_variables_and_is_replaced_when_they_change(
     async with site.deployer(env=["A=option", "B=option"], docker_args=["-e", "B=behind"], **options):
         (after,) = await until_replaced(site, before, count=1)
         assert "FROM_FILE=2" in variables(after)
+
+
+async def test_a_container_is_replaced_with_its_ports_after_a_change_of_them_failed(site: DockerSite) -> None:
+    site.release("1.0.0", ExposedPorts={})
+    async with site.deployer(port=["8080:8080"]):
+        await serving(site, count=1)
+    async with site.deployer(port=["8080"]):  # which port of the container is unknown now
+        assert (await site.until(DeploymentFailed)).kind == "options"
+        await site.until(DeploymentRolledBack)
+        (before,) = await site.until_serving("1.0.0")
+        site.engine.remove_container(before, force=True)
+        (after,) = await until_replaced(site, before)
+        assert site.visit(site.replicas[after]) == "1.0.0"
+
+
+async def test_the_end_of_a_container_is_reported_whatever_becomes_of_its_log(
+    site: DockerSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: Any) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    monkeypatch.setattr(watch, "OUTPUT_TIMEOUT", 0.5)
+    monkeypatch.setattr(ContainerOutputs, "save", hang)
+    site.release("1.0.0")
+    async with site.deployer(replicas=2):
+        before = await serving(site)
+        os.kill(site.engine.inspect_container(before[0])["State"]["Pid"], signal.SIGKILL)
+        assert (await site.until(ReplicaExited)).replica == before[0]
+        await until_replaced(site, before[0])
