@@ -179,14 +179,9 @@ class Deployment:
         await self._store.commit(with_started(decisions, ongoing), started)
         self._preparation, self.failure, self.output = "due", None, ""
         self._begun = (ongoing.deployment, time.monotonic())
-        self._log.info(
-            "deployment started",
-            release=release,
-            previous=decisions.current,
-            by=by,
-            **({} if kind == "release" else {"kind": kind}),
-            **({"changed": ", ".join(started.changed)} if started.changed else {}),
-        )
+        more = {} if kind == "release" else {"kind": str(kind)}
+        more |= {"changed": ", ".join(started.changed)} if started.changed else {}
+        self._log.info("deployment started", release=release, previous=decisions.current, by=by, **more)
         self._wake()
         return ongoing.deployment
 
@@ -257,12 +252,8 @@ class Deployment:
             if self._preparing:
                 self._preparing.cancel()
             self._limit_undoing()
-            self._log.error(
-                f"deployment failed{QUARANTINED.get(ongoing.kind, '')}",
-                release=ongoing.release,
-                phase=phase,
-                reason=reason,
-            )
+            outcome = "deployment failed" + QUARANTINED.get(ongoing.kind, "")
+            self._log.error(outcome, release=ongoing.release, phase=phase, reason=reason)
             previous = self._store.decisions.current
             self._context.spawn(self._hooks.on_failure(ongoing, previous, phase, reason, duration), "on-failure")
 
