@@ -326,7 +326,7 @@ async def test_a_container_is_replaced_with_its_ports_after_a_change_of_them_fai
         await site.until(DeploymentRolledBack)
         (before,) = await site.until_serving("1.0.0")
         site.engine.remove_container(before, force=True)
-        (after,) = await until_replaced(site, before)
+        (after,) = await until_replaced(site, before, 1)
         assert site.visit(site.replicas[after]) == "1.0.0"
 
 
