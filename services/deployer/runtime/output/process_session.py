@@ -138,24 +138,31 @@ class ProcessCommands:
             where = process.joinpath("cwd").readlink()
         except OSError as error:
             raise LongshoreError(f"cannot look at replica {request.replica}: {error.strerror}") from None
-        return await _start(session, request, variables, where)
+        return await self._start(session, request, variables, where)
 
     async def run(self, session: str, spec: Spec, request: RunTask) -> ProcessSession:
         """Run a command in the folder of a release, with the environment of a replica and a port of its own."""
         variables = environment(os.environ, spec, ports.free(HOST, ()))
-        return await _start(session, request, variables, Path(spec.artifact.location))
+        return await self._start(session, request, variables, Path(spec.artifact.location))
 
+    def kill_left(self) -> None:
+        """Kill what the commands of an earlier deployer left. As slow as `orphans.kill`."""
+        if self._root.is_dir():
+            orphans.kill(orphans.owner(self._root), mark=orphans.OWNER)
 
-async def _start(
-    session: str, request: Execute | RunTask, variables: Mapping[str, str], folder: Path
-) -> ProcessSession:
-    variables = {**variables, orphans.SESSION: session}
-    try:
-        if request.terminal:
-            return await _with_terminal(session, request, {**variables, "TERM": request.terminal}, folder)
-        return await _with_pipes(session, request, variables, folder)
-    except OSError as error:
-        raise LongshoreError(f"cannot start {request.command[0]}: {error.strerror}") from None
+    async def _start(
+        self, session: str, request: Execute | RunTask, variables: Mapping[str, str], folder: Path
+    ) -> ProcessSession:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            marked = {**variables, orphans.SESSION: session, orphans.OWNER: orphans.owner(self._root)}
+            if request.terminal:
+                return await _with_terminal(session, request, {**marked, "TERM": request.terminal}, folder)
+            return await _with_pipes(session, request, marked, folder)
+        except OSError as error:
+            raise LongshoreError(f"cannot start {request.command[0]}: {error.strerror}") from None
+        except ValueError as error:  # a NUL in the command
+            raise LongshoreError(f"cannot start {request.command[0]!r}: {error}") from None
 
 
 async def _with_pipes(
