@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from services.deployer.runtime.output.log_file import LONGEST_LINE
+
 HEADER = 8
+STAMP = 64
+"""Bytes within which a time and the space after it end; it has 36 at most."""
 STDERR = 2
 
 
@@ -52,29 +56,64 @@ class Stamped(msgspec.Struct, frozen=True):
 
 
 class Lines:
-    """Takes the parts of a log with times, and returns its lines. The engine may send a line in several parts."""
+    """Takes the parts of a log with times, and returns its lines; one of more than LONGEST_LINE bytes in pieces.
 
-    def __init__(self) -> None:
+    The engine sends a long line in several messages, each with a time. Without a terminal, each message is a part.
+    With one, they follow each other, and the engine ends a message after LONGEST_LINE bytes.
+    """
+
+    def __init__(self, has_terminal: bool = False) -> None:
+        self._has_terminal = has_terminal
         self._rests = {1: b"", STDERR: b""}
 
     def feed(self, part: Part) -> Iterator[Stamped]:
         """Yield the lines that are complete now."""
         source = STDERR if part.source == STDERR else 1
-        *complete, self._rests[source] = (self._rests[source] + part.data).split(b"\n")
-        yield from (_stamped(line, source) for line in complete)
+        rest, data = self._rests[source], part.data
+        if not self._has_terminal and _time(rest)[0]:
+            data = _time(data)[2]
+        *complete, rest = (rest + data).split(b"\n")
+        for line in complete:
+            yield from self._pieces(line, source)
+        while len(rest) > LONGEST_LINE + 2 * STAMP:  # the next time is complete
+            first, rest = self._cut(rest)
+            yield _stamped(first, source)
+        self._rests[source] = rest
 
     def end(self) -> Iterator[Stamped]:
         """Yield the last lines, which have no line end."""
-        yield from (_stamped(rest, source) for source, rest in self._rests.items() if rest)
+        for source, rest in self._rests.items():
+            if rest:
+                yield from self._pieces(rest, source)
+
+    def _pieces(self, line: bytes, source: int) -> Iterator[Stamped]:
+        line = line.removesuffix(b"\r")
+        while len(_time(line)[2]) > LONGEST_LINE:
+            first, line = self._cut(line)
+            yield _stamped(first, source)
+        yield _stamped(line, source)
+
+    def _cut(self, line: bytes) -> tuple[bytes, bytes]:
+        """Return the first piece of a line, and the others. Both begin with a time if the engine sends times."""
+        _, stamp, text = _time(line)
+        first, others = text[:LONGEST_LINE], text[LONGEST_LINE:]
+        if self._has_terminal and stamp and _time(others)[0]:
+            return stamp + first, others
+        return stamp + first, stamp + others
 
 
 def _stamped(line: bytes, source: int) -> Stamped:
-    stamp, _, text = line.partition(b" ")
+    moment, _, text = _time(line)
+    return Stamped(moment, text, source == STDERR)
+
+
+def _time(line: bytes) -> tuple[int, bytes, bytes]:
+    """Return the time at the beginning of a message (0: an engine without times), its bytes, and the text after it."""
+    stamp, space, text = line[:STAMP].partition(b" ")
     try:
-        moment = nanoseconds(stamp.decode())
-    except ValueError:  # an engine without times
-        moment, text = 0, line
-    return Stamped(moment, text.removesuffix(b"\r"), source == STDERR)
+        return nanoseconds(stamp.decode()), stamp + space, text + line[STAMP:]
+    except ValueError:
+        return 0, b"", line
 
 
 def nanoseconds(stamp: str) -> int:

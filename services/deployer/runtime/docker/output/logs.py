@@ -45,7 +45,7 @@ async def _lines(
     query |= {"tail": str(tail)} if tail >= 0 else {}
     query |= {"since": frames.since(since)} if since else {}
     stream = await engine.stream("get", f"containers/{container}/logs", query)
-    parts, lines = Demultiplexer(has_terminal), Lines()
+    parts, lines = Demultiplexer(has_terminal), Lines(has_terminal)
     try:
         async for data in stream.data():
             for part in parts.feed(data):
