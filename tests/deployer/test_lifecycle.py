@@ -127,7 +127,8 @@ async def test_a_removed_application_is_gone_also_after_a_restart_until_it_is_st
     release(site.registry, "2.0.0")
     async with site.deployer(replicas=2):
         await site.until(ApplicationRemoved, 2)
-        assert "`longshore start` first" in (await site.ask(Restart(), ok=False)).message
+        refusal = await site.ask(Restart(), ok=False)
+        assert refusal.message == "web was removed: `longshore start --app web` first"
         assert (await site.decisions()).removed
         await site.ask(Start())
         await site.until_serving("2.0.0", 2)
