@@ -22,9 +22,9 @@ def messages(text: bytes, size: int) -> list[bytes]:
     return [STAMPS[number] + part for number, part in enumerate(parts[:-1])] + [STAMPS[-1] + parts[-1] + b"\n"]
 
 
-def lines(data: bytes, has_terminal: bool, sizes: list[int]) -> list[Stamped]:
+def lines(data: bytes, sizes: list[int]) -> list[Stamped]:
     """The lines in bytes that come in chunks of these sizes, which repeat."""
-    parts, found, at = Demultiplexer(has_terminal), Lines(has_terminal), 0
+    parts, found, at = Demultiplexer(False), Lines(), 0
     result: list[Stamped] = []
     while at < len(data):
         size = sizes[at % len(sizes)]
@@ -43,20 +43,10 @@ CHUNKS = st.lists(st.integers(100, 40_000), min_size=1, max_size=5)
 @given(CHUNKS, st.sampled_from([8191, LONGEST_LINE]))
 def test_a_long_line_has_no_time_within_and_comes_in_pieces(sizes: list[int], message: int) -> None:
     data = b"".join(frame(1, one) for one in (*messages(LONG, message), *messages(b"next", message)))
-    *pieces, last = lines(data, False, sizes)
+    *pieces, last = lines(data, sizes)
     assert b"".join(one.text for one in pieces) == LONG
     assert max(len(one.text) for one in pieces) == LONGEST_LINE
     assert {one.nanoseconds for one in pieces} == {SECOND + 1}
-    assert last.text == b"next"
-
-
-@settings(deadline=None, max_examples=30)
-@given(CHUNKS)
-def test_a_long_line_of_a_terminal_has_no_time_within(sizes: list[int]) -> None:
-    data = b"".join((*messages(LONG, LONGEST_LINE), *messages(b"next\r", LONGEST_LINE)))
-    *pieces, last = lines(data, True, sizes)
-    assert b"".join(one.text for one in pieces) == LONG
-    assert [one.nanoseconds - SECOND for one in pieces] == [1, 2, 3, 4, 5, 6, 19]
     assert last.text == b"next"
 
 

@@ -58,53 +58,36 @@ class Stamped(msgspec.Struct, frozen=True):
 class Lines:
     """Takes the parts of a log with times, and returns its lines; one of more than LONGEST_LINE bytes in pieces.
 
-    The engine sends a long line in several messages, each with a time. Without a terminal, each message is a part.
-    With one, they follow each other, and the engine ends a message after LONGEST_LINE bytes.
+    The engine sends a long line in several parts, each with a time.
     """
 
-    def __init__(self, has_terminal: bool = False) -> None:
-        self._has_terminal = has_terminal
+    def __init__(self) -> None:
         self._rests = {1: b"", STDERR: b""}
 
     def feed(self, part: Part) -> Iterator[Stamped]:
         """Yield the lines that are complete now."""
         source = STDERR if part.source == STDERR else 1
         rest, data = self._rests[source], part.data
-        if not self._has_terminal and _time(rest)[0]:
+        if _time(rest)[0]:
             data = _time(data)[2]
         *complete, rest = (rest + data).split(b"\n")
         for line in complete:
-            yield from self._pieces(line, source)
-        while len(rest) > LONGEST_LINE + 2 * STAMP:  # the next time is complete
-            first, rest = self._cut(rest)
-            yield _stamped(first, source)
-        self._rests[source] = rest
+            yield from _pieces(line.removesuffix(b"\r"), source)
+        *pieces, last = _pieces(rest, source)
+        yield from pieces
+        self._rests[source] = _time(rest)[1] + last.text if pieces else rest
 
     def end(self) -> Iterator[Stamped]:
         """Yield the last lines, which have no line end."""
         for source, rest in self._rests.items():
             if rest:
-                yield from self._pieces(rest, source)
-
-    def _pieces(self, line: bytes, source: int) -> Iterator[Stamped]:
-        line = line.removesuffix(b"\r")
-        while len(_time(line)[2]) > LONGEST_LINE:
-            first, line = self._cut(line)
-            yield _stamped(first, source)
-        yield _stamped(line, source)
-
-    def _cut(self, line: bytes) -> tuple[bytes, bytes]:
-        """Return the first piece of a line, and the others. Both begin with a time if the engine sends times."""
-        _, stamp, text = _time(line)
-        first, others = text[:LONGEST_LINE], text[LONGEST_LINE:]
-        if self._has_terminal and stamp and _time(others)[0]:
-            return stamp + first, others
-        return stamp + first, stamp + others
+                yield from _pieces(rest.removesuffix(b"\r"), source)
 
 
-def _stamped(line: bytes, source: int) -> Stamped:
+def _pieces(line: bytes, source: int) -> Iterator[Stamped]:
     moment, _, text = _time(line)
-    return Stamped(moment, text, source == STDERR)
+    for at in range(0, max(len(text), 1), LONGEST_LINE):
+        yield Stamped(moment, text[at : at + LONGEST_LINE], source == STDERR)
 
 
 def _time(line: bytes) -> tuple[int, bytes, bytes]:
