@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.deployer.runtime.docker.output.frames import Demultiplexer, Lines, Part, Stamped
-from services.deployer.runtime.output.log_file import LONGEST_LINE
+from services.deployer.runtime.entry import LONGEST_LINE
 
 STAMPS = [f"2026-11-27T14:00:00.{number:09d}Z ".encode() for number in range(1, 20)]
 SECOND = 1_795_788_000 * 10**9

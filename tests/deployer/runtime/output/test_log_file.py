@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.deployer.runtime import shim
-from services.deployer.runtime.entry import Entry
+from services.deployer.runtime.entry import LONGEST_LINE, Entry
 from services.deployer.runtime.output import log_file
-from services.deployer.runtime.output.log_file import LONGEST_LINE, OutputLog
+from services.deployer.runtime.output.log_file import OutputLog
 from services.deployer.runtime.replica_dir import ReplicaDirectory
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from services.deployer.runtime.output.log_file import LONGEST_LINE
+from services.deployer.runtime.entry import LONGEST_LINE
 
 HEADER = 8
 STAMP = 64
