@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas import subjects
-from schemas.commands import Command, Deploy, Drain, Remove, Restart, Rollback, Scale, Start, Stop
+from schemas.commands import Command, Deploy, Drain, Remove, Reply, Restart, Rollback, Scale, Start, Stop
 from schemas.events import (
     ApplicationRemoved,
     DeploymentFailed,
@@ -16,8 +16,10 @@ from schemas.events import (
     ReplicaRetired,
     ScaleSet,
 )
+from services.cli.commands import control
+from services.client.client import Client, Target
 from tests.deployer.site import HOST, Site
-from tests.deployer.waiting import eventually
+from tests.deployer.waiting import DEADLINE, eventually
 from tests.support.releases import CRASHING, SERVER, release
 
 
@@ -135,6 +137,21 @@ async def test_a_removed_application_is_gone_also_after_a_restart_until_it_is_st
         decisions = await site.decisions()
     assert not decisions.removed
     assert not decisions.removed_by
+
+
+async def test_the_command_line_sees_a_removal_that_is_over_before_its_first_look(site: Site) -> None:
+    class Slow(Client):
+        async def send(self, command: Command) -> Reply:
+            reply = await super().send(command)
+            await site.until(ApplicationRemoved)
+            return reply
+
+    release(site.registry, "1.0.0")
+    async with site.deployer():
+        await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        await control._send(Slow(site.bus, Target(host=HOST)), Remove("ann"), control.Waiting(timeout=DEADLINE))
+        assert (await site.decisions()).removed
 
 
 async def test_a_name_that_stands_for_something_else_is_deployed_again_by_force(site: Site) -> None:
