@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 
 import pytest
 
+from schemas import subjects
 from services.cli import terminal
+from services.cli.commands import replica_commands
+from services.common.bus.connection import Bus
+from services.common.bus.credentials import Credentials
 from services.common.errors import BusError
+from services.common.streaming.messages import End
+from services.common.streaming.producer import Stream, Streams
+from services.common.streaming.reader import Reader
+from tests.support.nats_server import NatsServer
+from tests.support.patience import patience
 
 
 @pytest.fixture
@@ -44,3 +54,29 @@ async def test_input_that_cannot_be_passed_on_fails_with_the_reason(standard_inp
     with pytest.raises(BusError, match="the deployer is gone"):
         await feeding
     os.close(standard_input)
+
+
+async def test_a_command_whose_input_is_lost_fails_and_does_not_wait_for_its_output(
+    standard_input: int, nats_server: NatsServer, bus: Bus
+) -> None:
+    class Lost(Reader):
+        async def write(self, data: bytes = b"", is_end: bool = False, rows: int = 0, columns: int = 0) -> None:
+            raise BusError("the input is lost")
+
+    async def wait(_: Stream) -> End:
+        await asyncio.Event().wait()
+        return End()
+
+    def subject(stream: str) -> str:
+        return subjects.output_stream("deployer", "web", "host", stream)
+
+    own = await Bus.connect("deployer", Credentials([nats_server.url]))
+    streams = Streams(own, subject)
+    reader = Lost(bus, subject(await streams.open(wait)), "the deployer")
+    os.write(standard_input, b"words")
+    with pytest.raises(BusError, match="the input is lost"):
+        async with asyncio.timeout(patience(10)):
+            await replica_commands._fed(reader)
+    os.close(standard_input)
+    await streams.close("over")
+    await own.close()
