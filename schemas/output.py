@@ -1,10 +1,15 @@
-"""Requests for streams of output, and what travels in the streams."""
+"""Requests for streams of output, and what travels in the streams.
+
+A request has the limits of the events that record it: no command runs whose record would be refused.
+"""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
 import msgspec
+
+from schemas.limits import Name, Seconds, Text
 
 
 class ReadLogs(msgspec.Struct, tag="logs", frozen=True):
@@ -15,13 +20,13 @@ class ReadLogs(msgspec.Struct, tag="logs", frozen=True):
     now on. `previous`: of the replica that ended before each of them, in the same slot.
     """
 
-    replicas: list[str] = []
-    since: float = 0.0
-    ago: float = 0.0
+    replicas: list[Name] = []
+    since: Seconds = 0.0
+    ago: Seconds = 0.0
     tail: int = -1
     follow: bool = False
     previous: bool = False
-    by: str = ""
+    by: Name = ""
 
 
 class Execute(msgspec.Struct, tag="exec", frozen=True):
@@ -30,24 +35,24 @@ class Execute(msgspec.Struct, tag="exec", frozen=True):
     `rows` and `columns`: the size of the terminal, 0 if unknown.
     """
 
-    replica: str
-    command: list[str]
+    replica: Name
+    command: list[Text]
     has_input: bool = False
-    terminal: str = ""
+    terminal: Name = ""
     rows: int = 0
     columns: int = 0
-    by: str = ""
+    by: Name = ""
 
 
 class RunTask(msgspec.Struct, tag="run", frozen=True):
     """Run a command beside the replicas, in the current release. Fields as in Execute."""
 
-    command: list[str]
+    command: list[Text]
     has_input: bool = False
-    terminal: str = ""
+    terminal: Name = ""
     rows: int = 0
     columns: int = 0
-    by: str = ""
+    by: Name = ""
 
 
 OutputRequest: TypeAlias = ReadLogs | Execute | RunTask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -12,6 +13,8 @@ import threading
 import tty
 from collections.abc import Awaitable, Callable, Iterator
 
+import typer
+
 CHUNK = 1 << 14
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """Signals that end a program without a word to it unless it handles them; the terminal would stay raw."""
@@ -19,16 +22,31 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def raw() -> Iterator[None]:
-    """Pass every key on inside, also Ctrl-C. The terminal is restored on every way out, also when a signal ends us."""
+    """Pass every key on inside, also Ctrl-C. The terminal is restored on every way out.
+
+    Raises typer.Exit, with the exit code that a shell has for it, when a signal ends the program inside.
+    """
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task
+    received: list[int] = []
+
+    def end(number: int) -> None:
+        if not received:
+            received.append(number)
+            task.cancel()
+
     tty.setraw(descriptor)
     for number in ENDING:
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, end, number)
     try:
         yield
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        task.uncancel()
+        raise typer.Exit(128 + received[0]) from None
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
         for number in ENDING:
@@ -53,7 +71,7 @@ def resizes(changed: Callable[[int, int], None]) -> Iterator[None]:
 
 
 def feed(write: Callable[[bytes], Awaitable[None]]) -> asyncio.Future[None]:
-    """Pass standard input to `write`, and empty bytes at its end. The future ends with it.
+    """Pass standard input to `write`, and empty bytes at its end. The future ends with it, or with an error of `write`.
 
     A thread reads, because a file or a device cannot be watched by an event loop. It ends with the program: nothing
     can interrupt its read.
@@ -62,22 +80,23 @@ def feed(write: Callable[[bytes], Awaitable[None]]) -> asyncio.Future[None]:
     done: asyncio.Future[None] = loop.create_future()
 
     def read() -> None:
-        with contextlib.suppress(RuntimeError, OSError, asyncio.CancelledError):  # the loop is closed: we end
+        # The program ends: the loop is closed, or has cancelled the call. Or there is no standard input.
+        with contextlib.suppress(RuntimeError, OSError, concurrent.futures.CancelledError):
             while True:
                 data = os.read(0, CHUNK)
-                asyncio.run_coroutine_threadsafe(_written(write, data), loop).result()
-                if not data:
+                if not asyncio.run_coroutine_threadsafe(written(data), loop).result():
                     break
 
-    async def _written(write: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
+    async def written(data: bytes) -> bool:
+        """Return True if more input is wanted."""
         try:
             await write(data)
         except Exception as error:
             if not done.done():
                 done.set_exception(error)
-            raise
         if not data and not done.done():
             done.set_result(None)
+        return not done.done()
 
     threading.Thread(target=read, name="standard input", daemon=True).start()
     return done

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas import subjects
-from schemas.commands import Command, Deploy, Drain, Remove, Restart, Rollback, Scale, Start, Stop
+from schemas.commands import Command, Deploy, Drain, Remove, Reply, Restart, Rollback, Scale, Start, Stop
 from schemas.events import (
     ApplicationRemoved,
     DeploymentFailed,
@@ -18,9 +18,11 @@ from schemas.events import (
     ReplicaRetired,
     ScaleSet,
 )
+from services.cli.commands import control
+from services.client.client import Client, Target
 from services.deployer.service import replicas
 from tests.deployer.site import HOST, Site
-from tests.deployer.waiting import eventually
+from tests.deployer.waiting import DEADLINE, eventually
 from tests.support.releases import CRASHING, SERVER, release
 
 
@@ -130,13 +132,29 @@ async def test_a_removed_application_is_gone_also_after_a_restart_until_it_is_st
     release(site.registry, "2.0.0")
     async with site.deployer(replicas=2):
         await site.until(ApplicationRemoved, 2)
-        assert "`longshore start` first" in (await site.ask(Restart(), ok=False)).message
+        refusal = await site.ask(Restart(), ok=False)
+        assert refusal.message == "web was removed: `longshore start --app web` first"
         assert (await site.decisions()).removed
         await site.ask(Start())
         await site.until_serving("2.0.0", 2)
         decisions = await site.decisions()
     assert not decisions.removed
     assert not decisions.removed_by
+
+
+async def test_the_command_line_sees_a_removal_that_is_over_before_its_first_look(site: Site) -> None:
+    class Slow(Client):
+        async def send(self, command: Command) -> Reply:
+            reply = await super().send(command)
+            await site.until(ApplicationRemoved)
+            return reply
+
+    release(site.registry, "1.0.0")
+    async with site.deployer():
+        await site.until_serving("1.0.0")
+        await site.until(DeploymentSucceeded)
+        await control._send(Slow(site.bus, Target(host=HOST)), Remove("ann"), control.Waiting(timeout=DEADLINE))
+        assert (await site.decisions()).removed
 
 
 async def test_a_name_that_stands_for_something_else_is_deployed_again_by_force(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -138,20 +139,22 @@ def test_the_commands_of_a_task_run(running: Server, tmp_path: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (9, "", "problem\n")
 
 
-@pytest.mark.parametrize("way", ["exit", "SIGTERM"])
-def test_a_shell_has_a_terminal_that_is_restored_on_every_way_out(running: Server, way: str) -> None:
+def test_a_command_that_reads_only_some_of_its_input_ends_quietly(running: Server) -> None:
+    words = [LONGSHORE, "exec", "--state-dir", running.state, "-i", replica_of(running), "--", "head", "-1"]
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as yes:
+        assert yes.stdout
+        result = subprocess.run(
+            words, stdin=yes.stdout, capture_output=True, text=True, env=clean_environment(), timeout=patience(60)
+        )
+        yes.kill()
+    assert (result.returncode, result.stdout, result.stderr) == (0, "y\n", "")
+
+
+@pytest.mark.parametrize(("way", "code"), [("exit", 0), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_shell_has_a_terminal_that_is_restored_on_every_way_out(running: Server, way: str, code: int) -> None:
     ours, its = pty.openpty()
     before = termios.tcgetattr(its)
-    script = "tty; while read word; do echo [$word]; done"
-    words = ["exec", "--state-dir", running.state, "-i", "-t", replica_of(running), "--", "sh", "-c", script]
-    process = subprocess.Popen(
-        [LONGSHORE, *words],
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        env=clean_environment() | {"TERM": "vt100"},
-        start_new_session=True,
-    )
+    process = _with_terminal(running, its, ["-i", "-t"], "tty; while read word; do echo [$word]; done")
     shown = _until(ours, b"/dev/pts/")
     assert termios.tcgetattr(its) != before
     os.write(ours, b"hello\r")
@@ -159,12 +162,42 @@ def test_a_shell_has_a_terminal_that_is_restored_on_every_way_out(running: Serve
     if way == "exit":
         os.write(ours, b"\x04")
     else:
-        process.terminate()
-    _until_ended(process, ours)
+        process.send_signal(signal.Signals[way])
+    shown += _until_ended(process, ours)
     assert termios.tcgetattr(its) == before
     os.close(its)
     os.close(ours)
-    assert (process.returncode == 0) == (way == "exit")
+    assert (process.returncode, b"Traceback" in shown) == (code, False)
+
+
+def test_a_terminal_without_input_keeps_its_own_control_keys(running: Server) -> None:
+    ours, its = pty.openpty()
+    before = termios.tcgetattr(its)
+    process = _with_terminal(running, its, ["-t"], "tty; exec sleep 600")
+    _until(ours, b"/dev/pts/")
+    assert termios.tcgetattr(its) == before
+    os.write(ours, b"\x03")
+    _until_ended(process, ours)
+    os.close(its)
+    os.close(ours)
+    assert process.returncode == 130
+
+
+def _with_terminal(server: Server, terminal: int, options: list[str], script: str) -> subprocess.Popen[bytes]:
+    """Run a script in the replica, from a terminal."""
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    return subprocess.Popen(
+        [LONGSHORE, "exec", "--state-dir", server.state, *options, replica_of(server), "--", "sh", "-c", script],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=clean_environment() | {"TERM": "vt100"},
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    )
 
 
 def _until(terminal: int, words: bytes) -> bytes:
@@ -176,13 +209,14 @@ def _until(terminal: int, words: bytes) -> bytes:
     return shown
 
 
-def _until_ended(process: subprocess.Popen[bytes], terminal: int) -> None:
-    """Wait for the end, and read what is shown meanwhile: a full terminal would block it."""
-    deadline = time.monotonic() + patience(30)
-    while process.poll() is None:
+def _until_ended(process: subprocess.Popen[bytes], terminal: int) -> bytes:
+    """Wait for the end, and return what is shown meanwhile: a full terminal would block it."""
+    shown, deadline = b"", time.monotonic() + patience(30)
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
         assert time.monotonic() < deadline
         if select.select([terminal], [], [], 0.1)[0]:
-            os.read(terminal, 4096)
+            shown += os.read(terminal, 4096)
+    return shown
 
 
 def test_the_output_of_a_replica_that_died_is_there(running: Server, tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ async def abort(
 
 async def _send(client: Client, command: Command, waiting: Waiting) -> None:
     """Send a command, and wait for its end. Raises LongshoreError if it is refused, fails, or takes too long."""
+    app = await client.app()  # before the command: after a removal there may be none
     start = await client.last_sequence() + 1
     reply = await client.send(command)
     is_settled_later = reply.replicas >= 0 or isinstance(command, Drain)
@@ -195,9 +196,9 @@ async def _send(client: Client, command: Command, waiting: Waiting) -> None:
     try:
         async with asyncio.timeout(waiting.timeout):
             if reply.deployment:
-                await _until_ended(client, command, reply, start, waiting)
+                await _until_ended(client, app, command, reply, start, waiting)
             else:
-                await _until_settled(client, command, reply)
+                await _until_settled(client, app, command, reply)
                 if waiting.as_json:
                     output.print_json([reply])
     except TimeoutError:
@@ -206,11 +207,11 @@ async def _send(client: Client, command: Command, waiting: Waiting) -> None:
         ) from None
 
 
-async def _until_ended(client: Client, command: Command, reply: Reply, start: int, waiting: Waiting) -> None:
+async def _until_ended(client: Client, app: str, command: Command, reply: Reply, start: int, waiting: Waiting) -> None:
     """Show the progress of a deployment until its end."""
     history, progress, line = History(), DeploymentProgress(), Line(is_silent=waiting.verbose)
     try:
-        async for recorded in client.events(start, "deployer", await client.app()):
+        async for recorded in client.events(start, "deployer", app):
             if getattr(recorded.event, "deployment", "") != reply.deployment or recorded.host != client.target.host:
                 continue
             history.add(recorded)
@@ -229,9 +230,9 @@ async def _until_ended(client: Client, command: Command, reply: Reply, start: in
         raise LongshoreError(f"{failure.release} was rolled back: {failure.phase}: {failure.reason}")
 
 
-async def _until_settled(client: Client, command: Command, reply: Reply) -> None:
+async def _until_settled(client: Client, app: str, command: Command, reply: Reply) -> None:
     """Show how many replicas serve, until those serve that should."""
-    line, app = Line(), await client.app()
+    line = Line()
     try:
         while True:
             if await _is_settled(client, app, command, reply.replicas, line):

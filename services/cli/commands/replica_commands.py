@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from services.cli import terminal
 from services.cli.output import progress
 from services.cli.verbs import me, registered, verb
 from services.client.client import Client
+from services.common import tasks
 from services.common.errors import SettingsError
 from services.common.streaming.messages import End
 from services.common.streaming.reader import Reader
@@ -68,11 +70,9 @@ def _terminal(wanted: bool) -> tuple[str, int, int]:
 async def _run(client: Client, request: OutputRequest, interactive: bool, tty: bool) -> None:
     reader = await client.read_output(request)
     try:
-        with _raw(reader) if tty else contextlib.nullcontext():
-            feeding = terminal.feed(lambda data: reader.write(data, is_end=not data)) if interactive else None
-            end = await _copied(reader)
-            if feeding:
-                feeding.cancel()
+        # Raw without input would take Ctrl-C from the user and pass it to no one.
+        with _resizes(reader) if tty else nullcontext(), terminal.raw() if tty and interactive else nullcontext():
+            end = await (_fed(reader) if interactive else _copied(reader))
     finally:
         await reader.close()
     if end.reason:
@@ -82,16 +82,30 @@ async def _run(client: Client, request: OutputRequest, interactive: bool, tty: b
 
 
 @contextlib.contextmanager
-def _raw(reader: Reader) -> Iterator[None]:
-    tasks: set[asyncio.Task[None]] = set()
+def _resizes(reader: Reader) -> Iterator[None]:
+    """Pass the size of the terminal on whenever it changes."""
+    sending: set[asyncio.Task[None]] = set()
 
     def resized(rows: int, columns: int) -> None:
         task = asyncio.get_running_loop().create_task(reader.write(rows=rows, columns=columns))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        sending.add(task)
+        task.add_done_callback(sending.discard)
 
-    with terminal.raw(), terminal.resizes(resized):
+    with terminal.resizes(resized):
         yield
+
+
+async def _fed(reader: Reader) -> End:
+    """Copy standard input to the command and its output back, and return its end. Raises BusError if either fails."""
+    feeding = terminal.feed(lambda data: reader.write(data, is_end=not data))
+    copying = asyncio.create_task(_copied(reader), name="output")
+    try:
+        await asyncio.wait((feeding, copying), return_when=asyncio.FIRST_COMPLETED)
+        if feeding.done() and not copying.done():
+            feeding.result()
+        return await copying
+    finally:
+        await tasks.cancel(feeding, copying)
 
 
 async def _copied(reader: Reader) -> End:

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 POLL = 3.0
-"""Seconds after which a request for chunks is answered without any, and between two signs of life of a slow reader."""
+"""Seconds after which a request is answered although there are no chunks, or no room for its input; also those between
+two signs of life of a slow reader."""
 
 GONE = 10.0
 """Seconds of silence after which the other side is gone: three requests, and time for a connection to come back."""
@@ -28,7 +29,10 @@ class Read(msgspec.Struct, tag="read", frozen=True):
 
 
 class Write(msgspec.Struct, tag="write", frozen=True):
-    """Send input, the `sequence`-th message of it (from 1): bytes, their end, or the size of the reader's window."""
+    """Send input, the `sequence`-th message of it (from 1): bytes, their end, or the size of the reader's window.
+
+    It is repeated until it is taken: a command may not read for as long as it likes.
+    """
 
     sequence: int
     data: bytes = b""
@@ -49,10 +53,14 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Chunks(msgspec.Struct, frozen=True):
-    """The next chunks, and the end if they are the last. The answer to a Write or Close holds none."""
+    """The next chunks, and the end if they are the last. The answer to a Write or Close holds none.
+
+    `taken`: how many messages of input the producer has taken so far, in the answer to a Write.
+    """
 
     chunks: list[bytes] = []
     end: End | None = None
+    taken: int = 0
 
 
 Request: TypeAlias = Read | Write | Close

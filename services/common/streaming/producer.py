@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -85,7 +86,7 @@ class Stream:
             case Read(after=after, wait=wait):
                 return messages.encode(await self._read(after, wait))
             case Write():
-                await self._accept(request)
+                return messages.encode(Chunks(taken=await self._accept(request)))
             case Close():
                 self.is_left.set()
         return messages.encode(Chunks())
@@ -106,12 +107,16 @@ class Stream:
             chosen = _fitting(self._chunks)
             return Chunks(chosen, self.end if len(chosen) == len(self._chunks) else None)
 
-    async def _accept(self, message: Write) -> None:
-        """Take an input once, however often it is sent."""
-        async with self._accepting:
-            if message.sequence == self._received + 1:
-                await self._input.put(message)
-                self._received += 1
+    async def _accept(self, message: Write) -> int:
+        """Take an input once, however often it is sent. Return how many are taken: all, once the stream has ended."""
+        if self.end:
+            return message.sequence
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL), self._accepting:
+                if message.sequence == self._received + 1:
+                    await self._input.put(message)
+                    self._received += 1
+        return self._received
 
 
 def _fitting(chunks: deque[bytes]) -> list[bytes]:

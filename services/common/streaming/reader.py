@@ -49,10 +49,12 @@ class Reader:
                 return
 
     async def write(self, data: bytes = b"", is_end: bool = False, rows: int = 0, columns: int = 0) -> None:
-        """Send input, and return when the producer has taken it."""
+        """Send input, and return when the producer has taken it, or has ended. Raises BusError when it is gone."""
         async with self._writing:
             self._sent += 1
-            await self._request(Write(self._sent, data, is_end, rows, columns))
+            message = Write(self._sent, data, is_end, rows, columns)
+            while (await self._request(message)).taken < message.sequence:
+                pass
 
     async def close(self) -> None:
         """Leave the stream, which ends its source."""

@@ -46,7 +46,8 @@ def refuse_idle(reconciler: Reconciler) -> None:
     """Raise LongshoreError if no replica is to run: a deployment would prove nothing."""
     decisions = reconciler.store.decisions
     if decisions.removed_by:
-        raise LongshoreError("the application was removed: `longshore start` first")
+        app = reconciler.settings.app  # a client no longer finds it by itself
+        raise LongshoreError(f"{app} was removed: `longshore start --app {app}` first")
     if decisions.stopped:
         raise LongshoreError("the application is stopped: `longshore start` first")
     if decisions.replicas == 0:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from typing import Any
 
 from schemas.output import Line
 from services.deployer.runtime.entry import Entry
 from services.deployer.runtime.protocol import Outputs
 
+LOOK = 1.0
+"""Seconds between two looks for replicas that were started while all are followed."""
 WAITING = 1000
 """Lines that wait for the reader; beyond that the sources wait."""
 
@@ -20,7 +23,7 @@ class Merger:
     """Merges the outputs of replicas. Each replica is added once."""
 
     def __init__(self, outputs: Outputs, since: float, follow: bool) -> None:
-        self.known: set[str] = set()
+        self._known: set[str] = set()
         self._outputs = outputs
         self._since = since
         self._follow = follow
@@ -47,9 +50,9 @@ class Merger:
             for replica, source in sources.items():
                 self._pump(replica, source)
 
-    async def add(self, replica: str) -> None:
-        """Add a replica that was started meanwhile, with all that it has printed."""
-        self._pump(replica, await self._begin(replica, -1))
+    def watch(self) -> None:
+        """Add each replica that is started from now on, with all that it prints. Then `present` has no end."""
+        self._run("", self._add_started(), "new replicas")
 
     async def present(self) -> AsyncGenerator[list[Line]]:
         """Yield lines as they are printed, until all replicas have ended. Raises what an output raises."""
@@ -65,23 +68,37 @@ class Merger:
                 return
 
     async def _begin(self, replica: str, tail: int) -> Entries:
-        self.known.add(replica)
+        self._known.add(replica)
         source = self._outputs.entries(replica, self._since, tail, self._follow)
         return await self._open.enter_async_context(contextlib.aclosing(source))
 
     def _pump(self, replica: str, source: Entries) -> None:
-        self._tasks[replica] = asyncio.create_task(self._copy(replica, source), name=f"output of {replica}")
+        self._run(replica, self._copy(replica, source), f"output of {replica}")
 
-    async def _copy(self, replica: str, source: Entries) -> None:
+    def _run(self, key: str, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks[key] = asyncio.create_task(self._reported(key, work), name=name)
+
+    async def _reported(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work, and put its end, or its error, behind the lines: `present` waits for it."""
         problem: BaseException | None = None
         try:
-            async for entry in source:
-                if entry:
-                    await self._lines.put(_line(replica, entry))
+            await work
         except Exception as error:  # the reader of the queue raises it
             problem = error
-        self._tasks.pop(replica, None)
+        self._tasks.pop(key, None)
         await self._lines.put(problem)
+
+    async def _copy(self, replica: str, source: Entries) -> None:
+        async for entry in source:
+            if entry:
+                await self._lines.put(_line(replica, entry))
+
+    async def _add_started(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            for one in await self._outputs.kept():
+                if one.runs and one.id not in self._known:
+                    self._pump(one.id, await self._begin(one.id, -1))
 
 
 def _line(replica: str, entry: Entry) -> Line:

@@ -6,6 +6,9 @@ import math
 
 import msgspec
 
+LONGEST_LINE = 1 << 14
+"""Bytes after which a line comes in parts, as Docker does it: a program may print no line end at all."""
+
 
 class Entry(msgspec.Struct, frozen=True):
     """A line of the output, without its end, and when it began to be printed (unix seconds)."""

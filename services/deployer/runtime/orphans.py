@@ -12,6 +12,9 @@ from pathlib import Path
 MARK = "LONGSHORE_REPLICA"
 SESSION = "LONGSHORE_SESSION"
 """The variable with the session of a command that a person runs in a replica or beside it."""
+OWNER = "LONGSHORE_OWNER"
+"""The variable with the folder of the deployer (`owner`) of such a command: the next deployer ends what a killed one
+left. The kernel ends only the command itself with its deployer, not what the command started."""
 ROUNDS = 10
 """Rounds until no orphan is left: a process may fork between the look and the kill, but not ten times in a row."""
 
@@ -20,6 +23,12 @@ EMPTY_ROUNDS = 2
 environment for a moment."""
 PAUSE = 0.02
 """Seconds between two rounds; an execve takes less than a millisecond on an idle host."""
+
+
+def owner(root: Path) -> str:
+    """Return the name of a deployer's folder on this host. In another container, its path may be another folder."""
+    found = root.stat()
+    return f"{found.st_dev:x}:{found.st_ino:x}"
 
 
 def find(*names: str, mark: str = MARK) -> Iterator[int]:

@@ -74,7 +74,11 @@ class ProcessRuntime:
         return Options(drain_signal=self._drain_signal, environment=variables)
 
     async def adopt(self) -> list[Found]:
-        """Watch the replicas that still run, and report those that ended since. Remove damaged folders."""
+        """Watch the replicas that still run, and report those that ended since. Remove damaged folders.
+
+        End what the commands of an earlier deployer left.
+        """
+        await asyncio.to_thread(self.commands.kill_left)
         replicas = []
         for folder in folders(self._root):
             record = folder.record

@@ -85,15 +85,11 @@ class ReplicaDirectory:
 
     @property
     def kept(self) -> Kept | None:
-        """The replica as its folder shows it, None when the folder is damaged."""
-        record = self.record
-        if record is None:
+        """The replica as its folder shows it, None when the folder is damaged or is just being removed."""
+        record, started, ended = self.record, self._changed("replica.json"), self.ended
+        if record is None or started is None:
             return None
-        try:
-            ended = (self.path / "forgotten").stat().st_mtime
-        except OSError:
-            ended = math.inf
-        return Kept(record.id, record.slot, (self.path / "replica.json").stat().st_mtime, ended)
+        return Kept(record.id, record.slot, started, math.inf if ended is None else ended)
 
     @property
     def started(self) -> Started | None:
@@ -133,7 +129,12 @@ class ReplicaDirectory:
     @property
     def is_forgotten(self) -> bool:
         """The exit of the replica is recorded."""
-        return (self.path / "forgotten").exists()
+        return self.ended is not None
+
+    @property
+    def ended(self) -> float | None:
+        """When the exit of the replica was recorded (unix seconds), None if it was not."""
+        return self._changed("forgotten")
 
     def mark_forgotten(self) -> None:
         """Note that the exit of the replica is recorded."""
@@ -150,6 +151,8 @@ class ReplicaDirectory:
             os.close(self._lock(fcntl.LOCK_SH))
         except BlockingIOError:
             return True
+        except FileNotFoundError:  # the folder was removed
+            return False
         return False
 
     def open_shim(self, started: Started) -> int | None:
@@ -162,6 +165,13 @@ class ReplicaDirectory:
             return descriptor
         os.close(descriptor)
         return None
+
+    def _changed(self, name: str) -> float | None:
+        """Return when a file was last written, None if there is none."""
+        try:
+            return (self.path / name).stat().st_mtime
+        except OSError:
+            return None
 
     def _mark(self, name: str) -> None:
         """Write a mark. If a full disk refuses it, an exit is only recorded twice."""
@@ -216,8 +226,6 @@ def found(record: Record, folder: ReplicaDirectory, running: Running | None, end
 
 def prune(root: Path) -> None:
     """Remove the folders of ended replicas but the last few, whose output may explain their exits."""
-    folders = [ReplicaDirectory(path) for path in root.iterdir() if path.is_dir()]
-    ended = [folder for folder in folders if folder.is_forgotten and not folder.is_alive]
-    ended.sort(key=lambda folder: (folder.path / "forgotten").stat().st_mtime)
-    for folder in ended[:-KEPT_FOLDERS]:
+    ended = [(at, folder) for folder in folders(root) if (at := folder.ended) is not None and not folder.is_alive]
+    for _, folder in sorted(ended, key=lambda one: one[0])[:-KEPT_FOLDERS]:
         shutil.rmtree(folder.path, ignore_errors=True)

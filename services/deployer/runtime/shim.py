@@ -22,6 +22,7 @@ import time
 
 REPORT, LOCK = 1, 3
 CHUNK = 1 << 16
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 LOG_SIZE = 10 << 20
 LOG_FILES = 3
 TIMES = "output.times"
@@ -181,21 +182,18 @@ class Log:
 
     def __init__(self, folder: str) -> None:
         self.paths = [f"{folder}/output.log", f"{folder}/{TIMES}"]
-        self.open()
-
-    def open(self) -> None:
-        """Open the file and that of its times, and append to them."""
-        self.file, self.times = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for path in self.paths]
-        self.size = os.fstat(self.file).st_size
+        self.file, self.times = map(append_to, self.paths)
+        self.size, self.records = os.fstat(self.file).st_size, os.fstat(self.times).st_size
         self.noted = 0
-        self.records = os.fstat(self.times).st_size
 
     def write(self, data: bytes) -> None:
         """Append, and rotate a full file first. The times count as well: a program may print byte after byte."""
-        with contextlib.suppress(OSError):
-            if self.size + self.records >= LOG_SIZE:
+        if self.size + self.records >= LOG_SIZE:
+            with contextlib.suppress(OSError):
                 self.rotate()
+        with contextlib.suppress(OSError):
             self.note(time.time_ns())
+        with contextlib.suppress(OSError):
             while data:
                 written = os.write(self.file, data)
                 self.size += written
@@ -208,15 +206,29 @@ class Log:
             self.records += os.write(self.times, now.to_bytes(NUMBER, "big") + self.size.to_bytes(NUMBER, "big"))
 
     def rotate(self) -> None:
-        """Rename the files by one number, and open new ones."""
-        for number in range(LOG_FILES - 1, 0, -1):
-            for path in self.paths:
-                older, newer = f"{path}.{number}", f"{path}.{number - 1}" if number > 1 else path
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(newer, older)  # noqa: PTH105 # as above
-        os.close(self.file)
-        os.close(self.times)
-        self.open()
+        """Rename the files by one number, and continue in new ones. Raises OSError; then the present files stay."""
+        created: list[int] = []
+        try:
+            created.extend(os.open(f"{path}.new", APPEND | os.O_TRUNC, 0o600) for path in self.paths)
+            for number in range(LOG_FILES - 1, -1, -1):
+                for path in self.paths:
+                    names = [f"{path}.new", path, *(f"{path}.{older}" for older in range(1, LOG_FILES))]
+                    with contextlib.suppress(FileNotFoundError):
+                        os.replace(names[number], names[number + 1])  # noqa: PTH105 # as above
+            os.dup2(created[0], self.file, inheritable=False)
+            os.dup2(created[1], self.times, inheritable=False)
+            self.size = self.records = self.noted = 0
+        finally:
+            for descriptor in created:
+                os.close(descriptor)
+
+
+def append_to(path: str) -> int:
+    """Return a descriptor that appends to a file; one that drops everything if the file cannot be opened."""
+    try:
+        return os.open(path, APPEND, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def report(text: str) -> None:

@@ -14,7 +14,7 @@ from services.common.bus.credentials import Credentials
 from services.common.errors import BusError, LongshoreError
 from services.common.streaming import messages, producer, reader
 from services.common.streaming.messages import End, Write
-from services.common.streaming.producer import MOST_STREAMS, WINDOW, Stream, Streams
+from services.common.streaming.producer import INPUTS, MOST_STREAMS, WINDOW, Stream, Streams
 from services.common.streaming.reader import Reader
 from tests.support.nats_server import NatsServer
 from tests.support.patience import patience
@@ -184,6 +184,46 @@ async def test_input_arrives_in_order_and_once(streams: Streams, bus: Bus) -> No
     await one.write(is_end=True)
     assert await everything(one) == ([], End())
     assert found == [Write(1, b"a"), Write(2, rows=25, columns=80), Write(3, is_end=True)]
+
+
+async def test_input_waits_for_a_source_that_does_not_read_for_long(
+    streams: Streams, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer, "POLL", 0.1)
+    monkeypatch.setattr(reader, "ANSWER", patience(0.5))
+    monkeypatch.setattr(reader, "GONE", patience(0.5))
+    reads, count, found = asyncio.Event(), 2 * INPUTS, list[bytes]()
+
+    async def run(stream: Stream) -> End:
+        await reads.wait()
+        while len(found) < count:
+            found.append((await stream.receive()).data)
+        return End()
+
+    one = reading(bus, await streams.open(run))
+
+    async def write() -> None:
+        for number in range(count):
+            await one.write(bytes([number]))
+
+    writing = asyncio.create_task(write())
+    await asyncio.wait([writing], timeout=patience(1.5))  # longer than a reader waits for a producer that is gone
+    assert not writing.done()
+    reads.set()
+    assert await everything(one) == ([], End())
+    await writing
+    assert found == [bytes([number]) for number in range(count)]
+
+
+async def test_input_for_a_source_that_has_ended_is_dropped(streams: Streams, bus: Bus) -> None:
+    async def run(_: Stream) -> End:
+        return End()
+
+    one = reading(bus, await streams.open(run))
+    assert await everything(one) == ([], End())
+    async with asyncio.timeout(patience(20)):
+        for _ in range(2 * INPUTS):
+            await one.write(b"x")
 
 
 async def test_a_source_that_fails_ends_its_stream_with_the_reason(streams: Streams, bus: Bus) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections.abc import AsyncGenerator
 
 import pytest
 
 from schemas.output import Line
 from services.common.errors import EngineError
+from services.deployer.output import merging
 from services.deployer.output.merging import Merger
 from services.deployer.runtime.entry import Entry, Kept
+from tests.support.patience import patience
 
 
 class Outputs:
@@ -20,9 +24,12 @@ class Outputs:
         self.past = past
         self.late = late
         self.closed: list[str] = []
+        self.running: list[Kept] | Exception = []
 
     async def kept(self) -> list[Kept]:
-        return []
+        if isinstance(self.running, Exception):
+            raise self.running
+        return self.running
 
     async def last_lines(self, replica: str) -> str:
         return replica
@@ -58,12 +65,36 @@ async def test_the_past_comes_in_the_order_of_time_and_then_what_is_printed() ->
     assert sorted(outputs.closed) == ["a", "b", "c"]
 
 
-async def test_a_replica_that_starts_later_comes_with_all_its_lines() -> None:
+async def test_a_replica_that_starts_after_the_last_one_has_ended_comes_with_all_its_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(merging, "LOOK", 0.01)
     outputs = Outputs({"a": [1], "b": [2]}, {"b": [3]})
     merger = Merger(outputs, 0, follow=True)
     assert [line.time async for line in merger.past(["a"], 0)] == [1]
-    await merger.add("b")
-    assert [line.time async for batch in merger.present() for line in batch] == [2, 3]
+    merger.watch()
+    found: list[float] = []
+    async with asyncio.timeout(patience(5)), contextlib.aclosing(merger.present()) as present:
+        async for batch in present:
+            found += [line.time for line in batch]
+            if outputs.closed == ["a"]:  # it has ended, and no other runs
+                outputs.running = [Kept("a", 0, 1, 2), Kept("b", 0, 2, math.inf)]
+            if len(found) == 2:
+                break
+    assert found == [2, 3]
+    await merger.close()
+
+
+async def test_replicas_that_cannot_be_listed_end_the_stream_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "LOOK", 0.01)
+    outputs = Outputs({"a": [1]}, {})
+    outputs.running = OSError(5, "Input/output error")
+    merger = Merger(outputs, 0, follow=True)
+    assert [line.time async for line in merger.past(["a"], -1)] == [1]
+    merger.watch()
+    with pytest.raises(OSError, match="Input/output error"):
+        async with asyncio.timeout(patience(5)):
+            _ = [line async for line in merger.present()]
     await merger.close()
 
 

@@ -48,6 +48,14 @@ async def test_a_command_runs_in_the_folder_and_with_the_environment_of_its_repl
         *_, end = await command(site.bus, Execute("x", ["true"]))
         assert end.reason == "no replica 'x' runs here: `longshore status` lists those that do"
         assert "the command is missing" in await refused(site.bus, Execute(replica, []))
+        # No reader of the log takes an event with longer texts: the command would run without a record.
+        for request in (
+            shell(replica, "true", by="x" * 1025),
+            Execute("x" * 1025, ["true"]),
+            RunTask(["x" * ((1 << 16) + 1)]),
+            RunTask(["true"], by="x" * 1025),
+        ):
+            assert "not a request for output: Expected `str` of length" in await refused(site.bus, request)
 
         task, _, end = await command(site.bus, RunTask(["sh", "-c", "echo $COLOUR $LONGSHORE_RELEASE; pwd"]))
         assert (task, end) == (f"blue 1.0.0\n{folder}\n".encode(), End())

@@ -55,6 +55,15 @@ def test_secrets_and_passwords_of_urls_are_masked_the_longer_one_first() -> None
     )
 
 
-def test_a_secret_that_the_first_byte_of_what_is_read_cuts_in_two_is_not_shown() -> None:
-    output = b"hunter2-is-secret\n" * (READ // 18 + 1)
-    assert "secret" not in excerpt(output[-READ:], {"hunter2-is-secret"})
+@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("size", [18, 1000, 5000])
+def test_a_secret_that_the_first_byte_of_what_is_read_cuts_in_two_is_not_shown(size: int, end: str) -> None:
+    secret = "hunter2-is-" + "secret".rjust(size - 11, "x")
+    output = ((secret + end) * (READ // len(secret) + 2)).encode()
+    for cut in (READ, READ + 7):
+        assert "secret" not in excerpt(output[-cut:], {secret})
+
+
+def test_a_password_of_a_url_that_the_first_byte_of_what_is_read_cuts_in_two_is_not_shown() -> None:
+    output = b"amqp://me:" + b"half" * 100 + b"@host/x\n" + b"y" * 5000 + b"\n" + b"s" * 11000 + b"\nend"
+    assert excerpt(output[-READ:], {"s" * 11000, "y" * 5000}).splitlines() == [MASK, MASK, "end"]

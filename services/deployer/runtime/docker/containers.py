@@ -8,6 +8,13 @@ from typing import Any
 from services.common.errors import EngineError
 from services.deployer.runtime.docker.engine import Engine
 
+GRACE = 5.0
+"""Seconds that a container that was stopped by hand has to start again, as in `docker restart`.
+
+The engine does not say which of the two it does. Between both steps it takes down and sets up the container's
+network, which takes a second or more on a busy host. A container that stays stopped is replaced that much later.
+"""
+
 
 class Containers:
     """Containers by name: our names are unique, and outlive every id that we may have forgotten."""

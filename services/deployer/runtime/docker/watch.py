@@ -13,7 +13,7 @@ from services.common import log
 from services.common.errors import EngineError
 from services.deployer.runtime.docker import state as states
 from services.deployer.runtime.docker.arguments import LABELS
-from services.deployer.runtime.docker.containers import Containers
+from services.deployer.runtime.docker.containers import GRACE, Containers
 from services.deployer.runtime.docker.engine import Engine
 from services.deployer.runtime.docker.listen_probe import Place
 from services.deployer.runtime.docker.output.outputs import ContainerOutputs
@@ -30,12 +30,6 @@ SAMPLED = 5
 """Containers whose statistics are read at a time: half of the threads and connections stay for the rollout.
 
 Docker 20.10 may take a second for an answer."""
-GRACE = 5.0
-"""Seconds that a container that was stopped by hand has to start again, as in `docker restart`.
-
-The engine does not say which of the two it does. Between both steps it takes down and sets up the container's
-network, which takes a second or more on a busy host. A container that stays stopped is replaced that much later.
-"""
 OUTPUT_TIMEOUT = 5.0
 """Seconds for the last lines of a container that ended; they come within milliseconds, unless the engine is busy."""
 

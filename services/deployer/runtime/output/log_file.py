@@ -7,15 +7,13 @@ import os
 from pathlib import Path
 from typing import IO
 
-from services.deployer.runtime.entry import Entry
+from services.deployer.runtime.entry import LONGEST_LINE, Entry
 from services.deployer.runtime.replica_dir import ReplicaDirectory
 from services.deployer.runtime.shim import NUMBER, TIMES
 
 BLOCK = 1 << 16
 ATTEMPTS = 10
 """Looks at files that are renamed meanwhile: a program would have to print 10 MiB during each."""
-LONGEST_LINE = 1 << 14
-"""Bytes after which a line comes in parts, as Docker does it: a program may print no line end at all."""
 
 
 class _Opened:

@@ -23,7 +23,8 @@ from services.deployer.runtime.replica_dir import ReplicaDirectory
 
 CHUNK = 1 << 15
 LAST_OUTPUT = 1.0
-"""Seconds to read what an ended command has left in its pipes: a process that it left behind may hold them open."""
+"""Seconds of silence after which the output of an ended command is over: a process that it left behind may hold the
+pipes open."""
 
 POLL = 0.02
 
@@ -51,6 +52,7 @@ class ProcessSession:
         self._stdin = stdin
         self._terminal = terminal
         self._reading = reading
+        self._passed = 0
 
     async def output(self) -> AsyncGenerator[tuple[int, bytes]]:
         """Yield what the command writes, until it has ended."""
@@ -59,6 +61,7 @@ class ProcessSession:
         ending = asyncio.create_task(self._ended(copying, parts))
         try:
             while part := await parts.get():
+                self._passed += 1
                 yield part
         finally:
             for task in (*copying, ending):
@@ -93,8 +96,9 @@ class ProcessSession:
 
     async def close(self) -> None:
         """Kill the command and everything that it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:  # afterwards another process may have this id
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.to_thread(orphans.kill, self._session, mark=orphans.SESSION)
         await self.wait()
         if self._stdin:
@@ -106,8 +110,13 @@ class ProcessSession:
             self._terminal = None
 
     async def _ended(self, copying: list[asyncio.Task[None]], parts: asyncio.Queue[tuple[int, bytes] | None]) -> None:
+        """Put the end behind all that the command has written. It waits as long as the reader does not take a part."""
         await self.wait()
-        await asyncio.wait(copying, timeout=LAST_OUTPUT)
+        passed = -1
+        while passed != self._passed or not parts.empty():
+            passed = self._passed
+            if not (await asyncio.wait(copying, timeout=LAST_OUTPUT))[1]:
+                break
         await parts.put(None)
 
 
@@ -130,24 +139,31 @@ class ProcessCommands:
             where = process.joinpath("cwd").readlink()
         except OSError as error:
             raise LongshoreError(f"cannot look at replica {request.replica}: {error.strerror}") from None
-        return await _start(session, request, variables, where)
+        return await self._start(session, request, variables, where)
 
     async def run(self, session: str, spec: Spec, request: RunTask) -> ProcessSession:
         """Run a command in the folder of a release, with the environment of a replica and a port of its own."""
         variables = environment(os.environ, spec, ports.free(HOST, self._taken()))
-        return await _start(session, request, variables, Path(spec.artifact.location))
+        return await self._start(session, request, variables, Path(spec.artifact.location))
 
+    def kill_left(self) -> None:
+        """Kill what the commands of an earlier deployer left. As slow as `orphans.kill`."""
+        if self._root.is_dir():
+            orphans.kill(orphans.owner(self._root), mark=orphans.OWNER)
 
-async def _start(
-    session: str, request: Execute | RunTask, variables: Mapping[str, str], folder: Path
-) -> ProcessSession:
-    variables = {**variables, orphans.SESSION: session}
-    try:
-        if request.terminal:
-            return await _with_terminal(session, request, {**variables, "TERM": request.terminal}, folder)
-        return await _with_pipes(session, request, variables, folder)
-    except OSError as error:
-        raise LongshoreError(f"cannot start {request.command[0]}: {error.strerror}") from None
+    async def _start(
+        self, session: str, request: Execute | RunTask, variables: Mapping[str, str], folder: Path
+    ) -> ProcessSession:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            marked = {**variables, orphans.SESSION: session, orphans.OWNER: orphans.owner(self._root)}
+            if request.terminal:
+                return await _with_terminal(session, request, {**marked, "TERM": request.terminal}, folder)
+            return await _with_pipes(session, request, marked, folder)
+        except OSError as error:
+            raise LongshoreError(f"cannot start {request.command[0]}: {error.strerror}") from None
+        except ValueError as error:  # a NUL in the command
+            raise LongshoreError(f"cannot start {request.command[0]!r}: {error}") from None
 
 
 async def _with_pipes(
@@ -198,9 +214,7 @@ async def _with_terminal(
         os.close(its)
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    reading, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(ours), "rb", 0)
-    )
+    reading, _ = await loop.connect_read_pipe(lambda: _TerminalProtocol(reader), os.fdopen(os.dup(ours), "rb", 0))
     transport, protocol = await loop.connect_write_pipe(
         asyncio.streams.FlowControlMixin, os.fdopen(os.dup(ours), "wb", 0)
     )
@@ -208,10 +222,17 @@ async def _with_terminal(
     return ProcessSession(session, process, {STDOUT: reader}, writer, ours, reading)
 
 
+class _TerminalProtocol(asyncio.StreamReaderProtocol):
+    """Reads a terminal, which ends with EIO when its last process closes it."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the output. With an error, a StreamReader would refuse to return the bytes that it still holds."""
+        super().connection_lost(None)
+
+
 async def _copy(source: int, reader: asyncio.StreamReader, parts: asyncio.Queue[tuple[int, bytes] | None]) -> None:
-    with contextlib.suppress(OSError):  # EIO: the last process has closed the terminal
-        while data := await reader.read(CHUNK):
-            await parts.put((source, data))
+    while data := await reader.read(CHUNK):
+        await parts.put((source, data))
 
 
 def _variables(environ: bytes) -> dict[str, str]:

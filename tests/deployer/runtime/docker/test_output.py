@@ -19,6 +19,42 @@ while [ $n -lt 1000000 ]; do n=$((n+1)); echo tick $n; sleep 0.1; done
 """
 
 
+LONG = 100 << 10
+"""Bytes of a line: the engine sends it in seven messages."""
+RESTARTED = f"""
+head -c {LONG} /dev/zero | tr '\\0' x; echo
+echo run $(cat /proc/uptime)
+httpd -p 8080 -h /www
+trap 'exit 3' USR1
+while :; do sleep 0.1; done
+"""
+
+
+async def test_a_container_is_followed_over_its_restarts_and_its_long_lines_come_in_pieces(
+    site: DockerSite,
+) -> None:
+    site.release("1.0.0", RESTARTED)
+    async with site.deployer(docker_args=["--restart", "always"]), asyncio.timeout(3 * DEADLINE):
+        (replica,) = await site.until_serving("1.0.0")
+        found: list[bytes] = []
+        ends = [
+            # Not `kill`: after it, the engine restarts nothing.
+            lambda: site.engine.exec_start(site.engine.exec_create(replica, ["kill", "-USR1", "1"])["Id"]),
+            lambda: site.engine.restart(replica, timeout=0),
+            lambda: None,
+        ]
+        async with following(site.bus, ReadLogs(replicas=[replica], follow=True)) as present:
+            async for line in present:
+                found.append(line.text)
+                if line.text.startswith(b"run "):
+                    await asyncio.to_thread(ends.pop(0))
+                if not ends:
+                    break
+        assert b"".join(one for one in found if not one.startswith(b"run ")) == b"x" * LONG * 3
+        assert {len(one) for one in found if one.startswith(b"x")} == {16 << 10, LONG % (16 << 10)}
+        assert len({one for one in found if one.startswith(b"run ")}) == 3
+
+
 async def test_the_output_of_a_container_is_read_followed_and_kept_after_its_end(site: DockerSite) -> None:
     site.release("1.0.0", PRINTS)
     async with site.deployer(health_path="", settle=0.1, dial="host"), asyncio.timeout(2 * DEADLINE):

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.deployer.runtime import shim
-from services.deployer.runtime.entry import Entry
+from services.deployer.runtime.entry import LONGEST_LINE, Entry
 from services.deployer.runtime.output import log_file
-from services.deployer.runtime.output.log_file import LONGEST_LINE, OutputLog
+from services.deployer.runtime.output.log_file import OutputLog
 from services.deployer.runtime.replica_dir import ReplicaDirectory
 
 
@@ -117,6 +117,32 @@ def test_a_reader_follows_over_rotations_and_misses_only_what_is_deleted(
     log = OutputLog(printed.folder, tail=20)
     assert texts(read(log)) == [f"more {number}" for number in range(180, 200)]
     log.close()
+
+
+def test_a_log_that_cannot_rotate_continues_in_its_file_and_rotates_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = Printed(tmp_path / "small", monkeypatch, 100)
+    for name in ("output.log.new", "output.times.new"):  # the first or the second cannot be opened
+        (printed.folder.path / name).mkdir()
+        used = os.listdir("/proc/self/fd")  # noqa: PTH208 # pathlib's would be one more open
+        printed.print("x" * 120 + "\n")
+        printed.print("y\n")
+        assert os.listdir("/proc/self/fd") == used  # noqa: PTH208 # as above
+        (printed.folder.path / name).rmdir()
+        printed.print("z\n")
+    log = OutputLog(printed.folder)
+    assert texts(read(log)) == ["x" * 120, "y", "z"] * 2
+    log.close()
+    assert printed.folder.output.read_text() == "z\n"
+
+
+def test_a_log_without_a_file_for_its_times_has_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / shim.TIMES).mkdir()
+    printed = Printed(tmp_path, monkeypatch)
+    printed.print("line\n")
+    assert printed.folder.output.read_text() == "line\n"
+    printed.close()
 
 
 def test_a_line_that_a_rotation_cuts_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

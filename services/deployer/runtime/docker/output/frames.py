@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from services.deployer.runtime.entry import LONGEST_LINE
+
 HEADER = 8
+STAMP = 64
+"""Bytes within which a time and the space after it end; it has 36 at most."""
 STDERR = 2
 
 
@@ -52,7 +56,10 @@ class Stamped(msgspec.Struct, frozen=True):
 
 
 class Lines:
-    """Takes the parts of a log with times, and returns its lines. The engine may send a line in several parts."""
+    """Takes the parts of a log with times, and returns its lines; one of more than LONGEST_LINE bytes in pieces.
+
+    The engine sends a long line in several parts, each with a time.
+    """
 
     def __init__(self) -> None:
         self._rests = {1: b"", STDERR: b""}
@@ -60,21 +67,36 @@ class Lines:
     def feed(self, part: Part) -> Iterator[Stamped]:
         """Yield the lines that are complete now."""
         source = STDERR if part.source == STDERR else 1
-        *complete, self._rests[source] = (self._rests[source] + part.data).split(b"\n")
-        yield from (_stamped(line, source) for line in complete)
+        rest, data = self._rests[source], part.data
+        if _time(rest)[0]:
+            data = _time(data)[2]
+        *complete, rest = (rest + data).split(b"\n")
+        for line in complete:
+            yield from _pieces(line.removesuffix(b"\r"), source)
+        *pieces, last = _pieces(rest, source)
+        yield from pieces
+        self._rests[source] = _time(rest)[1] + last.text if pieces else rest
 
     def end(self) -> Iterator[Stamped]:
         """Yield the last lines, which have no line end."""
-        yield from (_stamped(rest, source) for source, rest in self._rests.items() if rest)
+        for source, rest in self._rests.items():
+            if rest:
+                yield from _pieces(rest.removesuffix(b"\r"), source)
 
 
-def _stamped(line: bytes, source: int) -> Stamped:
-    stamp, _, text = line.partition(b" ")
+def _pieces(line: bytes, source: int) -> Iterator[Stamped]:
+    moment, _, text = _time(line)
+    for at in range(0, max(len(text), 1), LONGEST_LINE):
+        yield Stamped(moment, text[at : at + LONGEST_LINE], source == STDERR)
+
+
+def _time(line: bytes) -> tuple[int, bytes, bytes]:
+    """Return the time at the beginning of a message (0: an engine without times), its bytes, and the text after it."""
+    stamp, space, text = line[:STAMP].partition(b" ")
     try:
-        moment = nanoseconds(stamp.decode())
-    except ValueError:  # an engine without times
-        moment, text = 0, line
-    return Stamped(moment, text.removesuffix(b"\r"), source == STDERR)
+        return nanoseconds(stamp.decode()), stamp + space, text + line[STAMP:]
+    except ValueError:
+        return 0, b"", line
 
 
 def nanoseconds(stamp: str) -> int:
