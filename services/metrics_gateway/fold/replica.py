@@ -14,13 +14,17 @@ from services.metrics_gateway.state.usage import Counts, Usage
 
 
 def replica_started(context: BatchContext, event: e.ReplicaStarted) -> None:
-    """Add a replica that starts. Outside a deployment it replaces one that died."""
+    """Add a replica that starts, and count it as a restart of its slot if it replaces one that failed.
+
+    Older programs do not say that: of theirs, each start outside a deployment counts, as it did then.
+    """
     observe_phase(context, "start", event.deployment, event.duration)
     known = context.app_state().replicas.get(event.replica)
     if known and known.started is not None:
         known.restarts += 1
     _enter(context, _runs(context, event), "starting")
-    if not event.deployment and event.slot >= 0:
+    replaces = not event.deployment if event.replaces is None else event.replaces
+    if replaces and event.slot >= 0:
         starts = context.app_state().starts
         starts[event.slot] = starts.get(event.slot, 0) + 1
 

@@ -161,7 +161,17 @@ def test_a_replica_that_is_adopted_is_ready_and_one_that_was_known_stays_as_it_w
     assert log.app.replicas == {"a": Replica("a", True, "v2", ":2", 8, 1, None, 3.0, "serving")}
 
 
-def test_starts_outside_of_a_deployment_are_counted_by_slot() -> None:
+def test_starts_in_the_place_of_one_that_failed_are_counted_by_slot() -> None:
+    starts = [
+        e.ReplicaStarted(1.0, deployment, f"r{n}", release="v1", address=":1", slot=slot, replaces=replaces)
+        for n, (deployment, slot, replaces) in enumerate(
+            [("", 0, True), ("", 0, False), ("1", 0, True), ("1", 0, False), ("", 1, False), ("", -1, True)]
+        )
+    ]
+    assert folded(RUNS, *starts).app.starts == {0: 2}
+
+
+def test_starts_outside_of_a_deployment_are_counted_by_slot_in_logs_of_older_programs() -> None:
     outside = [
         e.ReplicaStarted(1.0, "", f"r{slot}", release="v1", address=":1", pid=7, slot=slot) for slot in (0, 0, 1, -1)
     ]
