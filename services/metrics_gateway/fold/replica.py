@@ -10,8 +10,6 @@ from services.metrics_gateway.state.application import Exit, Phase, Replica
 from services.metrics_gateway.state.port import count
 from services.metrics_gateway.state.usage import Counts, Usage
 
-"""The exit code of a replica that exited while no deployer watched it."""
-
 
 def replica_started(context: BatchContext, event: e.ReplicaStarted) -> None:
     """Add a replica that starts, and count it as a restart of its slot if it replaces one that failed.
@@ -83,8 +81,12 @@ def replica_exited(context: BatchContext, event: e.ReplicaExited) -> None:
     app = context.app_state()
     count(app.exits, _how(event))
     replica = _replica(context, event.replica)
-    if replica and context.is_latest("runs", event.replica):
+    if not replica:
+        return
+    ends = context.is_latest("runs", event.replica)
+    if ends:
         replica.running, replica.exited = False, context.state.clock
+    if context.is_latest("exit", event.replica) and (ends or replica.restarts):  # its engine started it again since
         replica.exit = Exit(event.code, event.oom, event.output)
 
 
