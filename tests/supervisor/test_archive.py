@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from services.common.errors import LongshoreError
 from services.common.process.state_lock import SERVICES, lock, used
 from services.common.version import VERSION
 from services.supervisor import archive
+from tests.support.harness import LONGSHORE, clean_environment
+from tests.support.ports import free_port, until_listening
 
 KEPT = {
     "instance": "id",
@@ -77,6 +80,23 @@ def test_nothing_is_saved_while_a_service_runs_that_was_started_alone(state: Pat
     ):
         archive.backup(str(state), tmp_path / "a.state", "web-1")
     archive.backup(str(state), tmp_path / "a.state", "web-1")
+
+
+def test_a_proxy_that_was_started_alone_uses_the_state(state: Path, tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "a.state"
+    words = ["--listen", f"web={port}", "--nats-url", f"nats://127.0.0.1:{free_port()}", "--state-dir", str(state)]
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as opened,
+        subprocess.Popen([LONGSHORE, "proxy", *words], env=clean_environment(), stderr=opened) as proxy,
+    ):
+        try:
+            until_listening(port, proxy, log)
+            with pytest.raises(LongshoreError, match="started alone, such as `longshore proxy`"):
+                archive.backup(str(state), file, "web-1")
+        finally:
+            proxy.terminate()
+    archive.backup(str(state), file, "web-1")
 
 
 def test_no_service_starts_while_the_state_is_saved(state: Path) -> None:
