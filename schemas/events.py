@@ -38,7 +38,7 @@ class _DeploymentEvent(Event, frozen=True, gc=False):
 
 
 class _ReplicaEvent(Event, frozen=True, gc=False):
-    """The base of events about a replica; `deployment` is empty when the replica replaces one that died."""
+    """The base of events about a replica; `deployment` is empty outside a deployment."""
 
     deployment: Name
     replica: Name
@@ -245,10 +245,11 @@ class ImagePulled(_DeploymentEvent, tag=32, frozen=True, gc=False):
 
 
 class ReplicaStarted(_ReplicaEvent, tag=33, kw_only=True, frozen=True, gc=False):
-    """A replica's process or container runs. `deployment` is empty when it replaces one that died.
+    """A replica's process or container runs. `deployment` is empty outside a deployment.
 
     `slot`: its number among the replicas of its release, from 0 (-1: unknown). `duration`: seconds that the start
-    took, 0 when its engine started it again.
+    took, 0 when its engine started it again. `replaces`: whether it is in the place of one that died or was unhealthy;
+    older programs do not say it.
     """
 
     release: Name
@@ -256,6 +257,7 @@ class ReplicaStarted(_ReplicaEvent, tag=33, kw_only=True, frozen=True, gc=False)
     pid: Count = 0
     slot: Number = -1
     duration: Seconds = 0.0
+    replaces: bool | None = None
 
 
 class ReplicaReady(_ReplicaEvent, tag=34, frozen=True, gc=False):

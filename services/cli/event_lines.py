@@ -40,9 +40,17 @@ def as_line(recorded: LoggedEvent) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    """Return a field's value: a time as date and time, other numbers in full, a text with blanks in quotes."""
+    """Return a field's value: a time as date and time, other numbers in full, a text in quotes where it needs them."""
     if name in TIMES:
         value = output.clock(value) if value else ""
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".")
-    return msgspec.json.encode(value).decode() if isinstance(value, str) and (" " in value or not value) else str(value)
+    return _quoted(value) if isinstance(value, str) else str(value)
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotes if it is empty, or has blanks, quotes, or characters that a terminal would obey."""
+    if text and text.isprintable() and not any(one in text for one in ' "'):
+        return text
+    quoted = msgspec.json.encode(text).decode()
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in quoted)  # JSON leaves some as they are

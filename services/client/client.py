@@ -20,7 +20,7 @@ from services.common.bus import credentials
 from services.common.bus.connection import Bus
 from services.common.config.option import App
 from services.common.config.settings import Settings, check_name
-from services.common.errors import BusError, DeniedError, LongshoreError
+from services.common.errors import BusError, DeniedError, LongshoreError, NoBusError
 from services.common.jetstream import log_reader
 from services.common.jetstream.watch import Synced, watch_keys
 from services.common.streaming.reader import Reader
@@ -95,9 +95,11 @@ class Client:
                     raise LongshoreError(await self._unknown_app())
             return self.target.app
         decisions = await self.values(subjects.DECISIONS, Decisions)
-        apps = sorted(key.split(".")[1] for key, decided in decisions.items() if not decided.removed)
+        apps = _names(decisions, is_removed=False)
         if not apps:
-            raise LongshoreError(f"no application runs on {self.target.host}: start one, or name another --host")
+            removed = ", ".join(_names(decisions, is_removed=True))
+            also = f" (removed: {removed}; name it with --app to start it again)" if removed else ""
+            raise LongshoreError(f"no application runs on {self.target.host}: start one, or name another --host{also}")
         if len(apps) > 1:
             raise LongshoreError(f"several applications run here: choose one with --app ({', '.join(apps)})")
         return apps[0]
@@ -106,7 +108,7 @@ class Client:
         known = await Client(self._bus, msgspec.structs.replace(self.target, app="")).values(
             subjects.DECISIONS, Decisions
         )
-        apps = sorted(key.split(".")[1] for key, decided in known.items() if not decided.removed)
+        apps = _names(known, is_removed=False)
         there = f"there are: {', '.join(apps)}" if apps else "none runs there"
         return f"--app {self.target.app}: no such application on {self.target.host}; {there}"
 
@@ -145,6 +147,10 @@ class Client:
                     yield recorded
 
 
+def _names(decisions: dict[str, Decisions], is_removed: bool) -> list[str]:
+    return sorted(key.split(".")[1] for key, decided in decisions.items() if decided.removed == is_removed)
+
+
 def _add(found: dict[str, T], bucket: str, key: str, value: bytes, kind: type[T]) -> None:
     try:
         found[key] = codec.value(value, kind)
@@ -167,7 +173,7 @@ async def connect(target: Target, account: str = "cli") -> AsyncIterator[Client]
     found = credentials.find(target, account)
     try:
         bus = await Bus.connect(account, found, min(target.bus_timeout, 3.0))
-    except BusError:
+    except NoBusError:
         if target.nats_url:
             raise
         raise BusError(

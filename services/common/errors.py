@@ -33,6 +33,10 @@ class BusError(LongshoreError):
     """The bus cannot be reached, refuses the account, or is too old."""
 
 
+class NoBusError(BusError):
+    """No server listens at the address of the bus."""
+
+
 class DeniedError(BusError):
     """The account may not do that on the bus."""
 

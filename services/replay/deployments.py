@@ -80,6 +80,8 @@ class History:
             self._digests[recorded.host, recorded.app, event.release] = event.digest
         elif isinstance(event, e.ReleaseWaiting):
             self._wait(recorded, event)
+        elif isinstance(event, e.ApplicationRemoved):
+            self._waiting.pop((recorded.host, recorded.app), None)
         elif isinstance(event, e.DeploymentStarted):
             self._waiting.pop((recorded.host, recorded.app), None)
             if event.deployment not in self._found:  # a deployer may repeat it after a crash

@@ -101,6 +101,13 @@ def test_show_lists_the_options_of_each_application() -> None:
     assert found["api docker-args"]["value"] == "********"
 
 
+def test_show_has_the_runtime_with_which_each_application_runs() -> None:
+    done = run("show", "--all", "--json", "up", "--file", str(EXAMPLE))
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    found = {one["app"]: (one["value"], one["from"]) for one in rows if one["app"] and one["option"] == "runtime"}
+    assert found == {"web": ("process", "default"), "api": ("docker", "default")}
+
+
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 
 

@@ -39,6 +39,22 @@ def test_durations_are_shown_in_full(seconds: float, shown: str) -> None:
     assert f"bytes_in=123456789 bytes_out=0 duration={shown} reason=eof" in line(closed)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("ann", "ann"),
+        ("änn", "änn"),
+        ("ann\nroot", r'"ann\nroot"'),
+        ("\x1b[2J", r'"\u001b[2J"'),
+        ("\x9b2J\x7f", r'"\u009b2J\u007f"'),
+        ("a\u2028b", r'"a\u2028b"'),
+        ('"ann"', r'"\"ann\""'),
+    ],
+)
+def test_a_text_cannot_end_its_line_or_command_the_terminal(name: str, shown: str) -> None:
+    assert line(DeploymentsPaused(5.0, name)).endswith(f"DeploymentsPaused by={shown}")
+
+
 def test_an_event_has_the_names_of_the_admin_api_and_its_fields_beside_the_envelope() -> None:
     assert as_object(LoggedEvent(3, "deployer", "here", "web", DeploymentsPaused(5.0, "ann"))) == {
         "sequence": 3,

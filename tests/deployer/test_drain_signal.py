@@ -13,6 +13,7 @@ from schemas.events import (
     ReplicaDraining,
     ReplicaExited,
     ReplicaRetired,
+    ReplicaStarted,
 )
 from services.common.errors import SettingsError
 from services.deployer import signals
@@ -95,6 +96,7 @@ async def test_a_replica_that_drains_by_hand_gets_its_signal_too(site: Site) -> 
         (folder / "leave").touch()
         await site.until(ReplicaRetired)
     assert site.of(ReplicaExited) == []
+    assert not any(event.replaces for event in site.of(ReplicaStarted)), "no replica failed"
 
 
 async def test_replicas_that_stop_with_the_deployer_get_their_signal(site: Site) -> None:

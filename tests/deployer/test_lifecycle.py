@@ -16,6 +16,7 @@ from schemas.events import (
     DeploymentSucceeded,
     ReleaseQuarantined,
     ReplicaRetired,
+    ReplicaStarted,
     ScaleSet,
 )
 from services.cli.commands import control
@@ -83,6 +84,7 @@ async def test_the_number_of_replicas_that_an_operator_sets_lasts_until_the_opti
     set_by = [(event.replicas, event.by) for event in site.of(ScaleSet)]
     assert set_by == [(1, ""), (3, "ann"), (3, ""), (0, "bob"), (1, "operator"), (4, "operator"), (2, "")]
     assert len(site.of(DeploymentStarted)) == 1
+    assert not any(event.replaces for event in site.of(ReplicaStarted)), "no replica failed"
 
 
 async def test_a_stopped_application_stays_stopped_until_it_is_started(site: Site) -> None:

@@ -126,6 +126,7 @@ def test_remove_an_application(server: Server) -> None:
     gone = server.verb("restart")
     assert gone.returncode == 1
     assert "no application runs on" in gone.stderr
+    assert "(removed: web; name it with --app to start it again)" in server.verb("start").stderr
     assert "`longshore start --app web` first" in server.verb("restart", "--app", "web").stderr
     assert "replicas serve" in does(server, ["start", "--app", "web"])
     wait_for("the page has it again", lambda: apps_of_the_page(server) == ["web"])

@@ -128,7 +128,7 @@ def test_every_file_that_the_page_about_production_shows_is_accepted(block: int,
     shared = config.defaults(str(file), options_of_all())["up"]
     tables = config.applications(str(file), all_in_one.APP)
     host = shared.get("host", "web-1")
-    built = [build(DeployerSettings, all_in_one._runs(table), host=host) for table in tables.values()]
+    built = [build(DeployerSettings, all_in_one.with_runtime(table), host=host) for table in tables.values()]
     assert [(one.app, one.runtime, one.after) for one in built] == [
         [("web", "process", []), ("shop", "docker", [])],
         [("web", "process", ["web-1"])],

@@ -303,5 +303,6 @@ async def test_a_release_that_waits_for_another_host_is_listed_until_it_starts_o
     first, second = (e.ReleaseWaiting(at, "2", reason) for at, reason in ((5.0, "waits for a"), (6.0, "waits for b")))
     assert await read(first, second) == [("2", "waiting", "waits for b", 5.0)]
     assert await read(first, e.ReleaseWaiting(7.0, "", "")) == []
+    assert await read(first, e.ApplicationRemoved(7.0, "ann")) == []
     begun = await read(first, *deployed("d1", "2", "1", 8.0, "r1"))
     assert [one[:2] for one in begun] == [("2", "running")]

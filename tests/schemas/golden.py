@@ -18,11 +18,12 @@ from schemas.limits import bare
 from schemas.reference import default_of, tag_of
 
 FILE = Path(__file__).parent / "golden.json"
-VALUES: dict[type, Any] = {
+VALUES: dict[Any, Any] = {
     int: 300,
     float: 1700000000.25,
     str: "text",
     bool: True,
+    bool | None: True,
     dict[str, int]: {"text": 300},
     dict[str, float]: {"text": 1700000000.25},
     list[str]: ["text"],

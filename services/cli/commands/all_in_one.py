@@ -99,7 +99,7 @@ def plan_of(file: str, values: dict[str, Any], report: config.Report = config.re
     deployers = []
     for name, table in config.applications(file, APP, report).items():
         try:
-            one = build(DeployerSettings, _runs(table), **_shared(values))
+            one = build(DeployerSettings, with_runtime(table), **_shared(values))
             one.check_complete()
             if one.runtime == "docker":
                 from services.deployer.runtime.docker import arguments
@@ -111,7 +111,7 @@ def plan_of(file: str, values: dict[str, Any], report: config.Report = config.re
     return _plan(values, deployers)
 
 
-def _runs(table: dict[str, Any]) -> dict[str, Any]:
+def with_runtime(table: dict[str, Any]) -> dict[str, Any]:
     """Return an application's options with its runtime: docker for an image, unless the file names one."""
     from_image = str(table.get("registry", "")).startswith("img://")
     return {"runtime": "docker" if from_image else "process"} | table

@@ -100,14 +100,14 @@ def _root() -> typer.Typer:
 
 
 def _of_applications(file: str) -> list[dict[str, Any]]:
-    from services.cli.commands.all_in_one import APP
+    from services.cli.commands.all_in_one import APP, with_runtime
 
     rows = []
     for name, table in config.applications(file, APP).items():
         for key, field in APP.items():
             is_set = key in table and key != "app"
             where = _in_file(file, name, key) if is_set else "default"
-            rows.append(_row(name, key, table.get(key, field.default), where))
+            rows.append(_row(name, key, with_runtime(table).get(key, field.default), where))
     return rows
 
 

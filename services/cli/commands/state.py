@@ -44,9 +44,10 @@ def backup(
         ),
     ],
 ) -> None:
-    """Save decisions, pins, quarantine, identity, tokens, the log and snapshots into one file.
+    """Save decisions, pins, quarantine, identity, tokens, options of replicas, the log and snapshots into one file.
 
-    Longshore must be stopped; its replicas may run. Example: longshore state backup web-1.state
+    The options hold the values of -e, --env-file and secrets, so keep the file as safe as those. Longshore must be
+    stopped; its replicas may run. Example: longshore state backup web-1.state
     """
     from services.supervisor.archive import backup as save
 

@@ -108,7 +108,7 @@ def as_object(one: Deployment) -> dict[str, Any]:
 
 
 def narrow(known: list[Deployment], width: int) -> list[str]:
-    """Return the deployments for a terminal: a row for each, then its digest, its phases, and the reason of a failure.
+    """Return the deployments for a terminal: a row for each, then its digest, phases and changes, and why it failed.
 
     The application and the host have a column where there are several.
     """
@@ -124,7 +124,9 @@ def _details(one: Deployment, width: int) -> list[str]:
     found = note("digest", one.digest[:DIGEST], width) if one.digest else []
     if one.phases:
         found += note("phases", _phases(one), width)
-    return found + (note("failed", f"{one.phase}: {one.reason}", width) if one.reason else [])
+    if one.changed:
+        found += note("changes", ", ".join(one.changed), width)
+    return found + (note("reason" if one.outcome == "waiting" else "failed", _reason(one), width) if one.reason else [])
 
 
 def _phases(one: Deployment) -> str:

@@ -65,12 +65,12 @@ class Report(msgspec.Struct):
         return {"host": self.host, **msgspec.to_builtins(self.view), **own, "replicas": replicas}
 
 
-def report(host: str, view: AppView, app: App | None) -> Report:
-    """Return the report on an application; `app` is its part of the log's state."""
+def report(host: str, view: AppView, app: App | None, has_leader: bool = True) -> Report:
+    """Return the report on an application; `app` is its part of the log's state, `has_leader`: a deployer leads it."""
     found = Report(host, view)
     if app:
         _add_log(found, app)
-    found.problems = ["its deployer does not run"] if app and not app.is_known else []
+    found.problems = [] if has_leader and (app is None or app.is_known) else ["its deployer does not run"]
     found.problems += _problems(found)
     return found
 

@@ -12,6 +12,7 @@ import typer
 from services.cli import output
 from services.cli.overview import overview
 from services.cli.queries import screen
+from services.cli.queries.leaders import without_leader
 from services.cli.queries.report import Report, report
 from services.cli.verbs import Json, registered, verb
 from services.client.client import Client
@@ -76,7 +77,9 @@ async def _reports(client: Client, all_hosts: bool) -> list[Report]:
     state, found = await present_state(client.bus), []
     for host in sorted({host for host, _ in state.apps} | {client.target.host}) if all_hosts else [client.target.host]:
         on_host = Client(client.bus, msgspec.structs.replace(client.target, host=host))
-        found += [report(host, view, state.apps.get((host, view.app))) for view in await overview(on_host)]
+        views = await overview(on_host)
+        free = await without_leader(client.bus, [(host, view.app) for view in views])
+        found += [report(host, one, state.apps.get((host, one.app)), (host, one.app) not in free) for one in views]
     return found
 
 

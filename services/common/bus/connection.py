@@ -22,7 +22,7 @@ from services.common.bus.nats_client import ReconnectingClient, attempt
 from services.common.bus.permission_errors import PermissionErrors
 from services.common.bus.responder import Answer, Responder
 from services.common.bus.retry import retry_until_answered
-from services.common.errors import BusError
+from services.common.errors import BusError, NoBusError
 
 OLDEST_SERVER = (2, 10)
 REQUEST_TIMEOUT = 5.0
@@ -61,7 +61,7 @@ class Bus:
     async def connect(
         cls, service: str, credentials: Credentials, timeout: float = 10.0, is_needed: bool = True
     ) -> Bus:
-        """Connect to the bus. Raises BusError: unreachable within `timeout` seconds, refused, too old.
+        """Connect to the bus. Raises BusError: unreachable within `timeout` seconds, refused, too old; or NoBusError.
 
         If the bus is not needed at once and not reached in time, the connection is retried in the background instead.
         """
@@ -184,7 +184,8 @@ class Bus:
             return
         if failure:
             await self._abandon(connecting)
-            raise BusError(self._describe_failure(failure, timeout))
+            is_absent = isinstance(failure, TimeoutError) and isinstance(self._last_error, ConnectionRefusedError)
+            raise (NoBusError if is_absent else BusError)(self._describe_failure(failure, timeout))
         version = self.client.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
             await self.client.close()

@@ -24,6 +24,7 @@ from services.common.delivery.outbox import Outbox
 from services.common.errors import LongshoreError
 from services.common.ids import uuid7
 from services.common.jetstream.provisioning import ensure_streams, limits
+from services.common.process.state_lock import used
 from services.common.process.watchdog import WatchdogPing
 from services.common.version import VERSION
 
@@ -100,7 +101,8 @@ def run(
     if there was one.
     """
     survive_hangup()
-    asyncio.run(_run(service, unit, settings, main, stop_timeout, needs_bus))
+    with used(settings.state_dir):
+        asyncio.run(_run(service, unit, settings, main, stop_timeout, needs_bus))
 
 
 async def _run(

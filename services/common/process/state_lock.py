@@ -14,6 +14,27 @@ from services.common.errors import SettingsError
 
 RETRY = 0.05
 
+SERVICES = "services"
+"""The lock that each service holds with the others while it runs. Who holds it alone knows that none runs."""
+
+
+@contextmanager
+def used(state_dir: str) -> Iterator[None]:
+    """Hold the lock of the services together with the others. A folder that this process cannot write needs none.
+
+    Raises SettingsError while another process holds it alone, to save or to move the state.
+    """
+    descriptor = -1
+    with contextlib.suppress(OSError):
+        descriptor = _open(Path(state_dir) / f"{SERVICES}.lock")
+    try:
+        if descriptor >= 0 and not _acquire(descriptor, 0.0, fcntl.LOCK_SH):
+            raise SettingsError(f"--state-dir {state_dir}: is being saved or moved; start again when that is done")
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
 
 @contextmanager
 def lock(
@@ -26,8 +47,7 @@ def lock(
     """
     path = Path(state_dir) / f"{name}.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = _open(path)
     except OSError as error:
         raise SettingsError(f"--state-dir {state_dir}: {error.strerror}; choose a folder that you can write") from None
     try:
@@ -45,6 +65,11 @@ def lock(
         os.close(descriptor)
 
 
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 def _write_holder(descriptor: int) -> None:
     """Write the process id into the lock file. On a full disk, the lock is held without it."""
     with contextlib.suppress(OSError):
@@ -52,11 +77,11 @@ def _write_holder(descriptor: int) -> None:
         os.write(descriptor, str(os.getpid()).encode())
 
 
-def _acquire(descriptor: int, wait: float) -> bool:
+def _acquire(descriptor: int, wait: float, kind: int = fcntl.LOCK_EX) -> bool:
     deadline = time.monotonic() + wait
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() >= deadline:

@@ -78,7 +78,7 @@ class ReplicaManager:
         for found in await self._runtime.adopt():
             if found.exit:
                 is_expected = found.stopping or found.draining
-                self._record_exit(time.time(), found.exit, found.release, "stopped" if is_expected else "")
+                self._record_exit(time.time(), found.exit, found, "stopped" if is_expected else "")
             else:
                 self._take_over(found, routed.get(found.id), generation)
 
@@ -87,8 +87,9 @@ class ReplicaManager:
         release, revision = self._deployment.release, self._deployment.target
         identity = self._replica_set.new_id(release, slot)
         replica = ManagedReplica(id=identity, release=release, revision=revision, slot=slot, since=math.inf)
+        replaces = self._replica_set.has_failed(slot, revision)
         self._replica_set.add(replica)
-        self._fetching[replica.id] = self._context.spawn(self._start(replica), f"start {replica.id}")
+        self._fetching[replica.id] = self._context.spawn(self._start(replica, replaces), f"start {replica.id}")
 
     def change(self, replica: ManagedReplica, action: actions.Action) -> None:
         """Apply one action of the rollout to one replica."""
@@ -164,7 +165,7 @@ class ReplicaManager:
         )
         self._log.info("replica adopted", replica=found.id, release=found.release, address=address)
 
-    async def _start(self, replica: ManagedReplica) -> None:
+    async def _start(self, replica: ManagedReplica, replaces: bool) -> None:
         began = time.monotonic()
         try:
             artifact = await self._fetch(replica)
@@ -177,15 +178,9 @@ class ReplicaManager:
         else:
             replica.running, replica.address, replica.drain_signal = True, running, running.drain_signal
             address, took = authority(running.host, running.port), time.monotonic() - began
-            self._record(
-                ReplicaStarted,
-                replica,
-                release=replica.release,
-                address=address,
-                pid=running.pid,
-                slot=replica.slot,
-                duration=took,
-            )
+            facts = {"release": replica.release, "address": address, "pid": running.pid, "slot": replica.slot}
+            self._record(ReplicaStarted, replica, **facts, duration=took, replaces=replaces)
+            self._replica_set.died.pop(replica.slot, None)
             if replica.stopping_since is not None:
                 self._stop(replica)
         self._wake()
@@ -229,9 +224,9 @@ class ReplicaManager:
         if replica.signalled and replica.route == "draining":
             self._record(ReplicaDrained, replica, duration=now - replica.route_since)
         if replica.stopping_since is not None or replica.signalled:
-            self._record_exit(moment, end, replica.release, replica.leaving, now - (replica.stopping_since or now))
+            self._record_exit(moment, end, replica, replica.leaving, now - (replica.stopping_since or now))
         else:
-            self._record_exit(moment, end, replica.release)
+            self._record_exit(moment, end, replica)
             self._attribute_exit(replica, end)
 
     def _went_down(self, moment: float, replica: ManagedReplica, end: Exit) -> None:
@@ -258,15 +253,19 @@ class ReplicaManager:
                 address=address,
                 pid=running.pid,
                 slot=replica.slot,
+                replaces=True,
             )
         )
         self._log.info("replica runs again", replica=replica.id, address=address)
 
-    def _record_exit(self, moment: float, end: Exit, release: str, retired: str = "", stop: float = 0.0) -> None:
+    def _record_exit(
+        self, moment: float, end: Exit, of: Found | ManagedReplica, retired: str = "", stop: float = 0.0
+    ) -> None:
         if retired:
             self._store.record(ReplicaRetired(moment, self._deployment.id, end.id, reason=retired, duration=stop))
         else:
-            self._store.record(ReplicaExited(moment, end.id, release, end.code, end.oom, end.output))
+            self._replica_set.died[of.slot] = of.revision
+            self._store.record(ReplicaExited(moment, end.id, of.release, end.code, end.oom, end.output))
             output = self._runtime.output(end.id)
             self._log.error("replica exited", replica=end.id, how=describe_exit(end), output=output)
         self._runtime.forget(end.id)

@@ -31,11 +31,15 @@ class ManagedReplica(Replica, kw_only=True):
 
 
 class ReplicaSet:
-    """All replicas that were started and have not ended."""
+    """All replicas that were started and have not ended.
+
+    `died`: by slot, the revision of its last replica, if that ended by itself.
+    """
 
     def __init__(self, bus: Bus, host: str, app: str, check: Check, problem: Callable[[str], str]) -> None:
         """Start empty. `problem` returns what the runtime itself has against a replica, empty if nothing."""
         self.replicas: dict[str, ManagedReplica] = {}
+        self.died: dict[int, str] = {}
         self.health: dict[str, Health] = {}
         self._bus = bus
         self._host = host
@@ -60,6 +64,12 @@ class ReplicaSet:
     def replace(self, identity: str) -> None:
         """Have a replica replaced, however healthy it is."""
         self.replicas[identity].must_replace = True
+
+    def has_failed(self, slot: int, revision: str) -> bool:
+        """Return whether the last replica of a slot died, or is unhealthy and replaced because of that alone."""
+        before = [one for one in self.replicas.values() if (one.slot, one.revision) == (slot, revision)]
+        is_ill = any(not one.healthy and not one.must_replace and one.leaving in ("", "replaced") for one in before)
+        return is_ill or self.died.get(slot) == revision
 
     def new_id(self, release: str, slot: int) -> str:
         """Return a new id, `<app>-<release>-<slot>-<random>`. No two replicas ever share one."""

@@ -10,17 +10,19 @@ from services.metrics_gateway.state.application import Exit, Phase, Replica
 from services.metrics_gateway.state.port import count
 from services.metrics_gateway.state.usage import Counts, Usage
 
-"""The exit code of a replica that exited while no deployer watched it."""
-
 
 def replica_started(context: BatchContext, event: e.ReplicaStarted) -> None:
-    """Add a replica that starts. Outside a deployment it replaces one that died."""
+    """Add a replica that starts, and count it as a restart of its slot if it replaces one that failed.
+
+    Older programs do not say that: of theirs, each start outside a deployment counts, as it did then.
+    """
     observe_phase(context, "start", event.deployment, event.duration)
     known = context.app_state().replicas.get(event.replica)
     if known and known.started is not None:
         known.restarts += 1
     _enter(context, _runs(context, event), "starting")
-    if not event.deployment and event.slot >= 0:
+    replaces = not event.deployment if event.replaces is None else event.replaces
+    if replaces and event.slot >= 0:
         starts = context.app_state().starts
         starts[event.slot] = starts.get(event.slot, 0) + 1
 
@@ -79,8 +81,12 @@ def replica_exited(context: BatchContext, event: e.ReplicaExited) -> None:
     app = context.app_state()
     count(app.exits, _how(event))
     replica = _replica(context, event.replica)
-    if replica and context.is_latest("runs", event.replica):
+    if not replica:
+        return
+    ends = context.is_latest("runs", event.replica)
+    if ends:
         replica.running, replica.exited = False, context.state.clock
+    if context.is_latest("exit", event.replica) and (ends or replica.restarts):  # its engine started it again since
         replica.exit = Exit(event.code, event.oom, event.output)
 
 

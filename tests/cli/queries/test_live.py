@@ -207,6 +207,21 @@ def test_without_a_bus_one_line_says_how_to_read_the_log(tmp_path: Path) -> None
         bus.terminate()
 
 
+def test_a_check_finds_that_all_was_killed_although_the_log_does_not_say_it(tmp_path: Path) -> None:
+    one = Server(tmp_path)
+    releases.publish(one.registry, releases.FIRST)
+    one.start()
+    wait_for("nothing is wrong", lambda: one.verb("status", "--check").returncode == 0)
+    one.stop(signal.SIGKILL)
+    wait_for("the bus has ended with it", lambda: "nothing runs with" in one.verb("status").stderr)
+    with subprocess.Popen([LONGSHORE, "bus", "--state-dir", one.state], stderr=subprocess.DEVNULL) as bus:
+        wait_for("the bus answers", lambda: one.verb("history").returncode == 0)
+        checked = one.verb("status", "--check")
+        assert (checked.returncode, "its deployer does not run" in checked.stderr) == (3, True)
+        bus.terminate()
+    one.end_replicas()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -100,7 +100,14 @@ def history() -> list[str]:
                 "a", "web", "web-1", "1.1.0", "", "registry", NOW - 900, "succeeded", 4.2, digest=digest, phases=PHASES
             ),
             Past("b", "web", "web-2", "1.1.0", "1.0.0", "ann", NOW - 800, "rolled back", 31.0, "check", PANIC, digest),
+            Past(
+                *("d", "shop", "web-1", "2.0", "2.0", "ann", NOW - 600, "failed", 3.0, "check", "exited with code 3"),
+                output="starting\nno such table: users",
+                kind="options",
+                changed=["env MODE", "memory"],
+            ),
             Past("c", "shop", "web-1", "latest@" + digest, "2026.11.26-rc1", "registry", NOW - 5),
+            Past("", "shop", "web-2", "2.1", "", "registry", NOW - 4, "waiting", reason="waits for web-1"),
         ],
         WIDTH,
     )

@@ -46,6 +46,7 @@ async def test_a_dead_replica_leaves_the_route_at_once_and_is_replaced(site: Sit
         assert before[1] in after
         await eventually(lambda: set(site.replicas) == set(after))
     assert site.of(ReplicaStarted)[-1].deployment == ""
+    assert [one.replaces for one in site.of(ReplicaStarted)] == [False, False, True]
     assert len(site.of(DeploymentStarted)) == 1
     assert not site.of(ReplicaRetired)
 
@@ -74,6 +75,7 @@ async def test_a_replica_that_stays_unhealthy_is_replaced(site: Site) -> None:
         retired = await site.until(ReplicaRetired)
         assert (retired.replica, retired.reason) == (before, "replaced")
         assert await site.until_serving("1.0.0") != [before]
+    assert [one.replaces for one in site.of(ReplicaStarted)][:2] == [False, True]
 
 
 async def test_replicas_are_adopted_without_a_restart_and_stay_in_the_route(site: Site) -> None:

@@ -161,7 +161,25 @@ def test_a_replica_that_is_adopted_is_ready_and_one_that_was_known_stays_as_it_w
     assert log.app.replicas == {"a": Replica("a", True, "v2", ":2", 8, 1, None, 3.0, "serving")}
 
 
-def test_starts_outside_of_a_deployment_are_counted_by_slot() -> None:
+def test_an_exit_that_comes_after_the_restart_by_the_engine_is_kept_and_ends_nothing() -> None:
+    log = folded(RUNS)
+    log.say("d", e.ReplicaStarted(4.0, "", "r", release="v1", address=":1", slot=0, replaces=True), sequence=3)
+    log.say("d", e.ReplicaExited(3.0, "r", "v1", 137, True), sequence=2)
+    assert log.app.replicas["r"].exit == Exit(137, True)
+    assert [one.id for one in log.app.running] == ["r"]
+
+
+def test_starts_in_the_place_of_one_that_failed_are_counted_by_slot() -> None:
+    starts = [
+        e.ReplicaStarted(1.0, deployment, f"r{n}", release="v1", address=":1", slot=slot, replaces=replaces)
+        for n, (deployment, slot, replaces) in enumerate(
+            [("", 0, True), ("", 0, False), ("1", 0, True), ("1", 0, False), ("", 1, False), ("", -1, True)]
+        )
+    ]
+    assert folded(RUNS, *starts).app.starts == {0: 2}
+
+
+def test_starts_outside_of_a_deployment_are_counted_by_slot_in_logs_of_older_programs() -> None:
     outside = [
         e.ReplicaStarted(1.0, "", f"r{slot}", release="v1", address=":1", pid=7, slot=slot) for slot in (0, 0, 1, -1)
     ]
@@ -238,6 +256,11 @@ FAILS, ANSWERS = e.RegistryFailed(1.0, "dir:///a", "gone", 3), e.RegistryRecover
         (RUNS, e.ReplicaDraining(3.0, "1", "r")),
         (RUNS, e.ReplicaRouted(3.0, "1", "r")),
         (e.ReplicaExited(1.0, "r", "v1", 1), RUNS),
+        (
+            e.ReplicaExited(1.0, "old", "v0", 137, True),
+            e.ReplicaStarted(2.0, "", "old", release="v0", address=":0", pid=7, slot=0, replaces=True),
+        ),
+        (e.ReplicaExited(1.0, "old", "v0", 1), e.ReplicaExited(2.0, "old", "v0", 2)),
         (e.ReplicaReady(1.0, "1", "old", 1.0), e.ReplicaDraining(2.0, "1", "old")),
         (e.ReplicaRouted(1.0, "1", "old"), e.ReplicaRouted(2.0, "1", "old")),
         (e.ReplicaExited(1.0, "old", "v0", 1), e.ReplicaRetired(2.0, "1", "old", reason="replaced")),

@@ -40,6 +40,7 @@ def filled(kind: type[Event], text: str, number: int, seconds: float, now: float
         int: number,
         float: seconds,
         bool: True,
+        bool | None: True,
         list[str]: [text],
         dict[str, int]: {text: 1},
         dict[str, float]: {text: 1.0},
