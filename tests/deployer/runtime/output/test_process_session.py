@@ -25,7 +25,7 @@ SPEC = Spec("web-task-1", "web", "1.0.0", -1, Artifact(location="/"))
 
 
 async def started(root: Path, script: str, terminal: str = "") -> ProcessSession:
-    return await ProcessCommands(root).run(uuid7(), SPEC, RunTask(["sh", "-c", script], terminal=terminal))
+    return await ProcessCommands(root, set).run(uuid7(), SPEC, RunTask(["sh", "-c", script], terminal=terminal))
 
 
 async def read_slowly(session: ProcessSession) -> bytes:
@@ -78,4 +78,4 @@ async def test_a_deployer_ends_what_the_commands_of_a_killed_one_left_and_nothin
 @pytest.mark.process
 async def test_a_command_that_no_process_can_have_is_refused_with_a_line(tmp_path: Path) -> None:
     with pytest.raises(LongshoreError, match=r"cannot start 'a\\x00b': embedded null byte"):
-        await ProcessCommands(tmp_path).run(uuid7(), SPEC, RunTask(["a\0b"]))
+        await ProcessCommands(tmp_path, set).run(uuid7(), SPEC, RunTask(["a\0b"]))
