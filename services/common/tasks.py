@@ -16,7 +16,7 @@ async def unless_cancelled(call: Awaitable[T]) -> T:
     """Await a call of a library. Raises CancelledError when the current task was cancelled meanwhile.
 
     Before Python 3.12, asyncio.wait_for, which the bus client uses, swallows a cancellation that arrives together with
-    its result: the task would run on, and whoever has cancelled it would wait in vain.
+    its result: the task would run on, and the task that cancelled it would wait indefinitely.
     """
     task = asyncio.current_task()
     assert task is not None  # only a task awaits

@@ -2,5 +2,5 @@
 
 A reader opens a stream with a request to its service, and then pulls: each of its requests acknowledges the chunks that
 it has, and is answered with the next ones as soon as there are any. So the source waits for a slow reader, a request
-that was lost is repeated without loss, and the chunks go to nobody but the account that asked.
+that was lost is repeated without loss, and only the account that asked gets the chunks.
 """
