@@ -24,6 +24,7 @@ METHODS = (  # overridden or called by services.common.bus.nats_client
     "_attempt_reconnect",
     "_connect_command",
     "_connect_to_server",
+    "_flush_pending",
     "_process_err",
     "_process_op_err",
 )

@@ -83,7 +83,11 @@ class ReconnectingClient(Client):
         return await unless_cancelled(super().request(*args, **options))
 
     async def flush(self, *args: Any, **options: Any) -> None:
-        """Wait until the server has what was sent, as the library does."""
+        """Wait until the server has what was sent.
+
+        The library's ping overtakes what it has not written yet, so that is written first.
+        """
+        await unless_cancelled(self._flush_pending(force_flush=True))
         await unless_cancelled(super().flush(*args, **options))
 
     async def publish(

@@ -177,3 +177,24 @@ async def test_a_refused_call_has_ended_when_the_refusal_is_raised() -> None:
     with pytest.raises(DeniedError):
         await calling
     assert ended
+
+
+async def test_a_flush_is_over_when_the_server_has_all_that_was_sent(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's ping overtook a subscription, and a request found no responder."""
+    transport, written = bus.client._transport, bytearray()
+    assert transport
+
+    def write(data: bytes) -> None:
+        written.extend(data)
+        original(data)
+
+    def writelines(lines: list[bytes]) -> None:
+        written.extend(b"".join(lines))
+        originals(lines)
+
+    original, originals = transport.write, transport.writelines
+    monkeypatch.setattr(transport, "write", write)
+    monkeypatch.setattr(transport, "writelines", writelines)
+    await bus.client.subscribe("a.subject")
+    await bus.client.flush()
+    assert 0 <= written.find(b"SUB a.subject") < written.find(b"PING")

@@ -62,5 +62,5 @@ async def test_a_deployer_that_stops_ends_the_streams_and_says_so(site: Site) ->
         async with following(site.bus, ReadLogs(follow=True)) as found:  # the other one is open as well, or is soon
             assert (await anext(found)).text == b"listening"
     lines, end = await reading
-    assert [line.text for line in lines] == [b"listening"]
+    assert [line.text for line in lines] in ([], [b"listening"])  # this one may be stopped before its first line
     assert end == End(1, "the deployer of web stops")
